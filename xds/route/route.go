@@ -1,0 +1,145 @@
+// Package route is the model of what the gateways must serve, in plain values
+// and our words, and the pure functions that build it from Kubernetes objects.
+//
+// It knows Kubernetes objects and not Envoy; xds/envoy knows Envoy and not
+// Kubernetes. Build functions have no context, no clock, no I/O and no log, and
+// users' mistakes come out of them as problem.Problem values. Equal objects
+// give equal values in whatever order they come (every slice is sorted).
+package route
+
+import (
+	"fmt"
+	"net/netip"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Gateway names one set of listeners and the Envoys that run it.
+type Gateway string
+
+// DefaultGateway serves every class that names no gateway of its own.
+const DefaultGateway Gateway = "default"
+
+// Hostname is the host of a virtual host in its one spelling: lower case,
+// without port and trailing dot. It is a full name ("shop.test"), a wildcard
+// that covers exactly one label ("*.shop.test"), or AnyHost.
+type Hostname string
+
+// AnyHost is the default host: it serves requests whose host nobody names.
+const AnyHost Hostname = "*"
+
+// Key is the unit of configuration of a host: one virtual host of one gateway.
+type Key struct {
+	Gateway Gateway
+	Host    Hostname
+}
+
+// String is "default/shop.test".
+func (k Key) String() string { return fmt.Sprintf("%s/%s", k.Gateway, k.Host) }
+
+// Host is one virtual host: all that is served under one name.
+type Host struct {
+	Key Key
+	// Routes are in the order in which they are tried. What none of them
+	// matches is answered 404.
+	Routes []Route
+}
+
+// Route says what becomes of the requests that match it: they are forwarded to
+// Cluster, or answered with Status where Cluster is nil.
+type Route struct {
+	Match   Match
+	Cluster *Cluster
+	Status  int    // HTTP status, when Cluster is nil
+	Reason  string // with Status: why, for people ("BackendNotFound")
+	// MaxBody bounds a request's body in bytes (413 beyond); 0 means the
+	// gateway's own default.
+	MaxBody int64
+	// Origin is the Ingress that asked for this route, for access logs,
+	// metrics and explanations.
+	Origin types.NamespacedName
+}
+
+// PathKind says how Match.Path is compared with the path of a request.
+type PathKind int
+
+// The two ways to match a path.
+const (
+	// Prefix matches by whole segments: "/a" matches "/a", "/a/" and "/a/b",
+	// not "/ab". Its path has no trailing slash, but for the root "/".
+	Prefix PathKind = iota
+	// Exact matches the path alone, trailing slash included.
+	Exact
+)
+
+// String is "Prefix" or "Exact".
+func (k PathKind) String() string {
+	if k == Exact {
+		return "Exact"
+	}
+	return "Prefix"
+}
+
+// Match is the condition of a Route on the path of a request, without query.
+type Match struct {
+	Kind PathKind
+	Path string
+}
+
+// ServicePort is one port of one Service. It is the unit of endpoints: every
+// cluster of a Service port, whatever its policy, shares them.
+type ServicePort struct {
+	Service types.NamespacedName
+	Port    int32 // the Service's port number, not the target's
+}
+
+// String is "shop/cart:80".
+func (p ServicePort) String() string { return fmt.Sprintf("%s:%d", p.Service, p.Port) }
+
+// Protocol is what is spoken to a backend.
+type Protocol int
+
+// The protocols that a Service port's appProtocol can ask for.
+const (
+	HTTP1    Protocol = iota // HTTP/1.1, the default; also ws and wss
+	HTTP2                    // HTTP/2: without TLS by prior knowledge (h2c, grpc)
+	HTTPAuto                 // HTTP/2 or HTTP/1.1 as ALPN decides; TLS only
+)
+
+// String is "http1", "http2" or "auto".
+func (p Protocol) String() string {
+	switch p {
+	case HTTP2:
+		return "http2"
+	case HTTPAuto:
+		return "auto"
+	default:
+		return "http1"
+	}
+}
+
+// Cluster is a Service port and how its endpoints are spoken to. It is
+// comparable: routes whose Clusters are equal share one cluster in Envoy, and
+// what Envoy's cluster says follows from this value alone, so that a change of
+// policy is a new cluster, made before the old one is broken.
+type Cluster struct {
+	Port     ServicePort
+	Protocol Protocol
+	TLS      bool
+	// DNS is the name that an ExternalName Service stands for; its endpoints
+	// are resolved by Envoy. Empty: endpoints are published as a Backend.
+	DNS string
+}
+
+// Backend is the endpoints of one Service port.
+type Backend struct {
+	Port ServicePort
+	// Endpoints are sorted and unique. None means: 503.
+	Endpoints []Endpoint
+}
+
+// Endpoint is one address that serves.
+type Endpoint struct {
+	Address netip.AddrPort
+	Zone    string // topology zone, empty when unknown
+}

@@ -1,0 +1,62 @@
+package route
+
+import "time"
+
+// EscapedSlashes says what becomes of a path that holds %2F, %2f, %5C or %5c,
+// which some backends decode and some do not: the root of path confusion.
+type EscapedSlashes string
+
+// The choices for escaped slashes.
+const (
+	EscapedSlashesRedirect EscapedSlashes = "Redirect" // unescape and answer 307 to the plain path
+	EscapedSlashesReject   EscapedSlashes = "Reject"   // answer 400
+	EscapedSlashesKeep     EscapedSlashes = "Keep"     // forward as they are
+)
+
+// Settings are what is set for a gateway as a whole. The zero value of a field
+// is not its default: start from DefaultSettings.
+type Settings struct {
+	// Address is the IP address that the listeners bind to; "::" is dual stack.
+	Address string
+	// HTTPPort and HTTPSPort are the ports that Envoy binds. 0: no listener.
+	HTTPPort, HTTPSPort uint16
+	// TrustedHops is how many proxies in front of the gateway are believed in
+	// X-Forwarded-For. With 0 a client's own X-Forwarded-* are thrown away.
+	TrustedHops uint32
+	// EscapedSlashes is Redirect by default.
+	EscapedSlashes EscapedSlashes
+	// MaxRequestBody bounds bodies in bytes, for hosts that do not say
+	// otherwise. 0: no bound, and nothing is ever buffered.
+	MaxRequestBody int64
+	// MaxRequestHeaders bounds the headers of a request, in KiB (431 beyond).
+	MaxRequestHeaders uint32
+
+	// IdleTimeout closes a connection without requests; StreamIdleTimeout a
+	// request in which nothing moved. RequestHeadersTimeout bounds the time
+	// from the first byte of a request to the end of its headers;
+	// RequestTimeout from there to the end of its body (0: none).
+	IdleTimeout, StreamIdleTimeout, RequestHeadersTimeout, RequestTimeout time.Duration
+	// ConnectTimeout bounds a connection attempt to an endpoint, and
+	// UpstreamIdleTimeout how long an unused one is kept. The latter stays
+	// under the 5 s after which common backends close theirs.
+	ConnectTimeout, UpstreamIdleTimeout time.Duration
+
+	// AccessLog switches the JSON access log (standard output of Envoy) on.
+	AccessLog bool
+}
+
+// DefaultSettings are safe on the open internet.
+func DefaultSettings() Settings {
+	return Settings{
+		Address:               "::",
+		HTTPPort:              80,
+		EscapedSlashes:        EscapedSlashesRedirect,
+		MaxRequestHeaders:     64,
+		IdleTimeout:           5 * time.Minute,
+		StreamIdleTimeout:     5 * time.Minute,
+		RequestHeadersTimeout: 10 * time.Second,
+		ConnectTimeout:        2 * time.Second,
+		UpstreamIdleTimeout:   4 * time.Second,
+		AccessLog:             true,
+	}
+}

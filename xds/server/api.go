@@ -1,0 +1,98 @@
+package server
+
+import (
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Observer hears what became of what was published. Its methods are called
+// one at a time, in the order in which things happened, from a goroutine of
+// the server's own; they may publish. A key may be told more than once.
+type Observer interface {
+	// HostServed says that every synced Envoy has ACKed the newest published
+	// value of the host, or its removal. With no Envoy connected it is not
+	// called.
+	HostServed(key route.Key)
+	// HostRejected says that an Envoy refused the newest published value of
+	// the host; detail is Envoy's own message. The host serves its last good
+	// version, or 503.
+	HostRejected(key route.Key, detail string)
+	// BackendRejected says that an Envoy refused the endpoints of a Service
+	// port; the last good ones stay.
+	BackendRejected(port route.ServicePort, detail string)
+	// SettingsRejected says that an Envoy refused a listener of the gateway;
+	// the last good one stays.
+	SettingsRejected(gateway route.Gateway, detail string)
+}
+
+// Options are the server's settings; the zero value of each is its default.
+type Options struct {
+	Log      logr.Logger
+	Observer Observer // may be nil
+	// Grace is how long a cluster stays after the last route that used it was
+	// ACKed away. Default 10 s.
+	Grace time.Duration
+	// AckTimeout is how long a synced Envoy may take to answer a response.
+	// Default 5 s.
+	AckTimeout time.Duration
+	// SyncTimeout is the same for an Envoy that catches up, whose first
+	// responses are the whole picture. Default 60 s.
+	SyncTimeout time.Duration
+	// Settle is how long a cluster that Envoy resolves by DNS is given, after
+	// its ACK, before routes use it: Envoy does not say when it has resolved.
+	// Default 1 s.
+	Settle time.Duration
+}
+
+// The server's API, in full:
+//
+//	func New(Options) *Server
+//
+//	// PublishHost makes host what is served under key; nil withdraws it.
+//	func (s *Server) PublishHost(key route.Key, host *route.Host)
+//
+//	// PublishBackend makes backend the endpoints of port, in every gateway
+//	// that routes to it; nil withdraws them (clusters that are still in use
+//	// keep what they had).
+//	func (s *Server) PublishBackend(port route.ServicePort, backend *route.Backend)
+//
+//	// PublishSettings creates the gateway or changes its settings.
+//	func (s *Server) PublishSettings(gateway route.Gateway, settings route.Settings)
+//
+//	// Open says that the first picture is complete. Streams that wait are
+//	// answered from now on.
+//	func (s *Server) Open()
+//
+//	// Close ends all streams and the server's goroutines, and waits for them.
+//	func (s *Server) Close()
+//
+//	// DeltaAggregatedResources makes Server an
+//	// discoveryv3.AggregatedDiscoveryServiceServer (embed the Unimplemented
+//	// one; StreamAggregatedResources answers Unimplemented). An Envoy's
+//	// gateway is its node's cluster field.
+//
+//	// Host tells the state of one host, Envoys that of every stream.
+//	func (s *Server) Host(key route.Key) HostState
+//	func (s *Server) Envoys() []EnvoyState
+
+// HostState is what is known of one host.
+type HostState struct {
+	Published bool   // a controller asks for it
+	Served    bool   // every synced Envoy (at least one) ACKed the newest value
+	Rejected  string // Envoy's message, if the newest value was refused
+	Waiting   string // what a release waits for, for people; empty if nothing
+}
+
+// EnvoyState is what is known of one connected Envoy.
+type EnvoyState struct {
+	Gateway route.Gateway
+	Node    string // node id
+	Address string // peer address of the stream
+	Version string // of Envoy
+	Synced  bool   // has caught up
+	Pending int    // resources it has not yet ACKed at their newest version
+	Since   time.Time
+}
