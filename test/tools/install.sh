@@ -88,7 +88,7 @@ wheel() {
 # compile TOOL DIR MODULE PACKAGE [LDFLAGS]: build a package of a tool module.
 compile() {
 	local tool=$1 dir=$2 module=$3 package=$4 ldflags=${5:-}
-	say "$tool: build $package (minutes when Go's caches are cold)"
+	say "$tool: build it from test/tools/$module (minutes when Go's caches are cold)"
 	watch "$tool" "$dir/log" env -C "$here/$module" CGO_ENABLED=0 GOWORK=off GOFLAGS= \
 		go build -v -mod=readonly -buildvcs=false -trimpath -ldflags "-s -w $ldflags" \
 		-o "$dir/$tool" "$package" ||

@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/client-go/rest"
+)
+
+// Options change how a cluster starts. The zero value is what most tests want.
+type Options struct {
+	// ServiceRanges is where cluster IPs come from, one range a family,
+	// separated by a comma. Empty means 10.96.0.0/16,fd00:10:96::/112.
+	ServiceRanges string
+
+	// APIServerFlags are appended to kube-apiserver's flags, so that they win
+	// where a flag may be given twice.
+	APIServerFlags []string
+}
+
+// Cluster is one etcd and one kube-apiserver. Its methods are safe for
+// concurrent use, but for StopAPIServer, StartAPIServer and Down.
+type Cluster struct {
+	// Config is the administrator's, of the group system:masters. It has no
+	// client-side rate limit. Copy it before changing it.
+	Config *rest.Config
+
+	// Kubeconfig is the path of a file with the same rights.
+	Kubeconfig string
+
+	dir       string
+	options   Options
+	authority *authority
+	port      *reservation
+	etcd      *process
+	apiserver *process
+}
+
+// Start runs a cluster until the test ends. If the test failed, the last lines
+// of the servers' logs are part of its output.
+func Start(t testing.TB, options Options) *Cluster {
+	t.Helper()
+	c, err := Up(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.Logs())
+		}
+		if err := c.Down(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// Up is Start for code without a test, such as TestMain. The caller calls Down.
+// An error holds the last lines of the log of the server that did not come up.
+func Up(options Options) (_ *Cluster, err error) {
+	if options.ServiceRanges == "" {
+		options.ServiceRanges = "10.96.0.0/16,fd00:10:96::/112"
+	}
+	// Not t.TempDir: a test's name in it would make the path of etcd's socket
+	// longer than the 107 bytes that a socket's path may have.
+	dir, err := os.MkdirTemp("", "cluster-")
+	if err != nil {
+		return nil, fmt.Errorf("start cluster: %w", err)
+	}
+	c := &Cluster{dir: dir, options: options}
+	if err := c.up(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start cluster: %w", err), c.Down())
+	}
+	return c, nil
+}
+
+func (c *Cluster) up() (err error) {
+	if c.port, err = reserve(); err != nil {
+		return err
+	}
+	if c.authority, err = newAuthority(); err != nil {
+		return err
+	}
+	if err := c.writeServerKeys(); err != nil {
+		return err
+	}
+	c.Config = c.User("admin", "system:masters")
+	if c.Kubeconfig, err = c.WriteKubeconfig(c.Config); err != nil {
+		return err
+	}
+	if err := c.startEtcd(); err != nil {
+		return err
+	}
+	return c.StartAPIServer()
+}
+
+// Down ends both servers at once, without asking them, and removes the
+// cluster's folder. Calling it again does nothing.
+func (c *Cluster) Down() error {
+	c.StopAPIServer()
+	c.etcd.kill()
+	c.port.release()
+	if err := os.RemoveAll(c.dir); err != nil {
+		return fmt.Errorf("stop cluster: %w", err)
+	}
+	return nil
+}
+
+// Logs is the end of what the servers logged.
+func (c *Cluster) Logs() string {
+	return c.etcd.tail() + c.apiserver.tail()
+}
+
+func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }

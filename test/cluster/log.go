@@ -1,0 +1,80 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"sync"
+)
+
+// A logFile keeps between logLimit and twice that of what was written last.
+const (
+	logLimit  = 4 << 20
+	tailLimit = 8 << 10
+	tailLines = 25
+)
+
+// logFile is a file that is renamed to NAME.old when it is full.
+type logFile struct {
+	path string
+
+	mutex sync.Mutex
+	file  *os.File
+	size  int
+	last  []byte // the end of what was written, at least tailLimit of it
+}
+
+func openLog(path string) (*logFile, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &logFile{path: path, file: file}, nil
+}
+
+func (l *logFile) Write(p []byte) (int, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.size+len(p) > logLimit {
+		if err := l.rotate(); err != nil {
+			return 0, err
+		}
+	}
+	l.last = append(l.last, p...)
+	if len(l.last) > 2*tailLimit {
+		l.last = append(l.last[:0], l.last[len(l.last)-tailLimit:]...)
+	}
+	n, err := l.file.Write(p)
+	l.size += n
+	return n, err
+}
+
+func (l *logFile) rotate() error {
+	if err := os.Rename(l.path, l.path+".old"); err != nil {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	file, err := os.Create(l.path)
+	if err != nil {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	l.file.Close() //nolint:errcheck // nobody waits for these lines
+	l.file, l.size = file, 0
+	return nil
+}
+
+// tail is the last lines that were written.
+func (l *logFile) tail() string {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	lines := bytes.SplitAfter(l.last, []byte("\n"))
+	if len(lines) > tailLines {
+		lines = lines[len(lines)-tailLines:]
+	}
+	return string(bytes.Join(lines, nil))
+}
+
+func (l *logFile) Close() error {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.file.Close()
+}
