@@ -1,0 +1,115 @@
+package arrows
+
+// rule forbids imports. A path stands for the package and all below it; paths
+// of this module are written without the module's name.
+type rule struct {
+	from  []string // whom it binds; empty: every package
+	but   []string // whom of these it does not bind
+	never []string // what they must not import
+	tests bool     // true: tests are free of it
+	why   string
+}
+
+const (
+	apart = "the four subsystems never import one another: what crosses is a value, " +
+		"or a one-method interface that cmd or controllers pass"
+	pure = "Build and Render are pure: equal input gives equal output, " +
+		"so no context, no clock, no I/O, no log"
+	one = "one library has one importing package: a new version, or another library, changes one place"
+)
+
+// rules are the arrows of the architecture:
+//
+//	cmd → controllers → {xds, tls, cni, proxy} → api
+//	xds/server → xds/envoy → xds/route
+//	proxy/service, proxy/policy → proxy/nft
+var rules = []rule{
+	// Between the layers.
+	{
+		from: []string{"api"}, never: []string{"cmd", "controllers", "xds", "tls", "cni", "proxy"},
+		why: "api is vocabulary that anybody may import: it must bring no logic along",
+	},
+	{from: []string{"xds"}, never: []string{"tls", "cni", "proxy"}, why: apart},
+	{from: []string{"tls"}, never: []string{"xds", "cni", "proxy"}, why: apart},
+	{from: []string{"cni"}, never: []string{"xds", "tls", "proxy"}, why: apart},
+	{from: []string{"proxy"}, never: []string{"xds", "tls", "cni"}, why: apart},
+	{
+		from: []string{"xds", "tls", "cni", "proxy"}, never: []string{"cmd", "controllers"},
+		why: "a subsystem does not know who drives it: the same code serves a cluster, a folder and a test",
+	},
+	{
+		from: []string{"controllers"}, never: []string{"cmd"},
+		why: "cmd is wiring only: flags and processes end there",
+	},
+	{
+		never: []string{"test"}, but: []string{"test"}, tests: true,
+		why: "what ships does not link what tests it",
+	},
+
+	// Inside the subsystems.
+	{
+		from: []string{"xds/route"}, never: []string{"xds/envoy", "xds/server", "xds/gateway"},
+		why: "the model says what must be served, not how Envoy is told",
+	},
+	{
+		from: []string{"xds/envoy"}, never: []string{"xds/server", "xds/gateway"},
+		why: "Render makes values: it does not know who delivers them",
+	},
+	{
+		from: []string{"xds/server"}, never: []string{"xds/gateway"},
+		why: "the server speaks to any Envoy, whoever runs it",
+	},
+	{
+		from: []string{"xds/gateway"}, never: []string{"xds/server"},
+		why: "a gateway's process talks to the server over the wire: it must not link it",
+	},
+	{
+		from:  []string{"proxy/nft"},
+		never: []string{"proxy/service", "proxy/policy", "proxy/loadbalancer"},
+		why:   "nft knows tables, not what they are for",
+	},
+	{
+		from: []string{"proxy/service"}, never: []string{"proxy/policy", "proxy/loadbalancer"},
+		why: "each owns tables of its own: either can be switched off",
+	},
+	{
+		from: []string{"proxy/policy"}, never: []string{"proxy/service", "proxy/loadbalancer"},
+		why: "each owns tables of its own: either can be switched off",
+	},
+
+	// What a package may know of the world.
+	{
+		from:  []string{"xds/route", "xds/envoy"},
+		never: []string{"context", "io/fs", "log", "math/rand", "net/http", "os", "github.com/go-logr"},
+		tests: true, why: pure,
+	},
+	{
+		from:  []string{"xds/envoy", "xds/server"},
+		never: []string{"k8s.io/api", "k8s.io/client-go"},
+		tests: true, why: "it knows Envoy, not Kubernetes: xds/route has said everything in our words",
+	},
+	{
+		from:  []string{"cmd/fairway-cni", "cni/plugin", "cni/ipam", "cni/link"},
+		never: []string{"k8s.io/client-go"},
+		tests: true, why: smallPlugin,
+	},
+
+	// One importer a library. Code under test/ meets the world as a user does.
+	{
+		but: []string{"controllers", "cmd", "test"}, never: []string{"sigs.k8s.io/controller-runtime"},
+		why: "controllers are the only users of controller-runtime: the subsystems work without a cluster",
+	},
+	{
+		but:   []string{"xds/envoy", "xds/server", "xds/gateway", "test"},
+		never: []string{"github.com/envoyproxy/go-control-plane"}, why: one,
+	},
+	{but: []string{"cni/link", "test"}, never: []string{"github.com/vishvananda/netlink"}, why: one},
+	{but: []string{"proxy/nft", "test"}, never: []string{"github.com/google/nftables"}, why: one},
+	{but: []string{"tls/acme", "test"}, never: []string{"golang.org/x/crypto/acme"}, why: one},
+}
+
+const smallPlugin = "the container runtime starts the CNI plugin for every pod: " +
+	"it is small, static, and needs no API server"
+
+// names that say nothing of what a package is about, so that anything ends in it.
+var nameless = []string{"util", "utils", "common", "helper", "helpers", "model", "models", "misc"}
