@@ -1,0 +1,103 @@
+# What one does with this repository. "make help" lists it.
+#
+# Pass more to Go's tools with these:
+#   TESTS    packages to test, bench and fuzz         (./...)
+#   BENCH    which benchmarks, BENCHTIME how long each  (.)  (1s)
+#   FUZZTIME how long each fuzz test runs              (30s)
+#   FAIRWAY_TOOLS  another folder for what "make tools" installs (.tools)
+
+SHELL       := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+GO        ?= go
+TESTS     ?= ./...
+BENCH     ?= .
+BENCHTIME ?= 1s
+FUZZTIME  ?= 30s
+
+# As in production; and one setting for all targets lets them share Go's cache.
+export CGO_ENABLED := 0
+
+# The modules with a go.mod of their own.
+MODULES := . test/tools/etcd test/tools/kubernetes test/tools/lint
+
+# What install.sh puts in place; the absolute path holds in every folder.
+TOOLS := $(or $(FAIRWAY_TOOLS),$(CURDIR)/.tools)/bin
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+##### Build
+
+.PHONY: build
+build: ## Build the commands into bin/
+	$(GO) build -ldflags '-s -w' -o bin/ ./cmd/...
+
+.PHONY: generate
+generate: ## Write the generated files anew
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## Remove what build made
+	rm -rf bin dist
+
+.PHONY: clean-tools
+clean-tools: ## Remove what tools installed
+	rm -rf $(dir $(TOOLS))
+
+##### Tools: pinned, verified by hash, installed once
+
+.PHONY: tools
+tools: tools-envoy tools-cluster ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl
+
+.PHONY: tools-envoy
+tools-envoy: ## Install Envoy, all that the demo needs
+	@test/tools/install.sh envoy
+
+.PHONY: tools-cluster
+tools-cluster: ## Install etcd, kube-apiserver and kubectl
+	@test/tools/install.sh etcd kube-apiserver kubectl
+
+.PHONY: tools-lint
+tools-lint: ## Install golangci-lint
+	@test/tools/install.sh golangci-lint
+
+##### Test
+
+# The timeout is for one package, and generous: two cores may be shared.
+.PHONY: test
+test: tools ## Run all tests
+	$(GO) vet $(TESTS)
+	$(GO) test -timeout 15m $(TESTS)
+
+.PHONY: race
+race: tools ## Run all tests with the race detector, in random order
+	CGO_ENABLED=1 $(GO) test -race -shuffle on -timeout 30m $(TESTS)
+
+.PHONY: bench
+bench: tools ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 2h -p 1 $(TESTS)
+
+.PHONY: fuzz
+fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)
+	@GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh
+
+##### Check
+
+.PHONY: lint
+lint: tools-lint ## Run the linters
+	$(TOOLS)/golangci-lint run
+
+.PHONY: verify
+verify: ## Check format, go.mod, generated files and lint
+	@test/verify.sh $(MODULES)
+	@$(MAKE) lint
+
+##### Show
+
+.PHONY: demo
+demo: tools-envoy build ## Serve examples/ on this machine, without a cluster
+	./examples/demo.sh

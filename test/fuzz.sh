@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Run every fuzz test of the module for $FUZZTIME, one after the other: Go runs
+# one fuzz test a call. A failing input stays in testdata/fuzz of its package;
+# commit it, and it is a seed of every later test.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+failed=()
+while IFS=: read -r file name; do
+	echo "== $name in $(dirname "$file"), ${FUZZTIME:=30s}"
+	"${GO:-go}" test -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" "$(dirname "$file")" ||
+		failed+=("$name in $(dirname "$file")")
+done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' ./*/ | sed 's/func //' | sort)
+
+if ((${#failed[@]})); then
+	printf 'failed: %s\n' "${failed[@]}"
+	exit 1
+fi

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Check what a person forgets before a commit: gofmt, go mod tidy, go generate.
+#
+#   test/verify.sh MODULE-FOLDER...
+#
+# All checks run; each one that fails says what to run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+failed=0
+
+# complain NEXT TEXT: a check failed; TEXT is what it found.
+complain() {
+	printf '%s\nverify: run %s\n\n' "$2" "$1" >&2
+	failed=1
+}
+
+mapfile -t sources < <(git ls-files --cached --others --exclude-standard '*.go')
+found=$(gofmt -l "${sources[@]}")
+[[ -z $found ]] || complain 'gofmt -w on these files' "$found"
+
+for module in "$@"; do
+	found=$(env -C "$module" go mod tidy -diff 2>&1) ||
+		complain "go mod tidy in $module" "$found"
+done
+
+state() { git diff && git status --porcelain; }
+before=$(state)
+go generate ./...
+[[ $before == "$(state)" ]] || complain 'make generate and commit' "$(git status --short)"
+
+exit "$failed"
