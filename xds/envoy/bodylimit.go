@@ -1,0 +1,44 @@
+package envoy
+
+import (
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	bodylimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/body_size_limit/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
+)
+
+// bodyLimitFilter answers 413 to a request whose body is larger than allowed.
+// It counts what streams by and buffers nothing.
+const bodyLimitFilter = "fairway.body-limit"
+
+// bodyLimit is the filter of the chain: the gateway's own limit for requests
+// whose route has none; 0 does nothing.
+func bodyLimit(maxBytes int64) *compositev3.Composite {
+	return &compositev3.Composite{Matcher: always(maxBytes)}
+}
+
+func bodyLimitPerRoute(maxBytes int64) *anypb.Any {
+	return typed(&compositev3.CompositePerRoute{Matcher: always(maxBytes)})
+}
+
+// always is the matcher tree without a branch: its one action applies to every
+// request. The filter for size limits takes no configuration per route, which
+// the composite filter does.
+func always(maxBytes int64) *matcherv3.Matcher {
+	limit := &bodylimitv3.BodySizeLimit{}
+	if maxBytes > 0 {
+		limit.MaxRequestBytes = wrapperspb.UInt64(uint64(maxBytes))
+	}
+	return &matcherv3.Matcher{OnNoMatch: &matcherv3.Matcher_OnMatch{
+		OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
+			Name: "limit",
+			TypedConfig: typed(&compositev3.ExecuteFilterAction{
+				TypedConfig: &corev3.TypedExtensionConfig{Name: "limit", TypedConfig: typed(limit)},
+			}),
+		}},
+	}}
+}

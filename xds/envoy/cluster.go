@@ -1,0 +1,156 @@
+package envoy
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Bounds of one cluster in one Envoy: far above what a healthy backend sees,
+// and low enough that one that hangs cannot eat all sockets.
+const (
+	maxUpstreamConnections = 16384
+	maxUpstreamRequests    = 65536
+	maxUpstreamRetries     = 1024
+)
+
+// Cluster is a Service port and how its endpoints are spoken to.
+func Cluster(c route.Cluster, s route.Settings) Resource {
+	cluster := &clusterv3.Cluster{
+		Name:                          ClusterName(c),
+		ConnectTimeout:                duration(max(s.ConnectTimeout, time.Millisecond)),
+		LbPolicy:                      clusterv3.Cluster_LEAST_REQUEST,
+		CircuitBreakers:               circuitBreakers(),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer),
+		TypedExtensionProtocolOptions: map[string]*anypb.Any{
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(upstreamHTTP(c, s)),
+		},
+		UpstreamConnectionOptions: &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()},
+		TransportSocket:           upstreamTLS(c),
+	}
+	if c.DNS != "" {
+		resolve(cluster, c)
+	} else {
+		cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
+		cluster.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{
+			EdsConfig:   ads(),
+			ServiceName: EndpointsName(c.Port),
+		}
+	}
+	return resource(cluster)
+}
+
+func circuitBreakers() *clusterv3.CircuitBreakers {
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections:     wrapperspb.UInt32(maxUpstreamConnections),
+		MaxPendingRequests: wrapperspb.UInt32(maxUpstreamRequests),
+		MaxRequests:        wrapperspb.UInt32(maxUpstreamRequests),
+		MaxRetries:         wrapperspb.UInt32(maxUpstreamRetries),
+	}}}
+}
+
+func tcpKeepalive() *corev3.TcpKeepalive {
+	return &corev3.TcpKeepalive{
+		KeepaliveTime:     wrapperspb.UInt32(60),
+		KeepaliveInterval: wrapperspb.UInt32(10),
+		KeepaliveProbes:   wrapperspb.UInt32(3),
+	}
+}
+
+// resolve makes a cluster of an ExternalName Service: every address of the
+// name is an endpoint, for as long as DNS says. A name that does not resolve
+// does not keep Envoy from starting.
+func resolve(cluster *clusterv3.Cluster, c route.Cluster) {
+	cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{
+		ClusterType: &clusterv3.Cluster_CustomClusterType{
+			Name: "envoy.cluster.dns",
+			TypedConfig: typed(&dnsv3.DnsCluster{
+				DnsRefreshRate: duration(30 * time.Second),
+				DnsFailureRefreshRate: &dnsv3.DnsCluster_RefreshRate{
+					BaseInterval: duration(time.Second),
+					MaxInterval:  duration(10 * time.Second),
+				},
+				RespectDnsTtl:   true,
+				DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED,
+			}),
+		},
+	}
+	cluster.WaitForWarmOnInit = wrapperspb.Bool(false)
+	cluster.LoadAssignment = &endpointv3.ClusterLoadAssignment{
+		ClusterName: cluster.Name,
+		Endpoints: []*endpointv3.LocalityLbEndpoints{{
+			LbEndpoints: []*endpointv3.LbEndpoint{{
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
+					Address: socketAddress(dnsName(c.DNS), uint16(c.Port.Port)),
+				}},
+			}},
+		}},
+	}
+}
+
+func dnsName(name string) string { return strings.ToValidUTF8(name, "%") }
+
+func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOptions {
+	options := &upstreamv3.HttpProtocolOptions{
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: duration(s.UpstreamIdleTimeout)},
+	}
+	if c.Protocol == route.HTTPAuto && c.TLS {
+		options.UpstreamProtocolOptions = &upstreamv3.HttpProtocolOptions_AutoConfig{
+			AutoConfig: &upstreamv3.HttpProtocolOptions_AutoHttpConfig{
+				HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
+				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+			},
+		}
+		return options
+	}
+	explicit := &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
+		ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
+		},
+	}
+	if c.Protocol == route.HTTP2 {
+		explicit.ProtocolConfig = &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+		}
+	}
+	options.UpstreamProtocolOptions = &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+	return options
+}
+
+// upstreamTLS encrypts without verifying: a pod's certificate is for no name
+// that we could know.
+func upstreamTLS(c route.Cluster) *corev3.TransportSocket {
+	if !c.TLS {
+		return nil
+	}
+	tls := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{AlpnProtocols: alpn(c.Protocol)}}
+	if _, err := netip.ParseAddr(c.DNS); err != nil {
+		tls.Sni = dnsName(c.DNS)
+	}
+	return transportSocket(tls)
+}
+
+// alpn is nil for auto, for which Envoy offers both by itself.
+func alpn(p route.Protocol) []string {
+	switch p {
+	case route.HTTP2:
+		return []string{"h2"}
+	case route.HTTPAuto:
+		return nil
+	default:
+		return []string{"http/1.1"}
+	}
+}

@@ -1,0 +1,37 @@
+package envoy
+
+import (
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// requestHeaders is what becomes of a request's headers before it has a route.
+// A stranger's word on who the client is, and under which name it asked, is
+// thrown away; that of a trusted proxy is kept.
+func requestHeaders(s route.Settings) *earlyv3.HeaderMutation {
+	mutations := []*mutationv3.HeaderMutation{remove(hostHeader), set(hostHeader, "%REQ(:AUTHORITY)%")}
+	if s.TrustedHops == 0 {
+		mutations = append(mutations,
+			remove("forwarded"),
+			set("x-forwarded-host", "%REQ(:AUTHORITY)%"),
+			set("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+		)
+	}
+	return &earlyv3.HeaderMutation{Mutations: mutations}
+}
+
+func remove(header string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: header}}
+}
+
+func set(header, format string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{
+		Append: &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: header, Value: format},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		},
+	}}
+}

@@ -1,0 +1,89 @@
+package envoy
+
+import (
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	sniv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_mappers/sni/v3"
+	ondemandv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// connectionBuffer is how many bytes Envoy keeps of one connection in one
+// direction before it stops reading. It bounds what a slow peer costs, and
+// what a request can hold back for a retry.
+const connectionBuffer = 64 << 10
+
+// Listeners are the listeners of a gateway, "http" and "https". They say
+// nothing about hosts, clusters or certificates, so that they change only when
+// a setting does: a changed listener drains its connections.
+func Listeners(s route.Settings) []Resource {
+	var listeners []Resource
+	if s.HTTPPort != 0 {
+		listeners = append(listeners, listener("http", s.HTTPPort, nil, s))
+	}
+	if s.HTTPSPort != 0 {
+		listeners = append(listeners, listener("https", s.HTTPSPort, transportSocket(downstreamTLS()), s))
+	}
+	return listeners
+}
+
+func listener(name string, port uint16, socket *corev3.TransportSocket, s route.Settings) Resource {
+	address := socketAddress(s.Address, port)
+	address.GetSocketAddress().Ipv4Compat = s.Address == "::"
+	return resource(&listenerv3.Listener{
+		Name:             name,
+		StatPrefix:       name,
+		TrafficDirection: corev3.TrafficDirection_INBOUND,
+		Address:          address,
+		EnableReusePort:  wrapperspb.Bool(true),
+		TcpKeepalive:     tcpKeepalive(),
+
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer),
+		FilterChains: []*listenerv3.FilterChain{{
+			Name:            name,
+			TransportSocket: socket,
+			Filters: []*listenerv3.Filter{{
+				Name:       "envoy.filters.network.http_connection_manager",
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: typed(connectionManager(name, s))},
+			}},
+		}},
+	})
+}
+
+// downstreamTLS chooses the certificate by SNI: the secret of that very name
+// is asked for at its first handshake. Envoy demands that sessions are not
+// resumed, because a session would outlive the choice.
+func downstreamTLS() *tlsv3.DownstreamTlsContext {
+	return &tlsv3.DownstreamTlsContext{
+		CommonTlsContext: &tlsv3.CommonTlsContext{
+			TlsParams:     &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
+			AlpnProtocols: []string{"h2", "http/1.1"},
+			CustomTlsCertificateSelector: &corev3.TypedExtensionConfig{
+				Name: "envoy.tls.certificate_selectors.on_demand_secret",
+				TypedConfig: typed(&ondemandv3.Config{
+					ConfigSource: ads(),
+					CertificateMapper: &corev3.TypedExtensionConfig{
+						Name:        "envoy.tls.certificate_mappers.sni",
+						TypedConfig: typed(&sniv3.SNI{DefaultValue: "*"}),
+					},
+				}),
+			},
+		},
+		DisableStatefulSessionResumption: true,
+		SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{
+			DisableStatelessSessionResumption: true,
+		},
+	}
+}
+
+func transportSocket(tls proto.Message) *corev3.TransportSocket {
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: typed(tls)},
+	}
+}

@@ -1,0 +1,132 @@
+package envoy
+
+import (
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Bounds on one downstream connection.
+const (
+	maxHeaders               = 200
+	maxRequestsPerConnection = 10000
+	maxConcurrentStreams     = 100
+	streamWindow             = 64 << 10
+	connectionWindow         = 1 << 20
+)
+
+func connectionManager(name string, s route.Settings) *managerv3.HttpConnectionManager {
+	m := &managerv3.HttpConnectionManager{
+		StatPrefix:     name,
+		CodecType:      managerv3.HttpConnectionManager_AUTO,
+		RouteSpecifier: scopedRoutes(),
+		HttpFilters: []*managerv3.HttpFilter{
+			filter(fallbackFilter, fallback()),
+			filter(bodyLimitFilter, bodyLimit(s.MaxRequestBody)),
+			filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
+		},
+		UpgradeConfigs: []*managerv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		AccessLog:      accessLog(s),
+
+		ServerHeaderTransformation: managerv3.HttpConnectionManager_PASS_THROUGH,
+		LocalReplyConfig:           localReplies(),
+	}
+	bound(m, s)
+	identify(m, s)
+	purify(m, s)
+	return m
+}
+
+func filter(name string, config proto.Message) *managerv3.HttpFilter {
+	return &managerv3.HttpFilter{
+		Name:       name,
+		ConfigType: &managerv3.HttpFilter_TypedConfig{TypedConfig: typed(config)},
+	}
+}
+
+// scopedRoutes must be equal in all connection managers: Envoy then keeps one
+// set of tables.
+func scopedRoutes() *managerv3.HttpConnectionManager_ScopedRoutes {
+	return &managerv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &managerv3.ScopedRoutes{
+		Name: "hosts",
+		ScopeKeyBuilder: &managerv3.ScopedRoutes_ScopeKeyBuilder{
+			Fragments: []*managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
+				Type: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_{
+					HeaderValueExtractor: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{
+						Name: hostHeader,
+						ExtractType: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index{
+							Index: 0,
+						},
+					},
+				},
+			}},
+		},
+		RdsConfigSource: ads(),
+		ConfigSpecifier: &managerv3.ScopedRoutes_ScopedRds{
+			ScopedRds: &managerv3.ScopedRds{ScopedRdsConfigSource: ads()},
+		},
+	}}
+}
+
+// bound limits what one connection may cost.
+func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
+	m.MaxRequestHeadersKb = wrapperspb.UInt32(min(max(s.MaxRequestHeaders, 1), 8192))
+	m.StreamIdleTimeout = duration(s.StreamIdleTimeout)
+	m.RequestHeadersTimeout = duration(s.RequestHeadersTimeout)
+	m.RequestTimeout = duration(s.RequestTimeout)
+	m.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{
+		IdleTimeout:                  duration(s.IdleTimeout),
+		MaxHeadersCount:              wrapperspb.UInt32(maxHeaders),
+		MaxRequestsPerConnection:     wrapperspb.UInt32(maxRequestsPerConnection),
+		HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_DROP_HEADER,
+	}
+	m.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{
+		MaxConcurrentStreams:        wrapperspb.UInt32(maxConcurrentStreams),
+		InitialStreamWindowSize:     wrapperspb.UInt32(streamWindow),
+		InitialConnectionWindowSize: wrapperspb.UInt32(connectionWindow),
+		AllowConnect:                true,
+		// One bad request among many of a proxy before us costs itself.
+		OverrideStreamErrorOnInvalidHttpMessage: wrapperspb.Bool(true),
+	}
+}
+
+// identify says who the client is, and which request this is.
+func identify(m *managerv3.HttpConnectionManager, s route.Settings) {
+	m.UseRemoteAddress = wrapperspb.Bool(true)
+	m.XffNumTrustedHops = s.TrustedHops
+	m.InternalAddressConfig = &managerv3.HttpConnectionManager_InternalAddressConfig{}
+	m.AppendXForwardedPort = true
+	m.GenerateRequestId = wrapperspb.Bool(true)
+	m.PreserveExternalRequestId = true
+	m.RequestIdExtension = &managerv3.RequestIDExtension{TypedConfig: typed(&uuidv3.UuidRequestIdConfig{
+		PackTraceReason:              wrapperspb.Bool(false),
+		UseRequestIdForTraceSampling: wrapperspb.Bool(false),
+	})}
+	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
+		Name:        "envoy.http.early_header_mutation.header_mutation",
+		TypedConfig: typed(requestHeaders(s)),
+	}}
+}
+
+// purify gives a request's host and path one spelling, before anything looks
+// at them.
+func purify(m *managerv3.HttpConnectionManager, s route.Settings) {
+	m.StripPortMode = &managerv3.HttpConnectionManager_StripAnyHostPort{StripAnyHostPort: true}
+	m.StripTrailingHostDot = true
+	m.NormalizePath = wrapperspb.Bool(true)
+	m.MergeSlashes = true
+	switch s.EscapedSlashes {
+	case route.EscapedSlashesReject:
+		m.PathWithEscapedSlashesAction = managerv3.HttpConnectionManager_REJECT_REQUEST
+	case route.EscapedSlashesKeep:
+		m.PathWithEscapedSlashesAction = managerv3.HttpConnectionManager_KEEP_UNCHANGED
+	default:
+		m.PathWithEscapedSlashesAction = managerv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT
+	}
+}

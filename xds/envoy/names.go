@@ -1,0 +1,44 @@
+package envoy
+
+import (
+	"net/url"
+	"strconv"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// EndpointsName is the name of the EDS resource of a Service port, which all
+// of its clusters share: "shop/cart:80".
+func EndpointsName(p route.ServicePort) string {
+	return url.PathEscape(p.Service.Namespace) + "/" + url.PathEscape(p.Service.Name) +
+		":" + strconv.Itoa(int(p.Port))
+}
+
+// ClusterName is the name of a cluster: its Service port, and what it does
+// otherwise than speak plain HTTP/1.1 to published endpoints: "shop/cart:80",
+// "shop/cart:80 h2", "shop/pay:443 tls-auto", "shop/bank:80 dns=bank.example".
+// Different clusters have different names, whatever their parts hold.
+func ClusterName(c route.Cluster) string {
+	name := EndpointsName(c.Port) + policySuffix(c)
+	if c.DNS != "" {
+		name += " dns=" + url.PathEscape(c.DNS)
+	}
+	return name
+}
+
+func policySuffix(c route.Cluster) string {
+	switch {
+	case c.TLS && c.Protocol == route.HTTP2:
+		return " tls-h2"
+	case c.TLS && c.Protocol == route.HTTPAuto:
+		return " tls-auto"
+	case c.TLS:
+		return " tls"
+	case c.Protocol == route.HTTP2:
+		return " h2"
+	case c.Protocol == route.HTTPAuto:
+		return " auto"
+	default:
+		return ""
+	}
+}

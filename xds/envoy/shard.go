@@ -1,0 +1,99 @@
+package envoy
+
+import (
+	"hash/fnv"
+	"net/url"
+	"strconv"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// The virtual hosts are spread over a fixed set of RouteConfigurations by a
+// hash of their host, so that a change of one host costs Envoy one shard, and
+// wildcard hosts apart from full names. The numbers are part of the protocol
+// between the replicas of a controller: all must agree on them.
+const (
+	exactShards    = 512
+	wildcardShards = 64
+	defaultShard   = "default"
+)
+
+// Shards lists the names of all RouteConfigurations, sorted by kind and number.
+func Shards() []string {
+	shards := make([]string, 0, exactShards+wildcardShards+1)
+	for i := range exactShards {
+		shards = append(shards, shardName("exact", i))
+	}
+	for i := range wildcardShards {
+		shards = append(shards, shardName("wildcard", i))
+	}
+	return append(shards, defaultShard)
+}
+
+// ShardOf names the RouteConfiguration that holds the virtual host of a host.
+func ShardOf(host route.Hostname) string {
+	if host == route.AnyHost {
+		return defaultShard
+	}
+	if strings.HasPrefix(string(host), "*.") {
+		return shardName("wildcard", int(hash(host)%wildcardShards))
+	}
+	return shardName("exact", int(hash(host)%exactShards))
+}
+
+func shardName(kind string, i int) string { return kind + "-" + strconv.Itoa(i) }
+
+func hash(host route.Hostname) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(host))
+	sum := h.Sum64()
+	return sum ^ sum>>32
+}
+
+// Scope binds a host to its shard: from now on requests for it find its
+// virtual host there.
+func Scope(host route.Hostname) Resource {
+	return scope(string(host), scopeKey(host), ShardOf(host))
+}
+
+// Placeholder is a scope that no request can ask for. It names a shard, so
+// that Envoy is subscribed to it before a host needs it.
+func Placeholder(shard string) Resource {
+	key := "shard " + shard
+	return scope(key, key, shard)
+}
+
+func scope(name, key, shard string) Resource {
+	return resource(&routev3.ScopedRouteConfiguration{
+		Name:                   strings.ToValidUTF8(name, "%"),
+		RouteConfigurationName: shard,
+		Key: &routev3.ScopedRouteConfiguration_Key{
+			Fragments: []*routev3.ScopedRouteConfiguration_Key_Fragment{{
+				Type: &routev3.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: key},
+			}},
+		},
+	})
+}
+
+// scopeKey is what the header hostHeader must hold for a request to find the
+// host. A Hostname has one spelling and passes unchanged; escaping keeps what
+// is none from meaning anything else.
+func scopeKey(host route.Hostname) string {
+	if host == route.AnyHost {
+		return "*"
+	}
+	if parent, ok := strings.CutPrefix(string(host), "*."); ok {
+		return "*." + escapedHost(parent)
+	}
+	return escapedHost(string(host))
+}
+
+func escapedHost(host string) string {
+	if host == "" {
+		return "%"
+	}
+	return url.PathEscape(host)
+}

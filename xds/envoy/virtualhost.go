@@ -1,0 +1,164 @@
+package envoy
+
+import (
+	"net/http"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	previousv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// noRoute names the route that answers 404. It is a name all the same: the
+// fallback takes a request without a route name for one whose host is unknown.
+const noRoute = "-"
+
+// VirtualHost is all that is served under one name, marshalled, for use in
+// RouteConfiguration. What no route matches is answered here with 404, so that
+// it never falls through to a wildcard or the default host.
+func VirtualHost(h *route.Host, s route.Settings) []byte {
+	host := &routev3.VirtualHost{
+		Name:        scopeKey(h.Key.Host),
+		Domains:     []string{scopeKey(h.Key.Host)},
+		RetryPolicy: retryPolicy(),
+	}
+	if kindOf(h.Key.Host) == exact {
+		host.TypedPerFilterConfig = map[string]*anypb.Any{fallbackFilter: disabled()}
+	}
+	for _, r := range h.Routes {
+		if match := pathMatch(r.Match); match != nil {
+			host.Routes = append(host.Routes, routeOf(r, match))
+		}
+	}
+	host.Routes = append(host.Routes, notFound())
+	return marshal(host)
+}
+
+func routeOf(r route.Route, match *routev3.RouteMatch) *routev3.Route {
+	out := &routev3.Route{Name: routeName(r), Match: match}
+	if r.Cluster != nil {
+		out.Action = &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: ClusterName(*r.Cluster)},
+			Timeout:          durationpb.New(0),
+		}}
+		if r.MaxBody > 0 {
+			out.TypedPerFilterConfig = map[string]*anypb.Any{bodyLimitFilter: bodyLimitPerRoute(r.MaxBody)}
+		}
+		return out
+	}
+	out.Action = directResponse(r.Status)
+	if r.Reason != "" {
+		out.Metadata = reasonMetadata(r.Reason)
+	}
+	return out
+}
+
+func routeName(r route.Route) string {
+	if r.Origin.Name == "" {
+		return noRoute
+	}
+	return strings.ToValidUTF8(r.Origin.String(), "%")
+}
+
+func notFound() *routev3.Route {
+	return &routev3.Route{
+		Name:   noRoute,
+		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}},
+		Action: directResponse(http.StatusNotFound),
+	}
+}
+
+// pathMatch is nil for a path that no request can have.
+func pathMatch(m route.Match) *routev3.RouteMatch {
+	path, ok := requestPath(m.Path)
+	switch {
+	case !ok:
+		return nil
+	case m.Kind == route.Exact:
+		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}}
+	}
+	path = strings.TrimRight(path, "/")
+	if path == "" {
+		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
+	}
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: path}}
+}
+
+// requestPath is path as the normalised path of a request spells it: octets
+// beyond ASCII are escaped. There is none for a path that does not start with
+// a slash or holds what ends the path of a request.
+func requestPath(path string) (string, bool) {
+	if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") {
+		return "", false
+	}
+	var b strings.Builder
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c >= 0x7f {
+			const hex = "0123456789ABCDEF"
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), true
+}
+
+// retryPolicy tries another endpoint, once, when the first cannot have begun
+// to work on the request.
+func retryPolicy() *routev3.RetryPolicy {
+	return &routev3.RetryPolicy{
+		RetryOn:    "connect-failure,refused-stream,reset-before-request",
+		NumRetries: wrapperspb.UInt32(1),
+		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
+			Name: "envoy.retry_host_predicates.previous_hosts",
+			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{
+				TypedConfig: typed(&previousv3.PreviousHostsPredicate{}),
+			},
+		}},
+		HostSelectionRetryMaxAttempts: 5,
+	}
+}
+
+func directResponse(status int) *routev3.Route_DirectResponse {
+	if status < 200 || status > 599 {
+		status = http.StatusServiceUnavailable
+	}
+	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+		Status: uint32(status),
+		Body: &corev3.DataSource{
+			Specifier: &corev3.DataSource_InlineString{InlineString: explanation(status)},
+		},
+	}}
+}
+
+// explanation is for the client, who is a stranger: no names of ours.
+func explanation(status int) string {
+	switch status {
+	case http.StatusNotFound:
+		return "Nothing is served at this path.\n"
+	case http.StatusServiceUnavailable:
+		return "What is served at this path is not available.\n"
+	default:
+		return http.StatusText(status) + ".\n"
+	}
+}
+
+func reasonMetadata(reason string) *corev3.Metadata {
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
+		metadataNamespace: {Fields: map[string]*structpb.Value{
+			"reason": structpb.NewStringValue(strings.ToValidUTF8(reason, "%")),
+		}},
+	}}
+}
+
+// disabled takes a filter out of the chain of a host.
+func disabled() *anypb.Any { return typed(&routev3.FilterConfig{Disabled: true}) }
