@@ -1,0 +1,242 @@
+// Package document reads YAML and JSON strictly and knows on which line of
+// which file everything stands, so that whoever finds a mistake can say where.
+//
+// YAML is read exactly as kubectl reads it: converted to JSON, then decoded by
+// Kubernetes' own case-sensitive decoder. Unknown and repeated fields are
+// mistakes, never ignored. The package knows no kinds and no files: a file is
+// its bytes. What is wrong with a document comes out as Mistakes, all of them
+// at once where that is possible.
+package document
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// Mistake is one thing that is wrong in a document.
+type Mistake struct {
+	Line    int    // of the file, from 1
+	Field   string // "spec.rules[0].host"; empty when the whole document is meant
+	Message string // one phrase: `unknown field "spec.rulez"`
+}
+
+// Document is one document of a file, unread.
+type Document struct {
+	Line int // on which it begins, from 1
+	Text []byte
+}
+
+// Split cuts a file into its documents: YAML documents between lines of "---",
+// or JSON values one after the other. Documents without content are left out.
+func Split(file []byte) []Document {
+	file = bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
+	if documents, ok := splitJSON(file); ok {
+		return documents
+	}
+	return splitYAML(file)
+}
+
+// splitJSON reports whether the file is a stream of JSON objects. Anything else
+// is YAML, of which JSON is nearly a subset: not when it is indented by tabs.
+func splitJSON(file []byte) ([]Document, bool) {
+	if first := bytes.TrimLeft(file, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+		return nil, false
+	}
+	var documents []Document
+	decoder := json.NewDecoder(bytes.NewReader(file))
+	for line, read := 1, 0; ; {
+		var text json.RawMessage
+		if err := decoder.Decode(&text); errors.Is(err, io.EOF) {
+			return documents, true
+		} else if err != nil {
+			return nil, false
+		}
+		begin := int(decoder.InputOffset()) - len(text)
+		line += bytes.Count(file[read:begin], []byte("\n"))
+		documents = append(documents, Document{Line: line, Text: text})
+		line += bytes.Count(text, []byte("\n"))
+		read = int(decoder.InputOffset())
+	}
+}
+
+func splitYAML(file []byte) []Document {
+	var documents []Document
+	current := Document{Line: 1}
+	finish := func(next int) {
+		if hasContent(current.Text) {
+			documents = append(documents, current)
+		}
+		current = Document{Line: next}
+	}
+	number := 0
+	for line := range bytes.Lines(file) {
+		number++
+		switch rest, kind := marker(line); kind {
+		case start:
+			finish(number)
+			current.Text = append(current.Text, rest...)
+		case end:
+			finish(number + 1)
+		case directive:
+			current.Text = append(current.Text, '\n') // keeps the count of lines
+		default:
+			current.Text = append(current.Text, line...)
+		}
+	}
+	finish(0)
+	return documents
+}
+
+type lineKind int
+
+const (
+	content lineKind = iota
+	start            // "---", perhaps with content behind it
+	end              // "..."
+	directive
+)
+
+// marker says what a line is. Content of a block is indented, so that a marker
+// in the first column is always one. For a start, the rest is what stands
+// behind it.
+func marker(line []byte) ([]byte, lineKind) {
+	text := bytes.TrimRight(line, " \t\r\n")
+	switch {
+	case bytes.Equal(text, []byte("...")):
+		return nil, end
+	case bytes.HasPrefix(line, []byte("%YAML")), bytes.HasPrefix(line, []byte("%TAG")):
+		return nil, directive
+	case bytes.Equal(text, []byte("---")):
+		return []byte("\n"), start
+	case bytes.HasPrefix(line, []byte("--- ")), bytes.HasPrefix(line, []byte("---\t")):
+		return append([]byte("   "), line[3:]...), start
+	}
+	return nil, content
+}
+
+// hasContent reports whether there is anything but comments.
+func hasContent(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return true
+		}
+	}
+	return false
+}
+
+// Value is a document that could be read, or a part of one.
+type Value struct {
+	JSON     []byte
+	Document Document
+	// At is the path of the value in its document, "items[3]"; empty for the
+	// whole.
+	At string
+}
+
+// Read parses the document. Its syntax is all that it checks, and that no
+// field is there twice.
+func (d Document) Read() (Value, []Mistake) {
+	if json.Valid(d.Text) {
+		return Value{JSON: d.Text, Document: d}, nil
+	}
+	converted, err := yaml.YAMLToJSONStrict(d.Text)
+	if err != nil {
+		return Value{}, d.mistakes(err)
+	}
+	return Value{JSON: converted, Document: d}, nil
+}
+
+// line is the line of the file for one of the document, from 1. The YAML
+// library may point behind the end of what it found no end of, and knows other
+// line ends than editors do.
+func (d Document) line(within int) int {
+	return d.Line + min(within-1, bytes.Count(bytes.TrimRight(d.Text, " \t\r\n"), []byte("\n")))
+}
+
+// where finds the line that the YAML library puts into its messages.
+var where = regexp.MustCompile(`^line (\d+): `)
+
+// mistakes takes an error of the YAML library apart, which is one message or,
+// after a heading, one per line.
+func (d Document) mistakes(err error) []Mistake {
+	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "yaml: "), "unmarshal errors:\n")
+	var found []Mistake
+	for _, message := range strings.Split(text, "\n") {
+		message = strings.TrimSpace(message)
+		line := 1
+		if match := where.FindStringSubmatch(message); match != nil {
+			line, _ = strconv.Atoi(match[1]) // digits only
+			message = strings.TrimPrefix(message, match[0])
+		}
+		found = append(found, Mistake{Line: d.line(line), Message: message})
+	}
+	return found
+}
+
+// Decode stores the value in the struct that into points to. With mistakes,
+// what is stored is not to be used.
+func (v Value) Decode(into any) []Mistake {
+	strict, err := kjson.UnmarshalStrict(v.JSON, into)
+	if err != nil {
+		return []Mistake{v.mistake(err)}
+	}
+	var found []Mistake
+	for _, err := range strict {
+		mistake := Mistake{Message: err.Error()}
+		var field kjson.FieldError
+		if errors.As(err, &field) {
+			mistake.Field = field.FieldPath()
+		}
+		mistake.Line = v.Line(mistake.Field)
+		found = append(found, mistake)
+	}
+	return found
+}
+
+// mistake says in plain words which value cannot be what its field wants.
+func (v Value) mistake(err error) Mistake {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return Mistake{Line: v.Line(""), Message: strings.TrimPrefix(err.Error(), "json: ")}
+	}
+	field, subject := fieldAt(v.JSON, wrong.Offset), "the document"
+	if field != "" {
+		subject = fmt.Sprintf("field %q", field)
+	}
+	return Mistake{
+		Line:    v.Line(field),
+		Field:   field,
+		Message: fmt.Sprintf("%s holds %s and wants %s", subject, held(wrong.Value), wanted(wrong.Type)),
+	}
+}
+
+// Peek stores what fits into the struct that into points to and ignores the
+// rest. It reports whether anything could be stored at all.
+func (v Value) Peek(into any) bool {
+	return kjson.UnmarshalCaseSensitivePreserveInts(v.JSON, into) == nil
+}
+
+// Items are the elements of the list that stands under "items".
+func (v Value) Items() ([]Value, []Mistake) {
+	var list struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(v.JSON, &list); err != nil {
+		return nil, []Mistake{v.mistake(err)}
+	}
+	items := make([]Value, len(list.Items))
+	for i, item := range list.Items {
+		items[i] = Value{JSON: item, Document: v.Document, At: fmt.Sprintf("items[%d]", i)}
+	}
+	return items, nil
+}

@@ -1,0 +1,162 @@
+package document
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Line is the line of the file on which a field of the value stands, or the
+// nearest field above it that is there. The empty field is the value itself.
+func (v Value) Line(field string) int {
+	var root yaml.Node
+	if err := yaml.Unmarshal(v.Document.Text, &root); err != nil || len(root.Content) == 0 {
+		return v.Document.Line
+	}
+	path := v.At
+	if path != "" && field != "" && field[0] != '[' {
+		path += "."
+	}
+	return v.Document.line(lineOf(root.Content[0], path+field))
+}
+
+// lineOf walks down as long as the path leads somewhere.
+func lineOf(node *yaml.Node, path string) int {
+	line := node.Line
+	for path != "" {
+		for node.Kind == yaml.AliasNode {
+			node = node.Alias
+		}
+		next, at, rest := step(node, path)
+		if next == nil {
+			break
+		}
+		node, line, path = next, at, rest
+	}
+	return line
+}
+
+// step follows the first element of a path: the child, the line on which it is
+// named, and what is left of the path.
+func step(node *yaml.Node, path string) (child *yaml.Node, line int, rest string) {
+	switch node.Kind {
+	case yaml.SequenceNode:
+		index, rest, ok := strings.Cut(strings.TrimPrefix(path, "["), "]")
+		i, err := strconv.Atoi(index)
+		if !ok || err != nil || i < 0 || i >= len(node.Content) {
+			return nil, 0, ""
+		}
+		return node.Content[i], node.Content[i].Line, strings.TrimPrefix(rest, ".")
+	case yaml.MappingNode:
+		best := -1 // keys may hold dots: the longest that fits is meant
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key := node.Content[i].Value
+			if leads(path, key) && (best < 0 || len(key) > len(node.Content[best].Value)) {
+				best = i
+			}
+		}
+		if best < 0 {
+			return nil, 0, ""
+		}
+		key := node.Content[best]
+		return node.Content[best+1], key.Line, strings.TrimPrefix(path[len(key.Value):], ".")
+	}
+	return nil, 0, ""
+}
+
+// leads reports whether key is the first element of path.
+func leads(path, key string) bool {
+	rest, ok := strings.CutPrefix(path, key)
+	return ok && key != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// fieldAt is the path of the value whose reading ended at an offset of a valid
+// JSON text, as decoders count it.
+func fieldAt(text []byte, offset int64) string {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	found, _ := walk(decoder, "", offset)
+	return found
+}
+
+// walk reads one value and returns the path of the innermost one in it that
+// the offset lies in.
+func walk(decoder *json.Decoder, path string, offset int64) (string, bool) {
+	token, err := decoder.Token()
+	if err != nil {
+		return "", false
+	}
+	if decoder.InputOffset() >= offset {
+		return path, true
+	}
+	switch token {
+	case json.Delim('{'):
+		for decoder.More() {
+			key, err := decoder.Token()
+			if err != nil {
+				return "", false
+			}
+			if found, ok := walk(decoder, join(path, fmt.Sprint(key)), offset); ok {
+				return found, true
+			}
+		}
+		_, _ = decoder.Token() // the closing brace
+	case json.Delim('['):
+		for i := 0; decoder.More(); i++ {
+			if found, ok := walk(decoder, fmt.Sprintf("%s[%d]", path, i), offset); ok {
+				return found, true
+			}
+		}
+		_, _ = decoder.Token()
+	}
+	return "", false
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// held names a JSON value, which encoding/json describes ("number 1.5"), in
+// words of YAML.
+func held(value string) string {
+	switch kind, _, _ := strings.Cut(value, " "); kind {
+	case "array":
+		return "a list"
+	case "object":
+		return "an object"
+	case "bool":
+		return "true or false"
+	default:
+		return "a " + value
+	}
+}
+
+// wanted names a Go type in words of YAML.
+func wanted(t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "a whole number"
+	default:
+		return "a " + t.String()
+	}
+}
