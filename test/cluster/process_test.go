@@ -31,9 +31,13 @@ func TestChildrenDieWithTheTestProcess(t *testing.T) {
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	parent.Wait() //nolint:errcheck // it was killed
-	for deadline := time.Now().Add(5 * time.Second); alive(child); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	parent.Wait()
+	deadline := time.Now().Add(5 * time.Second)
+	for now := range time.Tick(time.Millisecond) {
+		if !alive(child) {
+			return
+		}
+		if now.After(deadline) {
 			t.Fatalf("child %d outlives its parent", child)
 		}
 	}
