@@ -47,37 +47,6 @@ type Options struct {
 	Settle time.Duration
 }
 
-// The server's API, in full:
-//
-//	func New(Options) *Server
-//
-//	// PublishHost makes host what is served under key; nil withdraws it.
-//	func (s *Server) PublishHost(key route.Key, host *route.Host)
-//
-//	// PublishBackend makes backend the endpoints of port, in every gateway
-//	// that routes to it; nil withdraws them (clusters that are still in use
-//	// keep what they had).
-//	func (s *Server) PublishBackend(port route.ServicePort, backend *route.Backend)
-//
-//	// PublishSettings creates the gateway or changes its settings.
-//	func (s *Server) PublishSettings(gateway route.Gateway, settings route.Settings)
-//
-//	// Open says that the first picture is complete. Streams that wait are
-//	// answered from now on.
-//	func (s *Server) Open()
-//
-//	// Close ends all streams and the server's goroutines, and waits for them.
-//	func (s *Server) Close()
-//
-//	// DeltaAggregatedResources makes Server an
-//	// discoveryv3.AggregatedDiscoveryServiceServer (embed the Unimplemented
-//	// one; StreamAggregatedResources answers Unimplemented). An Envoy's
-//	// gateway is its node's cluster field.
-//
-//	// Host tells the state of one host, Envoys that of every stream.
-//	func (s *Server) Host(key route.Key) HostState
-//	func (s *Server) Envoys() []EnvoyState
-
 // HostState is what is known of one host.
 type HostState struct {
 	Published bool   // a controller asks for it

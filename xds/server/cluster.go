@@ -1,0 +1,154 @@
+package server
+
+import (
+	"time"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// cluster is one cluster of a gateway. It is published while a version of some
+// host names it, and Options.Grace longer.
+type cluster struct {
+	value   route.Cluster
+	refs    int // versions that name it
+	cds     *resource
+	port    *port  // nil when Envoy resolves it by DNS
+	refused string // Envoy's message
+	retire  *time.Timer
+	settle  *time.Timer // of a cluster by DNS, once every Envoy has accepted it
+	settled bool
+}
+
+// port is the endpoints of one Service port, which all its clusters share.
+type port struct {
+	clusters map[*cluster]struct{}
+	eds      *resource
+}
+
+// acquire returns the cluster of value with a reference more, and publishes it
+// as soon as its endpoints are known.
+func (g *gateway) acquire(value route.Cluster) *cluster {
+	c, ok := g.clusters[value]
+	if !ok {
+		c = &cluster{value: value, cds: g.hold(kindCluster, envoy.ClusterName(value))}
+		c.cds.cluster = c
+		g.clusters[value] = c
+		if value.DNS == "" {
+			c.port = g.port(value.Port)
+			c.port.clusters[c] = struct{}{}
+		}
+	}
+	c.refs++
+	if c.retire != nil {
+		c.retire.Stop()
+		c.retire = nil
+	}
+	g.introduce(c)
+	return c
+}
+
+// release gives a reference back. The cluster goes when nobody has taken one
+// for the time of Options.Grace.
+func (g *gateway) release(c *cluster) {
+	c.refs--
+	if c.refs > 0 {
+		return
+	}
+	c.retire = g.server.after(g.server.options.Grace, func() {
+		if c.refs == 0 && g.clusters[c.value] == c {
+			g.remove(c)
+		}
+	})
+}
+
+// remove takes an unused cluster out of the picture, and its endpoints when no
+// other cluster shares them. Envoys are told of the cluster only: they
+// unsubscribe from the endpoints themselves.
+func (g *gateway) remove(c *cluster) {
+	delete(g.clusters, c.value)
+	if c.settle != nil {
+		c.settle.Stop()
+	}
+	c.cds.cluster = nil
+	g.set(kindCluster, c.cds.name, nil)
+	g.unhold(c.cds)
+	if c.port == nil {
+		return
+	}
+	delete(c.port.clusters, c)
+	if len(c.port.clusters) == 0 {
+		delete(g.ports, c.value.Port)
+		g.set(kindEndpoints, c.port.eds.name, nil)
+		g.unhold(c.port.eds)
+	}
+}
+
+// port returns the Service port of that name, made if need be.
+func (g *gateway) port(name route.ServicePort) *port {
+	p, ok := g.ports[name]
+	if !ok {
+		p = &port{clusters: make(map[*cluster]struct{}), eds: g.hold(kindEndpoints, envoy.EndpointsName(name))}
+		g.ports[name] = p
+		if body, ok := g.server.backends[name]; ok {
+			g.set(kindEndpoints, p.eds.name, body)
+		}
+	}
+	return p
+}
+
+// introduce publishes a cluster that is not published yet, unless Envoy refuses
+// it or its endpoints are not known: Envoy would wait for them.
+func (g *gateway) introduce(c *cluster) {
+	if !c.cds.exists() && c.refused == "" && (c.port == nil || c.port.eds.exists()) {
+		g.render(c)
+	}
+}
+
+// render publishes the CDS resource of a cluster.
+func (g *gateway) render(c *cluster) {
+	g.set(kindCluster, c.cds.name, envoy.Cluster(c.value, g.settings).Body)
+}
+
+// publishBackend makes body the endpoints of a Service port that some cluster
+// of this gateway uses, and releases what waited for them to be known.
+func (g *gateway) publishBackend(name route.ServicePort, body []byte) {
+	p, ok := g.ports[name]
+	if !ok {
+		return
+	}
+	g.set(kindEndpoints, p.eds.name, body)
+	for c := range p.clusters {
+		g.introduce(c)
+		g.progressed(c.cds)
+	}
+}
+
+// ready reports whether routes may name c: every Envoy that has caught up holds
+// it with its endpoints, so that it is not only accepted but warm.
+func (g *gateway) ready(c *cluster) bool {
+	if !c.cds.exists() || !g.held(c.cds) {
+		return false
+	}
+	if c.port != nil {
+		return g.held(c.port.eds)
+	}
+	if g.current == 0 || c.settled {
+		return true
+	}
+	if c.settle == nil {
+		c.settle = g.server.after(g.server.options.Settle, func() {
+			c.settled = true
+			g.progressed(c.cds)
+		})
+	}
+	return false
+}
+
+// await lets h go on when something becomes known of c.
+func (c *cluster) await(h *host) {
+	c.cds.await(h)
+	if c.port != nil {
+		c.port.eds.await(h)
+	}
+}

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// gateway is the picture of one gateway and the Envoys that are brought to it.
+// Everything in it is guarded by Server.mu.
+type gateway struct {
+	name     route.Gateway
+	server   *Server
+	settings route.Settings
+
+	seq       uint64 // of the newest change of any resource
+	resources [kinds]map[string]*resource
+	streams   map[*stream]struct{}
+	current   int // streams that have caught up
+
+	hosts    map[route.Hostname]*host
+	shards   map[string]*shard
+	dirty    []*shard // to be assembled before the lock is let go
+	clusters map[route.Cluster]*cluster
+	ports    map[route.ServicePort]*port
+}
+
+func newGateway(s *Server, name route.Gateway) *gateway {
+	g := &gateway{
+		name:     name,
+		server:   s,
+		settings: route.DefaultSettings(),
+		streams:  make(map[*stream]struct{}),
+		hosts:    make(map[route.Hostname]*host),
+		shards:   make(map[string]*shard),
+		clusters: make(map[route.Cluster]*cluster),
+		ports:    make(map[route.ServicePort]*port),
+	}
+	for k := range g.resources {
+		g.resources[k] = make(map[string]*resource)
+	}
+	for _, name := range envoy.Shards() {
+		g.shards[name] = g.newShard(name)
+	}
+	g.publishHost(route.AnyHost, nil)
+	g.flush()
+	return g
+}
+
+// apply makes settings those of the gateway: its listeners, and all that is
+// rendered with them.
+func (g *gateway) apply(settings route.Settings) {
+	if g.settings == settings && len(g.resources[kindListener]) > 0 {
+		return
+	}
+	g.settings = settings
+	wanted := make(map[string]struct{})
+	for _, l := range envoy.Listeners(settings) {
+		wanted[l.Name] = struct{}{}
+		g.set(kindListener, l.Name, l.Body)
+	}
+	for name, r := range g.resources[kindListener] {
+		if _, ok := wanted[name]; !ok && r.exists() {
+			g.set(kindListener, name, nil)
+		}
+	}
+	for _, c := range g.clusters {
+		c.refused = ""
+		if c.cds.exists() {
+			g.render(c)
+		} else {
+			g.introduce(c)
+		}
+	}
+	for name, h := range g.hosts {
+		var value *route.Host
+		if h.wanted != nil {
+			value = h.wanted.value
+		}
+		g.publishHost(name, value)
+	}
+}
+
+// acked reports whether every Envoy that has caught up accepted r at seq or
+// later. With none it is trivially so. An Envoy that asks for nothing of the
+// kind (it has no listener) cannot be behind with it.
+func (g *gateway) acked(r *resource, seq uint64) bool {
+	for s := range g.streams {
+		u := &s.subscriptions[r.kind]
+		if s.current && u.asks() && u.acked(r) < seq {
+			return false
+		}
+	}
+	return true
+}
+
+// held reports whether every Envoy that has caught up holds some version of r.
+func (g *gateway) held(r *resource) bool {
+	for s := range g.streams {
+		if s.current && !s.subscriptions[r.kind].holds(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// progressed lets the hosts go on that wait for r.
+func (g *gateway) progressed(r *resource) {
+	if len(r.waiting) == 0 {
+		return
+	}
+	waiting := r.waiting
+	r.waiting = nil
+	for h := range waiting {
+		g.advance(h)
+	}
+	g.collect(r)
+}
+
+// advanceAll lets every host go on: the set of Envoys that are waited for has
+// changed.
+func (g *gateway) advanceAll() {
+	for _, h := range g.hosts {
+		g.advance(h)
+	}
+}
+
+// flush assembles the shards that changed, until nothing changes any more.
+func (g *gateway) flush() {
+	for len(g.dirty) > 0 {
+		dirty := g.dirty
+		g.dirty = nil
+		for _, sh := range dirty {
+			g.assemble(sh)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package server
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// reasonRefused is the route.Route Reason of a stand-in.
+const reasonRefused = "RefusedByEnvoy"
+
+// host is one virtual host on its way to every Envoy.
+//
+// advance takes it as many steps as can be taken now; whatever a step waits for
+// calls advance again. It looks only at the state below, so that it does not
+// matter what happened in which order.
+type host struct {
+	key   route.Key
+	shard *shard
+
+	wanted   *version   // newest published; nil: withdrawn
+	released *version   // in the shard; nil: not there
+	good     *version   // newest that every current Envoy accepted
+	past     []*version // released earlier; some Envoy may still have them
+
+	assembled bool   // the shard's resource contains released …
+	routeSeq  uint64 // … since this change
+	scope     *resource
+	scopeSeq  uint64 // the scope is published, or withdrawn, since this change
+
+	heldBack bool     // waits its turn in a trial
+	told     *version // of which the observer knows that it is served
+	waits    string   // for what, for people
+}
+
+// version is one rendering of a host, and the clusters that it names.
+type version struct {
+	gateway     *gateway
+	value       *route.Host
+	virtualHost []byte
+	clusters    []*cluster
+	refused     string // Envoy's message
+	refs        int
+}
+
+// newVersion renders value. The caller gets no reference.
+func (g *gateway) newVersion(value *route.Host) *version {
+	v := &version{gateway: g, value: value, virtualHost: envoy.VirtualHost(value, g.settings)}
+	seen := make(map[route.Cluster]struct{})
+	for _, r := range value.Routes {
+		if r.Cluster == nil {
+			continue
+		}
+		if _, ok := seen[*r.Cluster]; !ok {
+			seen[*r.Cluster] = struct{}{}
+			v.clusters = append(v.clusters, g.acquire(*r.Cluster))
+		}
+	}
+	return v
+}
+
+// equal reports whether both say the same to Envoy.
+func (v *version) equal(w *version) bool {
+	return v != nil && w != nil && bytes.Equal(v.virtualHost, w.virtualHost) && slices.Equal(v.clusters, w.clusters)
+}
+
+// retain takes a reference.
+func (v *version) retain() *version {
+	if v != nil {
+		v.refs++
+	}
+	return v
+}
+
+// drop gives a reference back, and with the last one the clusters.
+func (v *version) drop() {
+	if v == nil {
+		return
+	}
+	v.refs--
+	if v.refs > 0 {
+		return
+	}
+	for _, c := range v.clusters {
+		v.gateway.release(c)
+	}
+	v.clusters = nil
+}
+
+// replace lets *field be v, references included.
+func replace(field **version, v *version) {
+	if *field == v {
+		return
+	}
+	old := *field
+	*field = v.retain()
+	old.drop()
+}
+
+// publishHost makes value what is wanted of a host; nil withdraws it. The
+// default host is always there: without a value it answers 404.
+func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
+	h, ok := g.hosts[name]
+	if value == nil && name == route.AnyHost {
+		value = &route.Host{Key: route.Key{Gateway: g.name, Host: name}}
+	}
+	if !ok {
+		if value == nil {
+			return
+		}
+		h = g.newHost(name)
+	}
+	if value == nil {
+		replace(&h.wanted, nil)
+	} else if v := g.newVersion(value).retain(); v.equal(h.wanted) {
+		h.wanted.value = value
+		v.drop()
+	} else {
+		g.want(h, v)
+		v.drop()
+	}
+	g.advance(h)
+}
+
+func (g *gateway) newHost(name route.Hostname) *host {
+	h := &host{
+		key:   route.Key{Gateway: g.name, Host: name},
+		shard: g.shards[envoy.ShardOf(name)],
+		scope: g.hold(kindScope, envoy.Scope(name).Name),
+	}
+	h.scope.host = h
+	g.hosts[name] = h
+	return h
+}
+
+// want makes v the wanted version of h, or an equal one that is there already:
+// so a value that comes back is known to be good.
+func (g *gateway) want(h *host, v *version) {
+	for _, known := range []*version{h.released, h.good} {
+		if v.equal(known) && known.refused == "" {
+			known.value = v.value
+			v = known
+		}
+	}
+	h.heldBack = false
+	replace(&h.wanted, v)
+}
+
+// target is the version that h shall serve now: the wanted one, or while that
+// one is refused or held back the last good one, or a stand-in that answers
+// 503. nil: none.
+func (g *gateway) target(h *host) *version {
+	switch {
+	case h.wanted == nil:
+		return nil
+	case h.wanted.refused == "" && !h.heldBack:
+		return h.wanted
+	case h.good != nil && h.good != h.wanted && h.good.refused == "":
+		return h.good
+	case h.released != nil && h.released != h.wanted && len(h.released.clusters) == 0 && h.released.refused == "":
+		return h.released // a stand-in already
+	default:
+		return g.newVersion(standIn(h.key))
+	}
+}
+
+// standIn is served in place of a host that no Envoy accepts and that has no
+// good version. It keeps requests from falling through to a wider host.
+func standIn(key route.Key) *route.Host {
+	return &route.Host{Key: key, Routes: []route.Route{{
+		Match:  route.Match{Kind: route.Prefix, Path: "/"},
+		Status: http.StatusServiceUnavailable,
+		Reason: reasonRefused,
+	}}}
+}
+
+// advance brings h as near to its target as can be done now.
+func (g *gateway) advance(h *host) {
+	if g.hosts[h.key.Host] != h {
+		return // withdrawn and gone
+	}
+	h.waits = ""
+	target := g.target(h)
+	if target == nil {
+		g.withdraw(h)
+		return
+	}
+	if g.serve(h, target) && g.current > 0 && target == h.wanted && h.told != target {
+		h.told = target
+		g.server.notes.served(h.key)
+	}
+}
+
+// serve takes h towards target: its clusters, its routes, its scope. It reports
+// whether all is there, with every current Envoy.
+func (g *gateway) serve(h *host, target *version) bool {
+	if h.released != target {
+		if g.prepared(h, target) {
+			g.put(h, target)
+		}
+		return false
+	}
+	if !g.routed(h) {
+		return false
+	}
+	if g.current > 0 {
+		replace(&h.good, target)
+	}
+	if !h.scope.exists() {
+		h.scopeSeq = g.set(kindScope, h.scope.name, envoy.Scope(h.key.Host).Body).seq
+	}
+	return g.reached(h)
+}
+
+// prepared reports whether target may be released: every cluster is ready.
+func (g *gateway) prepared(h *host, target *version) bool {
+	for _, c := range target.clusters {
+		if c.refused != "" {
+			g.refuse(h, target, c.refused)
+			return false
+		}
+		if !g.ready(c) {
+			h.waits = "cluster " + c.cds.name
+			c.await(h)
+			return false
+		}
+	}
+	return true
+}
+
+// routed reports whether every current Envoy has the released routes (or has
+// lost them). Then no Envoy has earlier ones, and their clusters may go.
+func (g *gateway) routed(h *host) bool {
+	if !h.assembled {
+		return false
+	}
+	r := h.shard.resource
+	if !g.acked(r, h.routeSeq) {
+		h.waits = "routes " + r.name
+		r.await(h)
+		return false
+	}
+	for _, v := range h.past {
+		v.drop()
+	}
+	h.past = nil
+	return true
+}
+
+// reached reports whether every current Envoy has the host's scope, or has lost
+// it.
+func (g *gateway) reached(h *host) bool {
+	r := h.scope
+	if !g.acked(r, h.scopeSeq) {
+		h.waits = "scope " + r.name
+		r.await(h)
+		return false
+	}
+	return true
+}
+
+// withdraw takes h away: its scope, then its routes, then its clusters.
+func (g *gateway) withdraw(h *host) {
+	if h.scope.exists() {
+		h.scopeSeq = g.set(kindScope, h.scope.name, nil).seq
+	}
+	if h.scopeSeq > 0 && !g.reached(h) {
+		return
+	}
+	if h.released != nil {
+		g.put(h, nil)
+		return
+	}
+	if h.routeSeq > 0 && !g.routed(h) {
+		return
+	}
+	replace(&h.good, nil)
+	delete(g.hosts, h.key.Host)
+	h.scope.host = nil
+	g.unhold(h.scope)
+	if g.current > 0 {
+		g.server.notes.served(h.key)
+	}
+}

@@ -1,0 +1,57 @@
+package server
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the server's own; docs/metrics.md tells what they mean.
+type metrics struct {
+	envoys    prometheus.GaugeFunc
+	responses *prometheus.CounterVec
+	bytes     *prometheus.CounterVec
+	acks      *prometheus.HistogramVec
+	nacks     *prometheus.CounterVec
+	timeouts  prometheus.Counter
+}
+
+func newMetrics(envoys func() float64) *metrics {
+	counter := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"type"})
+	}
+	return &metrics{
+		envoys: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "fairway_xds_envoys",
+			Help: "Envoys that are connected and have caught up.",
+		}, envoys),
+		responses: counter("fairway_xds_responses_total", "Responses sent to Envoys."),
+		bytes:     counter("fairway_xds_response_bytes_total", "Bytes of the resources sent to Envoys."),
+		acks: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "fairway_xds_ack_seconds",
+			Help:    "Time from a response to its ACK.",
+			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+		}, []string{"type"}),
+		nacks: counter("fairway_xds_nacks_total", "Responses that an Envoy refused. Each is a defect of Fairway."),
+		timeouts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairway_xds_timeouts_total",
+			Help: "Envoys that were disconnected because they did not answer a response in time.",
+		}),
+	}
+}
+
+// Describe makes Server a prometheus.Collector.
+func (s *Server) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range s.metrics.all() {
+		c.Describe(ch)
+	}
+}
+
+// Collect makes Server a prometheus.Collector.
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range s.metrics.all() {
+		c.Collect(ch)
+	}
+}
+
+func (m *metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts}
+}

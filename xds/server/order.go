@@ -1,0 +1,157 @@
+package server
+
+// What one Envoy may be sent, and when. The picture itself is ordered (see
+// host): for an Envoy that has caught up it is enough to follow it. One that has
+// not is at some other, older picture or at none, and is led to the newest here.
+
+// allowed reports whether r, which s lacks, may be sent to it now.
+func (s *stream) allowed(r *resource, l *lack) bool {
+	switch r.kind {
+	case kindCluster:
+		return r.exists() || s.mayLoseCluster(r)
+	case kindEndpoints:
+		return r.exists() || l.force
+	case kindListener:
+		return s.based
+	case kindRoute:
+		if !r.exists() {
+			return l.force
+		}
+		return s.current || s.based && s.mayHaveRoutes(r)
+	case kindScope:
+		return s.current || s.based && s.mayHaveScope(r)
+	default:
+		return true
+	}
+}
+
+// mayLoseCluster reports whether s has accepted the routes that came before the
+// removal of a cluster, so that none of those that it has names it.
+func (s *stream) mayLoseCluster(r *resource) bool {
+	if !s.current {
+		return false
+	}
+	for sh, l := range s.subscriptions[kindRoute].lacks {
+		if l.refused != sh.seq && l.held.seq < r.seq {
+			return false
+		}
+	}
+	return true
+}
+
+// mayHaveRoutes reports whether s, which has not caught up, holds every cluster
+// that a shard names, and has let go of the scopes that are no more.
+func (s *stream) mayHaveRoutes(r *resource) bool {
+	scopes := &s.subscriptions[kindScope]
+	if !scopes.open || r.shard == nil {
+		return false
+	}
+	for scope, l := range scopes.lacks {
+		if !scope.exists() && l.held.version != "" {
+			return false
+		}
+	}
+	for _, h := range r.shard.hosts {
+		for _, c := range h.released.clusters {
+			if !s.holdsCluster(c) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// mayHaveScope reports whether s, which has not caught up, holds the routes of
+// a scope. A new Envoy gets all scopes at once: it subscribes to routes only
+// when it has them, and listens only when it has both.
+func (s *stream) mayHaveScope(r *resource) bool {
+	h := r.host
+	if !r.exists() || h == nil || s.subscriptions[kindScope].fresh {
+		return true
+	}
+	return s.subscriptions[kindRoute].acked(h.shard.resource) >= h.routeSeq
+}
+
+// holdsCluster reports whether s has accepted c and its endpoints.
+func (s *stream) holdsCluster(c *cluster) bool {
+	return s.subscriptions[kindCluster].holds(c.cds) &&
+		(c.port == nil || s.subscriptions[kindEndpoints].holds(c.port.eds))
+}
+
+// catchUp notes how far s has come. Once it holds all clusters it may have
+// routes; once it holds those too it is waited for.
+func (s *stream) catchUp() {
+	if s.current {
+		return
+	}
+	s.based = s.based || s.holdsClusters()
+	if !s.based || !s.holdsRoutes() || !s.holdsClusters() {
+		return
+	}
+	g := s.gateway
+	s.current = true
+	g.current++
+	if g.current == 1 {
+		for _, h := range g.hosts {
+			h.told = nil
+		}
+		g.advanceAll()
+	}
+}
+
+// holdsClusters reports whether s has accepted every cluster of the picture,
+// refused ones apart.
+func (s *stream) holdsClusters() bool {
+	clusters, endpoints := &s.subscriptions[kindCluster], &s.subscriptions[kindEndpoints]
+	if !clusters.open || clusters.missing() || endpoints.missing() {
+		return false
+	}
+	for _, c := range s.gateway.clusters {
+		if c.cds.exists() && c.refused == "" && !s.holdsCluster(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// holdsRoutes reports whether s has accepted listeners, routes and scopes since
+// it came, each in some version of this picture.
+func (s *stream) holdsRoutes() bool {
+	listeners, routes, scopes := &s.subscriptions[kindListener], &s.subscriptions[kindRoute], &s.subscriptions[kindScope]
+	if !listeners.open || listeners.behind() {
+		return false
+	}
+	if !s.gateway.listens() {
+		return true
+	}
+	if !scopes.open || scopes.behind() || !routes.open || routes.behind() {
+		return false
+	}
+	for _, sh := range s.gateway.shards {
+		if !routes.covers(sh.resource) {
+			return false
+		}
+	}
+	return true
+}
+
+// behind reports whether Envoy still has to accept something that it has not
+// accepted in any version since it came, or to lose what is no more.
+func (u *subscription) behind() bool {
+	for r, l := range u.lacks {
+		if l.refused != r.seq && l.held.seq == 0 && l.held.version != r.version {
+			return true
+		}
+	}
+	return false
+}
+
+// listens reports whether the gateway has a listener.
+func (g *gateway) listens() bool {
+	for _, r := range g.resources[kindListener] {
+		if r.exists() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,146 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+)
+
+// kind is a type of resource, in the order in which responses are sent.
+type kind int
+
+const (
+	kindCluster kind = iota
+	kindEndpoints
+	kindSecret
+	kindListener
+	kindRoute
+	kindScope
+	kinds // how many there are
+)
+
+// urlOf are the type URLs of the kinds.
+var urlOf = [kinds]string{
+	kindCluster:   envoy.TypeCluster,
+	kindEndpoints: envoy.TypeEndpoints,
+	kindSecret:    envoy.TypeSecret,
+	kindListener:  envoy.TypeListener,
+	kindRoute:     envoy.TypeRoute,
+	kindScope:     envoy.TypeScope,
+}
+
+// nameOf are the kinds' names in logs and metrics.
+var nameOf = [kinds]string{"cluster", "endpoints", "secret", "listener", "route", "scope"}
+
+func (k kind) String() string { return nameOf[k] }
+
+// kindOf is the inverse of urlOf.
+func kindOf(url string) (kind, bool) {
+	for k, u := range urlOf {
+		if u == url {
+			return kind(k), true
+		}
+	}
+	return 0, false
+}
+
+// wildcard reports whether a first subscription without names means all
+// resources of the kind. The others are asked for by name only.
+func (k kind) wildcard() bool {
+	return k == kindCluster || k == kindListener || k == kindScope
+}
+
+// resource is one named resource of a gateway, at its newest version. One that
+// does not exist (any more, or not yet) has no body and stays only as long as
+// some stream refers to it.
+type resource struct {
+	kind    kind
+	name    string
+	body    []byte // nil: does not exist
+	version string // hash of body, "" without one
+	seq     uint64 // of the last change, counted over the gateway
+	refs    int    // subscriptions by name, entries of what streams lack, holders
+
+	// good is the last body that an Envoy accepted, to go back to.
+	good []byte
+
+	cluster *cluster // whose CDS resource this is
+	shard   *shard   // whose RDS resource this is
+	host    *host    // whose scope this is
+
+	// waiting are the hosts whose next step needs an ACK of this resource.
+	waiting map[*host]struct{}
+}
+
+// exists reports whether the resource is part of the picture.
+func (r *resource) exists() bool { return r.body != nil }
+
+// versionOf is the version of a body: equal on every replica and after every
+// restart.
+func versionOf(body []byte) string {
+	if body == nil {
+		return ""
+	}
+	sum := sha256.Sum256(body)
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// await notes that h goes on when r is ACKed.
+func (r *resource) await(h *host) {
+	if r.waiting == nil {
+		r.waiting = make(map[*host]struct{})
+	}
+	r.waiting[h] = struct{}{}
+}
+
+// resource returns the resource of that name, made if need be.
+func (g *gateway) resource(k kind, name string) *resource {
+	r, ok := g.resources[k][name]
+	if !ok {
+		r = &resource{kind: k, name: name}
+		g.resources[k][name] = r
+	}
+	return r
+}
+
+// hold is resource with a reference, so that it stays the same one even while
+// it does not exist.
+func (g *gateway) hold(k kind, name string) *resource {
+	r := g.resource(k, name)
+	r.refs++
+	return r
+}
+
+// unhold gives the reference of hold back.
+func (g *gateway) unhold(r *resource) {
+	r.refs--
+	g.collect(r)
+}
+
+// set makes body what the resource says; nil removes it. Every stream that is
+// subscribed to it learns that it lacks something. An equal body changes
+// nothing.
+func (g *gateway) set(k kind, name string, body []byte) *resource {
+	r := g.resource(k, name)
+	version := versionOf(body)
+	if r.version == version {
+		g.collect(r)
+		return r
+	}
+	held := holding{version: r.version, seq: r.seq}
+	g.seq++
+	r.body, r.version, r.seq = body, version, g.seq
+	for s := range g.streams {
+		s.changed(r, held)
+	}
+	g.collect(r)
+	return r
+}
+
+// collect forgets a resource that does not exist and that nobody refers to.
+func (g *gateway) collect(r *resource) {
+	if !r.exists() && r.refs == 0 && len(r.waiting) == 0 {
+		delete(g.resources[r.kind], r.name)
+	}
+}

@@ -1,0 +1,255 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Server is the delta ADS server of all gateways. Use New.
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+
+	options Options
+	now     func() time.Time
+	metrics *metrics
+	notes   *notes
+	opened  chan struct{} // closed by Open
+	closed  chan struct{} // closed by Close
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	gateways map[route.Gateway]*gateway
+	backends map[route.ServicePort][]byte
+	open     bool
+	closing  bool
+}
+
+// New starts a server that answers nobody before Open. It runs until Close.
+func New(options Options) *Server {
+	defaults := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	defaults(&options.Grace, 10*time.Second)
+	defaults(&options.AckTimeout, 5*time.Second)
+	defaults(&options.SyncTimeout, time.Minute)
+	defaults(&options.Settle, time.Second)
+	s := &Server{
+		options:  options,
+		now:      time.Now,
+		notes:    newNotes(),
+		opened:   make(chan struct{}),
+		closed:   make(chan struct{}),
+		gateways: make(map[route.Gateway]*gateway),
+		backends: make(map[route.ServicePort][]byte),
+	}
+	s.metrics = newMetrics(s.caughtUp)
+	s.running.Go(func() { s.notes.tell(options.Observer, s.closed) })
+	return s
+}
+
+// Open says that the first picture is complete. Streams that wait are answered
+// from now on.
+func (s *Server) Open() {
+	s.do(func() {
+		if !s.open {
+			s.open = true
+			close(s.opened)
+		}
+	})
+}
+
+// Close ends all streams and the server's goroutines, and waits for them.
+func (s *Server) Close() {
+	s.mu.Lock()
+	if !s.closing {
+		s.closing = true
+		close(s.closed)
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+}
+
+// PublishHost makes host what is served under key; nil withdraws it.
+func (s *Server) PublishHost(key route.Key, host *route.Host) {
+	s.do(func() { s.gateway(key.Gateway).publishHost(key.Host, host) })
+}
+
+// PublishBackend makes backend the endpoints of port, in every gateway that
+// routes to it. nil withdraws them: clusters that are still in use keep what
+// they had.
+func (s *Server) PublishBackend(port route.ServicePort, backend *route.Backend) {
+	var body []byte
+	if backend != nil {
+		body = envoy.Endpoints(*backend).Body
+	}
+	s.do(func() {
+		if body == nil {
+			delete(s.backends, port)
+			return
+		}
+		s.backends[port] = body
+		for _, g := range s.gateways {
+			g.publishBackend(port, body)
+		}
+	})
+}
+
+// PublishSettings creates the gateway or changes its settings.
+func (s *Server) PublishSettings(gateway route.Gateway, settings route.Settings) {
+	s.do(func() { s.gateway(gateway).apply(settings) })
+}
+
+// gateway returns the gateway of that name, made if need be.
+func (s *Server) gateway(name route.Gateway) *gateway {
+	g, ok := s.gateways[name]
+	if !ok {
+		g = newGateway(s, name)
+		s.gateways[name] = g
+	}
+	return g
+}
+
+// do changes the picture. Before the first picture is complete shards are not
+// assembled: each would be, as often as a host of it is published.
+func (s *Server) do(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+	if !s.open {
+		return
+	}
+	for _, g := range s.gateways {
+		g.flush()
+	}
+}
+
+// after does change when d has passed, unless the server is closed before.
+func (s *Server) after(d time.Duration, change func()) *time.Timer {
+	return time.AfterFunc(d, func() {
+		s.do(func() {
+			if !s.closing {
+				change()
+			}
+		})
+	})
+}
+
+// DeltaAggregatedResources serves one Envoy until it leaves.
+func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	ctx, cancel := context.WithCancelCause(ads.Context())
+	defer cancel(nil)
+	select {
+	case <-s.opened:
+	case <-s.closed:
+		return status.Error(codes.Unavailable, "shutting down")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	stream, first, err := s.join(ctx, cancel, ads)
+	if err != nil {
+		return err
+	}
+	defer s.do(stream.leave)
+	// Neither Recv nor Send can be interrupted but by returning from here.
+	go func() { defer s.running.Done(); cancel(s.receive(ads, stream, first)) }()
+	go func() { defer s.running.Done(); cancel(s.send(ctx, ads, stream)) }()
+	select {
+	case <-s.closed:
+		return status.Error(codes.Unavailable, "shutting down")
+	case <-ctx.Done():
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, io.EOF) {
+		s.options.Log.Info("envoy disconnected", "node", stream.node, "cause", cause.Error())
+		return status.Error(codes.Aborted, cause.Error())
+	}
+	return nil
+}
+
+// join waits for the first request, which tells who it is that connects.
+func (s *Server) join(
+	ctx context.Context,
+	cancel context.CancelCauseFunc,
+	ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
+) (*stream, *discoveryv3.DeltaDiscoveryRequest, error) {
+	first, err := ads.Recv()
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, ok := s.gateways[gatewayOf(first.GetNode())]
+	if !ok {
+		return nil, nil, status.Errorf(codes.NotFound, "no gateway %q (an Envoy's gateway is its node's cluster)", gatewayOf(first.GetNode()))
+	}
+	if s.closing {
+		return nil, nil, status.Error(codes.Unavailable, "shutting down")
+	}
+	s.running.Add(2) // receive and send
+	stream := g.newStream(ctx, cancel, first.GetNode(), s.now())
+	s.options.Log.Info("envoy connected", "node", stream.node, "gateway", g.name, "address", stream.address, "version", stream.version)
+	return stream, first, nil
+}
+
+// receive takes requests until the stream ends.
+func (s *Server) receive(ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, stream *stream, req *discoveryv3.DeltaDiscoveryRequest) error {
+	for {
+		var err error
+		s.do(func() { err = stream.request(req) })
+		if err != nil {
+			return err
+		}
+		if req, err = ads.Recv(); err != nil {
+			return err
+		}
+	}
+}
+
+// send sends what stream lacks, whenever there is something, until ctx ends.
+func (s *Server) send(ctx context.Context, ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, stream *stream) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-stream.wake:
+		}
+		for {
+			var res *discoveryv3.DeltaDiscoveryResponse
+			s.do(func() { res = stream.next() })
+			if res == nil {
+				break
+			}
+			s.count(res)
+			if err := ads.Send(res); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// count notes a response in the metrics.
+func (s *Server) count(res *discoveryv3.DeltaDiscoveryResponse) {
+	k, _ := kindOf(res.GetTypeUrl())
+	size := 0
+	for _, r := range res.GetResources() {
+		size += len(r.GetResource().GetValue())
+	}
+	s.metrics.responses.WithLabelValues(k.String()).Inc()
+	s.metrics.bytes.WithLabelValues(k.String()).Add(float64(size))
+}
+
+// emptyEndpoints are those of a Service port without any.
+func emptyEndpoints(port route.ServicePort) []byte {
+	return envoy.Endpoints(route.Backend{Port: port}).Body
+}

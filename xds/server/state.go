@@ -1,0 +1,66 @@
+package server
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Host tells the state of one host.
+func (s *Server) Host(key route.Key) HostState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, ok := s.gateways[key.Gateway]
+	if !ok {
+		return HostState{}
+	}
+	h, ok := g.hosts[key.Host]
+	if !ok || h.wanted == nil {
+		return HostState{}
+	}
+	return HostState{
+		Published: key.Host != route.AnyHost || len(h.wanted.value.Routes) > 0,
+		Served:    g.current > 0 && h.told == h.wanted,
+		Rejected:  h.wanted.refused,
+		Waiting:   h.waits,
+	}
+}
+
+// Envoys tells the state of every connected Envoy, ordered by gateway and node.
+func (s *Server) Envoys() []EnvoyState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var states []EnvoyState
+	for _, g := range s.gateways {
+		for stream := range g.streams {
+			state := EnvoyState{
+				Gateway: g.name,
+				Node:    stream.node,
+				Address: stream.address,
+				Version: stream.version,
+				Synced:  stream.current,
+				Since:   stream.since,
+			}
+			for k := range stream.subscriptions {
+				state.Pending += len(stream.subscriptions[k].lacks)
+			}
+			states = append(states, state)
+		}
+	}
+	slices.SortFunc(states, func(a, b EnvoyState) int {
+		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Node, b.Node), a.Since.Compare(b.Since))
+	})
+	return states
+}
+
+// caughtUp counts the Envoys that have caught up.
+func (s *Server) caughtUp() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, g := range s.gateways {
+		n += g.current
+	}
+	return float64(n)
+}

@@ -1,0 +1,377 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// maxResponse is the size in bytes from which on a response is not made larger.
+// Scopes are the exception: a listener is active as soon as the routes of the
+// first response are there, so that all scopes have to be in it.
+const maxResponse = 512 << 10
+
+// maxNames bounds how many names of one kind an Envoy may subscribe to.
+const maxNames = 1 << 20
+
+// stream is one connected Envoy. Everything in it but the constants is guarded
+// by Server.mu.
+type stream struct {
+	gateway *gateway
+	node    string
+	address string
+	version string
+	since   time.Time
+	cancel  context.CancelCauseFunc
+	wake    chan struct{} // holds one: there may be something to send
+
+	subscriptions [kinds]subscription
+	nonce         uint64
+	gone          bool // has left
+	based         bool // holds every cluster of the picture; routes may follow
+	current       bool // has caught up; is waited for
+}
+
+// newStream registers an Envoy with its gateway.
+func (g *gateway) newStream(ctx context.Context, cancel context.CancelCauseFunc, node *corev3.Node, now time.Time) *stream {
+	s := &stream{
+		gateway: g,
+		node:    node.GetId(),
+		since:   now,
+		cancel:  cancel,
+		wake:    make(chan struct{}, 1),
+	}
+	if v := node.GetUserAgentBuildVersion().GetVersion(); v != nil {
+		s.version = fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		s.address = p.Addr.String()
+	}
+	for k := range s.subscriptions {
+		s.subscriptions[k].names = make(map[*resource]struct{})
+		s.subscriptions[k].lacks = make(map[*resource]*lack)
+	}
+	g.streams[s] = struct{}{}
+	return s
+}
+
+// leave takes the Envoy out of the account. Nobody waits for it any more.
+func (s *stream) leave() {
+	g := s.gateway
+	s.gone = true
+	delete(g.streams, s)
+	for k := range s.subscriptions {
+		u := &s.subscriptions[k]
+		if u.inflight != nil {
+			u.inflight.timer.Stop()
+		}
+		for r := range u.lacks {
+			u.settled(r)
+			g.collect(r)
+		}
+		for r := range u.names {
+			r.refs--
+			g.collect(r)
+		}
+	}
+	for _, sh := range g.shards {
+		if sh.trial != nil && sh.trial.judge == s {
+			sh.trial.judge = nil
+			g.judged(sh)
+		}
+	}
+	if s.current {
+		g.current--
+		g.advanceAll()
+	}
+}
+
+// poke wakes the sender.
+func (s *stream) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// changed notes that r changed, and that until then Envoy held what held says,
+// if it was not behind already.
+func (s *stream) changed(r *resource, held holding) {
+	u := &s.subscriptions[r.kind]
+	if !u.open || !u.covers(r) {
+		return
+	}
+	l := u.lacking(r, held)
+	if l.held.version == r.version && !l.force && !u.carries(r) {
+		u.settled(r)
+		return
+	}
+	s.poke()
+}
+
+// request takes one request of Envoy: an answer to a response, a change of what
+// it subscribes to, or both.
+func (s *stream) request(req *discoveryv3.DeltaDiscoveryRequest) error {
+	k, ok := kindOf(req.GetTypeUrl())
+	if !ok || s.gone {
+		return nil // a type that we do not serve: Envoy goes on without
+	}
+	u := &s.subscriptions[k]
+	subscribe := s.subscribe
+	if !u.open {
+		subscribe = func(k kind, _ []string) error { return s.open(k, req) }
+	}
+	if err := subscribe(k, req.GetResourceNamesSubscribe()); err != nil {
+		return err
+	}
+	s.unsubscribe(k, req.GetResourceNamesUnsubscribe())
+	if req.GetResponseNonce() != "" {
+		s.answered(k, req)
+	}
+	s.catchUp()
+	s.poke()
+	return nil
+}
+
+// open takes the first request of a kind, with what Envoy brought from an
+// earlier stream: a version that is still the newest counts as accepted.
+func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
+	g, u := s.gateway, &s.subscriptions[k]
+	u.open = true
+	u.fresh = len(req.GetInitialResourceVersions()) == 0
+	if k.wildcard() && len(req.GetResourceNamesSubscribe()) == 0 {
+		s.subscribeAll(k)
+	}
+	if err := s.subscribe(k, req.GetResourceNamesSubscribe()); err != nil {
+		return err
+	}
+	for name, version := range req.GetInitialResourceVersions() {
+		if r := g.resource(k, name); u.covers(r) {
+			u.lacking(r, holding{}).held.version = version
+		} else {
+			g.collect(r)
+		}
+	}
+	for r, l := range u.lacks {
+		if l.held.version == r.version && !l.force {
+			u.settled(r)
+		}
+	}
+	return nil
+}
+
+// subscribe adds names. A name that Envoy asks for is always answered: with its
+// resource, or with its absence.
+func (s *stream) subscribe(k kind, names []string) error {
+	u := &s.subscriptions[k]
+	if len(u.names)+len(names) > maxNames {
+		return fmt.Errorf("envoy %s subscribes to more than %d names of %s", s.node, maxNames, urlOf[k])
+	}
+	for _, name := range names {
+		if name == "*" {
+			s.subscribeAll(k)
+			continue
+		}
+		r := s.gateway.resource(k, name)
+		again := u.covers(r)
+		if _, ok := u.names[r]; !ok {
+			u.names[r] = struct{}{}
+			r.refs++
+		}
+		switch {
+		case !again:
+			u.lacking(r, holding{}).force = !r.exists()
+		case !u.carries(r):
+			u.lacking(r, holding{version: r.version, seq: r.seq}).force = true
+		}
+	}
+	return nil
+}
+
+// subscribeAll makes the subscription one to all resources of the kind.
+func (s *stream) subscribeAll(k kind) {
+	u := &s.subscriptions[k]
+	if u.wildcard {
+		return
+	}
+	for _, r := range s.gateway.resources[k] {
+		if r.exists() && !u.covers(r) {
+			u.lacking(r, holding{})
+		}
+	}
+	u.wildcard = true
+}
+
+// unsubscribe removes names.
+func (s *stream) unsubscribe(k kind, names []string) {
+	u := &s.subscriptions[k]
+	for _, name := range names {
+		if name == "*" {
+			u.wildcard = false
+			continue
+		}
+		r, ok := s.gateway.resources[k][name]
+		if !ok {
+			continue
+		}
+		if _, ok := u.names[r]; ok {
+			delete(u.names, r)
+			r.refs--
+		}
+		if !u.covers(r) {
+			u.settled(r)
+		}
+		s.gateway.collect(r)
+	}
+}
+
+// answered takes the ACK or NACK of the response under way.
+func (s *stream) answered(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
+	u := &s.subscriptions[k]
+	in := u.inflight
+	if in == nil || in.nonce != req.GetResponseNonce() {
+		return // of a response that nobody waits for
+	}
+	in.timer.Stop()
+	u.inflight = nil
+	if len(u.suspects) > 0 {
+		u.suspects = u.suspects[1:]
+	}
+	if status := req.GetErrorDetail(); status != nil {
+		s.gateway.server.metrics.nacks.WithLabelValues(k.String()).Inc()
+		s.refused(k, in.sent, status.GetMessage())
+	} else {
+		s.gateway.server.metrics.acks.WithLabelValues(k.String()).Observe(s.gateway.server.now().Sub(in.at).Seconds())
+		u.fresh = false
+		for _, item := range in.sent {
+			s.accepted(item)
+		}
+	}
+	for _, item := range in.sent {
+		s.gateway.progressed(item.r)
+		if item.r.shard != nil {
+			s.gateway.judged(item.r.shard)
+		}
+		s.gateway.collect(item.r)
+	}
+}
+
+// accepted notes the ACK of one resource.
+func (s *stream) accepted(item sentResource) {
+	r := item.r
+	u := &s.subscriptions[r.kind]
+	l, ok := u.lacks[r]
+	if !ok {
+		return // unsubscribed meanwhile
+	}
+	if r.cluster != nil && r.cluster.port != nil && l.held.version != "" && item.version != "" {
+		s.again(r.cluster.port.eds)
+	}
+	l.held = holding{version: item.version, seq: item.seq}
+	if item.seq == r.seq {
+		r.good = r.body
+		u.settled(r)
+	}
+}
+
+// again sends r although Envoy holds it: an EDS cluster that changed is warmed
+// anew, and takes its endpoints only from a response that follows.
+func (s *stream) again(r *resource) {
+	u := &s.subscriptions[r.kind]
+	if u.covers(r) && r.exists() {
+		u.lacking(r, holding{version: r.version, seq: r.seq}).force = true
+	}
+}
+
+// next is the next response to send, nil if there is none now. One response of
+// a kind is under way at a time; what changes meanwhile is in the one after.
+func (s *stream) next() *discoveryv3.DeltaDiscoveryResponse {
+	if s.gone {
+		return nil
+	}
+	for k := range kinds {
+		u := &s.subscriptions[k]
+		if !u.open || u.inflight != nil {
+			continue
+		}
+		if sent := s.pick(k); len(sent) > 0 {
+			return s.respond(k, sent)
+		}
+	}
+	return nil
+}
+
+// pick chooses what of a kind is to be sent next.
+func (s *stream) pick(k kind) []sentResource {
+	u := &s.subscriptions[k]
+	for len(u.suspects) > 0 {
+		var sent []sentResource
+		for _, r := range u.suspects[0] {
+			if l, ok := u.lacks[r]; ok && l.deliverable(r) && s.allowed(r, l) {
+				sent = append(sent, sentResource{r: r, version: r.version, seq: r.seq})
+			}
+		}
+		if len(sent) > 0 {
+			return sent
+		}
+		u.suspects = u.suspects[1:]
+	}
+	var sent []sentResource
+	size := 0
+	for r, l := range u.lacks {
+		if !l.deliverable(r) || !s.allowed(r, l) {
+			continue
+		}
+		sent = append(sent, sentResource{r: r, version: r.version, seq: r.seq})
+		if size += len(r.body); size > maxResponse && k != kindScope {
+			break
+		}
+	}
+	return sent
+}
+
+// respond makes the response of what was picked, and the clock run.
+func (s *stream) respond(k kind, sent []sentResource) *discoveryv3.DeltaDiscoveryResponse {
+	s.nonce++
+	res := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: urlOf[k], Nonce: strconv.FormatUint(s.nonce, 10)}
+	for _, item := range sent {
+		if l := s.subscriptions[k].lacks[item.r]; l != nil {
+			l.force = false
+		}
+		if !item.r.exists() {
+			res.RemovedResources = append(res.RemovedResources, item.r.name)
+			continue
+		}
+		res.Resources = append(res.Resources, &discoveryv3.Resource{
+			Name:     item.r.name,
+			Version:  item.version,
+			Resource: &anypb.Any{TypeUrl: urlOf[k], Value: item.r.body},
+		})
+	}
+	options := &s.gateway.server.options
+	timeout := options.SyncTimeout
+	if s.current {
+		timeout = options.AckTimeout
+	}
+	s.subscriptions[k].inflight = &response{
+		nonce: res.GetNonce(),
+		sent:  sent,
+		at:    s.gateway.server.now(),
+		timer: time.AfterFunc(timeout, func() {
+			s.gateway.server.metrics.timeouts.Inc()
+			s.cancel(fmt.Errorf("envoy %s did not answer a response of %s within %s", s.node, urlOf[k], timeout))
+		}),
+	}
+	return res
+}
+
+// gatewayOf is the gateway that a node says it belongs to.
+func gatewayOf(node *corev3.Node) route.Gateway { return route.Gateway(node.GetCluster()) }

@@ -1,0 +1,139 @@
+package server
+
+import (
+	"time"
+)
+
+// subscription is what one Envoy wants of one kind, and what it lacks of it.
+type subscription struct {
+	open     bool // the first request of this kind has come
+	wildcard bool
+	fresh    bool // Envoy came without any version of this kind
+	names    map[*resource]struct{}
+
+	// lacks are the resources whose newest version this Envoy is not known
+	// to hold, those under way included. Of everything else that the
+	// subscription covers it holds the newest version.
+	lacks map[*resource]*lack
+	// suspects are parts of refused responses; each is sent alone.
+	suspects [][]*resource
+	inflight *response
+}
+
+// holding is the version of a resource that an Envoy holds; the zero value is
+// none.
+type holding struct {
+	version string
+	seq     uint64
+}
+
+// lack is what is known of a resource that an Envoy has to be sent.
+type lack struct {
+	held    holding
+	refused uint64 // sequence number at which Envoy refused it
+	force   bool   // to be sent even if the version is equal: it was asked for again
+}
+
+// response is one response that Envoy has not answered yet.
+type response struct {
+	nonce string
+	sent  []sentResource
+	at    time.Time
+	timer *time.Timer
+}
+
+// sentResource is a resource as it stood in a response.
+type sentResource struct {
+	r       *resource
+	version string
+	seq     uint64
+}
+
+// asks reports whether Envoy wants anything of the kind.
+func (u *subscription) asks() bool { return u.wildcard || len(u.names) > 0 }
+
+// covers reports whether the subscription asks for r.
+func (u *subscription) covers(r *resource) bool {
+	if u.wildcard {
+		return true
+	}
+	_, ok := u.names[r]
+	return ok
+}
+
+// holds reports whether Envoy has accepted some version of r and has it still.
+func (u *subscription) holds(r *resource) bool {
+	if l, ok := u.lacks[r]; ok {
+		return l.held.version != ""
+	}
+	return u.covers(r) && r.exists()
+}
+
+// acked is the sequence number up to which Envoy has accepted r.
+func (u *subscription) acked(r *resource) uint64 {
+	if l, ok := u.lacks[r]; ok {
+		return l.held.seq
+	}
+	if !u.covers(r) {
+		return 0
+	}
+	return r.seq
+}
+
+// counts reports whether l keeps Envoy from having caught up: it holds no
+// version of an existing resource, and has not refused the newest.
+func (l *lack) counts(r *resource) bool {
+	return r.exists() && l.held.version == "" && l.refused != r.seq
+}
+
+// lacking notes that Envoy has to be sent r, and holds what held says.
+func (u *subscription) lacking(r *resource, held holding) *lack {
+	l, ok := u.lacks[r]
+	if !ok {
+		l = &lack{held: held}
+		u.lacks[r] = l
+		r.refs++
+	}
+	return l
+}
+
+// settled notes that Envoy has r at its newest version.
+func (u *subscription) settled(r *resource) {
+	if _, ok := u.lacks[r]; ok {
+		delete(u.lacks, r)
+		r.refs--
+	}
+}
+
+// missing reports whether Envoy still has to accept a first version of some
+// resource.
+func (u *subscription) missing() bool {
+	for r, l := range u.lacks {
+		if l.counts(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// deliverable reports whether l is something to send: a version, or a removal,
+// that Envoy neither has nor has refused.
+func (l *lack) deliverable(r *resource) bool {
+	if l.refused == r.seq {
+		return false
+	}
+	return l.force || l.held.version != r.version
+}
+
+// carries reports whether r is in the response under way.
+func (u *subscription) carries(r *resource) bool {
+	if u.inflight == nil {
+		return false
+	}
+	for _, item := range u.inflight.sent {
+		if item.r == r {
+			return true
+		}
+	}
+	return false
+}
