@@ -1,0 +1,247 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/fairwaynet/fairway/api/document"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// settings are the flags that every command which serves has. A command binds
+// them to its flags, adds its own, and calls load when they are parsed.
+//
+// A configuration file holds the same names without the dashes in front, so
+// that what is documented of a flag is documented of the file. A flag that was
+// given wins over the file, the file over the default.
+type settings struct {
+	Config         string // path of the file
+	LogFormat      string // "text" or "json"
+	Verbosity      int
+	MetricsAddress string // host:port; empty: no metrics
+	Route          route.Settings
+
+	lines map[string]string // "file:line" of what the file has set, by name
+}
+
+// newSettings has the defaults of a command.
+func newSettings(defaults route.Settings) *settings {
+	return &settings{LogFormat: "text", Route: defaults, lines: map[string]string{}}
+}
+
+// bind declares the flags.
+func (s *settings) bind(flags *pflag.FlagSet) {
+	flags.StringVar(&s.Config, "config", s.Config, "YAML `file` of these settings, by the same names; flags win")
+	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
+	flags.CountVarP(&s.Verbosity, "verbose", "v", "say more; twice: much more")
+	flags.StringVar(&s.MetricsAddress, "metrics-address", s.MetricsAddress, "`host:port` of /metrics, /healthz and /readyz; empty: off")
+
+	r := &s.Route
+	flags.StringVar(&r.Address, "address", r.Address, "IP `address` to serve on; :: is all, IPv4 included")
+	flags.Var((*portNumber)(&r.HTTPPort), "http-port", "`port` to serve HTTP on")
+	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front are believed in X-Forwarded-For")
+	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "what becomes of %2F and %5C in paths: Redirect, Reject or Keep")
+	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: any")
+	flags.Uint32Var(&r.MaxRequestHeaders, "max-request-headers", r.MaxRequestHeaders, "largest size of a request's headers in `KiB`")
+	flags.DurationVar(&r.IdleTimeout, "idle-timeout", r.IdleTimeout, "how long a client's connection may stay without requests")
+	flags.DurationVar(&r.StreamIdleTimeout, "stream-idle-timeout", r.StreamIdleTimeout, "how long nothing may move in a request; 0: forever")
+	flags.DurationVar(&r.RequestHeadersTimeout, "request-headers-timeout", r.RequestHeadersTimeout, "how long a request's headers may take; 0: forever")
+	flags.DurationVar(&r.RequestTimeout, "request-timeout", r.RequestTimeout, "how long a request's body may take; 0: forever")
+	flags.DurationVar(&r.ConnectTimeout, "connect-timeout", r.ConnectTimeout, "how long a connection to a backend may take")
+	flags.DurationVar(&r.UpstreamIdleTimeout, "upstream-idle-timeout", r.UpstreamIdleTimeout, "how long an unused connection to a backend is kept")
+	flags.BoolVar(&r.AccessLog, "access-log", r.AccessLog, "write a line of JSON to standard output for each request")
+}
+
+// load reads the configuration file, if there is one, and checks what came out.
+// Errors are mistakes in usage and say where: the flag, or file and line.
+func (s *settings) load(flags *pflag.FlagSet) error {
+	if s.Config != "" {
+		if err := s.read(flags); err != nil {
+			return usage(err)
+		}
+	}
+	if err := s.validate(); err != nil {
+		return usage(err)
+	}
+	return nil
+}
+
+// read sets the flags that were not given as the file says.
+func (s *settings) read(flags *pflag.FlagSet) error {
+	file, err := os.ReadFile(s.Config)
+	if err != nil {
+		return fmt.Errorf("read --config: %w", err)
+	}
+	entries, mistakes := document.Entries(file)
+	var wrong []error
+	for _, m := range mistakes {
+		wrong = append(wrong, fmt.Errorf("%s:%d: %s", s.Config, m.Line, m.Message))
+	}
+	for _, entry := range entries {
+		if err := s.set(flags, entry); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s:%d: %w", s.Config, entry.Line, err))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func (s *settings) set(flags *pflag.FlagSet, entry document.Entry) error {
+	flag := flags.Lookup(entry.Name)
+	if flag == nil || entry.Name == "config" || entry.Name == "help" {
+		return fmt.Errorf("unknown setting %q%s", entry.Name, suggestion(flags, entry.Name))
+	}
+	if flag.Changed {
+		return nil
+	}
+	s.lines[entry.Name] = fmt.Sprintf("%s:%d", s.Config, entry.Line)
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		return list.Replace(entry.Values)
+	}
+	if len(entry.Values) != 1 {
+		return fmt.Errorf("%s: want one value, have %d", entry.Name, len(entry.Values))
+	}
+	if err := flag.Value.Set(entry.Values[0]); err != nil {
+		return fmt.Errorf("%s: %q: %w", entry.Name, entry.Values[0], err)
+	}
+	return nil
+}
+
+// suggestion names the setting that was probably meant.
+func suggestion(flags *pflag.FlagSet, name string) string {
+	folded := func(s string) string { return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s)) }
+	best, least := "", 3 // at most two letters wrong
+	flags.VisitAll(func(f *pflag.Flag) {
+		if d := distance(folded(name), folded(f.Name)); d < least {
+			best, least = f.Name, d
+		}
+	})
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// distance is Levenshtein's: how many letters to add, drop or change.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// validate checks what the types of the flags do not.
+func (s *settings) validate() error {
+	r := s.Route
+	_, badAddress := netip.ParseAddr(r.Address)
+	metrics := error(nil)
+	if s.MetricsAddress != "" {
+		_, _, metrics = net.SplitHostPort(s.MetricsAddress)
+	}
+	choices := []string{string(route.EscapedSlashesRedirect), string(route.EscapedSlashesReject), string(route.EscapedSlashesKeep)}
+	var wrong []error
+	for _, check := range []struct {
+		name string
+		ok   bool
+		want string
+	}{
+		{"log-format", s.LogFormat == "text" || s.LogFormat == "json", fmt.Sprintf("%q is neither text nor json", s.LogFormat)},
+		{"metrics-address", metrics == nil, fmt.Sprintf("%q is no host:port", s.MetricsAddress)},
+		{"address", badAddress == nil, fmt.Sprintf("%q is no IP address", r.Address)},
+		{"escaped-slashes", slices.Contains(choices, string(r.EscapedSlashes)), fmt.Sprintf("%q is none of %s", r.EscapedSlashes, strings.Join(choices, ", "))},
+		{"max-request-body", r.MaxRequestBody >= 0, "cannot be negative"},
+		{"max-request-headers", r.MaxRequestHeaders >= 1 && r.MaxRequestHeaders <= 8192, fmt.Sprintf("%d is not between 1 and 8192 KiB", r.MaxRequestHeaders)},
+		{"idle-timeout", r.IdleTimeout > 0, "must be more than 0"},
+		{"stream-idle-timeout", r.StreamIdleTimeout >= 0, "cannot be negative"},
+		{"request-headers-timeout", r.RequestHeadersTimeout >= 0, "cannot be negative"},
+		{"request-timeout", r.RequestTimeout >= 0, "cannot be negative"},
+		{"connect-timeout", r.ConnectTimeout > 0, "must be more than 0"},
+		{"upstream-idle-timeout", r.UpstreamIdleTimeout > 0, "must be more than 0"},
+	} {
+		if !check.ok {
+			wrong = append(wrong, s.wrong(check.name, check.want))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// wrong says where a setting came from and what is wrong with it.
+func (s *settings) wrong(name, what string) error {
+	if line, ok := s.lines[name]; ok {
+		return fmt.Errorf("%s: %s: %s", line, name, what)
+	}
+	return fmt.Errorf("--%s: %s", name, what)
+}
+
+// logger writes in the chosen format. Its level follows from -v.
+func (s *settings) logger(to io.Writer) logr.Logger {
+	options := &slog.HandlerOptions{Level: slog.Level(-s.Verbosity)}
+	if s.LogFormat == "json" {
+		return logr.FromSlogHandler(slog.NewJSONHandler(to, options))
+	}
+	return logr.FromSlogHandler(slog.NewTextHandler(to, options))
+}
+
+// byteCount is a flag of bytes in Kubernetes' notation: 512Ki, 10M.
+type byteCount int64
+
+// String is the value as it was written, or equally short.
+func (b *byteCount) String() string {
+	return resource.NewQuantity(int64(*b), resource.BinarySI).String()
+}
+
+// Set implements pflag.Value.
+func (b *byteCount) Set(value string) error {
+	quantity, err := resource.ParseQuantity(value)
+	if err != nil {
+		return errors.New("must be a size such as 512Ki or 10Mi")
+	}
+	*b = byteCount(quantity.Value())
+	return nil
+}
+
+// Type implements pflag.Value.
+func (b *byteCount) Type() string { return "size" }
+
+// portNumber is a flag of a TCP port to listen on.
+type portNumber uint16
+
+// String is the number.
+func (p *portNumber) String() string { return strconv.Itoa(int(*p)) }
+
+// Set implements pflag.Value.
+func (p *portNumber) Set(value string) error {
+	number, err := strconv.ParseUint(value, 10, 16)
+	if err != nil || number == 0 {
+		return errors.New("must be a port, from 1 to 65535")
+	}
+	*p = portNumber(number)
+	return nil
+}
+
+// Type implements pflag.Value.
+func (p *portNumber) Type() string { return "port" }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// release is set by the build of a release: -ldflags "-X main.release=v1.2.3".
+var release string
+
+func versionCommand(std streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			build, _ := debug.ReadBuildInfo()
+			_, err := fmt.Fprintf(std.Out, "fairway %s %s %s/%s\n", version(build), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+// version is the release, or for a build from a checkout the commit, with a
+// "+dirty" when there were changes.
+func version(build *debug.BuildInfo) string {
+	if release != "" || build == nil {
+		return cmp.Or(release, "unknown")
+	}
+	if v := build.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	settings := map[string]string{}
+	for _, s := range build.Settings {
+		settings[s.Key] = s.Value
+	}
+	commit := settings["vcs.revision"]
+	if commit == "" {
+		return "devel"
+	}
+	if settings["vcs.modified"] == "true" {
+		commit += "+dirty"
+	}
+	return "devel-" + commit
+}
