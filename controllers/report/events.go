@@ -1,0 +1,86 @@
+package report
+
+import (
+	"context"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/problem"
+)
+
+// maxMessage is what an Event of events.k8s.io may hold, in bytes.
+const maxMessage = 1024
+
+// Events is a Subscriber that writes a Warning on the object of each Problem
+// that appears. Problems of what is no object of the cluster are left out.
+//
+// The recorder is client-go's for core/v1, not that for events.k8s.io: the
+// latter takes two Problems with the same reason for one and hides the second's
+// message. Its broadcaster bounds a flood: an object gets 25 events and then
+// one every five minutes; more than ten of a reason in ten minutes are combined;
+// what a queue of 1,000 cannot hold is dropped. Nothing is lost by that, since
+// the log and Reporter.Problems have all of them.
+type Events struct {
+	Recorder record.EventRecorder
+	Objects  client.Reader // a cache: kubectl describe finds events by UID
+}
+
+// Appeared implements Subscriber.
+func (e Events) Appeared(ctx context.Context, p problem.Problem) {
+	ref := e.reference(ctx, p.Object)
+	if ref == nil {
+		return
+	}
+	message := p.Message
+	if p.Field != "" {
+		message = p.Field + ": " + message
+	}
+	e.Recorder.Event(ref, corev1.EventTypeWarning, string(p.Reason), shorten(message))
+}
+
+// Resolved implements Subscriber. Events age by themselves.
+func (e Events) Resolved(context.Context, problem.Problem) {}
+
+// reference is nil for what is not, or no longer, an object of the cluster.
+func (e Events) reference(ctx context.Context, o problem.Object) *corev1.ObjectReference {
+	object, kind := empty(o.Kind)
+	if object == nil || e.Objects.Get(ctx, o.Name, object, client.UnsafeDisableDeepCopy) != nil {
+		return nil
+	}
+	return &corev1.ObjectReference{
+		APIVersion: kind.GroupVersion().String(),
+		Kind:       kind.Kind,
+		Namespace:  o.Name.Namespace,
+		Name:       o.Name.Name,
+		UID:        object.GetUID(),
+	}
+}
+
+func empty(kind string) (client.Object, schema.GroupVersionKind) {
+	switch kind {
+	case "Ingress":
+		return &networkingv1.Ingress{}, networkingv1.SchemeGroupVersion.WithKind(kind)
+	case "IngressClass":
+		return &networkingv1.IngressClass{}, networkingv1.SchemeGroupVersion.WithKind(kind)
+	case "Service":
+		return &corev1.Service{}, corev1.SchemeGroupVersion.WithKind(kind)
+	case "EndpointSlice":
+		return &discoveryv1.EndpointSlice{}, discoveryv1.SchemeGroupVersion.WithKind(kind)
+	default:
+		return nil, schema.GroupVersionKind{}
+	}
+}
+
+func shorten(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	const ellipsis = "…"
+	return strings.ToValidUTF8(message[:maxMessage-len(ellipsis)], "") + ellipsis
+}
