@@ -1,0 +1,60 @@
+package route
+
+import (
+	"fmt"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// annotationPrefix is before every annotation of ours.
+const annotationPrefix = "fairway.dev/"
+
+// AnnotationMaxRequestBody bounds the bodies of requests to an Ingress; its
+// value is a quantity ("10Mi").
+const AnnotationMaxRequestBody = annotationPrefix + "max-request-body"
+
+// options are what the annotations of an Ingress ask for.
+type options struct {
+	maxBody int64
+}
+
+// optionsOf reads the annotations of ing. An option whose value cannot be read
+// stays at the gateway's default.
+func optionsOf(ing *networkingv1.Ingress) (options, []fault) {
+	var read options
+	var faults []fault
+	for name, value := range ing.Annotations {
+		option, ours := strings.CutPrefix(name, annotationPrefix)
+		if !ours {
+			continue
+		}
+		at := fmt.Sprintf("metadata.annotations[%s]", name)
+		switch name {
+		case AnnotationMaxRequestBody:
+			size, ok := bytesOf(value)
+			if !ok {
+				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
+					"%q is not a number of bytes above 0, like \"10Mi\"; the gateway's own limit applies", value)})
+				continue
+			}
+			read.maxBody = size
+		default:
+			faults = append(faults, fault{at, ReasonUnknownAnnotation, fmt.Sprintf(
+				"Fairway knows no annotation %q; it has no effect", annotationPrefix+option)})
+		}
+	}
+	return read, faults
+}
+
+// bytesOf reads a whole, positive number of bytes.
+func bytesOf(text string) (int64, bool) {
+	quantity, err := resource.ParseQuantity(text)
+	if err != nil {
+		return 0, false
+	}
+	// Value rounds up, and is at its bound beyond it.
+	size := quantity.Value()
+	return size, size > 0 && quantity.CmpInt64(size) == 0
+}

@@ -1,0 +1,89 @@
+package route
+
+import (
+	"cmp"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+)
+
+// The words of IngressClasses.
+const (
+	// ControllerName is the spec.controller of the IngressClasses that are ours.
+	ControllerName = "fairway.dev/ingress-controller"
+	// WellKnownClass is the class of ours that annotationClass can name without
+	// an IngressClass object, as in the days before there were any.
+	WellKnownClass = "fairway"
+
+	annotationClass = "kubernetes.io/ingress.class"
+)
+
+// ClassOptions are what decides about an Ingress besides its class.
+type ClassOptions struct {
+	// ClaimAll takes every Ingress, whatever its class: for a folder of
+	// manifests that holds no IngressClass.
+	ClaimAll bool
+}
+
+// Classes says which Ingresses are ours. The zero value takes those that name
+// WellKnownClass by annotation.
+type Classes struct {
+	claimAll bool
+	gateways map[string]Gateway // of every IngressClass; empty: another controller's
+	fallback Gateway            // of the default class; empty: none, or another controller's
+}
+
+// NewClasses reads the IngressClasses of a cluster.
+func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
+	classes := Classes{claimAll: opts.ClaimAll, gateways: make(map[string]Gateway, len(list))}
+	var defaults []*networkingv1.IngressClass
+	for _, class := range list {
+		classes.gateways[class.Name] = gatewayOf(class)
+		if class.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
+			defaults = append(defaults, class)
+		}
+	}
+	if len(defaults) > 0 {
+		classes.fallback = gatewayOf(slices.MinFunc(defaults, newestFirst))
+	}
+	return classes
+}
+
+// Gateway returns the gateway that serves ing, and whether there is one. The
+// field comes before the annotation, and that before the default class.
+func (c Classes) Gateway(ing *networkingv1.Ingress) (Gateway, bool) {
+	if c.claimAll {
+		return DefaultGateway, true
+	}
+	var gateway Gateway
+	if name := ing.Spec.IngressClassName; name != nil {
+		gateway = c.gateways[*name]
+	} else if name, set := ing.Annotations[annotationClass]; set {
+		var exists bool
+		gateway, exists = c.gateways[name]
+		if !exists && name == WellKnownClass {
+			gateway = DefaultGateway
+		}
+	} else {
+		gateway = c.fallback
+	}
+	return gateway, gateway != ""
+}
+
+// gatewayOf returns the gateway of a class, empty when it is another
+// controller's.
+func gatewayOf(class *networkingv1.IngressClass) Gateway {
+	if class.Spec.Controller != ControllerName {
+		return ""
+	}
+	return DefaultGateway
+}
+
+// newestFirst is the order in which Kubernetes' own admission plugin chooses
+// among several default classes.
+func newestFirst(a, b *networkingv1.IngressClass) int {
+	return cmp.Or(
+		b.CreationTimestamp.Compare(a.CreationTimestamp.Time),
+		cmp.Compare(a.Name, b.Name),
+	)
+}

@@ -1,0 +1,104 @@
+package route
+
+import (
+	"slices"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	netutils "k8s.io/utils/net"
+)
+
+// HostsOf returns the hosts that ing concerns, sorted and unique: the hosts of
+// its rules, and AnyHost for rules without host and for a default backend.
+// Invalid hosts are left out. It is never empty: an Ingress that asks for
+// nothing valid concerns AnyHost, so that its Problems have a key to be found
+// under.
+func HostsOf(ing *networkingv1.Ingress) []Hostname {
+	var hosts []Hostname
+	if ing.Spec.DefaultBackend != nil {
+		hosts = append(hosts, AnyHost)
+	}
+	for i := range ing.Spec.Rules {
+		if host, fault := hostnameOf(ing.Spec.Rules[i].Host); fault == "" {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) == 0 {
+		return []Hostname{AnyHost}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// homeOf is HostsOf(ing)[0], without building the rest: the host whose key
+// reports what is wrong with the Ingress as a whole, so that it is reported
+// once and not once a host.
+func homeOf(ing *networkingv1.Ingress) Hostname {
+	if ing.Spec.DefaultBackend != nil {
+		return AnyHost
+	}
+	first := Hostname("")
+	for i := range ing.Spec.Rules {
+		raw := ing.Spec.Rules[i].Host
+		if raw == "" {
+			return AnyHost
+		}
+		if first != "" && raw >= string(first) {
+			continue
+		}
+		if host, fault := hostnameOf(raw); fault == "" {
+			first = host
+		}
+	}
+	if first == "" {
+		return AnyHost
+	}
+	return first
+}
+
+// names reports whether a rule with this host is about the host. A valid host
+// has one spelling, so that comparing is enough.
+func (h Hostname) names(raw string) bool {
+	if h == AnyHost {
+		return raw == ""
+	}
+	return raw == string(h)
+}
+
+// hostnameOf reads the host of a rule as the Kubernetes API validates it, and
+// says for people what is wrong with one that is invalid.
+func hostnameOf(raw string) (host Hostname, fault string) {
+	switch {
+	case raw == "":
+		return AnyHost, ""
+	case raw == "*":
+		return "", "leave the host out to serve every host"
+	case netutils.ParseIPSloppy(strings.Trim(raw, "[]")) != nil:
+		return "", "an IP address is not a DNS name; leave the host out to serve requests by address"
+	case strings.Contains(raw, "*"):
+		if len(validation.IsWildcardDNS1123Subdomain(raw)) > 0 {
+			return "", `a wildcard is "*." and a DNS name, and stands for exactly one label`
+		}
+	case len(validation.IsDNS1123Subdomain(raw)) > 0:
+		return "", faultOfName(raw)
+	}
+	return Hostname(raw), ""
+}
+
+// faultOfName guesses what was meant by a host that is no DNS name.
+func faultOfName(raw string) string {
+	isASCII := !strings.ContainsFunc(raw, func(r rune) bool { return r > 0x7f })
+	switch {
+	case !isASCII:
+		return "write an international name in its ASCII form (xn--…)"
+	case strings.ToLower(raw) != raw:
+		return "write it in lower case; requests match in any case"
+	case strings.HasSuffix(raw, "."):
+		return "write it without the trailing dot; requests match with and without"
+	case strings.Contains(raw, ":"):
+		return "write it without scheme and port; requests match on every port"
+	default:
+		return "it is not a DNS name"
+	}
+}

@@ -1,0 +1,100 @@
+package route
+
+import "strings"
+
+// upperHex are the digits in which the gateway writes what it escapes.
+const upperHex = "0123456789ABCDEF"
+
+// normalForm brings the path of a rule to the form in which the gateway sees
+// the paths of requests, which it normalises before it chooses a route (RFC
+// 3986, section 6.2.2, as Envoy's normalize_path and merge_slashes do it). With
+// an obstacle, no request ever has the path.
+//
+// What a URL cannot hold as it is (spaces, other control characters, letters
+// beyond ASCII) is escaped, as clients do.
+func normalForm(path string) (normal, obstacle string) {
+	if !needsNormalForm(path) {
+		return path, ""
+	}
+	var out strings.Builder
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		switch {
+		case c == '?' || c == '#':
+			return "", `a path ends before "?" and "#"`
+		case c == '\\':
+			return "", `the gateway turns "\" into "/"`
+		case c == '%' && i+2 < len(path) && isHex(path[i+1]) && isHex(path[i+2]):
+			decoded := unhex(path[i+1])<<4 | unhex(path[i+2])
+			switch {
+			case decoded == 0:
+				return "", "the gateway refuses %00"
+			case decoded == '/' || decoded == '\\':
+				return "", "the gateway does not take an escaped slash for a part of a name"
+			case isUnreserved(decoded):
+				out.WriteByte(decoded)
+			default:
+				out.WriteString(path[i : i+3])
+			}
+			i += 2
+		case isEscapedInPaths(c):
+			out.Write([]byte{'%', upperHex[c>>4], upperHex[c&0xf]})
+		default:
+			out.WriteByte(c)
+		}
+	}
+	return collapsed(out.String())
+}
+
+// collapsed finds the segments that the gateway removes from paths.
+func collapsed(path string) (normal, obstacle string) {
+	segments := strings.Split(path[1:], "/")
+	for i, segment := range segments {
+		if segment == "" && i < len(segments)-1 {
+			return "", `the gateway merges "//" into "/"`
+		}
+		// "..;x" climbs in some backends, therefore in the gateway as well.
+		name, _, _ := strings.Cut(segment, ";")
+		if name == "." || name == ".." {
+			return "", `the gateway resolves "." and ".." segments`
+		}
+	}
+	return path, ""
+}
+
+// needsNormalForm is false for the common path of plain characters.
+func needsNormalForm(path string) bool {
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		if isUnreserved(c) && c != '.' {
+			continue
+		}
+		if c == '/' && (i == 0 || path[i-1] != '/') {
+			continue
+		}
+		return true
+	}
+	return false
+}
+
+// isUnreserved says which characters mean the same escaped and not (RFC 3986).
+func isUnreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '.' || c == '_' || c == '~'
+}
+
+// isEscapedInPaths says which characters reach the gateway's routes escaped.
+func isEscapedInPaths(c byte) bool {
+	return c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>^`{|}", c) >= 0
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c&^0x20 - 'A' + 10
+}

@@ -1,0 +1,33 @@
+package route
+
+import "github.com/fairwaynet/fairway/api/problem"
+
+// The Reasons of this package. docs/problems.md says of each what it means,
+// what happens to the traffic meanwhile, and what to do.
+const (
+	// The Ingress as a whole.
+	ReasonEmptyIngress      problem.Reason = "EmptyIngress"      // neither rules nor a default backend
+	ReasonTLSNotServed      problem.Reason = "TLSNotServed"      // spec.tls is set
+	ReasonUnknownAnnotation problem.Reason = "UnknownAnnotation" // a fairway.dev/ annotation that does not exist
+	ReasonInvalidAnnotation problem.Reason = "InvalidAnnotation" // a value that cannot be read
+
+	// One rule or path.
+	ReasonInvalidHost            problem.Reason = "InvalidHost"            // not a DNS name or wildcard
+	ReasonNoPaths                problem.Reason = "NoPaths"                // a rule that serves nothing
+	ReasonInvalidPathType        problem.Reason = "InvalidPathType"        // missing or unknown
+	ReasonInvalidPath            problem.Reason = "InvalidPath"            // does not start with "/", or is too long
+	ReasonUnreachablePath        problem.Reason = "UnreachablePath"        // no request has that path
+	ReasonRegexPath              problem.Reason = "RegexPath"              // looks like a regular expression
+	ReasonDuplicatePath          problem.Reason = "DuplicatePath"          // twice in one Ingress
+	ReasonPathConflict           problem.Reason = "PathConflict"           // an older Ingress has it
+	ReasonDefaultBackendConflict problem.Reason = "DefaultBackendConflict" // an older Ingress has one
+
+	// One backend. These three are also the Reason of the Route that answers 503.
+	ReasonBackendInvalid     problem.Reason = "BackendInvalid"     // cannot be understood
+	ReasonBackendNotFound    problem.Reason = "BackendNotFound"    // no such Service or port
+	ReasonBackendUnsupported problem.Reason = "BackendUnsupported" // a resource backend
+
+	// Endpoints.
+	ReasonInvalidEndpoint problem.Reason = "InvalidEndpoint" // an address or port that nothing can connect to
+	ReasonNoEndpointPort  problem.Reason = "NoEndpointPort"  // endpoints, but none with the Service's port
+)

@@ -1,0 +1,55 @@
+package route
+
+import (
+	"cmp"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ServicesOf returns the Services that ing names, sorted and unique, whether
+// they exist or not.
+func ServicesOf(ing *networkingv1.Ingress) []types.NamespacedName {
+	var names []types.NamespacedName
+	add := func(backend *networkingv1.IngressBackend) {
+		if backend != nil && backend.Service != nil && backend.Service.Name != "" {
+			names = append(names, types.NamespacedName{Namespace: ing.Namespace, Name: backend.Service.Name})
+		}
+	}
+	add(ing.Spec.DefaultBackend)
+	for i := range ing.Spec.Rules {
+		if http := ing.Spec.Rules[i].HTTP; http != nil {
+			for j := range http.Paths {
+				add(&http.Paths[j].Backend)
+			}
+		}
+	}
+	slices.SortFunc(names, compareNames)
+	return slices.Compact(names)
+}
+
+// PortsOf returns the Service ports whose endpoints host needs as Backends,
+// sorted and unique; those that Envoy resolves by DNS are not among them. A nil
+// host needs none.
+func PortsOf(host *Host) []ServicePort {
+	if host == nil {
+		return nil
+	}
+	var ports []ServicePort
+	for i := range host.Routes {
+		if cluster := host.Routes[i].Cluster; cluster != nil && cluster.DNS == "" {
+			ports = append(ports, cluster.Port)
+		}
+	}
+	slices.SortFunc(ports, comparePorts)
+	return slices.Compact(ports)
+}
+
+func compareNames(a, b types.NamespacedName) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+func comparePorts(a, b ServicePort) int {
+	return cmp.Or(compareNames(a.Service, b.Service), cmp.Compare(a.Port, b.Port))
+}
