@@ -1,0 +1,50 @@
+package endpoints
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// ledger remembers which ports are published, by Service. It is no input of
+// what is published, only of what is looked at again: when a Service renames a
+// port while its Ingress goes away, no object names the old number any more,
+// in whatever order the informers tell it.
+type ledger struct {
+	mu    sync.Mutex
+	ports map[types.NamespacedName]map[route.ServicePort]bool
+}
+
+func newLedger() *ledger {
+	return &ledger{ports: map[types.NamespacedName]map[route.ServicePort]bool{}}
+}
+
+func (l *ledger) note(port route.ServicePort, published bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ports := l.ports[port.Service]
+	switch {
+	case published && ports == nil:
+		l.ports[port.Service] = map[route.ServicePort]bool{port: true}
+	case published:
+		ports[port] = true
+	default:
+		delete(ports, port)
+		if len(ports) == 0 {
+			delete(l.ports, port.Service)
+		}
+	}
+}
+
+// of is the published ports of the Service.
+func (l *ledger) of(service types.NamespacedName) []route.ServicePort {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var ports []route.ServicePort
+	for port := range l.ports[service] {
+		ports = append(ports, port)
+	}
+	return ports
+}

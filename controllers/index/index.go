@@ -1,0 +1,184 @@
+// Package index is how reconcilers find the objects that concern their key:
+// by lookups whose cost is that of what they find, never of what exists.
+//
+// It reads a cache and nothing else. What it returns is shared with that cache
+// and must not be changed.
+package index
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// The fields by which objects are found. They exist in the cache alone.
+const (
+	hostField    = "fairway.host"
+	serviceField = "fairway.service"
+	classField   = "fairway.class"
+)
+
+// classAnnotation is how Ingresses named their class before spec had a field.
+const classAnnotation = "kubernetes.io/ingress.class"
+
+// Register adds the indexes that Objects reads. Call it before the cache
+// starts.
+func Register(ctx context.Context, cache client.FieldIndexer) error {
+	for _, index := range []struct {
+		object client.Object
+		field  string
+		values client.IndexerFunc
+	}{
+		{&networkingv1.Ingress{}, hostField, hostsOf},
+		{&networkingv1.Ingress{}, serviceField, servicesOf},
+		{&networkingv1.Ingress{}, classField, classesOf},
+		{&discoveryv1.EndpointSlice{}, serviceField, sliceServiceOf},
+	} {
+		if err := cache.IndexField(ctx, index.object, index.field, index.values); err != nil {
+			return fmt.Errorf("index %T by %s: %w", index.object, index.field, err)
+		}
+	}
+	return nil
+}
+
+func hostsOf(object client.Object) []string {
+	var hosts []string
+	for _, host := range route.HostsOf(object.(*networkingv1.Ingress)) {
+		hosts = append(hosts, string(host))
+	}
+	return hosts
+}
+
+func servicesOf(object client.Object) []string {
+	var services []string
+	for _, service := range route.ServicesOf(object.(*networkingv1.Ingress)) {
+		services = append(services, service.Name)
+	}
+	return services
+}
+
+// classesOf is every class name that could decide whose the Ingress is; which
+// one does is not the index's to say. Without any it is noClass: the default
+// class decides.
+func classesOf(object client.Object) []string {
+	var classes []string
+	ingress := object.(*networkingv1.Ingress)
+	if name := ingress.Spec.IngressClassName; name != nil {
+		classes = append(classes, *name)
+	}
+	if name, ok := ingress.Annotations[classAnnotation]; ok {
+		classes = append(classes, name)
+	}
+	if classes == nil {
+		return []string{noClass}
+	}
+	return classes
+}
+
+// noClass cannot be the name of an IngressClass.
+const noClass = "-"
+
+func sliceServiceOf(object client.Object) []string {
+	if name := object.GetLabels()[discoveryv1.LabelServiceName]; name != "" {
+		return []string{name}
+	}
+	return nil
+}
+
+// Objects finds objects by what a key names.
+type Objects struct {
+	Cluster client.Reader // a cache with the indexes of Register
+	// ClaimWithoutClasses makes every Ingress ours for as long as there is no
+	// IngressClass at all: so it is with a folder of manifests, and never in a
+	// cluster.
+	ClaimWithoutClasses bool
+}
+
+// Classes says which Ingresses are ours.
+func (o Objects) Classes(ctx context.Context) (route.Classes, error) {
+	var list networkingv1.IngressClassList
+	if err := o.Cluster.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return route.Classes{}, fmt.Errorf("list ingress classes: %w", err)
+	}
+	return route.NewClasses(pointers(list.Items), route.ClassOptions{
+		ClaimAll: o.ClaimWithoutClasses && len(list.Items) == 0,
+	}), nil
+}
+
+// Ingresses is all of them, whoever's they are.
+func (o Objects) Ingresses(ctx context.Context) ([]*networkingv1.Ingress, error) {
+	return o.ingresses(ctx)
+}
+
+// IngressesOfHost is those that have rules for the host, or for route.AnyHost
+// those that concern the default host.
+func (o Objects) IngressesOfHost(ctx context.Context, host route.Hostname) ([]*networkingv1.Ingress, error) {
+	return o.ingresses(ctx, client.MatchingFields{hostField: string(host)})
+}
+
+// IngressesOfService is those with a backend that names the Service.
+func (o Objects) IngressesOfService(ctx context.Context, service types.NamespacedName) ([]*networkingv1.Ingress, error) {
+	return o.ingresses(ctx, client.InNamespace(service.Namespace), client.MatchingFields{serviceField: service.Name})
+}
+
+// IngressesOfClass is those that the class decides on: those that name it,
+// those that name none if it is a default class, and all if it is what keeps
+// ClaimWithoutClasses from claiming them.
+func (o Objects) IngressesOfClass(ctx context.Context, class *networkingv1.IngressClass) ([]*networkingv1.Ingress, error) {
+	if o.ClaimWithoutClasses {
+		return o.ingresses(ctx)
+	}
+	ingresses, err := o.ingresses(ctx, client.MatchingFields{classField: class.Name})
+	if err != nil || class.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "" {
+		return ingresses, err
+	}
+	unclassed, err := o.ingresses(ctx, client.MatchingFields{classField: noClass})
+	return append(ingresses, unclassed...), err
+}
+
+func (o Objects) ingresses(ctx context.Context, opts ...client.ListOption) ([]*networkingv1.Ingress, error) {
+	var list networkingv1.IngressList
+	if err := o.Cluster.List(ctx, &list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
+		return nil, fmt.Errorf("list ingresses: %w", err)
+	}
+	return pointers(list.Items), nil
+}
+
+// Slices is the EndpointSlices of the Service.
+func (o Objects) Slices(ctx context.Context, service types.NamespacedName) ([]*discoveryv1.EndpointSlice, error) {
+	var list discoveryv1.EndpointSliceList
+	err := o.Cluster.List(ctx, &list, client.InNamespace(service.Namespace),
+		client.MatchingFields{serviceField: service.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list endpoint slices of %s: %w", service, err)
+	}
+	return pointers(list.Items), nil
+}
+
+// Service is the Service of that name, nil if there is none.
+func (o Objects) Service(ctx context.Context, name types.NamespacedName) (*corev1.Service, error) {
+	service := &corev1.Service{}
+	switch err := o.Cluster.Get(ctx, name, service, client.UnsafeDisableDeepCopy); {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get service %s: %w", name, err)
+	}
+	return service, nil
+}
+
+func pointers[T any](items []T) []*T {
+	list := make([]*T, len(items))
+	for i := range items {
+		list[i] = &items[i]
+	}
+	return list
+}

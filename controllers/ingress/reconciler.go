@@ -1,0 +1,131 @@
+// Package ingress keeps the virtual hosts of Envoy as the Ingresses of the
+// cluster ask.
+//
+// Its key is a host of a gateway, not an Ingress: several Ingresses share a
+// host, and one Ingress may name many. It knows nothing of Envoy, of the order
+// in which a change reaches it (xds/server), or of endpoints
+// (controllers/endpoints). Its invariant: what is published for a key follows
+// from the objects of that key alone, however they came to be.
+package ingress
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// Publisher takes what shall be served under a key.
+type Publisher interface {
+	// PublishHost makes host what is served under key; nil withdraws it.
+	// Publishing what is published already costs nothing.
+	PublishHost(key route.Key, host *route.Host)
+	// Host tells what became of what was published.
+	Host(key route.Key) server.HostState
+}
+
+// Reporter takes all that is wrong with a key, in place of what it was told
+// before.
+type Reporter interface {
+	Report(ctx context.Context, key any, problems []problem.Problem)
+}
+
+// Reconciler keeps one virtual host as the Ingresses that name it ask.
+type Reconciler struct {
+	Objects index.Objects
+	// Live reads the API server itself; nil where there is none.
+	Live      client.Reader
+	Gateways  []route.Gateway // all there are
+	Publisher Publisher
+	Reporter  Reporter
+}
+
+// Reconcile brings the host of key up to date. It remembers nothing between
+// runs, so a run can never act on a stale half of the picture.
+func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Result, error) {
+	objects, err := r.gather(ctx, key)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
+	}
+	host, problems := route.Build(key, objects)
+	if r.breaks(key, host) {
+		if err := r.refresh(ctx, host, objects); err != nil {
+			return reconcile.Result{}, fmt.Errorf("refresh %s: %w", key, err)
+		}
+		host, problems = route.Build(key, objects)
+	}
+	r.Publisher.PublishHost(key, host)
+	r.Reporter.Report(ctx, key, problems)
+	return reconcile.Result{}, nil
+}
+
+// Build is what Reconcile publishes and reports for key when nothing is
+// published yet.
+func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []problem.Problem, error) {
+	objects, err := r.gather(ctx, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
+	}
+	host, problems := route.Build(key, objects)
+	return host, problems, nil
+}
+
+// gather is what the caches know about the key. What they return is shared and
+// must not be changed.
+func (r *Reconciler) gather(ctx context.Context, key route.Key) (route.Objects, error) {
+	ingresses, err := Of(ctx, r.Objects, key)
+	if err != nil {
+		return route.Objects{}, err
+	}
+	services, err := r.services(ctx, ingresses)
+	return route.Objects{Ingresses: ingresses, Services: services}, err
+}
+
+// Of is the Ingresses that concern the host of key and belong to its gateway.
+func Of(ctx context.Context, objects index.Objects, key route.Key) ([]*networkingv1.Ingress, error) {
+	classes, err := objects.Classes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := objects.IngressesOfHost(ctx, key.Host)
+	if err != nil {
+		return nil, err
+	}
+	var ours []*networkingv1.Ingress
+	for _, ingress := range all {
+		if gateway, ok := classes.Gateway(ingress); ok && gateway == key.Gateway {
+			ours = append(ours, ingress)
+		}
+	}
+	return ours, nil
+}
+
+func (r *Reconciler) services(
+	ctx context.Context, ingresses []*networkingv1.Ingress,
+) (map[types.NamespacedName]*corev1.Service, error) {
+	services := map[types.NamespacedName]*corev1.Service{}
+	for _, ingress := range ingresses {
+		for _, name := range route.ServicesOf(ingress) {
+			if _, known := services[name]; known {
+				continue
+			}
+			service, err := r.Objects.Service(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			if service != nil {
+				services[name] = service
+			}
+		}
+	}
+	return services, nil
+}

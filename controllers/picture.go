@@ -1,0 +1,87 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/endpoints"
+	"github.com/fairwaynet/fairway/controllers/ingress"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Picture is all that shall be served, and what is wrong with it.
+type Picture struct {
+	Settings map[route.Gateway]route.Settings
+	Hosts    map[route.Key]*route.Host
+	Backends map[route.ServicePort]*route.Backend
+	// Reports is the Problems of each reconciler's key that has any, as they
+	// are reported.
+	Reports map[any][]problem.Problem
+}
+
+// Problems is all of them, in order and without duplicates.
+func (p *Picture) Problems() []problem.Problem {
+	var all []problem.Problem
+	for _, problems := range p.Reports {
+		all = append(all, problems...)
+	}
+	return problem.Sort(all)
+}
+
+// FirstPass is the picture that the objects in the cache ask for. It publishes
+// and reports nothing.
+func (r *Road) FirstPass(ctx context.Context) (*Picture, error) {
+	return r.firstPass(ctx, r.hosts(r.Publisher), r.backends(r.Publisher))
+}
+
+func (r *Road) firstPass(
+	ctx context.Context, hosts *ingress.Reconciler, backends *endpoints.Reconciler,
+) (*Picture, error) {
+	picture := &Picture{Settings: maps.Clone(r.Gateways), Reports: map[any][]problem.Problem{}}
+	var err error
+	if picture.Backends, err = pass(ctx, picture.Reports, backends); err != nil {
+		return nil, fmt.Errorf("endpoints: %w", err)
+	}
+	if picture.Hosts, err = pass(ctx, picture.Reports, hosts); err != nil {
+		return nil, fmt.Errorf("hosts: %w", err)
+	}
+	return picture, nil
+}
+
+// builder is a reconciler seen from the first pass: which keys there are, and
+// what each asks for.
+type builder[K comparable, V any] interface {
+	Keys(context.Context) ([]K, error)
+	Build(context.Context, K) (*V, []problem.Problem, error)
+}
+
+func pass[K comparable, V any](
+	ctx context.Context, reports map[any][]problem.Problem, from builder[K, V],
+) (map[K]*V, error) {
+	keys, err := from.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	built := make(map[K]*V, len(keys))
+	for _, key := range keys {
+		if _, done := built[key]; done {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		value, problems, err := from.Build(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if value != nil {
+			built[key] = value
+		}
+		if len(problems) > 0 {
+			reports[key] = problems
+		}
+	}
+	return built, nil
+}

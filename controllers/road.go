@@ -1,0 +1,208 @@
+// Package controllers puts the reconcilers together: the first pass, which
+// makes the first picture, and the controllers, which keep it.
+//
+// It holds no rule about what is served (xds/route) nor how (xds/envoy,
+// xds/server). Its invariant: no Envoy is answered before the first picture is
+// complete, and the picture that the controllers arrive at, by whatever
+// history, is the one that a first pass over the same objects gives.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/fairwaynet/fairway/controllers/endpoints"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/ingress"
+	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+const (
+	// workers is how many keys of a controller are worked on at once.
+	workers = 2
+	// A key whose reconciliation failed is tried again after firstRetry, then
+	// twice that, up to lastRetry.
+	firstRetry = 10 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// Publisher takes all that shall be served. It is *server.Server.
+type Publisher interface {
+	ingress.Publisher
+	endpoints.Publisher
+	// PublishSettings creates the gateway or changes its settings.
+	PublishSettings(gateway route.Gateway, settings route.Settings)
+	// Open says that the first picture is complete.
+	Open()
+}
+
+// Road leads from the objects of a cluster (or of a folder) to what Envoy
+// serves. It is a manager.Runnable.
+type Road struct {
+	Cache cache.Cache
+	// Live reads the API server itself; nil where there is none.
+	Live      client.Reader
+	Publisher Publisher
+	Reporter  *report.Reporter
+	Gateways  map[route.Gateway]route.Settings
+	// ClaimWithoutClasses makes every Ingress ours for as long as there is no
+	// IngressClass at all.
+	ClaimWithoutClasses bool
+	// Delivery hears what became of what was published; nil: nobody.
+	Delivery *Delivery
+	Metrics  *Metrics // may be nil
+	// Opened is called when the first picture is published; may be nil.
+	Opened func()
+	Log    logr.Logger
+}
+
+// Index adds the indexes that the Road needs to its cache. Call it before the
+// cache starts.
+func (r *Road) Index(ctx context.Context) error { return index.Register(ctx, r.Cache) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica
+// serves.
+func (r *Road) NeedLeaderElection() bool { return false }
+
+// Start publishes the first picture, opens the Publisher, and then keeps the
+// picture as the objects ask until ctx ends. The cache must have been started.
+//
+// The watches begin before the first pass and the workers after it: so nothing
+// that happens in between is missed, and the queues never make the first
+// picture.
+func (r *Road) Start(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	publisher := r.counted()
+	hosts, backends := r.hosts(publisher), r.backends(publisher)
+	loops, err := r.loops(hosts, backends)
+	if err != nil {
+		return err
+	}
+	for _, loop := range loops {
+		if err := loop.Warmup(ctx); err != nil {
+			return fmt.Errorf("watch: %w", err)
+		}
+	}
+	switch err := r.open(ctx, hosts, backends); {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return fmt.Errorf("first pass: %w", err)
+	}
+	running, ctx := errgroup.WithContext(ctx)
+	for _, loop := range loops {
+		running.Go(func() error { return loop.Start(ctx) })
+	}
+	return running.Wait()
+}
+
+// open publishes the first picture: what is referred to before what refers to
+// it.
+func (r *Road) open(ctx context.Context, hosts *ingress.Reconciler, backends *endpoints.Reconciler) error {
+	picture, err := r.firstPass(ctx, hosts, backends)
+	if err != nil {
+		return err
+	}
+	for gateway, settings := range picture.Settings {
+		r.Publisher.PublishSettings(gateway, settings)
+	}
+	for port, backend := range picture.Backends {
+		backends.Publish(port, backend)
+	}
+	for key, host := range picture.Hosts {
+		hosts.Publisher.PublishHost(key, host)
+	}
+	for key, problems := range picture.Reports {
+		r.Reporter.Report(ctx, key, problems)
+	}
+	r.Publisher.Open()
+	r.Log.Info("first picture published",
+		"hosts", len(picture.Hosts), "backends", len(picture.Backends), "problems", len(picture.Problems()))
+	if r.Opened != nil {
+		r.Opened()
+	}
+	return nil
+}
+
+// loop is a controller whose watches can begin before its workers.
+type loop interface {
+	Warmup(context.Context) error
+	Start(context.Context) error
+}
+
+func (r *Road) loops(hosts *ingress.Reconciler, backends *endpoints.Reconciler) ([]loop, error) {
+	var timed reconcile.TypedReconciler[route.Key] = hosts
+	if r.Delivery != nil {
+		timed = r.Delivery.timed(hosts, hosts.Publisher)
+	}
+	first, err1 := newLoop(r.Log, "ingress", timed, hosts.Sources(r.Cache))
+	second, err2 := newLoop(r.Log, "endpoints", backends, backends.Sources(r.Cache))
+	return []loop{first, second}, errors.Join(err1, err2)
+}
+
+func newLoop[K comparable](
+	log logr.Logger, name string, reconciler reconcile.TypedReconciler[K], sources []source.TypedSource[K],
+) (loop, error) {
+	made, err := controller.NewTypedUnmanaged(name, controller.TypedOptions[K]{
+		Reconciler:              reconciler,
+		MaxConcurrentReconciles: workers,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[K](firstRetry, lastRetry),
+		UsePriorityQueue:        new(true),
+		RecoverPanic:            new(true),
+		EnableWarmup:            new(true),
+		NeedLeaderElection:      new(false),
+		SkipNameValidation:      new(true), // several Roads in one process are fine
+		LogConstructor: func(key *K) logr.Logger {
+			if key == nil {
+				return log.WithValues("controller", name)
+			}
+			return log.WithValues("controller", name, "key", fmt.Sprint(*key))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make controller %s: %w", name, err)
+	}
+	for _, source := range sources {
+		if err := made.Watch(source); err != nil {
+			return nil, fmt.Errorf("watch for controller %s: %w", name, err)
+		}
+	}
+	warm, ok := made.(loop)
+	if !ok {
+		return nil, fmt.Errorf("controller %s: watches cannot begin before its workers", name)
+	}
+	return warm, nil
+}
+
+func (r *Road) objects() index.Objects {
+	return index.Objects{Cluster: r.Cache, ClaimWithoutClasses: r.ClaimWithoutClasses}
+}
+
+func (r *Road) hosts(publisher ingress.Publisher) *ingress.Reconciler {
+	return &ingress.Reconciler{
+		Objects:   r.objects(),
+		Live:      r.Live,
+		Gateways:  slices.Sorted(maps.Keys(r.Gateways)),
+		Publisher: publisher,
+		Reporter:  r.Reporter,
+	}
+}
+
+func (r *Road) backends(publisher endpoints.Publisher) *endpoints.Reconciler {
+	return endpoints.New(r.objects(), r.Live, publisher, r.Reporter)
+}

@@ -1,0 +1,45 @@
+package watch
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Ingress is the essence of an Ingress: all but its status, which is ours.
+func Ingress(object *networkingv1.Ingress) any {
+	return networkingv1.Ingress{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}
+}
+
+// IngressClass is the essence of an IngressClass.
+func IngressClass(object *networkingv1.IngressClass) any {
+	return networkingv1.IngressClass{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}
+}
+
+// Service is the essence of a Service: all but its status.
+func Service(object *corev1.Service) any {
+	return corev1.Service{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}
+}
+
+// EndpointSlice is the essence of an EndpointSlice.
+func EndpointSlice(object *discoveryv1.EndpointSlice) any {
+	return discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Labels: object.Labels},
+		AddressType: object.AddressType,
+		Endpoints:   object.Endpoints,
+		Ports:       object.Ports,
+	}
+}
+
+// meta is who the object is and what its user wrote on it. An object that was
+// deleted and made again between two lists is another one: its age decides who
+// wins a conflict.
+func meta(object metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		UID:               object.UID,
+		CreationTimestamp: object.CreationTimestamp,
+		Labels:            object.Labels,
+		Annotations:       object.Annotations,
+	}
+}

@@ -1,0 +1,77 @@
+// Package watch turns events of objects into keys of a reconciler's queue.
+//
+// It does not decide which keys an object concerns (the reconciler's mapping
+// function does) and reads nothing itself. Its invariant: an event wakes the
+// keys of the object as it was and as it is, so that a key is never left
+// behind by an object that moved away from it.
+package watch
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+)
+
+// Keys is the keys that an object concerns, by what is known now.
+type Keys[O client.Object, K comparable] func(context.Context, O) ([]K, error)
+
+// Essence is the part of an object on which anything can depend, as a value to
+// compare: an update that does not change it wakes nothing.
+type Essence[O client.Object] func(O) any
+
+// Source watches the objects of a kind. Objects that were there when the watch
+// began wake nothing: they belong to the first pass, which reads the cache
+// after all watches have begun.
+func Source[O client.Object, K comparable](
+	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K],
+) source.TypedSyncingSource[K] {
+	return source.TypedKind(objects, kind, Handler(essence, keys))
+}
+
+// Handler is the event handler of Source.
+func Handler[O client.Object, K comparable](essence Essence[O], keys Keys[O, K]) handler.TypedEventHandler[O, K] {
+	type queue = workqueue.TypedRateLimitingInterface[K]
+	return handler.TypedFuncs[O, K]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[O], q queue) {
+			if !e.IsInInitialList {
+				wake(ctx, q, keys, e.Object)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[O], q queue) {
+			if !equality.Semantic.DeepEqual(essence(e.ObjectOld), essence(e.ObjectNew)) {
+				wake(ctx, q, keys, e.ObjectOld, e.ObjectNew)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[O], q queue) {
+			wake(ctx, q, keys, e.Object)
+		},
+	}
+}
+
+// wake adds every key once. A mapping fails only when an index is missing,
+// which is our mistake and not to be mended by waiting.
+func wake[O client.Object, K comparable](
+	ctx context.Context, queue workqueue.TypedRateLimitingInterface[K], keys Keys[O, K], objects ...O,
+) {
+	seen := map[K]bool{}
+	for _, object := range objects {
+		found, err := keys(ctx, object)
+		if err != nil {
+			log.FromContext(ctx).Error(err, "cannot tell which keys an event concerns",
+				"object", client.ObjectKeyFromObject(object))
+		}
+		for _, key := range found {
+			if !seen[key] {
+				seen[key] = true
+				queue.Add(key)
+			}
+		}
+	}
+}
