@@ -35,7 +35,7 @@ func accessLogFields() *structpb.Struct {
 		"time":             "%START_TIME%",
 		"method":           "%REQ(:METHOD)%",
 		"host":             "%REQ(:AUTHORITY)%",
-		"path":             "%PATH(NQ:ORIG)%",
+		"path":             "%PATH(NQ)%",
 		"protocol":         "%PROTOCOL%",
 		"status":           "%RESPONSE_CODE%",
 		"flags":            "%RESPONSE_FLAGS%",

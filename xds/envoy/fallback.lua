@@ -1,34 +1,29 @@
--- Finds the virtual host of a request whose host is none that is served by its
--- full name as it was sent: in lower case, then as a wildcard over its first
--- label, then the default host. Scopes match the header x-fairway-host exactly,
--- so each try writes it and looks for the route again.
+-- Finds the routes of a request whose host is not served by its full name: as
+-- a wildcard over its first label, then as the default host. Scopes match the
+-- header x-fairway-host exactly, so each try writes it and looks again.
 
 local header = "x-fairway-host"
-
--- A route must be asked for before its name is known: metadata() does that.
-local function found(handle)
-  handle:metadata()
-  return handle:streamInfo():routeName() ~= ""
-end
 
 local function try(handle, host)
   handle:headers():replace(header, host)
   handle:clearRouteCache()
-  return found(handle)
 end
 
 function envoy_on_request(handle)
-  if found(handle) then
+  if handle:streamInfo():routeName() ~= "" then
     return
   end
-  local sent = handle:headers():get(header) or ""
-  local host = sent:lower():gsub("^([^%[%]]*):%d*$", "%1"):gsub("%.$", "")
-  if host ~= sent and host ~= "" and try(handle, host) then
-    return
-  end
+  local host = handle:headers():get(header) or ""
   local parent = host:match("^[^.]+%.(.+)$")
-  if parent and try(handle, "*." .. parent) then
-    return
+  if parent then
+    try(handle, "* " .. parent)
+    -- A route that nothing has asked for has no name. Asking for its metadata
+    -- finds it, once in the life of a script: a second call is answered from
+    -- memory, which is why the spelling of the host is a filter of its own.
+    handle:metadata()
+    if handle:streamInfo():routeName() ~= "" then
+      return
+    end
   end
   try(handle, "*")
 end

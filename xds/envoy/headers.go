@@ -4,6 +4,7 @@ import (
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -12,26 +13,42 @@ import (
 // A stranger's word on who the client is, and under which name it asked, is
 // thrown away; that of a trusted proxy is kept.
 func requestHeaders(s route.Settings) *earlyv3.HeaderMutation {
-	mutations := []*mutationv3.HeaderMutation{remove(hostHeader), set(hostHeader, "%REQ(:AUTHORITY)%")}
+	mutations := []*mutationv3.HeaderMutation{
+		removePrefix("x-envoy-"),
+		remove(hostHeader),
+		set(hostHeader, "%REQ(:AUTHORITY)%"),
+	}
 	if s.TrustedHops == 0 {
 		mutations = append(mutations,
 			remove("forwarded"),
+			remove("x-forwarded-host"),
 			set("x-forwarded-host", "%REQ(:AUTHORITY)%"),
-			set("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+			remove("x-forwarded-for"),
 		)
 	}
 	return &earlyv3.HeaderMutation{Mutations: mutations}
+}
+
+func removePrefix(prefix string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
+		RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: &typematcherv3.StringMatcher{
+			MatchPattern: &typematcherv3.StringMatcher_Prefix{Prefix: prefix},
+		}},
+	}}
 }
 
 func remove(header string) *mutationv3.HeaderMutation {
 	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: header}}
 }
 
-func set(header, format string) *mutationv3.HeaderMutation {
-	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{
-		Append: &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: header, Value: format},
-			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-		},
-	}}
+func set(name, format string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: header(name, format)}}
+}
+
+// header replaces what a request has under that name.
+func header(name, format string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: format},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
 }

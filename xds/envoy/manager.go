@@ -27,7 +27,8 @@ func connectionManager(name string, s route.Settings) *managerv3.HttpConnectionM
 		CodecType:      managerv3.HttpConnectionManager_AUTO,
 		RouteSpecifier: scopedRoutes(),
 		HttpFilters: []*managerv3.HttpFilter{
-			filter(fallbackFilter, fallback()),
+			filter(spellingFilter, lua(spellingScript)),
+			filter(fallbackFilter, lua(fallbackScript)),
 			filter(bodyLimitFilter, bodyLimit(s.MaxRequestBody)),
 			filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
 		},
@@ -59,7 +60,8 @@ func scopedRoutes() *managerv3.HttpConnectionManager_ScopedRoutes {
 			Fragments: []*managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
 				Type: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_{
 					HeaderValueExtractor: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{
-						Name: hostHeader,
+						Name:             hostHeader,
+						ElementSeparator: ":", // what follows is the port
 						ExtractType: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index{
 							Index: 0,
 						},
@@ -100,7 +102,6 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 func identify(m *managerv3.HttpConnectionManager, s route.Settings) {
 	m.UseRemoteAddress = wrapperspb.Bool(true)
 	m.XffNumTrustedHops = s.TrustedHops
-	m.InternalAddressConfig = &managerv3.HttpConnectionManager_InternalAddressConfig{}
 	m.AppendXForwardedPort = true
 	m.GenerateRequestId = wrapperspb.Bool(true)
 	m.PreserveExternalRequestId = true
@@ -117,8 +118,6 @@ func identify(m *managerv3.HttpConnectionManager, s route.Settings) {
 // purify gives a request's host and path one spelling, before anything looks
 // at them.
 func purify(m *managerv3.HttpConnectionManager, s route.Settings) {
-	m.StripPortMode = &managerv3.HttpConnectionManager_StripAnyHostPort{StripAnyHostPort: true}
-	m.StripTrailingHostDot = true
 	m.NormalizePath = wrapperspb.Bool(true)
 	m.MergeSlashes = true
 	switch s.EscapedSlashes {

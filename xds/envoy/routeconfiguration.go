@@ -1,8 +1,12 @@
 package envoy
 
 import (
-	"google.golang.org/protobuf/encoding/protowire"
+	"strings"
 
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 )
 
@@ -12,11 +16,21 @@ const virtualHostsField protowire.Number = 2
 // RouteConfiguration assembles the shard of that name from marshalled virtual
 // hosts, in the order given, without marshalling them again.
 func RouteConfiguration(name string, virtualHosts [][]byte) Resource {
-	frame := resource(&routev3.RouteConfiguration{
+	config := &routev3.RouteConfiguration{
 		Name:                   name,
 		VhostHeader:            hostHeader,
 		RequestHeadersToRemove: []string{hostHeader, "x-envoy-external-address"},
-	})
+		RequestHeadersToAdd:    []*corev3.HeaderValueOption{header("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")},
+
+		IgnorePortInHostMatching: true,
+	}
+	if strings.HasPrefix(name, exactPrefix) {
+		config.TypedPerFilterConfig = map[string]*anypb.Any{
+			spellingFilter: disabled(),
+			fallbackFilter: disabled(),
+		}
+	}
+	frame := resource(config)
 	size := len(frame.Body)
 	for _, host := range virtualHosts {
 		size += protowire.SizeTag(virtualHostsField) + protowire.SizeBytes(len(host))

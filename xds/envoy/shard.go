@@ -18,6 +18,9 @@ import (
 const (
 	exactShards    = 512
 	wildcardShards = 64
+
+	exactPrefix    = "exact-"
+	wildcardPrefix = "wildcard-"
 	defaultShard   = "default"
 )
 
@@ -25,10 +28,10 @@ const (
 func Shards() []string {
 	shards := make([]string, 0, exactShards+wildcardShards+1)
 	for i := range exactShards {
-		shards = append(shards, shardName("exact", i))
+		shards = append(shards, shardName(exactPrefix, i))
 	}
 	for i := range wildcardShards {
-		shards = append(shards, shardName("wildcard", i))
+		shards = append(shards, shardName(wildcardPrefix, i))
 	}
 	return append(shards, defaultShard)
 }
@@ -39,12 +42,12 @@ func ShardOf(host route.Hostname) string {
 		return defaultShard
 	}
 	if strings.HasPrefix(string(host), "*.") {
-		return shardName("wildcard", int(hash(host)%wildcardShards))
+		return shardName(wildcardPrefix, int(hash(host)%wildcardShards))
 	}
-	return shardName("exact", int(hash(host)%exactShards))
+	return shardName(exactPrefix, int(hash(host)%exactShards))
 }
 
-func shardName(kind string, i int) string { return kind + "-" + strconv.Itoa(i) }
+func shardName(prefix string, i int) string { return prefix + strconv.Itoa(i) }
 
 func hash(host route.Hostname) uint64 {
 	h := fnv.New64a()
@@ -86,7 +89,7 @@ func scopeKey(host route.Hostname) string {
 		return "*"
 	}
 	if parent, ok := strings.CutPrefix(string(host), "*."); ok {
-		return "*." + escapedHost(parent)
+		return "* " + escapedHost(parent)
 	}
 	return escapedHost(string(host))
 }

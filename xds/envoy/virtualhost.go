@@ -29,9 +29,6 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 		Domains:     []string{scopeKey(h.Key.Host)},
 		RetryPolicy: retryPolicy(),
 	}
-	if kindOf(h.Key.Host) == exact {
-		host.TypedPerFilterConfig = map[string]*anypb.Any{fallbackFilter: disabled()}
-	}
 	for _, r := range h.Routes {
 		if match := pathMatch(r.Match); match != nil {
 			host.Routes = append(host.Routes, routeOf(r, match))
