@@ -19,8 +19,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/types"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/fairwaynet/fairway/test/tools"
@@ -269,4 +271,20 @@ func prefix(path, service string) route.Route {
 
 func exactly(path, service string) route.Route {
 	return route.Route{Match: route.Match{Kind: route.Exact, Path: path}, Cluster: &route.Cluster{Port: port(service)}}
+}
+
+// rescoped is the scope with another shard.
+func rescoped(t testing.TB, scope envoy.Resource, shard string) envoy.Resource {
+	t.Helper()
+	var message routev3.ScopedRouteConfiguration
+	if err := proto.Unmarshal(scope.Body, &message); err != nil {
+		t.Fatal(err)
+	}
+	message.RouteConfigurationName = shard
+	body, err := proto.Marshal(&message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scope.Body = body
+	return scope
 }

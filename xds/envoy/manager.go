@@ -60,8 +60,7 @@ func scopedRoutes() *managerv3.HttpConnectionManager_ScopedRoutes {
 			Fragments: []*managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
 				Type: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_{
 					HeaderValueExtractor: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{
-						Name:             hostHeader,
-						ElementSeparator: ":", // what follows is the port
+						Name: hostHeader,
 						ExtractType: &managerv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index{
 							Index: 0,
 						},

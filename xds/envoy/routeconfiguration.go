@@ -21,8 +21,6 @@ func RouteConfiguration(name string, virtualHosts [][]byte) Resource {
 		VhostHeader:            hostHeader,
 		RequestHeadersToRemove: []string{hostHeader, "x-envoy-external-address"},
 		RequestHeadersToAdd:    []*corev3.HeaderValueOption{header("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")},
-
-		IgnorePortInHostMatching: true,
 	}
 	if strings.HasPrefix(name, exactPrefix) {
 		config.TypedPerFilterConfig = map[string]*anypb.Any{
