@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// maxAnswer bounds what is read of an answer of the admin interface.
+const maxAnswer = 1 << 20
+
+// Admin is Envoy's admin interface behind a Unix socket.
+type Admin struct {
+	Socket string
+}
+
+// Ready is nil when Envoy serves: it has its first configuration and its
+// listeners accept connections.
+func (a Admin) Ready(ctx context.Context) error {
+	state, err := a.ask(ctx, http.MethodGet, "/ready", nil)
+	if err != nil {
+		return err
+	}
+	if state = strings.TrimSpace(state); state != "LIVE" {
+		return fmt.Errorf("envoy is %s", state)
+	}
+	stats, err := a.stats(ctx, `^listener_manager\.(total_listeners_active|total_listeners_warming|workers_started)$`)
+	switch {
+	case err != nil:
+		return err
+	case stats["listener_manager.workers_started"] == 0:
+		return errors.New("envoy has not started its workers")
+	case stats["listener_manager.total_listeners_warming"] > 0:
+		return errors.New("a listener is not yet ready")
+	case stats["listener_manager.total_listeners_active"] == 0:
+		return errors.New("there is no listener")
+	}
+	return nil
+}
+
+// Connections is how many connections of clients are open.
+func (a Admin) Connections(ctx context.Context) (uint64, error) {
+	stats, err := a.stats(ctx, `^listener\..*\.downstream_cx_active$`)
+	if err != nil {
+		return 0, err
+	}
+	var sum uint64
+	for name, count := range stats {
+		// Those of a single worker are in the sum already, and our own does not count.
+		if !strings.Contains(name, ".worker_") && !strings.HasPrefix(name, "listener.admin.") {
+			sum += count
+		}
+	}
+	return sum, nil
+}
+
+// Drain asks clients to leave: readiness fails, responses say "Connection:
+// close" or GOAWAY. Listeners stay open, because who balances load needs a while
+// to notice.
+func (a Admin) Drain(ctx context.Context) error {
+	if _, err := a.ask(ctx, http.MethodPost, "/healthcheck/fail", nil); err != nil {
+		return err
+	}
+	_, err := a.ask(ctx, http.MethodPost, "/drain_listeners", url.Values{"graceful": {""}, "skip_exit": {""}})
+	return err
+}
+
+// stats are the counters and gauges whose names match a regular expression.
+func (a Admin) stats(ctx context.Context, filter string) (map[string]uint64, error) {
+	text, err := a.ask(ctx, http.MethodGet, "/stats", url.Values{"filter": {filter}})
+	if err != nil {
+		return nil, err
+	}
+	stats := map[string]uint64{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		if count, err := strconv.ParseUint(value, 10, 64); err == nil {
+			stats[name] = count
+		}
+	}
+	return stats, nil
+}
+
+// ask is one request on a connection of its own. A state that is not 200 is no
+// error when Envoy explains it, as /ready does.
+func (a Admin) ask(ctx context.Context, method, path string, query url.Values) (string, error) {
+	target := url.URL{Scheme: "http", Host: "envoy", Path: path, RawQuery: query.Encode()}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), nil)
+	if err != nil {
+		return "", err
+	}
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", a.Socket)
+		},
+	}}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", fmt.Errorf("ask envoy for %s: %w", path, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return "", fmt.Errorf("read envoy's %s: %w", path, err)
+	}
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusServiceUnavailable {
+		return "", fmt.Errorf("ask envoy for %s: %s", path, response.Status)
+	}
+	return string(body), nil
+}

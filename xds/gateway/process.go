@@ -1,0 +1,238 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	goruntime "runtime"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+const (
+	// A crashed Envoy is started again after firstRestart, then twice that, up
+	// to lastRestart; one that ran for steady is as good as new.
+	firstRestart = 100 * time.Millisecond
+	lastRestart  = 10 * time.Second
+	steady       = 30 * time.Second
+	// An Envoy that ended so often and was never ready will never be.
+	hopeless = 3
+	// patience is how long Envoy may take from SIGTERM to its end.
+	patience = 5 * time.Second
+	// poll is how often Envoy is asked how far it is.
+	poll = 50 * time.Millisecond
+)
+
+// Process is an Envoy as a child process.
+type Process struct {
+	// Path is Envoy's program.
+	Path string
+	// Dir is a private folder for the files that Envoy reads.
+	Dir       string
+	Bootstrap Bootstrap
+	// Workers are Envoy's worker threads; 0: one for each CPU.
+	Workers int
+	// LogLevel is how much Envoy says: "warning" if empty.
+	LogLevel string
+	// Stdout is where Envoy's standard output goes, which is the access log;
+	// nil: nowhere. What Envoy says on its standard error goes to Log.
+	Stdout io.Writer
+	Log    logr.Logger
+	// Drain is how long clients may take to leave when Envoy is stopped.
+	Drain time.Duration
+
+	wasReady atomic.Bool
+}
+
+// Admin is the admin interface of the Envoy that runs.
+func (p *Process) Admin() Admin { return Admin{Socket: p.Bootstrap.Admin} }
+
+// Ready is nil when Envoy serves, else the reason why it does not.
+func (p *Process) Ready(ctx context.Context) error {
+	err := p.Admin().Ready(ctx)
+	if err == nil {
+		p.wasReady.Store(true)
+	}
+	return err
+}
+
+// Run keeps an Envoy running until ctx ends, then drains and stops it. It
+// returns an error only when there is no hope: the program cannot be started,
+// or ends again and again without ever having been ready.
+func (p *Process) Run(ctx context.Context) error {
+	config, err := p.Bootstrap.Write(p.Dir)
+	if err != nil {
+		return err
+	}
+	wait := firstRestart
+	for failures := 1; ; failures++ {
+		began := time.Now()
+		said, err := p.once(ctx, config)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if start := (*startError)(nil); errors.As(err, &start) {
+			return err
+		}
+		if !p.wasReady.Load() && failures >= hopeless {
+			return fmt.Errorf("run %s: %w, %d times before it was ready; its last words: %s", p.Path, err, failures, said)
+		}
+		if time.Since(began) > steady {
+			wait = firstRestart
+		}
+		p.Log.Error(err, "envoy ended by itself and is started again", "after", wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, lastRestart)
+	}
+}
+
+// startError is an Envoy that could not even be started.
+type startError struct{ cause error }
+
+func (e *startError) Error() string { return "start envoy: " + e.cause.Error() }
+func (e *startError) Unwrap() error { return e.cause }
+
+// once runs one Envoy until it ends by itself, or ctx ends and it is stopped.
+// It returns how it ended and the last lines that it logged.
+func (p *Process) once(ctx context.Context, config string) (said string, err error) {
+	// The kernel kills the child when the thread that started it ends: the
+	// thread must live as long as the child.
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+
+	log := &lines{log: p.Log.WithName("envoy"), now: time.Now}
+	command := exec.Command(p.Path, p.arguments(config)...)
+	command.Stdout = p.Stdout
+	command.Stderr = log
+	command.SysProcAttr = childAttributes()
+	command.WaitDelay = time.Second // for a grandchild that holds the log open
+	if err := command.Start(); err != nil {
+		return "", &startError{err}
+	}
+	p.Log.V(1).Info("envoy started", "pid", command.Process.Pid)
+
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	watch, stopWatching := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); p.watch(watch) }()
+	defer func() { stopWatching(); <-watched }()
+
+	select {
+	case err := <-ended:
+		if err == nil {
+			err = errors.New("exit status 0")
+		}
+		return log.last(), fmt.Errorf("envoy: %w", err)
+	case <-ctx.Done():
+		p.stop(command.Process, ended)
+		return "", nil
+	}
+}
+
+// watch notes the first time that Envoy is ready.
+func (p *Process) watch(ctx context.Context) {
+	for !p.wasReady.Load() {
+		if p.Ready(ctx) == nil {
+			p.Log.V(1).Info("envoy is ready")
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(poll):
+		}
+	}
+}
+
+func (p *Process) arguments(config string) []string {
+	level := p.LogLevel
+	if level == "" {
+		level = "warning"
+	}
+	arguments := []string{
+		"--config-path", config,
+		"--disable-hot-restart", // it would need shared memory of a name of its own
+		"--log-level", level,
+		"--log-format", logFormat,
+		"--drain-strategy", "immediate",
+		"--drain-time-s", strconv.Itoa(max(1, int(p.Drain.Seconds()))),
+	}
+	if p.Workers > 0 {
+		arguments = append(arguments, "--concurrency", strconv.Itoa(p.Workers))
+	}
+	return arguments
+}
+
+// stop drains Envoy, ends it, and waits for its end. The context that told it
+// to is over, so that everything in here has a deadline of its own.
+func (p *Process) stop(child *os.Process, ended <-chan error) {
+	if p.Drain > 0 && p.wasReady.Load() {
+		if p.drain(ended) {
+			return
+		}
+	}
+	_ = child.Signal(syscall.SIGTERM) // it may have ended just now
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		p.Log.Info("envoy does not end and is killed", "pid", child.Pid)
+		_ = child.Kill()
+		<-ended
+	}
+	p.Log.V(1).Info("envoy stopped")
+}
+
+// drain waits until the last client has left, at most as long as Drain says.
+// It reports whether Envoy ended meanwhile.
+func (p *Process) drain(ended <-chan error) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), p.Drain)
+	defer cancel()
+	admin := p.Admin()
+	if err := admin.Drain(ctx); err != nil {
+		p.Log.Error(err, "envoy could not be told to drain")
+		return false
+	}
+	for {
+		open, err := admin.Connections(ctx)
+		if err == nil && open == 0 {
+			return false
+		}
+		select {
+		case <-ended:
+			return true
+		case <-ctx.Done():
+			p.Log.Info("connections are cut off, their time to drain is over", "connections", open)
+			return false
+		case <-time.After(poll):
+		}
+	}
+}
+
+// Find is the Envoy to run: the given path, else that of the environment
+// variable FAIRWAY_ENVOY, else what "make tools-envoy" has put beside the
+// working directory, else the one in PATH.
+func Find(path string, getenv func(string) string) (string, error) {
+	if path == "" {
+		path = getenv("FAIRWAY_ENVOY")
+	}
+	if path != "" {
+		return exec.LookPath(path)
+	}
+	if path, err := exec.LookPath(filepath.Join(".tools", "bin", "envoy")); err == nil || errors.Is(err, exec.ErrDot) {
+		return filepath.Abs(path)
+	}
+	return exec.LookPath("envoy")
+}
