@@ -25,6 +25,8 @@ func requestHeaders(s route.Settings) *earlyv3.HeaderMutation {
 			set("x-forwarded-host", "%REQ(:AUTHORITY)%"),
 			remove("x-forwarded-for"),
 		)
+	} else {
+		mutations = append(mutations, setIfAbsent("x-forwarded-host", "%REQ(:AUTHORITY)%"))
 	}
 	return &earlyv3.HeaderMutation{Mutations: mutations}
 }
@@ -43,6 +45,12 @@ func remove(header string) *mutationv3.HeaderMutation {
 
 func set(name, format string) *mutationv3.HeaderMutation {
 	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: header(name, format)}}
+}
+
+func setIfAbsent(name, format string) *mutationv3.HeaderMutation {
+	mutation := set(name, format)
+	mutation.GetAppend().AppendAction = corev3.HeaderValueOption_ADD_IF_ABSENT
+	return mutation
 }
 
 // header replaces what a request has under that name.
