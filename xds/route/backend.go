@@ -48,8 +48,8 @@ func targetOf(backend *networkingv1.IngressBackend, namespace string, services m
 	case backend.Service.Name == "":
 		return answer503("service.name", ReasonBackendInvalid, "the Service has no name")
 	}
-	if fault := faultOfPort(backend.Service.Port); fault != "" {
-		return answer503("service.port", ReasonBackendInvalid, "%s", fault)
+	if wrong := faultOfPort(backend.Service.Port); wrong != "" {
+		return answer503("service.port", ReasonBackendInvalid, "%s", wrong)
 	}
 	name := types.NamespacedName{Namespace: namespace, Name: backend.Service.Name}
 	service := services[name]
@@ -78,9 +78,9 @@ func faultOfPort(port networkingv1.ServiceBackendPort) string {
 
 // serviceTarget leads to the endpoints of a Service.
 func serviceTarget(service *corev1.Service, name types.NamespacedName, wanted networkingv1.ServiceBackendPort) target {
-	port, fault := portOf(service, wanted)
-	if fault != "" {
-		return answer503("service.port", ReasonBackendNotFound, "%s", fault)
+	port, wrong := portOf(service, wanted)
+	if wrong != "" {
+		return answer503("service.port", ReasonBackendNotFound, "%s", wrong)
 	}
 	protocol, tls := protocolOf(port.AppProtocol)
 	return target{cluster: &Cluster{
@@ -99,12 +99,12 @@ func externalTarget(service *corev1.Service, name types.NamespacedName, wanted n
 			"the externalName %q of Service %q is not a DNS name", service.Spec.ExternalName, name.Name)
 	}
 	number := wanted.Number
-	port, fault := portOf(service, wanted)
+	port, wrong := portOf(service, wanted)
 	switch {
-	case fault == "":
+	case wrong == "":
 		number = port.Port
 	case wanted.Name != "":
-		return answer503("service.port", ReasonBackendNotFound, "%s", fault)
+		return answer503("service.port", ReasonBackendNotFound, "%s", wrong)
 	}
 	protocol, tls := protocolOf(port.AppProtocol)
 	return target{cluster: &Cluster{
@@ -117,7 +117,7 @@ func externalTarget(service *corev1.Service, name types.NamespacedName, wanted n
 
 // portOf finds the TCP port of a Service by name or number, or says for people
 // why there is none.
-func portOf(service *corev1.Service, wanted networkingv1.ServiceBackendPort) (found corev1.ServicePort, fault string) {
+func portOf(service *corev1.Service, wanted networkingv1.ServiceBackendPort) (found corev1.ServicePort, wrong string) {
 	var other corev1.Protocol
 	for _, port := range service.Spec.Ports {
 		hit := port.Port == wanted.Number

@@ -42,10 +42,10 @@ func Build(key Key, objs Objects) (*Host, []problem.Problem) {
 	if !b.asked {
 		return nil, problems
 	}
-	return &Host{Key: key, Routes: b.routes()}, problems
+	return &Host{Key: key, Routes: inOrder(b.claims)}, problems
 }
 
-// builder collects the routes of one host.
+// builder collects what the Ingresses of one host ask for, oldest first.
 type builder struct {
 	key      Key
 	services map[types.NamespacedName]*corev1.Service
@@ -54,10 +54,11 @@ type builder struct {
 	problems []problem.Problem
 }
 
-// claim is a Route and where it was asked for.
+// claim is a Route, where it was asked for, and what is wrong with its backend.
 type claim struct {
 	route Route
 	at    position
+	fault *fault
 }
 
 // position is a path in an Ingress, or with rule -1 its default backend.
@@ -65,21 +66,23 @@ type position struct{ rule, path int }
 
 // String is in the notation of Kubernetes' validation.
 func (p position) String() string {
-	if p.rule < 0 {
+	if p.isDefault() {
 		return "spec.defaultBackend"
 	}
 	return fmt.Sprintf("spec.rules[%d].http.paths[%d]", p.rule, p.path)
 }
 
+func (p position) isDefault() bool { return p.rule < 0 }
+
 // addIngress claims the paths that the rules of ing name under the host.
 func (b *builder) addIngress(ing *networkingv1.Ingress) {
-	options, faults := optionsOf(ing)
+	opts, faults := optionsOf(ing)
 	if homeOf(ing) == b.key.Host {
 		b.report(ing, "", append(faults, faultsOf(ing)...)...)
 	}
 	for i := range ing.Spec.Rules {
 		rule := &ing.Spec.Rules[i]
-		if !b.key.Host.names(rule.Host) {
+		if !b.key.Host.isNamedBy(rule) {
 			continue
 		}
 		b.asked = true
@@ -88,22 +91,22 @@ func (b *builder) addIngress(ing *networkingv1.Ingress) {
 			continue
 		}
 		for j := range rule.HTTP.Paths {
-			b.addPath(ing, &rule.HTTP.Paths[j], position{i, j}, options)
+			b.addPath(ing, &rule.HTTP.Paths[j], position{i, j}, opts)
 		}
 	}
 }
 
-// addEmptyRule takes a rule without paths: all requests of its host go to the
-// default backend.
+// addEmptyRule takes a rule without paths, which leaves all requests for its
+// host to the default backend.
 func (b *builder) addEmptyRule(ing *networkingv1.Ingress, rule int) {
 	if ing.Spec.DefaultBackend == nil {
 		b.report(ing, fmt.Sprintf("spec.rules[%d]", rule), fault{"http", ReasonNoPaths,
-			"the rule has no paths and the Ingress no default backend; it serves nothing"})
+			"the rule has no paths and the Ingress has no default backend; the rule serves nothing"})
 	}
 }
 
 // addPath claims what one path of a rule asks for.
-func (b *builder) addPath(ing *networkingv1.Ingress, path *networkingv1.HTTPIngressPath, at position, options options) {
+func (b *builder) addPath(ing *networkingv1.Ingress, path *networkingv1.HTTPIngressPath, at position, opts options) {
 	match, ok, found := matchOf(path)
 	if found != nil {
 		b.report(ing, at.String(), *found)
@@ -111,141 +114,87 @@ func (b *builder) addPath(ing *networkingv1.Ingress, path *networkingv1.HTTPIngr
 	if !ok {
 		return
 	}
-	target := targetOf(&path.Backend, ing.Namespace, b.services)
-	if target.fault != nil {
-		b.report(ing, at.String()+".backend", *target.fault)
-	}
-	asked := claim{routeOf(ing, match, target, options), at}
+	asked := b.claimOf(ing, match, &path.Backend, at, opts)
 	if winner, taken := b.claims[match]; taken {
 		b.reportConflict(ing, asked, winner)
 		return
 	}
-	b.claims[match] = asked
+	b.take(ing, asked)
 }
 
 // addDefaultBackend claims what no rule serves: of the hosts that the rules of
 // ing name, and of the default host.
 func (b *builder) addDefaultBackend(ing *networkingv1.Ingress) {
-	if ing.Spec.DefaultBackend == nil || !b.concerns(ing) {
+	backend := ing.Spec.DefaultBackend
+	if backend == nil || !b.hasDefaultOf(ing) {
 		return
 	}
 	b.asked = true
-	at := position{rule: -1}
-	target := targetOf(ing.Spec.DefaultBackend, ing.Namespace, b.services)
-	if target.fault != nil {
-		b.report(ing, at.String(), *target.fault)
-	}
-	match := Match{Kind: Prefix, Path: "/"}
+	opts, _ := optionsOf(ing)
+	match, at := Match{Kind: Prefix, Path: "/"}, position{rule: -1}
+	asked := b.claimOf(ing, match, backend, at, opts)
 	winner, taken := b.claims[match]
 	switch {
 	case !taken:
-		options, _ := optionsOf(ing)
-		b.claims[match] = claim{routeOf(ing, match, target, options), at}
-	case winner.at.rule < 0:
-		b.report(ing, at.String(), fault{"", ReasonDefaultBackendConflict, fmt.Sprintf(
-			"the older Ingress %s has the default backend of %s", winner.route.Origin, b.key.Host.forPeople())})
+		b.take(ing, asked)
+	case winner.at.isDefault():
+		b.reportConflict(ing, asked, winner)
 	}
 }
 
-// concerns reports whether the default backend of ing is one of the host.
-func (b *builder) concerns(ing *networkingv1.Ingress) bool {
-	return b.key.Host == AnyHost || slices.ContainsFunc(ing.Spec.Rules, func(rule networkingv1.IngressRule) bool {
-		return b.key.Host.names(rule.Host)
-	})
-}
-
-// forPeople names a host in a sentence.
-func (h Hostname) forPeople() string {
-	if h == AnyHost {
-		return "the hosts that no Ingress names"
+// hasDefaultOf reports whether the default backend of ing is also one of the
+// host.
+func (b *builder) hasDefaultOf(ing *networkingv1.Ingress) bool {
+	if b.key.Host == AnyHost {
+		return true
 	}
-	return fmt.Sprintf("host %q", string(h))
+	for i := range ing.Spec.Rules {
+		if b.key.Host.isNamedBy(&ing.Spec.Rules[i]) {
+			return true
+		}
+	}
+	return false
 }
 
-func routeOf(ing *networkingv1.Ingress, match Match, target target, options options) Route {
-	route := target.route()
+// claimOf is what ing asks for with a backend.
+func (b *builder) claimOf(ing *networkingv1.Ingress, match Match, backend *networkingv1.IngressBackend, at position, opts options) claim {
+	to := targetOf(backend, ing.Namespace, b.services)
+	route := to.route()
 	route.Match = match
-	route.MaxBody = options.maxBody
+	route.MaxBody = opts.maxBody
 	route.Origin = nameOf(ing)
-	return route
+	return claim{route, at, to.fault}
 }
 
-// reportConflict tells ing that what it asked for was asked for before. Asking
-// twice for the same in one Ingress ("/a" and "/a/") takes nothing from anyone.
-func (b *builder) reportConflict(ing *networkingv1.Ingress, loser, winner claim) {
-	match := winner.route.Match
-	if winner.route.Origin != loser.route.Origin {
-		b.report(ing, loser.at.String(), fault{"path", ReasonPathConflict, fmt.Sprintf(
-			"the older Ingress %s serves %s %s of %s", winner.route.Origin, match.Kind, match.Path, b.key.Host.forPeople())})
+// take gives ing what it asked for. Its backend matters only now.
+func (b *builder) take(ing *networkingv1.Ingress, asked claim) {
+	b.claims[asked.route.Match] = asked
+	if asked.fault == nil {
 		return
 	}
-	if !sameAnswer(winner.route, loser.route) {
-		b.report(ing, loser.at.String(), fault{"path", ReasonDuplicatePath, fmt.Sprintf(
-			"%s serves %s %s of %s", winner.at, match.Kind, match.Path, b.key.Host.forPeople())})
+	field := asked.at.String()
+	if !asked.at.isDefault() {
+		field += ".backend"
 	}
+	b.report(ing, field, *asked.fault)
 }
 
-// sameAnswer reports whether two Routes do the same to a request.
-func sameAnswer(a, b Route) bool {
-	if a.Cluster != nil && b.Cluster != nil {
-		return *a.Cluster == *b.Cluster
-	}
-	return a.Cluster == b.Cluster && a.Reason == b.Reason
-}
-
-// routes returns what was claimed in the order in which it is tried: longest
+// inOrder returns what was claimed in the order in which it is tried: longest
 // path first, Exact before Prefix, as the Ingress API says. Two paths of equal
 // length and kind never match the same request; their order is only stable.
-func (b *builder) routes() []Route {
-	routes := make([]Route, 0, len(b.claims))
-	for _, claim := range b.claims {
+func inOrder(claims map[Match]claim) []Route {
+	routes := make([]Route, 0, len(claims))
+	for _, claim := range claims {
 		routes = append(routes, claim.route)
 	}
-	slices.SortFunc(routes, func(x, y Route) int {
+	slices.SortFunc(routes, func(a, b Route) int {
 		return cmp.Or(
-			cmp.Compare(len(y.Match.Path), len(x.Match.Path)),
-			cmp.Compare(y.Match.Kind, x.Match.Kind),
-			cmp.Compare(x.Match.Path, y.Match.Path),
+			-cmp.Compare(len(a.Match.Path), len(b.Match.Path)),
+			-cmp.Compare(a.Match.Kind, b.Match.Kind),
+			cmp.Compare(a.Match.Path, b.Match.Path),
 		)
 	})
 	return routes
-}
-
-// report keeps faults of the part of ing at a field as Problems.
-func (b *builder) report(ing *networkingv1.Ingress, at string, faults ...fault) {
-	for _, fault := range faults {
-		b.problems = append(b.problems, problem.Problem{
-			Object:  problem.Object{Kind: "Ingress", Name: nameOf(ing)},
-			Reason:  fault.reason,
-			Field:   joined(at, fault.field),
-			Message: fault.message,
-		})
-	}
-}
-
-func joined(field, below string) string {
-	if field == "" || below == "" {
-		return field + below
-	}
-	return field + "." + below
-}
-
-// faultsOf is what is wrong with ing as a whole, whatever its host.
-func faultsOf(ing *networkingv1.Ingress) []fault {
-	var faults []fault
-	if len(ing.Spec.Rules) == 0 && ing.Spec.DefaultBackend == nil {
-		faults = append(faults, fault{"spec", ReasonEmptyIngress, "the Ingress has neither rules nor a default backend; it serves nothing"})
-	}
-	if len(ing.Spec.TLS) > 0 {
-		faults = append(faults, fault{"spec.tls", ReasonTLSNotServed, "this version of Fairway does not serve TLS; the hosts are served over HTTP"})
-	}
-	for i := range ing.Spec.Rules {
-		if _, wrong := hostnameOf(ing.Spec.Rules[i].Host); wrong != "" {
-			faults = append(faults, fault{fmt.Sprintf("spec.rules[%d].host", i), ReasonInvalidHost,
-				fmt.Sprintf("host %q cannot be served: %s", ing.Spec.Rules[i].Host, wrong)})
-		}
-	}
-	return faults
 }
 
 // byAge sorts a copy of the Ingresses, oldest first: who came first keeps what

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairwaynet/fairway/api/problem"
@@ -60,13 +61,8 @@ func gather(service *corev1.Service, portName string, endpointSlices []*discover
 		}
 	}
 	if endpoints > 0 && ports == 0 {
-		found.problems = append(found.problems, problem.Problem{
-			Object: problem.Object{Kind: "Service", Name: types.NamespacedName{Namespace: service.Namespace, Name: service.Name}},
-			Reason: ReasonNoEndpointPort,
-			Field:  "spec.ports",
-			Message: fmt.Sprintf("the Service has endpoints, but none of them has its TCP port named %q; requests are answered 503",
-				portName),
-		})
+		found.report(service, "Service", fault{"spec.ports", ReasonNoEndpointPort, fmt.Sprintf(
+			"the Service has endpoints, but none of its EndpointSlices has a TCP port named %q; requests are answered 503", portName)})
 	}
 	return found
 }
@@ -75,7 +71,8 @@ func gather(service *corev1.Service, portName string, endpointSlices []*discover
 func (g *gathered) add(slice *discoveryv1.EndpointSlice, port int) {
 	number := *slice.Ports[port].Port
 	if number < 1 || number > math.MaxUint16 {
-		g.report(slice, fmt.Sprintf("ports[%d].port", port), fmt.Sprintf("port %d is not between 1 and 65535", number))
+		g.report(slice, "EndpointSlice", invalid(fmt.Sprintf("ports[%d].port", port),
+			fmt.Sprintf("port %d is not between 1 and 65535", number)))
 		return
 	}
 	for i := range slice.Endpoints {
@@ -84,9 +81,9 @@ func (g *gathered) add(slice *discoveryv1.EndpointSlice, port int) {
 		if !ready && !draining {
 			continue
 		}
-		addr, fault := addressOf(endpoint)
-		if fault != "" {
-			g.report(slice, fmt.Sprintf("endpoints[%d].addresses", i), fault)
+		addr, wrong := addressOf(endpoint)
+		if wrong != "" {
+			g.report(slice, "EndpointSlice", invalid(fmt.Sprintf("endpoints[%d].addresses", i), wrong))
 			continue
 		}
 		at := Endpoint{Address: netip.AddrPortFrom(addr, uint16(number)), Zone: valueOf(endpoint.Zone, "")}
@@ -98,13 +95,14 @@ func (g *gathered) add(slice *discoveryv1.EndpointSlice, port int) {
 	}
 }
 
-func (g *gathered) report(slice *discoveryv1.EndpointSlice, field, fault string) {
-	g.problems = append(g.problems, problem.Problem{
-		Object:  problem.Object{Kind: "EndpointSlice", Name: types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}},
-		Reason:  ReasonInvalidEndpoint,
-		Field:   field,
-		Message: fault + "; it gets no requests",
-	})
+func (g *gathered) report(object metav1.Object, kind string, found fault) {
+	name := types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
+	g.problems = append(g.problems, found.in(problem.Object{Kind: kind, Name: name}, ""))
+}
+
+// invalid is the fault of a part of an EndpointSlice.
+func invalid(field, what string) fault {
+	return fault{field, ReasonInvalidEndpoint, what + "; it gets no requests"}
 }
 
 // usesOf says what an endpoint is good for, with the API's meaning of nil.
@@ -118,7 +116,7 @@ func usesOf(conditions discoveryv1.EndpointConditions) (ready, draining bool) {
 // addressOf returns the first address of an endpoint, as kube-proxy takes it:
 // the others are the same endpoint once more. Loopback is legal here, for
 // manifests that no API server has seen.
-func addressOf(endpoint *discoveryv1.Endpoint) (addr netip.Addr, fault string) {
+func addressOf(endpoint *discoveryv1.Endpoint) (addr netip.Addr, wrong string) {
 	if len(endpoint.Addresses) == 0 {
 		return netip.Addr{}, "the endpoint has no address"
 	}

@@ -20,7 +20,7 @@ func HostsOf(ing *networkingv1.Ingress) []Hostname {
 		hosts = append(hosts, AnyHost)
 	}
 	for i := range ing.Spec.Rules {
-		if host, fault := hostnameOf(ing.Spec.Rules[i].Host); fault == "" {
+		if host, wrong := hostnameOf(ing.Spec.Rules[i].Host); wrong == "" {
 			hosts = append(hosts, host)
 		}
 	}
@@ -47,7 +47,7 @@ func homeOf(ing *networkingv1.Ingress) Hostname {
 		if first != "" && raw >= string(first) {
 			continue
 		}
-		if host, fault := hostnameOf(raw); fault == "" {
+		if host, wrong := hostnameOf(raw); wrong == "" {
 			first = host
 		}
 	}
@@ -57,18 +57,18 @@ func homeOf(ing *networkingv1.Ingress) Hostname {
 	return first
 }
 
-// names reports whether a rule with this host is about the host. A valid host
-// has one spelling, so that comparing is enough.
-func (h Hostname) names(raw string) bool {
+// isNamedBy reports whether a rule is about the host. A valid host has one
+// spelling, so that comparing is enough.
+func (h Hostname) isNamedBy(rule *networkingv1.IngressRule) bool {
 	if h == AnyHost {
-		return raw == ""
+		return rule.Host == ""
 	}
-	return raw == string(h)
+	return rule.Host == string(h)
 }
 
 // hostnameOf reads the host of a rule as the Kubernetes API validates it, and
 // says for people what is wrong with one that is invalid.
-func hostnameOf(raw string) (host Hostname, fault string) {
+func hostnameOf(raw string) (host Hostname, wrong string) {
 	switch {
 	case raw == "":
 		return AnyHost, ""

@@ -64,7 +64,7 @@ func collapsed(path string) (normal, obstacle string) {
 
 // needsNormalForm is false for the common path of plain characters.
 func needsNormalForm(path string) bool {
-	for i := 0; i < len(path); i++ {
+	for i := range len(path) {
 		c := path[i]
 		if isUnreserved(c) && c != '.' {
 			continue

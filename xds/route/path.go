@@ -5,20 +5,11 @@ import (
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
-
-	"github.com/fairwaynet/fairway/api/problem"
 )
 
 // maxPath bounds the path of a rule in bytes: RFC 9112 asks servers for request
 // lines of 8,000, and few clients send longer ones.
 const maxPath = 8000
-
-// fault is what is wrong with a part of an Ingress.
-type fault struct {
-	field   string // below the part
-	reason  problem.Reason
-	message string
-}
 
 // matchOf reads what requests a path of a rule asks for. With ok false there
 // are none. A fault can come with a match too: it is then worth a word, and
@@ -49,10 +40,10 @@ func matchOfText(kind PathKind, specific bool, text string) (match Match, ok boo
 	switch {
 	case looksLikePattern(text, specific):
 		found = &fault{"path", ReasonRegexPath, fmt.Sprintf(
-			"path %q looks like a pattern; Fairway compares paths as plain text and matches no regular expressions or globs", text)}
+			"path %q looks like a pattern; Fairway matches no regular expressions or globs, and compares it as plain text", text)}
 	case obstacle != "":
 		found = &fault{"path", ReasonUnreachablePath, fmt.Sprintf(
-			"no request matches path %q: %s", text, obstacle)}
+			"no request has the path %q: %s; it is not served", text, obstacle)}
 	}
 	if obstacle != "" {
 		return Match{}, false, found

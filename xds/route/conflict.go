@@ -1,0 +1,41 @@
+package route
+
+import (
+	"fmt"
+
+	networkingv1 "k8s.io/api/networking/v1"
+)
+
+// reportConflict tells ing that an Ingress before it, or a rule of its own
+// before this one, has what it asks for.
+func (b *builder) reportConflict(ing *networkingv1.Ingress, loser, winner claim) {
+	match, host := winner.route.Match, forPeople(b.key.Host)
+	switch {
+	case loser.at.isDefault():
+		b.report(ing, loser.at.String(), fault{"", ReasonDefaultBackendConflict, fmt.Sprintf(
+			"what no rule serves of %s goes to the default backend of Ingress %s, which comes first", host, winner.route.Origin)})
+	case winner.route.Origin != loser.route.Origin:
+		b.report(ing, loser.at.String(), fault{"path", ReasonPathConflict, fmt.Sprintf(
+			"%s %s of %s belongs to Ingress %s, which comes first; this rule is not used", match.Kind, match.Path, host, winner.route.Origin)})
+	case !sameAnswer(winner, loser):
+		b.report(ing, loser.at.String(), fault{"path", ReasonDuplicatePath, fmt.Sprintf(
+			"%s %s of %s is in %s already; this rule is not used", match.Kind, match.Path, host, winner.at)})
+	}
+}
+
+// sameAnswer reports whether two claims of one Ingress lead to the same: asking
+// twice for the same ("/a" and "/a/") takes nothing from anyone.
+func sameAnswer(a, b claim) bool {
+	if a.fault != nil || b.fault != nil {
+		return a.fault != nil && b.fault != nil && *a.fault == *b.fault
+	}
+	return *a.route.Cluster == *b.route.Cluster
+}
+
+// forPeople names a host in a sentence.
+func forPeople(h Hostname) string {
+	if h == AnyHost {
+		return "the hosts that no Ingress names"
+	}
+	return fmt.Sprintf("host %q", string(h))
+}

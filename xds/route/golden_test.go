@@ -1,0 +1,158 @@
+package route_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/tools/txtar"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestGolden holds every file of testdata to what it says: a sentence, the
+// objects (in.yaml), and what follows from them: hosts.yaml, backends.yaml
+// where there are EndpointSlices, problems.yaml where there are any, and the
+// answers to the requests that requests.yaml lists.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	must(t, err)
+	if len(files) == 0 {
+		t.Fatal("no golden files")
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			golden(t, file)
+		})
+	}
+}
+
+func golden(t *testing.T, file string) {
+	text, err := os.ReadFile(file)
+	must(t, err)
+	have := txtar.Parse(text)
+	in, requests := section(have, "in.yaml"), section(have, "requests.yaml")
+	w := decode(t, in)
+	made := w.build()
+
+	want := &txtar.Archive{Comment: have.Comment}
+	add := func(name, text string) {
+		if text != "" {
+			want.Files = append(want.Files, txtar.File{Name: name, Data: []byte(text)})
+		}
+	}
+	add("in.yaml", in)
+	add("hosts.yaml", printHosts(made))
+	if len(w.slices) > 0 {
+		add("backends.yaml", printBackends(made))
+	}
+	add("problems.yaml", printProblems(t, made.Problems))
+	add("requests.yaml", printAnswers(made, requests))
+
+	out := txtar.Format(want)
+	if *update {
+		must(t, os.WriteFile(file, out, 0o644))
+		return
+	}
+	if diff := cmp.Diff(string(text), string(out)); diff != "" {
+		t.Errorf("%s(-file +built; rewrite with -update)\n%s", have.Comment, diff)
+	}
+}
+
+func section(archive *txtar.Archive, name string) string {
+	for _, file := range archive.Files {
+		if file.Name == name {
+			return string(file.Data)
+		}
+	}
+	return ""
+}
+
+// printHosts is one line a route, in their order.
+func printHosts(made picture) string {
+	var out strings.Builder
+	for _, key := range sortedKeys(made.Hosts) {
+		routes := made.Hosts[key].Routes
+		if len(routes) == 0 {
+			fmt.Fprintf(&out, "%s: []\n", key)
+			continue
+		}
+		fmt.Fprintf(&out, "%s:\n", key)
+		for _, r := range routes {
+			fmt.Fprintf(&out, "- %s\n", printRoute(r))
+		}
+	}
+	return out.String()
+}
+
+// printRoute is "Prefix /cart -> shop/cart:80 (shop/web)", and in between what
+// is not the default.
+func printRoute(r route.Route) string {
+	words := []string{r.Match.Kind.String(), r.Match.Path, "->", answerOf(r)}
+	if c := r.Cluster; c != nil {
+		if c.Protocol != route.HTTP1 {
+			words = append(words, c.Protocol.String())
+		}
+		if c.TLS {
+			words = append(words, "tls")
+		}
+		if c.DNS != "" {
+			words = append(words, "dns="+c.DNS)
+		}
+	}
+	if r.MaxBody != 0 {
+		words = append(words, fmt.Sprintf("max-body=%d", r.MaxBody))
+	}
+	return strings.Join(append(words, fmt.Sprintf("(%s)", r.Origin)), " ")
+}
+
+// printBackends is one line an endpoint.
+func printBackends(made picture) string {
+	var out strings.Builder
+	for _, port := range sortedKeys(made.Backends) {
+		backend := made.Backends[port]
+		if len(backend.Endpoints) == 0 {
+			fmt.Fprintf(&out, "%s: []\n", port)
+			continue
+		}
+		fmt.Fprintf(&out, "%s:\n", port)
+		for _, endpoint := range backend.Endpoints {
+			fmt.Fprintf(&out, "- %q\n", strings.TrimSpace(endpoint.Address.String()+" "+endpoint.Zone))
+		}
+	}
+	return out.String()
+}
+
+func printProblems(t *testing.T, problems []problem.Problem) string {
+	t.Helper()
+	if len(problems) == 0 {
+		return ""
+	}
+	type entry struct{ Object, Field, Reason, Message string }
+	var entries []entry
+	for _, p := range problems {
+		entries = append(entries, entry{p.Object.String(), p.Field, string(p.Reason), p.Message})
+	}
+	text, err := yaml.Marshal(entries)
+	must(t, err)
+	return string(text)
+}
+
+// printAnswers answers requests of the form "shop.test/cart", one a line.
+func printAnswers(made picture, requests string) string {
+	var out strings.Builder
+	for line := range strings.Lines(requests) {
+		request, _, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		host, path, _ := strings.Cut(strings.TrimSuffix(request, ":"), "/")
+		fmt.Fprintf(&out, "%s/%s: %s\n", host, path, made.ask(host, "/"+path))
+	}
+	return out.String()
+}
