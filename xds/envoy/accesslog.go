@@ -6,7 +6,6 @@ import (
 	logv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
-	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -58,16 +57,4 @@ func accessLogFields() *structpb.Struct {
 		out.Fields[name] = structpb.NewStringValue(format)
 	}
 	return out
-}
-
-// localReplies gives the answers that Envoy makes without a body a sentence.
-func localReplies() *managerv3.LocalReplyConfig {
-	return &managerv3.LocalReplyConfig{Mappers: []*managerv3.ResponseMapper{{
-		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_ResponseFlagFilter{
-			ResponseFlagFilter: &logv3.ResponseFlagFilter{Flags: []string{"NR"}},
-		}},
-		Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{
-			InlineString: "No site is served under this name.\n",
-		}},
-	}}}
 }

@@ -115,3 +115,7 @@ func want(r reply, status int) error {
 	}
 	return nil
 }
+
+func readReplyFrom(conn io.Reader) (reply, error) {
+	return readReply(bufio.NewReader(conn), http.MethodGet)
+}

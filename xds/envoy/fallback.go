@@ -2,7 +2,6 @@ package envoy
 
 import (
 	_ "embed"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 )
 
@@ -25,7 +24,5 @@ var spellingScript string
 var fallbackScript string
 
 func lua(script string) *luav3.Lua {
-	return &luav3.Lua{DefaultSourceCode: &corev3.DataSource{
-		Specifier: &corev3.DataSource_InlineString{InlineString: script},
-	}}
+	return &luav3.Lua{DefaultSourceCode: text(script)}
 }

@@ -42,3 +42,6 @@ func RouteConfiguration(name string, virtualHosts [][]byte) Resource {
 	frame.Body = body
 	return frame
 }
+
+// disabled takes a filter out of the chain of a host.
+func disabled() *anypb.Any { return typed(&routev3.FilterConfig{Disabled: true}) }

@@ -125,30 +125,6 @@ func retryPolicy() *routev3.RetryPolicy {
 	}
 }
 
-func directResponse(status int) *routev3.Route_DirectResponse {
-	if status < 200 || status > 599 {
-		status = http.StatusServiceUnavailable
-	}
-	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
-		Status: uint32(status),
-		Body: &corev3.DataSource{
-			Specifier: &corev3.DataSource_InlineString{InlineString: explanation(status)},
-		},
-	}}
-}
-
-// explanation is for the client, who is a stranger: no names of ours.
-func explanation(status int) string {
-	switch status {
-	case http.StatusNotFound:
-		return "Nothing is served at this path.\n"
-	case http.StatusServiceUnavailable:
-		return "What is served at this path is not available.\n"
-	default:
-		return http.StatusText(status) + ".\n"
-	}
-}
-
 func reasonMetadata(reason string) *corev3.Metadata {
 	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
 		metadataNamespace: {Fields: map[string]*structpb.Value{
@@ -156,6 +132,3 @@ func reasonMetadata(reason string) *corev3.Metadata {
 		}},
 	}}
 }
-
-// disabled takes a filter out of the chain of a host.
-func disabled() *anypb.Any { return typed(&routev3.FilterConfig{Disabled: true}) }

@@ -1,0 +1,62 @@
+package envoy
+
+import (
+	"net/http"
+
+	logv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+)
+
+// What a client is told. Clients are strangers: no names of ours.
+const (
+	noSuchHost  = "No site is served under this name.\n"
+	noSuchPath  = "Nothing is served at this path.\n"
+	unavailable = "What is served at this path is not available.\n"
+)
+
+// directResponse answers without a backend.
+func directResponse(status int) *routev3.Route_DirectResponse {
+	if status < 200 || status > 599 {
+		status = http.StatusServiceUnavailable
+	}
+	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+		Status: uint32(status),
+		Body:   text(sentence(status)),
+	}}
+}
+
+func sentence(status int) string {
+	switch status {
+	case http.StatusNotFound:
+		return noSuchPath
+	case http.StatusServiceUnavailable:
+		return unavailable
+	default:
+		return http.StatusText(status) + "\n"
+	}
+}
+
+// localReplies are our sentences for what Envoy answers by itself: it says
+// nothing to a host without routes, and too much of a backend that fails.
+func localReplies() *managerv3.LocalReplyConfig {
+	return &managerv3.LocalReplyConfig{Mappers: []*managerv3.ResponseMapper{
+		replyTo(noSuchHost, "NR"),
+		replyTo(unavailable, "UH", "UF", "UC", "UO", "UR", "LR", "URX", "UPE", "NC"),
+	}}
+}
+
+// replyTo is the body of the answers with one of these response flags.
+func replyTo(body string, flags ...string) *managerv3.ResponseMapper {
+	return &managerv3.ResponseMapper{
+		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_ResponseFlagFilter{
+			ResponseFlagFilter: &logv3.ResponseFlagFilter{Flags: flags},
+		}},
+		Body: text(body),
+	}
+}
+
+func text(s string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: s}}
+}
