@@ -14,7 +14,11 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 	if len(detail) > maxDetail {
 		detail = detail[:maxDetail] + "…"
 	}
-	if len(sent) > 1 {
+	switch len(sent) {
+	case 0:
+		return
+	case 1:
+	default:
 		u.suspect(sent)
 		return
 	}

@@ -147,6 +147,7 @@ func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
 	g, u := s.gateway, &s.subscriptions[k]
 	u.open = true
 	u.fresh = len(req.GetInitialResourceVersions()) == 0
+	u.owed = u.fresh && k.wildcard()
 	if k.wildcard() && len(req.GetResourceNamesSubscribe()) == 0 {
 		s.subscribeAll(k)
 	}
@@ -160,7 +161,10 @@ func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
 			g.collect(r)
 		}
 	}
+	// Envoy asks for clusters first, unless one of them waits for endpoints.
+	warming := k == kindEndpoints && !s.subscriptions[kindCluster].open
 	for r, l := range u.lacks {
+		l.force = l.force || warming
 		if l.held.version == r.version && !l.force {
 			u.settled(r)
 		}
@@ -272,18 +276,19 @@ func (s *stream) accepted(item sentResource) {
 	if !ok {
 		return // unsubscribed meanwhile
 	}
-	if r.cluster != nil && r.cluster.port != nil && l.held.version != "" && item.version != "" {
-		s.again(r.cluster.port.eds)
-	}
 	l.held = holding{version: item.version, seq: item.seq}
-	if item.seq == r.seq {
-		r.good = r.body
+	if item.seq != r.seq {
+		return
+	}
+	r.good = r.body
+	if !l.force {
 		u.settled(r)
 	}
 }
 
-// again sends r although Envoy holds it: an EDS cluster that changed is warmed
-// anew, and takes its endpoints only from a response that follows.
+// again sends r although Envoy holds it: an EDS cluster that is new or changed
+// warms until a response with its endpoints follows. Envoy asks for them only if
+// no other cluster has them, and does not ACK the cluster before.
 func (s *stream) again(r *resource) {
 	u := &s.subscriptions[r.kind]
 	if u.covers(r) && r.exists() {
@@ -302,7 +307,7 @@ func (s *stream) next() *discoveryv3.DeltaDiscoveryResponse {
 		if !u.open || u.inflight != nil {
 			continue
 		}
-		if sent := s.pick(k); len(sent) > 0 {
+		if sent := s.pick(k); len(sent) > 0 || u.owed && !u.missing() {
 			return s.respond(k, sent)
 		}
 	}
@@ -341,6 +346,7 @@ func (s *stream) pick(k kind) []sentResource {
 // respond makes the response of what was picked, and the clock run.
 func (s *stream) respond(k kind, sent []sentResource) *discoveryv3.DeltaDiscoveryResponse {
 	s.nonce++
+	s.subscriptions[k].owed = false
 	res := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: urlOf[k], Nonce: strconv.FormatUint(s.nonce, 10)}
 	for _, item := range sent {
 		if l := s.subscriptions[k].lacks[item.r]; l != nil {
@@ -349,6 +355,9 @@ func (s *stream) respond(k kind, sent []sentResource) *discoveryv3.DeltaDiscover
 		if !item.r.exists() {
 			res.RemovedResources = append(res.RemovedResources, item.r.name)
 			continue
+		}
+		if c := item.r.cluster; c != nil && c.port != nil {
+			s.again(c.port.eds)
 		}
 		res.Resources = append(res.Resources, &discoveryv3.Resource{
 			Name:     item.r.name,

@@ -9,6 +9,7 @@ type subscription struct {
 	open     bool // the first request of this kind has come
 	wildcard bool
 	fresh    bool // Envoy came without any version of this kind
+	owed     bool // an answer, even if there is nothing: Envoy waits for it to start
 	names    map[*resource]struct{}
 
 	// lacks are the resources whose newest version this Envoy is not known
@@ -117,12 +118,9 @@ func (u *subscription) missing() bool {
 }
 
 // deliverable reports whether l is something to send: a version, or a removal,
-// that Envoy neither has nor has refused.
+// that Envoy neither has nor has refused, or that it asked for again.
 func (l *lack) deliverable(r *resource) bool {
-	if l.refused == r.seq {
-		return false
-	}
-	return l.force || l.held.version != r.version
+	return l.force || l.refused != r.seq && l.held.version != r.version
 }
 
 // carries reports whether r is in the response under way.
