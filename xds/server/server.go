@@ -8,6 +8,7 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -57,6 +58,11 @@ func New(options Options) *Server {
 	s.metrics = newMetrics(s.caughtUp)
 	s.running.Go(func() { s.notes.tell(options.Observer, s.closed) })
 	return s
+}
+
+// Register adds the service to a gRPC server.
+func (s *Server) Register(registrar grpc.ServiceRegistrar) {
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(registrar, s)
 }
 
 // Open says that the first picture is complete. Streams that wait are answered
