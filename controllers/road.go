@@ -115,7 +115,7 @@ func (r *Road) Start(ctx context.Context) error {
 // it.
 func (r *Road) open(ctx context.Context, hosts *ingress.Reconciler, backends *endpoints.Reconciler) error {
 	picture, err := r.firstPass(ctx, hosts, backends)
-	if err != nil {
+	if err := errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
 	for gateway, settings := range picture.Settings {

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/watch"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -29,38 +30,42 @@ func (r *Reconciler) Keys(ctx context.Context) ([]route.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.keysOf(ingresses), nil
+	return r.keysOf(ingresses, route.HostsOf), nil
 }
 
 // ingressKeys asks for no class: at the time of the event the classes that
 // decided may be gone.
 func (r *Reconciler) ingressKeys(_ context.Context, ingress *networkingv1.Ingress) ([]route.Key, error) {
-	return r.keysOf([]*networkingv1.Ingress{ingress}), nil
+	return r.keysOf([]*networkingv1.Ingress{ingress}, route.HostsOf), nil
 }
 
 func (r *Reconciler) classKeys(ctx context.Context, class *networkingv1.IngressClass) ([]route.Key, error) {
 	ingresses, err := r.Objects.IngressesOfClass(ctx, class)
-	return r.keysOf(ingresses), err
+	return r.keysOf(ingresses, route.HostsOf), err
 }
 
 func (r *Reconciler) serviceKeys(ctx context.Context, service *corev1.Service) ([]route.Key, error) {
 	name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
 	ingresses, err := r.Objects.IngressesOfService(ctx, name)
-	return r.keysOf(ingresses), err
+	return r.keysOf(ingresses, func(ingress *networkingv1.Ingress) []route.Hostname {
+		return index.HostsOf(ingress, name)
+	}), err
 }
 
-// keysOf is the hosts of the Ingresses on every gateway, each once.
-func (r *Reconciler) keysOf(ingresses []*networkingv1.Ingress) []route.Key {
+// keysOf is those hosts of the Ingresses on every gateway, each once.
+func (r *Reconciler) keysOf(
+	ingresses []*networkingv1.Ingress, hosts func(*networkingv1.Ingress) []route.Hostname,
+) []route.Key {
 	var keys []route.Key
-	seen := map[route.Key]bool{}
+	seen := map[route.Hostname]bool{}
 	for _, ingress := range ingresses {
-		for _, host := range route.HostsOf(ingress) {
+		for _, host := range hosts(ingress) {
+			if seen[host] {
+				continue
+			}
+			seen[host] = true
 			for _, gateway := range r.Gateways {
-				key := route.Key{Gateway: gateway, Host: host}
-				if !seen[key] {
-					seen[key] = true
-					keys = append(keys, key)
-				}
+				keys = append(keys, route.Key{Gateway: gateway, Host: host})
 			}
 		}
 	}

@@ -86,7 +86,7 @@ func (r *Reconciler) gather(ctx context.Context, key route.Key) (route.Objects, 
 	if err != nil {
 		return route.Objects{}, err
 	}
-	services, err := r.services(ctx, ingresses)
+	services, err := r.services(ctx, key.Host, ingresses)
 	return route.Objects{Ingresses: ingresses, Services: services}, err
 }
 
@@ -110,11 +110,11 @@ func Of(ctx context.Context, objects index.Objects, key route.Key) ([]*networkin
 }
 
 func (r *Reconciler) services(
-	ctx context.Context, ingresses []*networkingv1.Ingress,
+	ctx context.Context, host route.Hostname, ingresses []*networkingv1.Ingress,
 ) (map[types.NamespacedName]*corev1.Service, error) {
 	services := map[types.NamespacedName]*corev1.Service{}
 	for _, ingress := range ingresses {
-		for _, name := range route.ServicesOf(ingress) {
+		for _, name := range index.ServicesOf(ingress, host) {
 			if _, known := services[name]; known {
 				continue
 			}

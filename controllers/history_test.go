@@ -1,0 +1,325 @@
+package controllers
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+var histories = flag.Int("histories", 300, "how many random histories to try")
+
+// However objects came, changed and went, and in whatever order the informers
+// heard of it, what is published and reported in the end is what a fresh start
+// finds.
+func TestAnyHistoryEndsAsAFreshStart(t *testing.T) {
+	for seed := range uint64(*histories) {
+		walk(t, seed)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// walk is one history.
+func walk(t *testing.T, seed uint64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	random := rand.New(rand.NewPCG(seed, 3))
+	w := newWorld()
+	for range random.IntN(30) {
+		w.mutate(random)
+	}
+	w.sync()
+	s := start(ctx, t, w)
+	s.road.ClaimWithoutClasses = seed%4 == 0
+	s.open(ctx, t)
+	for range 3 {
+		for range 10 + random.IntN(100) {
+			s.step(ctx, random)
+		}
+		s.live.away = false
+		s.settle(ctx)
+		s.compare(ctx, t, seed)
+	}
+}
+
+// stage is a Road whose every step a test takes.
+type stage struct {
+	world    *world
+	live     *live
+	road     *Road
+	wall     *wall
+	hosts    queue[route.Key]
+	backends queue[route.ServicePort]
+}
+
+// queue is the work of one controller.
+type queue[K comparable] struct {
+	workqueue.TypedRateLimitingInterface[K]
+	reconciler reconcile.TypedReconciler[K]
+}
+
+func start(ctx context.Context, t *testing.T, w *world) *stage {
+	t.Helper()
+	s := &stage{world: w, live: &live{world: w}, wall: newWall()}
+	s.road = &Road{
+		Cache:     w,
+		Live:      s.live,
+		Publisher: s.wall,
+		Reporter:  report.New(),
+		Gateways:  map[route.Gateway]route.Settings{route.DefaultGateway: route.DefaultSettings()},
+	}
+	if err := s.road.Index(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// open does what Road.Start does before the workers start.
+func (s *stage) open(ctx context.Context, t *testing.T) {
+	t.Helper()
+	hosts, backends := s.road.hosts(s.wall), s.road.backends(s.wall)
+	s.hosts = listen(ctx, t, hosts, hosts.Sources(s.world))
+	s.backends = listen(ctx, t, backends, backends.Sources(s.world))
+	if err := s.road.open(ctx, hosts, backends); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func listen[K comparable](
+	ctx context.Context, t *testing.T, reconciler reconcile.TypedReconciler[K], sources []source.TypedSource[K],
+) queue[K] {
+	t.Helper()
+	q := queue[K]{
+		TypedRateLimitingInterface: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[K]()),
+		reconciler:                 reconciler,
+	}
+	context.AfterFunc(ctx, q.ShutDown)
+	for _, from := range sources {
+		if err := from.Start(ctx, q); err != nil {
+			t.Fatal(err)
+		}
+		if err := from.(source.TypedSyncingSource[K]).WaitForSync(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return q
+}
+
+// work reconciles the next key.
+func (q queue[K]) work(ctx context.Context) bool {
+	if q.Len() == 0 {
+		return false
+	}
+	key, _ := q.Get()
+	_, err := q.reconciler.Reconcile(ctx, key)
+	q.Done(key)
+	if err != nil {
+		q.Add(key)
+	}
+	return true
+}
+
+// step lets any one thing happen: a change of an object, its arrival in a
+// store, its arrival at a handler, or a reconciliation.
+func (s *stage) step(ctx context.Context, random *rand.Rand) {
+	k := s.world.kinds[random.IntN(len(s.world.kinds))]
+	switch random.IntN(12) {
+	case 0, 1, 2:
+		s.world.mutate(random)
+	case 3, 4, 5:
+		k.receive()
+	case 6, 7, 8:
+		k.listeners[random.IntN(len(k.listeners))].hear()
+	case 9:
+		s.busily(random, func() { s.hosts.work(ctx) })
+	case 10:
+		s.busily(random, func() { s.backends.work(ctx) })
+	default:
+		k.relist()
+		s.live.away = random.IntN(4) == 0
+	}
+}
+
+// busily does work while things go on arriving.
+func (s *stage) busily(random *rand.Rand, work func()) {
+	s.world.meanwhile = func() {
+		k := s.world.kinds[random.IntN(len(s.world.kinds))]
+		for range random.IntN(3) {
+			k.receive()
+			k.listeners[random.IntN(len(k.listeners))].hear()
+		}
+	}
+	work()
+	s.world.meanwhile = nil
+}
+
+// settle lets everything happen that is left to happen.
+func (s *stage) settle(ctx context.Context) {
+	s.world.sync()
+	for s.hosts.work(ctx) || s.backends.work(ctx) {
+	}
+}
+
+// compare fails the test unless all is as after a fresh start.
+func (s *stage) compare(ctx context.Context, t *testing.T, seed uint64) {
+	t.Helper()
+	fresh, err := s.road.FirstPass(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+	if diff := cmp.Diff(fresh.Hosts, s.wall.hosts, addresses); diff != "" {
+		t.Errorf("seed %d: hosts (-fresh +walked):\n%s", seed, diff)
+	}
+	if diff := cmp.Diff(fresh.Backends, s.wall.backends, addresses); diff != "" {
+		t.Errorf("seed %d: backends (-fresh +walked):\n%s", seed, diff)
+	}
+	if diff := cmp.Diff(fresh.Problems(), s.road.Reporter.Problems()); diff != "" {
+		t.Errorf("seed %d: problems (-fresh +walked):\n%s", seed, diff)
+	}
+	for key, host := range fresh.Hosts {
+		for _, port := range route.PortsOf(host) {
+			if fresh.Backends[port] == nil {
+				t.Errorf("seed %d: host %s waits for endpoints of %s that nobody publishes", seed, key, port)
+			}
+		}
+	}
+	for port := range fresh.Backends {
+		if !s.routed(port) {
+			t.Errorf("seed %d: endpoints of %s are published, and no Ingress names it", seed, port)
+		}
+	}
+}
+
+// routed says whether any Ingress on the server could mean the port.
+func (s *stage) routed(port route.ServicePort) bool {
+	for _, object := range s.world.kindOf(&networkingv1.Ingress{}).server {
+		if slices.Contains(route.ServicesOf(object.(*networkingv1.Ingress)), port.Service) {
+			return true
+		}
+	}
+	return false
+}
+
+// wall is a Publisher that remembers what was put up.
+type wall struct {
+	mu       sync.Mutex
+	settings map[route.Gateway]route.Settings
+	hosts    map[route.Key]*route.Host
+	backends map[route.ServicePort]*route.Backend
+	opened   int
+	observe  func(any) // every key and gateway, and nil for Open
+}
+
+func newWall() *wall {
+	return &wall{
+		settings: map[route.Gateway]route.Settings{},
+		hosts:    map[route.Key]*route.Host{},
+		backends: map[route.ServicePort]*route.Backend{},
+		observe:  func(any) {},
+	}
+}
+
+func (w *wall) PublishSettings(gateway route.Gateway, settings route.Settings) {
+	w.observe(gateway)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.settings[gateway] = settings
+}
+
+func (w *wall) PublishHost(key route.Key, host *route.Host) {
+	w.mu.Lock()
+	put(w.hosts, key, host)
+	w.mu.Unlock()
+	w.observe(key)
+}
+
+func (w *wall) PublishBackend(port route.ServicePort, backend *route.Backend) {
+	w.mu.Lock()
+	put(w.backends, port, backend)
+	w.mu.Unlock()
+	w.observe(port)
+}
+
+func (w *wall) Open() {
+	w.opened++
+	w.observe(nil)
+}
+
+func (w *wall) Host(key route.Key) server.HostState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return server.HostState{Published: w.hosts[key] != nil}
+}
+
+func put[K comparable, V any](all map[K]*V, key K, value *V) {
+	if value == nil {
+		delete(all, key)
+		return
+	}
+	all[key] = value
+}
+
+// The histories are worth nothing if they touch too little.
+func TestHistoriesSeeEverything(t *testing.T) {
+	reasons := map[problem.Reason]int{}
+	routes, answers, endpoints, external := 0, 0, 0, 0
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 3))
+		w := newWorld()
+		for range 60 {
+			w.mutate(random)
+		}
+		w.sync()
+		picture, err := start(t.Context(), t, w).road.FirstPass(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range picture.Problems() {
+			reasons[p.Reason]++
+		}
+		for _, host := range picture.Hosts {
+			for _, r := range host.Routes {
+				switch {
+				case r.Cluster == nil:
+					answers++
+				case r.Cluster.DNS != "":
+					external++
+				default:
+					routes++
+				}
+			}
+		}
+		for _, backend := range picture.Backends {
+			endpoints += len(backend.Endpoints)
+		}
+	}
+	for what, n := range map[string]int{
+		"routes": routes, "answers": answers, "endpoints": endpoints, "external names": external,
+		"missing backends": reasons[route.ReasonBackendNotFound],
+		"path conflicts":   reasons[route.ReasonPathConflict],
+		"invalid hosts":    reasons[route.ReasonInvalidHost],
+	} {
+		if n < 15 {
+			t.Errorf("%d %s in 100 worlds, want more", n, what)
+		}
+	}
+	t.Logf("%d routes, %d answers, %d endpoints, %d external names, %v", routes, answers, endpoints, external, reasons)
+}

@@ -1,0 +1,138 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// shelf is a Publisher of one host.
+type shelf struct{ host *route.Host }
+
+func (s *shelf) PublishHost(_ route.Key, host *route.Host) { s.host = host }
+func (s *shelf) Host(route.Key) server.HostState {
+	return server.HostState{Published: s.host != nil}
+}
+
+// apiServer counts what it is asked.
+type apiServer struct {
+	client.Reader
+
+	asked []string
+	err   error
+}
+
+func (a *apiServer) Get(ctx context.Context, name client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	a.asked = append(a.asked, name.Name)
+	if a.err != nil {
+		return a.err
+	}
+	return a.Reader.Get(ctx, name, into, opts...)
+}
+
+func offering(service *corev1.Service, ports ...int32) *corev1.Service {
+	for _, port := range ports {
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Port: port})
+	}
+	return service
+}
+
+// Informers are not in step: what the cache does not know may be there.
+func TestTheAPIServerIsAskedBeforeARouteBreaks(t *testing.T) {
+	away := errors.New("away")
+	ingress := func() *networkingv1.Ingress {
+		return annotated(leading("cart", nil, "cart.test", "cart"), route.WellKnownClass)
+	}
+	good := offering(serviceNamed("shop", "cart"), 80)
+	bare := offering(serviceNamed("shop", "cart"), 81)
+	before := &route.Host{Key: route.Key{Gateway: route.DefaultGateway, Host: "cart.test"}}
+	tests := []struct {
+		name      string
+		cached    []client.Object
+		there     []client.Object
+		published bool
+		err       error
+		asked     []string
+		want      string // "route", "503", "before" or "none"
+	}{
+		{name: "the cache knows the Service: nobody is asked", cached: []client.Object{ingress(), good}, published: true, want: "route"},
+		{name: "a Service that is not there is asked for, and then the route breaks", cached: []client.Object{ingress()}, published: true, asked: []string{"cart"}, want: "503"},
+		{name: "a Service that the cache does not know yet is used", cached: []client.Object{ingress()}, there: []client.Object{good}, published: true, asked: []string{"cart"}, want: "route"},
+		{name: "a port that the cache does not know yet is used", cached: []client.Object{ingress(), bare}, there: []client.Object{good}, published: true, asked: []string{"cart"}, want: "route"},
+		{name: "nothing can break that is not served: nobody is asked", cached: []client.Object{ingress()}, there: []client.Object{good}, want: "503"},
+		{name: "while the API server does not answer, what is served stays", cached: []client.Object{ingress()}, published: true, err: away, asked: []string{"cart"}, want: "before"},
+		{name: "a host that goes away asks nobody", published: true, want: "none"},
+		{
+			name: "only what is missing is asked for",
+			cached: []client.Object{
+				annotated(leading("cart", nil, "cart.test", "cart", "cart.test", "pay"), route.WellKnownClass),
+				offering(serviceNamed("shop", "pay"), 80),
+			},
+			published: true, asked: []string{"cart"}, want: "503",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			live := &apiServer{Reader: clusterOf(t, test.there...), err: test.err}
+			put := &shelf{}
+			if test.published {
+				put.host = before
+			}
+			r := &Reconciler{
+				Objects:   index.Objects{Cluster: clusterOf(t, test.cached...)},
+				Live:      live,
+				Publisher: put,
+				Reporter:  report.New(),
+			}
+			if _, err := r.Reconcile(t.Context(), before.Key); !errors.Is(err, test.err) {
+				t.Errorf("error %v, want %v", err, test.err)
+			}
+			if diff := gocmp.Diff(test.asked, slices.Compact(live.asked)); diff != "" {
+				t.Errorf("asked (-want +got):\n%s", diff)
+			}
+			if got := summary(put.host, before); got != test.want {
+				t.Errorf("serves %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func summary(host, before *route.Host) string {
+	switch {
+	case host == nil:
+		return "none"
+	case host == before:
+		return "before"
+	case host.Routes[0].Cluster != nil:
+		return "route"
+	default:
+		return "503"
+	}
+}
+
+// Where there is no API server, as with a folder, the cache is all there is.
+func TestWithoutAnAPIServerTheCacheIsTheTruth(t *testing.T) {
+	put := &shelf{host: &route.Host{}}
+	r := &Reconciler{
+		Objects:   index.Objects{Cluster: clusterOf(t, annotated(leading("cart", nil, "cart.test", "cart"), route.WellKnownClass))},
+		Publisher: put,
+		Reporter:  report.New(),
+	}
+	if _, err := r.Reconcile(t.Context(), route.Key{Gateway: route.DefaultGateway, Host: "cart.test"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := summary(put.host, nil); got != "503" {
+		t.Errorf("serves %s, want 503", got)
+	}
+}

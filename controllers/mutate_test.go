@@ -1,0 +1,151 @@
+package controllers
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// mutate changes any one object. There are few names of each kind, so that
+// objects meet.
+func (w *world) mutate(random *rand.Rand) {
+	namespace := pick(random, "shop", "shop", "shop", "blog")
+	switch random.IntN(12) {
+	case 0, 1, 2, 3:
+		name := metav1.ObjectMeta{Namespace: namespace, Name: pick(random, "one", "two", "three")}
+		w.applyOrRemove(random, randomIngress(random, name))
+	case 4, 5:
+		name := metav1.ObjectMeta{Namespace: namespace, Name: pick(random, "cart", "site")}
+		w.applyOrRemove(random, randomService(random, name))
+	case 6, 7:
+		name := metav1.ObjectMeta{Namespace: namespace, Name: pick(random, "x", "y", "z")}
+		w.applyOrRemove(random, randomSlice(random, name))
+	case 8, 9:
+		w.applyOrRemove(random, randomClass(random, metav1.ObjectMeta{Name: pick(random, "fairway", "other")}))
+	case 10:
+		if ingress := pickAny[*networkingv1.Ingress](w, random); ingress != nil {
+			w.remove(ingress)
+			w.apply(ingress.DeepCopy())
+		}
+	default:
+		if slice := pickAny[*discoveryv1.EndpointSlice](w, random); slice != nil {
+			slice = slice.DeepCopy()
+			slice.Labels = map[string]string{discoveryv1.LabelServiceName: pick(random, "cart", "site")}
+			w.apply(slice)
+		}
+	}
+}
+
+// pickAny is an object that is there, or nil.
+func pickAny[O client.Object](w *world, random *rand.Rand) (none O) {
+	objects := w.kindOf(none).server
+	if len(objects) == 0 {
+		return none
+	}
+	return objects[pick(random, slices.Sorted(maps.Keys(objects))...)].(O)
+}
+
+func (w *world) applyOrRemove(random *rand.Rand, object client.Object) {
+	if random.IntN(6) == 0 {
+		w.remove(object)
+		return
+	}
+	w.apply(object)
+}
+
+func pick[T any](random *rand.Rand, choices ...T) T { return choices[random.IntN(len(choices))] }
+
+func randomIngress(random *rand.Rand, meta metav1.ObjectMeta) *networkingv1.Ingress {
+	ingress := &networkingv1.Ingress{ObjectMeta: meta}
+	switch random.IntN(6) {
+	case 0: // the default class's
+	case 1:
+		ingress.Annotations = map[string]string{"kubernetes.io/ingress.class": pick(random, "fairway", "other")}
+	case 2:
+		ingress.Spec.IngressClassName = new("other")
+	default:
+		ingress.Spec.IngressClassName = new("fairway")
+	}
+	if random.IntN(4) == 0 {
+		ingress.Spec.DefaultBackend = randomBackend(random)
+	}
+	for range random.IntN(4) {
+		rule := networkingv1.IngressRule{Host: pick(random, "shop.test", "blog.test", "*.shop.test", "", "Bad Host")}
+		if random.IntN(8) > 0 {
+			rule.HTTP = &networkingv1.HTTPIngressRuleValue{}
+			for range 1 + random.IntN(2) {
+				rule.HTTP.Paths = append(rule.HTTP.Paths, networkingv1.HTTPIngressPath{
+					Path:     pick(random, "/", "/", "/a", "/a/b", "bad"),
+					PathType: new(pick(random, networkingv1.PathTypePrefix, networkingv1.PathTypeExact)),
+					Backend:  *randomBackend(random),
+				})
+			}
+		}
+		ingress.Spec.Rules = append(ingress.Spec.Rules, rule)
+	}
+	return ingress
+}
+
+func randomBackend(random *rand.Rand) *networkingv1.IngressBackend {
+	if random.IntN(12) == 0 {
+		return &networkingv1.IngressBackend{Resource: &corev1.TypedLocalObjectReference{Kind: "Bucket", Name: "b"}}
+	}
+	port := pick(random,
+		networkingv1.ServiceBackendPort{Name: "http"},
+		networkingv1.ServiceBackendPort{Number: 80},
+		networkingv1.ServiceBackendPort{Number: 8080})
+	return &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{
+		Name: pick(random, "cart", "site"), Port: port,
+	}}
+}
+
+func randomService(random *rand.Rand, meta metav1.ObjectMeta) *corev1.Service {
+	service := &corev1.Service{ObjectMeta: meta}
+	if random.IntN(6) == 0 {
+		service.Spec.Type = corev1.ServiceTypeExternalName
+		service.Spec.ExternalName = "elsewhere.test"
+	}
+	for _, port := range []corev1.ServicePort{
+		{Name: "http", Port: pick[int32](random, 80, 8080)},
+		{Name: "admin", Port: 9090, AppProtocol: new(pick(random, "https", "http"))},
+	} {
+		if random.IntN(5) > 0 {
+			service.Spec.Ports = append(service.Spec.Ports, port)
+		}
+	}
+	return service
+}
+
+func randomSlice(random *rand.Rand, meta metav1.ObjectMeta) *discoveryv1.EndpointSlice {
+	meta.Labels = map[string]string{discoveryv1.LabelServiceName: pick(random, "cart", "cart", "site", "site", "nobody")}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  meta,
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: new(pick(random, "http", "http", "admin")), Port: new(int32(8000))}},
+	}
+	for range random.IntN(4) {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+			Addresses:  []string{fmt.Sprintf("10.0.0.%d", 1+random.IntN(5))},
+			Conditions: discoveryv1.EndpointConditions{Ready: new(random.IntN(3) > 0)},
+		})
+	}
+	return slice
+}
+
+func randomClass(random *rand.Rand, meta metav1.ObjectMeta) *networkingv1.IngressClass {
+	class := &networkingv1.IngressClass{ObjectMeta: meta}
+	class.Spec.Controller = pick(random, route.ControllerName, route.ControllerName, route.ControllerName, "example.com/other")
+	if random.IntN(3) == 0 {
+		class.Annotations = map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}
+	}
+	return class
+}
