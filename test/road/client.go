@@ -1,0 +1,74 @@
+package road
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// address is where requests go: any address of Envoy's port does.
+const address = "127.0.0.1:8080"
+
+// Answer is what came back of a request.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Get asks for a path of a host, on a connection of its own.
+func Get(ctx context.Context, host, path string) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
+	return get(ctx, transport, host, path)
+}
+
+// dial connects to Envoy, whatever the host.
+func dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+}
+
+func get(ctx context.Context, transport http.RoundTripper, host, path string) (Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+path, nil)
+	if err != nil {
+		return Answer{}, err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(body)}, err
+}
+
+// Answers is a check for Eventually: host and path are answered by the backend
+// of that name.
+func Answers(host, path, backend string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		switch a, err := Get(ctx, host, path); {
+		case err != nil:
+			return err
+		case a.Header.Get("Backend") != backend:
+			return fmt.Errorf("%s%s: status %d of backend %q, want backend %q", host, path, a.Status, a.Header.Get("Backend"), backend)
+		}
+		return nil
+	}
+}
+
+// Status is a check for Eventually: host and path are answered with a status.
+func Status(host, path string, status int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		switch a, err := Get(ctx, host, path); {
+		case err != nil:
+			return err
+		case a.Status != status:
+			return fmt.Errorf("%s%s: status %d of backend %q, want %d", host, path, a.Status, a.Header.Get("Backend"), status)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,142 @@
+package road
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Program is a process that ends with the test.
+type Program struct {
+	name    string
+	command *exec.Cmd
+	log     *tail
+	ended   chan struct{}
+	failure error // of Wait, once ended is closed
+}
+
+// build builds the fairway command, once a process.
+func build(t testing.TB) string {
+	t.Helper()
+	built.Do(func() { built.path, built.err = buildFairway() })
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+var built struct {
+	sync.Once
+	path string
+	err  error
+}
+
+// buildFairway puts the command beside the test binary, where "go test" makes
+// and removes a folder for it.
+func buildFairway() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the test binary: %w", err)
+	}
+	path := filepath.Join(filepath.Dir(self), "fairway")
+	command := exec.Command("go", "build", "-o", path, "github.com/fairwaynet/fairway/cmd/fairway")
+	if said, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build fairway: %w\n%s", err, said)
+	}
+	return path, nil
+}
+
+func startProgram(t testing.TB, name, path string, args ...string) *Program {
+	t.Helper()
+	p := &Program{name: name, command: exec.Command(path, args...), log: &tail{}, ended: make(chan struct{})}
+	p.command.Stdout, p.command.Stderr = p.log, p.log
+	if err := p.command.Start(); err != nil {
+		t.Fatalf("start %s: %v", name, err)
+	}
+	go func() {
+		p.failure = p.command.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("last words of %s:\n%s", name, p.log)
+		}
+	})
+	return p
+}
+
+// Kill ends the program at once.
+func (p *Program) Kill() {
+	_ = p.command.Process.Kill() // it may have ended
+	<-p.ended
+}
+
+// Stop asks the program to end and returns how it did.
+func (p *Program) Stop(t testing.TB, within time.Duration) error {
+	t.Helper()
+	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-p.ended:
+		return p.failure
+	case <-time.After(within):
+		t.Fatalf("%s does not end within %s of SIGTERM", p.name, within)
+		return nil
+	}
+}
+
+// Log is the end of what the program has said.
+func (p *Program) Log() string { return p.log.String() }
+
+// RSS is the program's resident memory in bytes.
+func (p *Program) RSS(t testing.TB) int64 { return rss(t, p.command.Process.Pid) }
+
+func rss(t testing.TB, pid int) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatalf("process %d has no VmRSS", pid)
+	return 0
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+const maxTail = 64 << 10
+
+func (l *tail) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.text.Len() > maxTail {
+		l.text.Next(l.text.Len() - maxTail/2)
+	}
+	return l.text.Write(text)
+}
+
+func (l *tail) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
