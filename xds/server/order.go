@@ -32,7 +32,7 @@ func (s *stream) mayLoseCluster(r *resource) bool {
 		return false
 	}
 	for sh, l := range s.subscriptions[kindRoute].lacks {
-		if l.refused != sh.seq && l.held.seq < r.seq {
+		if !l.isRefused(sh) && l.held.seq < r.seq {
 			return false
 		}
 	}
@@ -139,7 +139,7 @@ func (s *stream) holdsRoutes() bool {
 // accepted in any version since it came, or to lose what is no more.
 func (u *subscription) behind() bool {
 	for r, l := range u.lacks {
-		if l.refused != r.seq && l.held.seq == 0 && l.held.version != r.version {
+		if !l.isRefused(r) && l.held.seq == 0 && l.held.version != r.version {
 			return true
 		}
 	}

@@ -81,10 +81,13 @@ func (u *subscription) acked(r *resource) uint64 {
 	return r.seq
 }
 
+// isRefused reports whether Envoy has refused the newest version of r.
+func (l *lack) isRefused(r *resource) bool { return l.refused != 0 && l.refused == r.seq }
+
 // counts reports whether l keeps Envoy from having caught up: it holds no
 // version of an existing resource, and has not refused the newest.
 func (l *lack) counts(r *resource) bool {
-	return r.exists() && l.held.version == "" && l.refused != r.seq
+	return r.exists() && l.held.version == "" && !l.isRefused(r)
 }
 
 // lacking notes that Envoy has to be sent r, and holds what held says.
@@ -120,7 +123,7 @@ func (u *subscription) missing() bool {
 // deliverable reports whether l is something to send: a version, or a removal,
 // that Envoy neither has nor has refused, or that it asked for again.
 func (l *lack) deliverable(r *resource) bool {
-	return l.force || l.refused != r.seq && l.held.version != r.version
+	return l.force || !l.isRefused(r) && l.held.version != r.version
 }
 
 // carries reports whether r is in the response under way.
