@@ -11,7 +11,7 @@ import (
 )
 
 // hostsIn describes the virtual hosts of a RouteConfiguration by domain, each
-// as its routes in order: "/cart>shop/cart:80 />503 >404".
+// as its routes in order: "/cart>shop/cart:80 />503".
 func hostsIn(body []byte) map[string]string {
 	var rc routev3.RouteConfiguration
 	if err := proto.Unmarshal(body, &rc); err != nil {
@@ -25,7 +25,9 @@ func hostsIn(body []byte) map[string]string {
 			if d := r.GetDirectResponse(); d != nil {
 				action = fmt.Sprint(d.GetStatus())
 			}
-			routes = append(routes, pathOf(r.GetMatch())+">"+action)
+			if p := pathOf(r.GetMatch()); p != "" { // the last resort of every host is not told
+				routes = append(routes, p+">"+action)
+			}
 		}
 		for _, domain := range vh.GetDomains() {
 			hosts[domain] = strings.Join(routes, " ")

@@ -320,7 +320,7 @@ func TestReplicasAgreeOnVersions(t *testing.T) {
 		}
 		e := b.synced(simulated.Options{})
 		for _, n := range names {
-			b.served(hostOf(n, to("/", "web"), to("/cart", "cart")))
+			b.served(hostOf(n, to("/cart", "cart"), to("/", "web")))
 		}
 		pictures[i] = versionsOf(e)
 	}

@@ -2,6 +2,7 @@ package simulated
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -14,6 +15,9 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
+
+// errDropped ends a stream that DropAfter was told to end.
+var errDropped = errors.New("dropped on purpose")
 
 // Options say how an Envoy behaves.
 type Options struct {
@@ -47,6 +51,7 @@ type Envoy struct {
 	config        *config
 	stalled       bool
 	deaf          bool
+	dropAfter     string
 	changed       chan struct{} // closed when anything below or above changes
 	trace         trace
 	violations    []string
@@ -129,6 +134,15 @@ func (e *Envoy) Stall(on bool) {
 // as usual.
 func (e *Envoy) Deafen(on bool) {
 	e.update(func() { e.deaf = on; e.trace.add("== deaf: %t", on) })
+}
+
+// DropAfter ends the stream, once, as soon as a response of that type has taken
+// effect. The Envoy reconnects.
+func (e *Envoy) DropAfter(url string) { e.update(func() { e.dropAfter = url }) }
+
+// Redirect lets the next Connect go elsewhere.
+func (e *Envoy) Redirect(conn grpc.ClientConnInterface) {
+	e.update(func() { e.options.Conn = conn; e.trace.add("== redirected") })
 }
 
 // Lookup subscribes or unsubscribes one name of a type by demand, as an
@@ -217,7 +231,17 @@ func (e *Envoy) stream(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
-		e.update(func() { e.receive(response) })
+		drop := false
+		e.update(func() {
+			e.receive(response)
+			if drop = e.dropAfter == response.GetTypeUrl(); drop {
+				e.dropAfter = ""
+				e.statistics.Dropped-- // our own doing
+			}
+		})
+		if drop {
+			return errDropped
+		}
 	}
 	return ctx.Err() //nolint:wrapcheck // the end that was asked for
 }
