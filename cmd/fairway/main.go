@@ -106,6 +106,7 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 // commands are all that fairway can do.
 func commands(std streams) []*cobra.Command {
 	return []*cobra.Command{
+		controllerCommand(std),
 		versionCommand(std),
 	}
 }

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// controllerSettings are those of fairway controller.
+type controllerSettings struct {
+	*settings
+
+	XDS        xdsSettings
+	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's own
+	QPS        float32 // requests a second to the API server
+	Burst      int
+}
+
+func (c *controllerSettings) bind(flags *pflag.FlagSet) {
+	c.settings.bind(flags)
+	c.XDS.bind(flags)
+	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
+	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "most `requests` a second to the API server")
+	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "most `requests` to the API server at once")
+}
+
+func (c *controllerSettings) load(flags *pflag.FlagSet) error {
+	if err := c.settings.load(flags); err != nil {
+		return err
+	}
+	if c.QPS <= 0 || c.Burst <= 0 {
+		return usage(errors.New("--kube-api-qps and --kube-api-burst: must be more than 0"))
+	}
+	return c.XDS.validate()
+}
+
+func controllerCommand(std streams) *cobra.Command {
+	defaults := newSettings(route.DefaultSettings())
+	defaults.MetricsAddress = ":9090"
+	c := &controllerSettings{
+		settings: defaults,
+		XDS:      xdsSettings{Address: "127.0.0.1:18000"},
+		QPS:      50,
+		Burst:    100,
+	}
+	cmd := &cobra.Command{
+		Use:   "controller",
+		Short: "Serve the Ingresses of a cluster to Envoys",
+		Long: `Controller watches the Ingresses of a cluster and brings every Envoy that
+connects (xDS: delta ADS) to what they ask for. It changes nothing in the
+cluster but for events on objects that are wrong.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.load(cmd.Flags()); err != nil {
+				return err
+			}
+			return c.run(cmd.Context(), c.logger(std.Err))
+		},
+	}
+	c.bind(cmd.Flags())
+	return cmd
+}
+
+// run serves until ctx ends.
+func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
+	ctrllog.SetLogger(log)
+	klog.SetLogger(log)
+	config, err := c.cluster()
+	if err != nil {
+		return err
+	}
+	mgr, err := manager.New(config, manager.Options{
+		Logger:  log,
+		Scheme:  scheme.Scheme,
+		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve them
+		Cache: cache.Options{
+			DefaultTransform:            controllers.Trim,
+			ReaderFailOnMissingInformer: true, // nothing is watched by mistake
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("reach the cluster: %w", err)
+	}
+	events, err := startEvents(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer events.Shutdown()
+	if err := c.assemble(ctx, log, mgr, events); err != nil {
+		return err
+	}
+	log.Info("starting", "cluster", config.Host)
+	return mgr.Start(ctx)
+}
+
+// cluster is how the API server is reached.
+func (c *controllerSettings) cluster() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = c.Kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no cluster to talk to: give --kubeconfig, set KUBECONFIG, or run in a pod with a service account")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	config.QPS, config.Burst = c.QPS, c.Burst
+	config.UserAgent = "fairway-controller"
+	return config, nil
+}
+
+// assemble puts the Road into mgr, and what serves it.
+func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr manager.Manager, events record.EventBroadcaster) error {
+	registry := prometheus.NewRegistry()
+	metrics, err := controllers.NewMetrics(registry)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	reporter := report.New(report.Log{Log: log}, report.Events{
+		Recorder: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "fairway"}),
+		Objects:  mgr.GetCache(),
+	})
+	delivery := &controllers.Delivery{
+		Objects: index.Objects{Cluster: mgr.GetCache()}, Reporter: reporter, Metrics: metrics, Log: log,
+	}
+	ads := server.New(server.Options{Log: log, Observer: delivery})
+	registry.MustRegister(reporter, ads)
+	serving := &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
+	road := &controllers.Road{
+		Cache:     mgr.GetCache(),
+		Live:      mgr.GetAPIReader(),
+		Publisher: ads,
+		Reporter:  reporter,
+		Gateways:  map[route.Gateway]route.Settings{route.DefaultGateway: c.Route},
+		Delivery:  delivery,
+		Metrics:   metrics,
+		Opened:    func() { serving.ready.Store(true) },
+		Log:       log,
+	}
+	if err := road.Index(ctx); err != nil {
+		return err
+	}
+	return errors.Join(mgr.Add(road), c.addXDS(ctx, log, mgr, ads), c.addProbes(ctx, log, mgr, serving))
+}
+
+func (c *controllerSettings) addXDS(ctx context.Context, log logr.Logger, mgr manager.Manager, ads *server.Server) error {
+	creds, err := c.XDS.credentials(log)
+	if err != nil {
+		return err
+	}
+	listener, err := c.XDS.listen(ctx)
+	if err != nil {
+		return err
+	}
+	log.Info("serving Envoys", "address", listener.Addr().String(), "tls", c.XDS.Cert != "")
+	return mgr.Add(everywhere(func(ctx context.Context) error { return serveXDS(ctx, listener, creds, ads) }))
+}
+
+func (c *controllerSettings) addProbes(ctx context.Context, log logr.Logger, mgr manager.Manager, serving *probes) error {
+	if c.MetricsAddress == "" {
+		return nil
+	}
+	listener, err := listenProbes(ctx, c.MetricsAddress)
+	if err != nil {
+		return err
+	}
+	log.Info("serving metrics and health", "address", listener.Addr().String())
+	return mgr.Add(everywhere(func(ctx context.Context) error { return serving.serve(ctx, listener) }))
+}
+
+// everywhere is a manager.Runnable that every replica runs, leader or not.
+type everywhere func(context.Context) error
+
+// Start implements manager.Runnable.
+func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (everywhere) NeedLeaderElection() bool { return false }
+
+// startEvents writes events by a client of their own: a flood of them must not
+// keep the reconcilers from asking the API server.
+func startEvents(ctx context.Context, config *rest.Config) (record.EventBroadcaster, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 10, 100
+	core, err := typedcorev1.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	events := record.NewBroadcaster(record.WithContext(ctx))
+	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: core.Events("")})
+	return events, nil
+}
