@@ -35,10 +35,7 @@ type picture struct {
 // build is the first pass: it finds all keys and builds them all.
 func (w world) build() picture {
 	made := picture{Hosts: map[route.Key]*route.Host{}, Backends: map[route.ServicePort]*route.Backend{}}
-	services := map[types.NamespacedName]*corev1.Service{}
-	for _, service := range w.services {
-		services[nameOf(service)] = service
-	}
+	services := w.servicesByName()
 	for key, ingresses := range w.keys() {
 		host, problems := route.Build(key, route.Objects{Ingresses: ingresses, Services: services})
 		made.Problems = append(made.Problems, problems...)
@@ -54,6 +51,14 @@ func (w world) build() picture {
 	}
 	made.Problems = problem.Sort(made.Problems)
 	return made
+}
+
+func (w world) servicesByName() map[types.NamespacedName]*corev1.Service {
+	services := make(map[types.NamespacedName]*corev1.Service, len(w.services))
+	for _, service := range w.services {
+		services[nameOf(service)] = service
+	}
+	return services
 }
 
 // keys maps every key that the Ingresses concern to those that do. A world
