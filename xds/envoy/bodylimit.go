@@ -16,8 +16,13 @@ import (
 const bodyLimitFilter = "fairway.body-limit"
 
 // bodyLimit is the filter of the chain: the gateway's own limit for requests
-// whose route has none; 0 does nothing.
+// whose route has none. Without one it does nothing, but is there, because a
+// filter that a route would have to enable is not run for hosts that are found
+// by the fallback.
 func bodyLimit(maxBytes int64) *compositev3.Composite {
+	if maxBytes <= 0 {
+		return &compositev3.Composite{}
+	}
 	return &compositev3.Composite{Matcher: always(maxBytes)}
 }
 
@@ -29,10 +34,7 @@ func bodyLimitPerRoute(maxBytes int64) *anypb.Any {
 // request. The filter for size limits takes no configuration per route, which
 // the composite filter does.
 func always(maxBytes int64) *matcherv3.Matcher {
-	limit := &bodylimitv3.BodySizeLimit{}
-	if maxBytes > 0 {
-		limit.MaxRequestBytes = wrapperspb.UInt64(uint64(maxBytes))
-	}
+	limit := &bodylimitv3.BodySizeLimit{MaxRequestBytes: wrapperspb.UInt64(uint64(maxBytes))}
 	return &matcherv3.Matcher{OnNoMatch: &matcherv3.Matcher_OnMatch{
 		OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
 			Name: "limit",

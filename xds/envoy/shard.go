@@ -38,7 +38,7 @@ func Shards() []string {
 
 // ShardOf names the RouteConfiguration that holds the virtual host of a host.
 func ShardOf(host route.Hostname) string {
-	if host == route.AnyHost {
+	if hostName(host) == "*" {
 		return defaultShard
 	}
 	if strings.HasPrefix(string(host), "*.") {
@@ -59,7 +59,7 @@ func hash(host route.Hostname) uint64 {
 // Scope binds a host to its shard: from now on requests for it find its
 // virtual host there.
 func Scope(host route.Hostname) Resource {
-	return scope(string(host), scopeKey(host), ShardOf(host))
+	return scope(hostName(host), scopeKey(host), ShardOf(host))
 }
 
 // Placeholder is a scope that no request can ask for. It names a shard, so
@@ -71,7 +71,7 @@ func Placeholder(shard string) Resource {
 
 func scope(name, key, shard string) Resource {
 	return resource(&routev3.ScopedRouteConfiguration{
-		Name:                   strings.ToValidUTF8(name, "%"),
+		Name:                   name,
 		RouteConfigurationName: shard,
 		Key: &routev3.ScopedRouteConfiguration_Key{
 			Fragments: []*routev3.ScopedRouteConfiguration_Key_Fragment{{
@@ -81,22 +81,25 @@ func scope(name, key, shard string) Resource {
 	})
 }
 
-// scopeKey is what the header hostHeader must hold for a request to find the
-// host. A Hostname has one spelling and passes unchanged; escaping keeps what
-// is none from meaning anything else.
-func scopeKey(host route.Hostname) string {
-	if host == route.AnyHost {
-		return "*"
+// hostName is the host itself: a Hostname has one spelling and passes
+// unchanged. Escaping keeps what is none from meaning anything else.
+func hostName(host route.Hostname) string {
+	if host == route.AnyHost || host == "" {
+		return string(route.AnyHost)
 	}
 	if parent, ok := strings.CutPrefix(string(host), "*."); ok {
-		return "* " + escapedHost(parent)
+		return "*." + url.PathEscape(parent)
 	}
-	return escapedHost(string(host))
+	return url.PathEscape(string(host))
 }
 
-func escapedHost(host string) string {
-	if host == "" {
-		return "%"
+// scopeKey is what the header hostHeader must hold for a request to find the
+// host. The space in that of a wildcard keeps clients from sending it, and
+// "*.shop.test" from being a pattern that covers "*.a.shop.test".
+func scopeKey(host route.Hostname) string {
+	name := hostName(host)
+	if parent, ok := strings.CutPrefix(name, "*."); ok {
+		return "* " + parent
 	}
-	return url.PathEscape(host)
+	return name
 }

@@ -19,4 +19,5 @@ func ads() *corev3.ConfigSource {
 	}
 }
 
+// duration is what Envoy takes for one: not negative.
 func duration(d time.Duration) *durationpb.Duration { return durationpb.New(max(d, 0)) }

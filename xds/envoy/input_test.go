@@ -1,0 +1,152 @@
+package envoy_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// input is a golden case's in.yaml: the model in few words.
+type input struct {
+	Settings *inputSettings `json:"settings"`
+	Hosts    []inputHost    `json:"hosts"`
+	Clusters []inputCluster `json:"clusters"`
+	Backends []inputBackend `json:"backends"`
+}
+
+type inputSettings struct {
+	Address        string               `json:"address"`
+	HTTPSPort      uint16               `json:"httpsPort"`
+	TrustedHops    uint32               `json:"trustedHops"`
+	EscapedSlashes route.EscapedSlashes `json:"escapedSlashes"`
+	MaxRequestBody int64                `json:"maxRequestBody"`
+	AccessLog      *bool                `json:"accessLog"`
+}
+
+type inputHost struct {
+	Host   string       `json:"host"`
+	Routes []inputRoute `json:"routes"`
+}
+
+type inputRoute struct {
+	Prefix  string        `json:"prefix"`
+	Exact   string        `json:"exact"`
+	Cluster *inputCluster `json:"cluster"`
+	Status  int           `json:"status"`
+	Reason  string        `json:"reason"`
+	MaxBody int64         `json:"maxBody"`
+	Ingress string        `json:"ingress"`
+}
+
+type inputCluster struct {
+	Service  string `json:"service"` // "shop/cart:80"
+	Protocol string `json:"protocol"`
+	TLS      bool   `json:"tls"`
+	DNS      string `json:"dns"`
+}
+
+type inputBackend struct {
+	Service   string          `json:"service"`
+	Endpoints []inputEndpoint `json:"endpoints"`
+}
+
+type inputEndpoint struct {
+	Address netip.AddrPort `json:"address"`
+	Zone    string         `json:"zone"`
+}
+
+func (s inputSettings) apply(to route.Settings) route.Settings {
+	if s.Address != "" {
+		to.Address = s.Address
+	}
+	if s.EscapedSlashes != "" {
+		to.EscapedSlashes = s.EscapedSlashes
+	}
+	if s.AccessLog != nil {
+		to.AccessLog = *s.AccessLog
+	}
+	to.HTTPSPort, to.TrustedHops, to.MaxRequestBody = s.HTTPSPort, s.TrustedHops, s.MaxRequestBody
+	return to
+}
+
+func (in input) hosts() []*route.Host {
+	var hosts []*route.Host
+	for _, h := range in.Hosts {
+		out := &route.Host{Key: route.Key{Gateway: route.DefaultGateway, Host: route.Hostname(h.Host)}}
+		for _, r := range h.Routes {
+			out.Routes = append(out.Routes, r.route())
+		}
+		hosts = append(hosts, out)
+	}
+	return hosts
+}
+
+func (r inputRoute) route() route.Route {
+	out := route.Route{
+		Match:  route.Match{Kind: route.Prefix, Path: r.Prefix},
+		Status: r.Status, Reason: r.Reason, MaxBody: r.MaxBody,
+	}
+	if r.Exact != "" {
+		out.Match = route.Match{Kind: route.Exact, Path: r.Exact}
+	}
+	if r.Cluster != nil {
+		c := r.Cluster.cluster()
+		out.Cluster = &c
+	}
+	out.Origin.Namespace, out.Origin.Name, _ = strings.Cut(r.Ingress, "/")
+	return out
+}
+
+func (c inputCluster) cluster() route.Cluster {
+	out := route.Cluster{Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS}
+	for _, p := range []route.Protocol{route.HTTP1, route.HTTP2, route.HTTPAuto} {
+		if p.String() == c.Protocol {
+			out.Protocol = p
+		}
+	}
+	return out
+}
+
+// clusters of a case are its own and those of its routes.
+func (in input) clusters() []route.Cluster {
+	var clusters []route.Cluster
+	for _, c := range in.Clusters {
+		clusters = append(clusters, c.cluster())
+	}
+	for _, h := range in.hosts() {
+		for _, r := range h.Routes {
+			if r.Cluster != nil {
+				clusters = append(clusters, *r.Cluster)
+			}
+		}
+	}
+	return clusters
+}
+
+func (in input) backends() []route.Backend {
+	var backends []route.Backend
+	for _, b := range in.Backends {
+		out := route.Backend{Port: servicePort(b.Service)}
+		for _, e := range b.Endpoints {
+			out.Endpoints = append(out.Endpoints, route.Endpoint(e))
+		}
+		backends = append(backends, out)
+	}
+	return backends
+}
+
+// servicePort reads "shop/cart:80".
+func servicePort(s string) route.ServicePort {
+	name, number, _ := strings.Cut(s, ":")
+	n, err := strconv.ParseInt(number, 10, 32)
+	namespace, service, ok := strings.Cut(name, "/")
+	if err != nil || !ok {
+		panic(fmt.Sprintf("%q is no Service port", s))
+	}
+	return route.ServicePort{Service: types.NamespacedName{Namespace: namespace, Name: service}, Port: int32(n)}
+}
