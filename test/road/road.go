@@ -16,8 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/test/cluster"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -54,6 +56,8 @@ type Road struct {
 // test.
 func Start(t testing.TB, options Options) *Road {
 	t.Helper()
+	build(t) // not part of what a test may measure
+	log.SetLogger(logr.Discard())
 	r := &Road{
 		Cluster: cluster.Start(t, cluster.Options{}),
 		XDS:     freePort(t, "127.0.0.1"),
