@@ -18,8 +18,9 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	kjson "sigs.k8s.io/json"
-	"sigs.k8s.io/yaml"
+	kyaml "sigs.k8s.io/yaml"
 )
 
 // Mistake is one thing that is wrong in a document.
@@ -133,6 +134,18 @@ func hasContent(text []byte) bool {
 	return false
 }
 
+// Begin is the line on which the document's content begins.
+func (d Document) Begin() int {
+	number := d.Line
+	for line := range bytes.Lines(d.Text) {
+		if hasContent(line) {
+			break
+		}
+		number++
+	}
+	return number
+}
+
 // Value is a document that could be read, or a part of one.
 type Value struct {
 	JSON     []byte
@@ -140,19 +153,22 @@ type Value struct {
 	// At is the path of the value in its document, "items[3]"; empty for the
 	// whole.
 	At string
+	// nodes are where everything in the document stands, found when they are
+	// first asked for, once for all parts of it.
+	nodes func() *yaml.Node
 }
 
 // Read parses the document. Its syntax is all that it checks, and that no
 // field is there twice.
 func (d Document) Read() (Value, []Mistake) {
 	if json.Valid(d.Text) {
-		return Value{JSON: d.Text, Document: d}, nil
+		return Value{JSON: d.Text, Document: d, nodes: d.nodes()}, nil
 	}
-	converted, err := yaml.YAMLToJSONStrict(d.Text)
+	converted, err := kyaml.YAMLToJSONStrict(d.Text)
 	if err != nil {
 		return Value{}, d.mistakes(err)
 	}
-	return Value{JSON: converted, Document: d}, nil
+	return Value{JSON: converted, Document: d, nodes: d.nodes()}, nil
 }
 
 // line is the line of the file for one of the document, from 1. The YAML
@@ -236,7 +252,7 @@ func (v Value) Items() ([]Value, []Mistake) {
 	}
 	items := make([]Value, len(list.Items))
 	for i, item := range list.Items {
-		items[i] = Value{JSON: item, Document: v.Document, At: fmt.Sprintf("items[%d]", i)}
+		items[i] = Value{JSON: item, Document: v.Document, At: fmt.Sprintf("items[%d]", i), nodes: v.nodes}
 	}
 	return items, nil
 }

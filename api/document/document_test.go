@@ -124,6 +124,27 @@ func TestItemsKnowTheirLines(t *testing.T) {
 	}
 }
 
+func TestLineOfAField(t *testing.T) {
+	documents := Split([]byte("# of ours\nmetadata:\n  annotations:\n    a.b/c: d\nspec:\n  rules:\n  - host: a\n    port: 1\n"))
+	value, mistakes := documents[0].Read()
+	if mistakes != nil {
+		t.Fatal(mistakes)
+	}
+	for field, want := range map[string]int{
+		"":                            2,
+		"metadata.annotations[a.b/c]": 4,
+		"metadata.annotations.a.b/c":  4,
+		"spec.rules[0].port":          8,
+		"spec.rules[0].absent":        7, // the nearest above
+		"spec.rules[7].host":          6,
+		"status":                      2,
+	} {
+		if got := value.Line(field); got != want {
+			t.Errorf("%q stands on line %d, want %d", field, got, want)
+		}
+	}
+}
+
 func TestEntries(t *testing.T) {
 	got, mistakes := Entries([]byte("# of ours\nhttp-port: 80\naddress: '::'\nhosts: [a, b]\nnested:\n  a: b\n"))
 	want := []Entry{

@@ -24,17 +24,15 @@ func Entries(file []byte) ([]Entry, []Mistake) {
 		return nil, []Mistake{{Line: documents[1].Line, Message: "a second document begins here; one is wanted"}}
 	}
 	document := documents[0]
-	if _, mistakes := document.Read(); mistakes != nil {
+	value, mistakes := document.Read()
+	if mistakes != nil {
 		return nil, mistakes
 	}
-	var root yaml.Node
-	if err := yaml.Unmarshal(document.Text, &root); err != nil {
-		return nil, document.mistakes(err)
+	root := value.nodes()
+	if root == nil {
+		return nil, []Mistake{{Line: document.Begin(), Message: `lines of "name: value" are wanted`}}
 	}
-	if len(root.Content) == 0 {
-		return nil, nil
-	}
-	return entries(root.Content[0], document)
+	return entries(root, document)
 }
 
 func entries(node *yaml.Node, document Document) ([]Entry, []Mistake) {

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -14,15 +15,31 @@ import (
 // Line is the line of the file on which a field of the value stands, or the
 // nearest field above it that is there. The empty field is the value itself.
 func (v Value) Line(field string) int {
-	var root yaml.Node
-	if err := yaml.Unmarshal(v.Document.Text, &root); err != nil || len(root.Content) == 0 {
+	root := v.nodes()
+	if root == nil {
 		return v.Document.Line
 	}
 	path := v.At
 	if path != "" && field != "" && field[0] != '[' {
 		path += "."
 	}
-	return v.Document.line(lineOf(root.Content[0], path+field))
+	return v.Document.line(lineOf(root, path+field))
+}
+
+// nodes reads the document once more, by a library that remembers lines. It is
+// nil for what only the other library can read.
+func (d Document) nodes() func() *yaml.Node {
+	return sync.OnceValue(func() *yaml.Node {
+		text := d.Text
+		if json.Valid(text) {
+			text = bytes.ReplaceAll(text, []byte("\t"), []byte(" ")) // which YAML wants for indentation
+		}
+		var root yaml.Node
+		if err := yaml.Unmarshal(text, &root); err != nil || len(root.Content) == 0 {
+			return nil
+		}
+		return root.Content[0]
+	})
 }
 
 // lineOf walks down as long as the path leads somewhere.
@@ -53,6 +70,9 @@ func step(node *yaml.Node, path string) (child *yaml.Node, line int, rest string
 		}
 		return node.Content[i], node.Content[i].Line, strings.TrimPrefix(rest, ".")
 	case yaml.MappingNode:
+		if bracketed, rest, ok := strings.Cut(strings.TrimPrefix(path, "["), "]"); ok && path[0] == '[' {
+			path = bracketed + rest // the notation of keys of maps: annotations[a.b/c]
+		}
 		best := -1 // keys may hold dots: the longest that fits is meant
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key := node.Content[i].Value

@@ -1,0 +1,217 @@
+package folder
+
+import (
+	"fmt"
+	"strings"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/document"
+	"github.com/fairwaynet/fairway/api/problem"
+)
+
+// The reasons of the Problems of files (docs/problems.md).
+const (
+	UnreadableFile     problem.Reason = "UnreadableFile"     // or folder
+	InvalidSyntax      problem.Reason = "InvalidSyntax"      // neither YAML nor JSON
+	InvalidField       problem.Reason = "InvalidField"       // unknown, there twice, or of another type
+	InvalidObject      problem.Reason = "InvalidObject"      // without kind or name, or with a wrong one
+	UnsupportedVersion problem.Reason = "UnsupportedVersion" // a kind that is read, in a version that is not
+	DuplicateObject    problem.Reason = "DuplicateObject"    // declared before
+	NoServiceName      problem.Reason = "NoServiceName"      // an EndpointSlice that is nobody's
+)
+
+// content is what stands in one file.
+type content struct {
+	declared []declared
+	// unknown says that something stands there of which nobody can say what it
+	// is: it could be any object.
+	unknown  bool
+	mistakes []mistake
+	ignored  []string // "Deployment": what is not read, for the curious
+}
+
+// declared is one object of a file.
+type declared struct {
+	ref    ref
+	object client.Object // nil: the document is broken
+	place  place
+}
+
+// place is where an object stands.
+type place struct {
+	file     string
+	line     int
+	document int    // in the file, from 0
+	item     string // in the document: "items[3]", or empty
+}
+
+// mistake is a Problem in the making: what becomes of the object depends on
+// what was there before.
+type mistake struct {
+	line    int
+	reason  problem.Reason
+	message string
+	// ref is the object that it costs; the zero value is an unknown one.
+	ref ref
+	// harmless ones cost nothing: the object counts all the same.
+	harmless bool
+}
+
+// parse reads a file. It needs nothing but what it is given.
+func parse(file string, text []byte) content {
+	var c content
+	for i, d := range document.Split(text) {
+		at := place{file: file, line: d.Begin(), document: i}
+		value, mistakes := d.Read()
+		if mistakes != nil {
+			c.unknown = true
+			c.add(InvalidSyntax, ref{}, mistakes)
+			continue
+		}
+		c.read(at, value)
+	}
+	return c
+}
+
+// header is what all objects have in common.
+type header struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   *struct {
+		Namespace string `json:"namespace"`
+		Name      string `json:"name"`
+	} `json:"metadata"`
+}
+
+// read reads one document, or one item of a list.
+func (c *content) read(at place, value document.Value) {
+	var h header
+	if !value.Peek(&h) {
+		if mistakes := value.Decode(&h); mistakes != nil {
+			c.unknown = true
+			c.add(InvalidObject, ref{}, mistakes)
+		}
+		return
+	}
+	switch {
+	case h.Kind == "" && h.APIVersion == "" && h.Metadata == nil:
+		c.ignored = append(c.ignored, "a document that is no object")
+		return
+	case h.Kind == "" || h.APIVersion == "":
+		c.refuse(at, InvalidObject, "an object needs both kind and apiVersion")
+		return
+	case strings.HasSuffix(h.Kind, "List"):
+		if at.item == "" && c.list(at, value, h) {
+			return
+		}
+	}
+	k, ok, err := kindOf(h.APIVersion, h.Kind)
+	switch {
+	case !ok && err == nil:
+		c.ignored = append(c.ignored, h.Kind)
+	case k.empty == nil:
+		c.refuse(at, InvalidObject, err.Error())
+	default:
+		c.object(at, value, k, h, err)
+	}
+}
+
+// list reads the items of a List, or of the list kind of a kind that is read.
+func (c *content) list(at place, value document.Value, h header) bool {
+	if h.Kind != "List" {
+		if _, ok, err := kindOf(h.APIVersion, strings.TrimSuffix(h.Kind, "List")); !ok || err != nil {
+			return false
+		}
+	}
+	items, mistakes := value.Items()
+	if mistakes != nil {
+		c.unknown = true
+		c.add(InvalidField, ref{}, mistakes)
+	}
+	for _, item := range items {
+		at.item, at.line = item.At, item.Line("")
+		c.read(at, withKind(item, h))
+	}
+	return true
+}
+
+// withKind is an item of a typed list, whose items need not say their kind.
+func withKind(item document.Value, list header) document.Value {
+	var h header
+	if list.Kind == "List" || !item.Peek(&h) || h.Kind != "" {
+		return item
+	}
+	fields := strings.TrimPrefix(strings.TrimSpace(string(item.JSON)), "{")
+	separator := ","
+	if strings.TrimSpace(fields) == "}" {
+		separator = ""
+	}
+	item.JSON = fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q%s%s`, list.APIVersion, strings.TrimSuffix(list.Kind, "List"), separator, fields)
+	return item
+}
+
+// object reads one object of a kind that is read, unless its version is
+// unsupported.
+func (c *content) object(at place, value document.Value, k kind, h header, unsupported error) {
+	var namespace, name string
+	if h.Metadata != nil {
+		namespace, name = h.Metadata.Namespace, h.Metadata.Name
+	}
+	r, err := k.refOf(namespace, name)
+	if err != nil {
+		c.mistakes = append(c.mistakes, mistake{line: value.Line("metadata.name"), reason: InvalidObject, message: err.Error()})
+		c.unknown = true
+		return
+	}
+	if unsupported != nil {
+		c.mistakes = append(c.mistakes, mistake{line: at.line, reason: UnsupportedVersion, message: fmt.Sprintf("%s: %v", r, unsupported), ref: r})
+		c.declared = append(c.declared, declared{ref: r, place: at})
+		return
+	}
+	object := k.empty()
+	if mistakes := value.Decode(object); mistakes != nil {
+		c.add(InvalidField, r, mistakes)
+		c.declared = append(c.declared, declared{ref: r, place: at})
+		return
+	}
+	complete(object, r)
+	c.declared = append(c.declared, declared{ref: r, object: object, place: at})
+	if slice, ok := object.(*discoveryv1.EndpointSlice); ok && slice.Labels[discoveryv1.LabelServiceName] == "" {
+		c.mistakes = append(c.mistakes, mistake{
+			line: value.Line("metadata.labels"), reason: NoServiceName, ref: r, harmless: true,
+			message: fmt.Sprintf("%s belongs to no Service; its label %s must name one", r, discoveryv1.LabelServiceName),
+		})
+	}
+}
+
+// refuse notes a document that could be any object.
+func (c *content) refuse(at place, reason problem.Reason, message string) {
+	c.unknown = true
+	c.mistakes = append(c.mistakes, mistake{line: at.line, reason: reason, message: message})
+}
+
+func (c *content) add(reason problem.Reason, r ref, mistakes []document.Mistake) {
+	for _, m := range mistakes {
+		message := m.Message
+		if r != (ref{}) {
+			message = fmt.Sprintf("%s: %s", r, message)
+		}
+		c.mistakes = append(c.mistakes, mistake{line: m.Line, reason: reason, message: message, ref: r})
+	}
+}
+
+// fileProblem is a Problem of a file, on a line or, with 0, as a whole.
+func fileProblem(file string, line int, reason problem.Reason, message string) problem.Problem {
+	p := problem.Problem{
+		Object:  problem.Object{Kind: "File", Name: types.NamespacedName{Name: file}},
+		Reason:  reason,
+		Message: message,
+	}
+	if line > 0 {
+		p.Field = fmt.Sprintf("line %d", line)
+	}
+	return p
+}

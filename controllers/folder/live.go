@@ -1,0 +1,65 @@
+package folder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+)
+
+// live reads the store itself, which is what asking the API server is in a
+// cluster: informers are behind it, each as far as it happens to be.
+type live struct {
+	store  *store
+	scheme *runtime.Scheme
+}
+
+// Get implements client.Reader.
+func (l live) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	kind, err := apiutil.GVKForObject(into, l.scheme)
+	if err != nil {
+		return err
+	}
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
+	found, ok := l.store.objects[ref{kind.Kind, key}]
+	if !ok {
+		return apierrors.NewNotFound(schema.GroupResource{Group: kind.Group, Resource: kind.Kind}, key.String())
+	}
+	from, to := reflect.ValueOf(found.Object.DeepCopyObject()), reflect.ValueOf(into)
+	if from.Type() != to.Type() {
+		return fmt.Errorf("read %s: have %s, want %s", key, from.Type(), to.Type())
+	}
+	to.Elem().Set(from.Elem())
+	return nil
+}
+
+// List implements client.Reader, without field selectors: those are indexes of
+// a cache, which an API server does not have either.
+func (l live) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
+	kind, err := apiutil.GVKForObject(into, l.scheme)
+	if err != nil {
+		return err
+	}
+	var o client.ListOptions
+	o.ApplyOptions(options)
+	if o.FieldSelector != nil || o.Limit != 0 || o.Continue != "" {
+		return errors.New("list: only namespaces and labels select")
+	}
+	found, _ := l.store.list(strings.TrimSuffix(kind.Kind, "List"), o.Namespace)
+	var selected []runtime.Object
+	for _, object := range found {
+		if o.LabelSelector == nil || o.LabelSelector.Matches(labelsOf(object)) {
+			selected = append(selected, object.DeepCopyObject())
+		}
+	}
+	return meta.SetList(into, selected)
+}

@@ -1,0 +1,62 @@
+package folder
+
+import (
+	"fmt"
+
+	"github.com/fairwaynet/fairway/api/document"
+	"github.com/fairwaynet/fairway/api/problem"
+)
+
+// Place is a line of a file.
+type Place struct {
+	File string
+	Line int // 0: the file as a whole
+}
+
+// String is "shop/cart.yaml:12", as editors understand it.
+func (p Place) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// Locate finds where a Problem stands: that of a file, or one in an object that
+// stands in a file. It reads the file again, so that it is for people's pace.
+func (c *Cache) Locate(p problem.Problem) (Place, bool) {
+	if p.Object.Kind == "File" {
+		place := Place{File: p.Object.Name.Name}
+		_, _ = fmt.Sscanf(p.Field, "line %d", &place.Line) // without a line it is the whole file
+		return place, true
+	}
+	c.mu.Lock()
+	found, ok := c.tree.objects[ref{p.Object.Kind, p.Object.Name}]
+	c.mu.Unlock()
+	if !ok {
+		return Place{}, false
+	}
+	place := Place{File: found.place.file, Line: found.place.line}
+	text, err := c.input, error(nil)
+	if place.File != stdin {
+		text, err = readFile(place.File, c.tree.limits.FileSize)
+	}
+	if line, ok := found.place.lineOf(p.Field, text); ok && err == nil {
+		place.Line = line
+	}
+	return place, true
+}
+
+// lineOf is the line of a field of the object, if the text of its file still
+// has the object there.
+func (p place) lineOf(field string, text []byte) (int, bool) {
+	documents := document.Split(text)
+	if field == "" || p.document >= len(documents) || documents[p.document].Begin() > p.line {
+		return 0, false
+	}
+	value, mistakes := documents[p.document].Read()
+	if mistakes != nil {
+		return 0, false
+	}
+	value.At = p.item
+	return value.Line(field), true
+}

@@ -1,0 +1,242 @@
+package folder
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairwaynet/fairway/api/problem"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestGolden: a case is a sentence, the states of a folder one after the other
+// ("1/a.yaml", "2/a.yaml"; a state is complete), and what then counts.
+func TestGolden(t *testing.T) {
+	here, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, err := filepath.Glob(filepath.Join(here, "*.txtar"))
+	if err != nil || cases == nil {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, path := range cases {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Chdir(t.TempDir())
+			objects, problems := play(t, archive)
+			if *update {
+				rewrite(t, path, archive, objects, problems)
+				return
+			}
+			for _, file := range archive.Files {
+				switch file.Name {
+				case "objects":
+					if diff := gocmp.Diff(string(file.Data), objects); diff != "" {
+						t.Errorf("objects -want +got:\n%s", diff)
+					}
+				case "problems":
+					if diff := gocmp.Diff(string(file.Data), problems); diff != "" {
+						t.Errorf("problems -want +got:\n%s", diff)
+					}
+				}
+			}
+		})
+	}
+}
+
+// play brings the folder "dir" through its states.
+func play(t *testing.T, archive *txtar.Archive) (objects, problems string) {
+	t.Helper()
+	var c *Cache
+	for state := 1; ; state++ {
+		files := map[string][]byte{}
+		for _, f := range archive.Files {
+			if name, ok := strings.CutPrefix(f.Name, fmt.Sprintf("%d/", state)); ok {
+				files[name] = f.Data
+			}
+		}
+		if len(files) == 0 {
+			return c.describe(), describeProblems(c)
+		}
+		lay(t, "dir", files)
+		if c == nil {
+			c = open(t, "dir")
+		} else {
+			c.scan(t.Context(), nil)
+		}
+	}
+}
+
+// lay makes files all that is in a folder.
+func lay(t *testing.T, dir string, files map[string][]byte) {
+	t.Helper()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		write(t, filepath.Join(dir, name), string(text))
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, paths ...string) *Cache {
+	t.Helper()
+	c, err := New(t.Context(), Options{Paths: paths})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// describe is a line for each object: where it stands and what tells versions
+// of it apart.
+func (c *Cache) describe() string {
+	var text strings.Builder
+	for _, r := range sortedRefs(c.tree.objects) {
+		s := c.tree.objects[r]
+		fmt.Fprintf(&text, "%s at %s", r, Place{s.place.file, s.place.line})
+		if service, ok := s.object.(*corev1.Service); ok {
+			for _, port := range service.Spec.Ports {
+				fmt.Fprintf(&text, " %s/%d", port.Protocol, port.Port)
+			}
+		}
+		text.WriteByte('\n')
+	}
+	return text.String()
+}
+
+func describeProblems(c *Cache) string {
+	problems := slices.Clone(c.Problems())
+	slices.SortStableFunc(problems, func(a, b problem.Problem) int {
+		at, _ := c.Locate(a)
+		bt, _ := c.Locate(b)
+		return cmp.Or(cmp.Compare(at.File, bt.File), cmp.Compare(at.Line, bt.Line))
+	})
+	var text strings.Builder
+	for _, p := range problems {
+		place, _ := c.Locate(p)
+		fmt.Fprintf(&text, "%s: %s: %s\n", place, p.Reason, p.Message)
+	}
+	return text.String()
+}
+
+func rewrite(t *testing.T, path string, archive *txtar.Archive, objects, problems string) {
+	t.Helper()
+	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "objects" || f.Name == "problems" })
+	archive.Files = append(archive.Files, txtar.File{Name: "objects", Data: []byte(objects)}, txtar.File{Name: "problems", Data: []byte(problems)})
+	if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAPathThatIsNotThereIsAnError(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if _, err := New(t.Context(), Options{Paths: []string{"absent"}}); err == nil || err.Error() != "absent cannot be read: no such file or directory" {
+		t.Errorf("New = %v", err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"a.yaml", "b.yaml", "c/d/e.yaml", "f.yaml"} {
+		write(t, filepath.Join("dir", name), strings.Replace(service, "NAME", strings.ReplaceAll(name[:1], "/", "-"), 1))
+	}
+	write(t, "dir/b.yaml", service+"# "+strings.Repeat("x", 1000))
+	c, err := New(t.Context(), Options{Paths: []string{"dir"}, Limits: Limits{Depth: 2, Files: 1, FileSize: 500}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `dir/b.yaml: UnreadableFile: has 1114 bytes, more than the 500 that are read
+dir/c/d: UnreadableFile: is more than 2 folders deep and is not read
+dir/f.yaml: UnreadableFile: is beyond the 1 files that are read, and so is what comes after it
+`
+	if diff := gocmp.Diff(want, describeProblems(c)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestStandardInput(t *testing.T) {
+	c, err := New(t.Context(), Options{Paths: []string{"-"}, Stdin: strings.NewReader(service)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.scan(t.Context(), nil)
+	if want := "Service shop/NAME"; strings.Contains(c.describe(), want) {
+		t.Errorf("objects %s: a name in capitals is none", c.describe())
+	}
+	c, err = New(t.Context(), Options{Paths: []string{"-"}, Stdin: strings.NewReader(strings.Replace(service, "NAME", "cart", 1))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.scan(t.Context(), nil)
+	if diff := gocmp.Diff("Service shop/cart at <stdin>:1 TCP/80\n", c.describe()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	mistake := problem.Problem{Object: problem.Object{Kind: "Service"}, Field: "spec.ports[0].port"}
+	mistake.Object.Name.Namespace, mistake.Object.Name.Name = "shop", "cart"
+	if place, ok := c.Locate(mistake); !ok || place.String() != "<stdin>:7" {
+		t.Errorf("Locate = %s, %v", place, ok)
+	}
+}
+
+// service is a Service NAME of the namespace shop.
+const service = `apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: NAME}
+spec:
+  ports:
+  - name: http
+    port: 80
+`
+
+func TestReportsGoOutWithoutALock(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "dir/a.yaml", "kind: [\n")
+	var c *Cache
+	heard := 0
+	c, err := New(t.Context(), Options{Paths: []string{"dir"}, Reporter: reporterFunc(func([]problem.Problem) {
+		if heard++; c != nil {
+			c.Locate(c.Problems()[0]) // would wait for ever
+		}
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.scan(t.Context(), nil)
+	if heard != 1 {
+		t.Errorf("heard %d times of what did not change", heard)
+	}
+	write(t, "dir/a.yaml", "kind: [[\n")
+	c.scan(t.Context(), nil)
+	if heard != 2 {
+		t.Errorf("heard %d times", heard)
+	}
+}
+
+type reporterFunc func([]problem.Problem)
+
+func (f reporterFunc) Report(_ context.Context, _ any, problems []problem.Problem) { f(problems) }
