@@ -19,6 +19,11 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 		return
 	case 1:
 	default:
+		for _, item := range sent {
+			if l, ok := u.lacks[item.r]; ok {
+				l.uncertain = true
+			}
+		}
 		u.suspect(sent)
 		return
 	}
@@ -26,7 +31,7 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 	if l, ok := u.lacks[item.r]; ok {
 		l.refused = item.seq
 		l.force = false
-		if l.held.version == item.r.version {
+		if !l.differs(item.r) {
 			u.settled(item.r)
 		}
 	}

@@ -110,7 +110,7 @@ func (s *stream) changed(r *resource, held holding) {
 		return
 	}
 	l := u.lacking(r, held)
-	if l.held.version == r.version && !l.force && !u.carries(r) {
+	if !l.differs(r) && !l.force && !u.carries(r) {
 		u.settled(r)
 		return
 	}
@@ -232,6 +232,7 @@ func (s *stream) unsubscribe(k kind, names []string) {
 		}
 		if !u.covers(r) {
 			u.settled(r)
+			u.inflight.forget(r)
 		}
 		s.gateway.collect(r)
 	}
@@ -277,6 +278,7 @@ func (s *stream) accepted(item sentResource) {
 		return // unsubscribed meanwhile
 	}
 	l.held = holding{version: item.version, seq: item.seq}
+	l.uncertain = false
 	if item.seq != r.seq {
 		return
 	}

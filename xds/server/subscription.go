@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"time"
 )
 
@@ -30,9 +31,12 @@ type holding struct {
 
 // lack is what is known of a resource that an Envoy has to be sent.
 type lack struct {
-	held    holding
-	refused uint64 // sequence number at which Envoy refused it
-	force   bool   // to be sent even if the version is equal: it was asked for again
+	held holding
+	// uncertain: it was part of a refused response, of which Envoy may have put
+	// to use what is good, without a word.
+	uncertain bool
+	refused   uint64 // sequence number at which Envoy refused it
+	force     bool   // to be sent even if the version is equal: it was asked for again
 }
 
 // response is one response that Envoy has not answered yet.
@@ -41,6 +45,13 @@ type response struct {
 	sent  []sentResource
 	at    time.Time
 	timer *time.Timer
+}
+
+// forget lets the answer say nothing of r: Envoy unsubscribed meanwhile.
+func (in *response) forget(r *resource) {
+	if in != nil {
+		in.sent = slices.DeleteFunc(in.sent, func(item sentResource) bool { return item.r == r })
+	}
 }
 
 // sentResource is a resource as it stood in a response.
@@ -79,6 +90,13 @@ func (u *subscription) acked(r *resource) uint64 {
 		return 0
 	}
 	return r.seq
+}
+
+// differs reports whether Envoy may have something else than the newest version.
+// What was removed and is asked for by name need not be told: Envoy keeps it in
+// use until it unsubscribes.
+func (l *lack) differs(r *resource) bool {
+	return l.held.version != r.version || l.uncertain && (r.exists() || r.kind.wildcard())
 }
 
 // isRefused reports whether Envoy has refused the newest version of r.
@@ -123,7 +141,7 @@ func (u *subscription) missing() bool {
 // deliverable reports whether l is something to send: a version, or a removal,
 // that Envoy neither has nor has refused, or that it asked for again.
 func (l *lack) deliverable(r *resource) bool {
-	return l.force || !l.isRefused(r) && l.held.version != r.version
+	return l.force || !l.isRefused(r) && l.differs(r)
 }
 
 // carries reports whether r is in the response under way.
