@@ -52,15 +52,9 @@ func (e *Envoy) checkResponse(s *subscription, response *discoveryv3.DeltaDiscov
 }
 
 // asksFor reports whether a resource may come at the version that Envoy has: it
-// subscribed anew, or waits for it to warm a cluster.
-func (e *Envoy) asksFor(s *subscription, name string) bool {
-	if s.url == resource.EndpointType {
-		for cluster := range e.config.warming {
-			if e.config.resources[resource.ClusterType][cluster].endpoints == name {
-				return true
-			}
-		}
-	}
+// subscribed anew, or waits for it to warm a cluster, or refused a response that
+// it was in.
+func (*Envoy) asksFor(s *subscription, name string) bool {
 	_, ok := s.again[name]
 	return ok
 }

@@ -38,6 +38,9 @@ func (e *Envoy) receive(response *discoveryv3.DeltaDiscoveryResponse) {
 	}
 	for _, name := range names(response) {
 		delete(s.again, name)
+		if fault != "" {
+			s.again[name] = struct{}{} // the server cannot know what took effect
+		}
 	}
 	s.answered = true
 	e.follow(s)
@@ -95,6 +98,9 @@ func (e *Envoy) judge(s *subscription, response *discoveryv3.DeltaDiscoveryRespo
 	var faults []string
 	for _, r := range response.GetResources() {
 		h, err := decode(s.url, r.GetName(), r.GetVersion(), r.GetResource().GetValue())
+		if err == nil && h.endpoints != "" {
+			e.subscriptions[resource.EndpointType].again[h.endpoints] = struct{}{}
+		}
 		if err == nil && e.options.Refuse != nil {
 			if why := e.options.Refuse(s.url, r.GetName(), r.GetResource().GetValue()); why != "" {
 				err = fmt.Errorf("%s: %s", r.GetName(), why)

@@ -33,7 +33,7 @@ type subscription struct {
 	// Of this stream:
 	requested  bool                // the first request is out
 	asked      map[string]struct{} // names that the server knows of
-	again      map[string]struct{} // names subscribed since their last answer
+	again      map[string]struct{} // names that may come at a version that we have
 	answered   bool                // a response has come
 	unanswered int                 // responses that we owe an ACK
 	answers    []answer
