@@ -77,8 +77,11 @@ func hostnameOf(raw string) (host Hostname, wrong string) {
 	case netutils.ParseIPSloppy(strings.Trim(raw, "[]")) != nil:
 		return "", "an IP address is not a DNS name; leave the host out to serve requests by address"
 	case strings.Contains(raw, "*"):
-		if len(validation.IsWildcardDNS1123Subdomain(raw)) > 0 {
-			return "", `a wildcard is "*." and a DNS name, and stands for exactly one label`
+		// As validation.IsWildcardDNS1123Subdomain, which compiles a regular
+		// expression at each call.
+		parent, found := strings.CutPrefix(raw, "*.")
+		if !found || len(raw) > validation.DNS1123SubdomainMaxLength || len(validation.IsDNS1123Subdomain(parent)) > 0 {
+			return "", `a wildcard is "*." and a DNS name in lower case, and stands for exactly one label`
 		}
 	case len(validation.IsDNS1123Subdomain(raw)) > 0:
 		return "", faultOfName(raw)

@@ -16,34 +16,63 @@ func normalForm(path string) (normal, obstacle string) {
 	if !needsNormalForm(path) {
 		return path, ""
 	}
-	var out strings.Builder
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		switch {
-		case c == '?' || c == '#':
-			return "", `a path ends before "?" and "#"`
-		case c == '\\':
-			return "", `the gateway turns "\" into "/"`
-		case c == '%' && i+2 < len(path) && isHex(path[i+1]) && isHex(path[i+2]):
-			decoded := unhex(path[i+1])<<4 | unhex(path[i+2])
-			switch {
-			case decoded == 0:
-				return "", "the gateway refuses %00"
-			case decoded == '/' || decoded == '\\':
-				return "", "the gateway does not take an escaped slash for a part of a name"
-			case isUnreserved(decoded):
-				out.WriteByte(decoded)
-			default:
-				out.WriteString(path[i : i+3])
-			}
-			i += 2
-		case isEscapedInPaths(c):
-			out.Write([]byte{'%', upperHex[c>>4], upperHex[c&0xf]})
-		default:
-			out.WriteByte(c)
-		}
+	normal, obstacle = eachPiece(path)
+	if obstacle != "" {
+		return "", obstacle
 	}
-	return collapsed(out.String())
+	if again, _ := eachPiece(normal); again != normal {
+		return "", "it has an escape within an escape"
+	}
+	return collapsed(normal)
+}
+
+// eachPiece brings what a path consists of to normal form, once.
+func eachPiece(path string) (normal, obstacle string) {
+	var out strings.Builder
+	for rest := path; rest != ""; {
+		piece, length, obstacle := normalPiece(rest)
+		if obstacle != "" {
+			return "", obstacle
+		}
+		out.WriteString(piece)
+		rest = rest[length:]
+	}
+	return out.String(), ""
+}
+
+// normalPiece is the normal form of the first byte or escape of rest, and how
+// many bytes of rest that is.
+func normalPiece(rest string) (piece string, length int, obstacle string) {
+	if len(rest) > 2 && rest[0] == '%' && isHex(rest[1]) && isHex(rest[2]) {
+		piece, obstacle = normalEscape(rest[:3])
+		return piece, 3, obstacle
+	}
+	switch c := rest[0]; {
+	case c == '?' || c == '#':
+		return "", 0, `a path ends before "?" and "#"`
+	case c == '\\':
+		return "", 0, `the gateway turns "\" into "/"`
+	case c == 0:
+		return "", 0, "the gateway refuses NUL"
+	case isEscapedInPaths(c):
+		return string([]byte{'%', upperHex[c>>4], upperHex[c&0xf]}), 1, ""
+	default:
+		return rest[:1], 1, ""
+	}
+}
+
+// normalEscape is the normal form of an escape like "%7E".
+func normalEscape(escape string) (piece, obstacle string) {
+	switch c := unhex(escape[1])<<4 | unhex(escape[2]); {
+	case c == 0:
+		return "", "the gateway refuses NUL"
+	case c == '/' || c == '\\':
+		return "", "the gateway does not take an escaped slash for a part of a name"
+	case isUnreserved(c):
+		return string(c), ""
+	default:
+		return escape, ""
+	}
 }
 
 // collapsed finds the segments that the gateway removes from paths.
