@@ -47,7 +47,7 @@ func (s *stream) mayHaveRoutes(r *resource) bool {
 		return false
 	}
 	for scope, l := range scopes.lacks {
-		if !scope.exists() && l.held.version != "" {
+		if !scope.exists() && (l.held.version != "" || scopes.carries(scope)) {
 			return false
 		}
 	}

@@ -279,9 +279,10 @@ func (s *stream) accepted(item sentResource) {
 	}
 	l.held = holding{version: item.version, seq: item.seq}
 	l.uncertain = false
-	if item.seq != r.seq {
+	if item.version != r.version {
 		return
 	}
+	l.held.seq = r.seq // it may have changed to and fro meanwhile
 	r.good = r.body
 	if !l.force {
 		u.settled(r)
