@@ -145,7 +145,7 @@ func (b *bed) mayDrop(e *simulated.Envoy) *simulated.Envoy {
 func (b *bed) eventually(what string, ok func() bool) {
 	b.t.Helper()
 	if !within(deadline, ok) {
-		b.t.Fatalf("not within %s: %s\nenvoys: %+v", deadline, what, b.server.Envoys())
+		b.t.Fatalf("not within %s: %s\nenvoys: %+v\n%s", deadline, what, b.server.Envoys(), strings.Join(b.server.Pending(), "\n"))
 	}
 }
 

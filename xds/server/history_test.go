@@ -206,6 +206,14 @@ func (h *history) trouble() {
 // end lets every Envoy catch up and compares.
 func (h *history) end() {
 	b, t := h.bed, h.bed.t
+	if h.published.settings.Address == poison[envoy.TypeListener] {
+		h.changeSettings(route.DefaultSettings()) // an Envoy that never had a good listener cannot serve
+	}
+	for service := range services { // a host waits for endpoints that nobody publishes
+		for h.published.backends[portOf(service)] == nil {
+			h.changeBackend(portOf(service))
+		}
+	}
 	for _, e := range b.envoys {
 		e.Stall(false)
 		e.DropAfter("")
@@ -214,10 +222,13 @@ func (h *history) end() {
 	b.eventually("all are connected and settled", func() bool { return len(b.server.Envoys()) == len(b.envoys) && b.idle() })
 	for name, value := range h.published.hosts {
 		bad := isPoison(value)
-		b.eventually(fmt.Sprintf("%s is served, or rejected if it is bad (%t)", name, bad), func() bool {
-			state := b.server.Host(keyOf(name))
+		var state server.HostState
+		if !within(deadline, func() bool {
+			state = b.server.Host(keyOf(name))
 			return state.Published && state.Served == !bad && (state.Rejected != "") == bad
-		})
+		}) {
+			t.Fatalf("%s (bad: %t) is %+v, published %+v\n%s", name, bad, state, value.Routes, strings.Join(b.server.Pending(), "\n"))
+		}
 	}
 	fresh := b.synced(simulated.Options{})
 	b.eventually("unused clusters are gone, everywhere", func() bool { return b.idle() && h.unused(fresh) == "" })
@@ -266,13 +277,11 @@ func (h *history) unused(e *simulated.Envoy) string {
 // compare checks that what an Envoy has is the render of what is published.
 func (p *published) compare(t testing.TB, e *simulated.Envoy) {
 	t.Helper()
-	if p.settings.Address != poison[envoy.TypeListener] {
-		want := make(map[string][]byte)
-		for _, l := range envoy.Listeners(p.settings) {
-			want[l.Name] = l.Body
-		}
-		diffBodies(t, "listener", e.Bodies(envoy.TypeListener), want)
+	listeners := make(map[string][]byte)
+	for _, l := range envoy.Listeners(p.settings) {
+		listeners[l.Name] = l.Body
 	}
+	diffBodies(t, "listener", e.Bodies(envoy.TypeListener), listeners)
 	scopes := make(map[string][]byte)
 	for _, shard := range envoy.Shards() {
 		r := envoy.Placeholder(shard)
@@ -375,5 +384,3 @@ func diffBodies(t testing.TB, what string, got, want map[string][]byte) {
 		}
 	}
 }
-
-var _ server.Observer = (*heard)(nil)
