@@ -119,8 +119,14 @@ func (d *Delivery) timed(
 		before := publisher.Host(key)
 		d.start(key)
 		result, err := hosts.Reconcile(ctx, key)
-		if after := publisher.Host(key); after.Served || !before.Published && !after.Published {
+		after := publisher.Host(key)
+		if after.Served || !before.Published && !after.Published {
 			d.finish(key) // nothing changed, or it is served already
+		}
+		if !after.Published {
+			// Nobody is to blame for what nobody asks for; and without an
+			// Envoy nobody would say that the removal is served.
+			d.Reporter.Report(ctx, rejection{key}, nil)
 		}
 		return result, err
 	})

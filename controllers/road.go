@@ -93,10 +93,8 @@ func (r *Road) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, loop := range loops {
-		if err := loop.Warmup(ctx); err != nil {
-			return fmt.Errorf("watch: %w", err)
-		}
+	if err := beginWatches(ctx, loops); err != nil {
+		return err
 	}
 	switch err := r.open(ctx, hosts, backends); {
 	case ctx.Err() != nil:
@@ -109,6 +107,18 @@ func (r *Road) Start(ctx context.Context) error {
 		running.Go(func() error { return loop.Start(ctx) })
 	}
 	return running.Wait()
+}
+
+// beginWatches begins the watches, and returns when what is there has been seen.
+func beginWatches(ctx context.Context, loops []loop) error {
+	var beginning errgroup.Group // without a context: the watches outlive it
+	for _, loop := range loops {
+		beginning.Go(func() error { return loop.Warmup(ctx) })
+	}
+	if err := beginning.Wait(); err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	return nil
 }
 
 // open publishes the first picture: what is referred to before what refers to
@@ -169,7 +179,7 @@ func newLoop[K comparable](
 		SkipNameValidation:      new(true), // several Roads in one process are fine
 		LogConstructor: func(key *K) logr.Logger {
 			if key == nil {
-				return log.WithValues("controller", name)
+				return log.V(1).WithValues("controller", name) // of starting and stopping
 			}
 			return log.WithValues("controller", name, "key", fmt.Sprint(*key))
 		},
