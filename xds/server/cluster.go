@@ -131,7 +131,10 @@ func (g *gateway) ready(c *cluster) bool {
 		return false
 	}
 	if c.port != nil {
-		return g.held(c.port.eds)
+		// A cluster in its grace period may have endpoints that nobody keeps
+		// up to date any more.
+		_, known := g.server.backends[c.value.Port]
+		return known && g.held(c.port.eds)
 	}
 	if g.current == 0 || c.settled {
 		return true
