@@ -206,7 +206,8 @@ func TestAPanicCostsItsKeyOnly(t *testing.T) {
 		}
 		served <- what
 	}
-	go s.road.Start(ctx)
+	ended := make(chan error)
+	go func() { ended <- s.road.Start(ctx) }()
 	for receive(t, served) != nil {
 	}
 	w.apply(ingressOf("bad.test", "s"))
@@ -215,5 +216,9 @@ func TestAPanicCostsItsKeyOnly(t *testing.T) {
 	}
 	if panics != 0 {
 		t.Errorf("%d panics are left", panics)
+	}
+	cancel()
+	if err := receive(t, ended); err != nil {
+		t.Error(err)
 	}
 }

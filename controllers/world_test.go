@@ -130,22 +130,25 @@ func (k *kind) receive() bool {
 	if key[0] == '/' { // of the whole cluster
 		key = key[1:]
 	}
-	before, existed, _ := k.store.GetByKey(key)
+	before, existed, err := k.store.GetByKey(key)
 	switch {
 	case next.object != nil && existed:
-		k.store.Update(next.object)
+		err = errors.Join(err, k.store.Update(next.object))
 		k.tell(func(h toolscache.ResourceEventHandler) { h.OnUpdate(before, next.object) })
 	case next.object != nil:
-		k.store.Add(next.object)
+		err = errors.Join(err, k.store.Add(next.object))
 		k.tell(func(h toolscache.ResourceEventHandler) { h.OnAdd(next.object, false) })
 	case existed && next.missed:
-		k.store.Delete(before)
+		err = errors.Join(err, k.store.Delete(before))
 		k.tell(func(h toolscache.ResourceEventHandler) {
 			h.OnDelete(toolscache.DeletedFinalStateUnknown{Key: key, Obj: before})
 		})
 	case existed:
-		k.store.Delete(before)
+		err = errors.Join(err, k.store.Delete(before))
 		k.tell(func(h toolscache.ResourceEventHandler) { h.OnDelete(before) })
+	}
+	if err != nil {
+		panic(err) // an index function failed
 	}
 	return true
 }

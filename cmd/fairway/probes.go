@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -52,9 +51,13 @@ func (p *probes) serve(ctx context.Context, listener net.Listener) error {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
-	stop := context.AfterFunc(ctx, func() { s.Close() })
-	defer stop()
-	if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	ended := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() { ended <- s.Close() })
+	err := s.Serve(listener)
+	if !stop() {
+		err = <-ended
+	}
+	if err != nil {
 		return fmt.Errorf("serve --metrics-address: %w", err)
 	}
 	return nil

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+func TestWhereEnvoysMayBeServed(t *testing.T) {
+	tests := []struct {
+		name    string
+		address string
+		files   [3]string
+		want    string // of the error; empty: none
+	}{
+		{name: "loopback needs no TLS", address: "127.0.0.1:18000"},
+		{name: "nor does its IPv6 address", address: "[::1]:18000"},
+		{name: "nor its name", address: "localhost:18000"},
+		{name: "nor a unix socket", address: "unix:/run/fairway.sock"},
+		{name: "the network needs TLS", address: "10.0.0.1:18000", want: "can be reached from other machines"},
+		{name: "all addresses are the network", address: ":18000", want: "can be reached from other machines"},
+		{name: "unspecified is the network", address: "[::]:18000", want: "can be reached from other machines"},
+		{name: "a name may be anywhere", address: "localhost.evil.test:18000", want: "can be reached from other machines"},
+		{name: "the network with TLS", address: ":18000", files: [3]string{"c", "k", "a"}},
+		{name: "loopback with TLS", address: "127.0.0.1:0", files: [3]string{"c", "k", "a"}},
+		{name: "TLS without clients' authorities is no TLS", address: ":18000", files: [3]string{"c", "k", ""}, want: "all three or none"},
+		{name: "half a TLS on loopback is a mistake", address: "127.0.0.1:0", files: [3]string{"c", "", ""}, want: "all three or none"},
+		{name: "no port", address: "127.0.0.1", want: "neither host:port nor unix:path"},
+		{name: "no socket", address: "unix:", want: "wants the path of a socket"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			x := xdsSettings{Address: test.address, Cert: test.files[0], Key: test.files[1], ClientCA: test.files[2]}
+			err := x.validate()
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestTheUnixSocketIsOursAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "xds")
+	x := xdsSettings{Address: "unix:" + path}
+	first, err := x.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := file.Mode().Perm(); mode != 0o600 {
+		t.Errorf("mode %o, want 600", mode)
+	}
+	// A process that was killed leaves its socket behind.
+	first.(*net.UnixListener).SetUnlinkOnClose(false)
+	first.Close()
+	second, err := x.listen(t.Context())
+	if err != nil {
+		t.Fatalf("after a crash: %v", err)
+	}
+	second.Close()
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.listen(t.Context()); err == nil {
+		t.Error("a file that is no socket is replaced")
+	}
+}
+
+// Only an Envoy with a certificate of the right authority is answered, and a
+// renewed certificate counts from the next connection on.
+func TestMutualTLS(t *testing.T) {
+	dir := t.TempDir()
+	ours, theirs := newAuthority(t), newAuthority(t)
+	x := xdsSettings{
+		Address: "127.0.0.1:0",
+		Cert:    filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), ClientCA: filepath.Join(dir, "ca.pem"),
+	}
+	write := func(ca *authority) {
+		certificate, key := ca.issue(t)
+		for path, content := range map[string][]byte{x.Cert: certificate, x.Key: key, x.ClientCA: ca.pem} {
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(ours)
+	address := serve(t, &x)
+
+	if err := call(t, address, credentials.NewTLS(ours.client(t))); status.Code(err) != codes.Unimplemented {
+		t.Errorf("with our certificate: %v, want an answer", err)
+	}
+	anonymous := ours.client(t)
+	anonymous.Certificates = nil
+	if err := call(t, address, credentials.NewTLS(anonymous)); status.Code(err) != codes.Unavailable {
+		t.Errorf("without a certificate: %v, want a refusal", err)
+	}
+	stranger := theirs.client(t)
+	stranger.RootCAs = ours.client(t).RootCAs
+	if err := call(t, address, credentials.NewTLS(stranger)); status.Code(err) != codes.Unavailable {
+		t.Errorf("with a stranger's certificate: %v, want a refusal", err)
+	}
+	if err := call(t, address, insecure.NewCredentials()); status.Code(err) != codes.Unavailable {
+		t.Errorf("in plain text: %v, want a refusal", err)
+	}
+
+	write(theirs)
+	if err := call(t, address, credentials.NewTLS(theirs.client(t))); status.Code(err) != codes.Unimplemented {
+		t.Errorf("after a renewal: %v, want an answer", err)
+	}
+	if err := call(t, address, credentials.NewTLS(ours.client(t))); status.Code(err) != codes.Unavailable {
+		t.Errorf("with the old certificate after a renewal: %v, want a refusal", err)
+	}
+	if err := os.WriteFile(x.Cert, []byte("half written"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := call(t, address, credentials.NewTLS(theirs.client(t))); status.Code(err) != codes.Unimplemented {
+		t.Errorf("with a broken file the last good one stays: %v", err)
+	}
+}
+
+func TestUnreadableKeysAreSaidAtTheStart(t *testing.T) {
+	x := xdsSettings{Cert: "absent.pem", Key: "absent.pem", ClientCA: "absent.pem"}
+	if _, err := x.credentials(logr.Discard()); err == nil || !strings.Contains(err.Error(), "--xds-cert") {
+		t.Errorf("error %v, want one that names the flag", err)
+	}
+}
+
+// serve serves Envoys until the test ends.
+func serve(t *testing.T, x *xdsSettings) string {
+	t.Helper()
+	creds, err := x.credentials(logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := x.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ads := server.New(server.Options{Log: logr.Discard()})
+	ads.Open()
+	ended := make(chan error, 1)
+	go func() { ended <- serveXDS(ctx, listener, creds, ads) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return listener.Addr().String()
+}
+
+// call asks for a method that nobody has: Unimplemented is an answer.
+func call(t *testing.T, address string, creds credentials.TransportCredentials) error {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(creds))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return conn.Invoke(ctx, "/none/None", &emptypb.Empty{}, &emptypb.Empty{})
+}
+
+// An Envoy in the middle of its stream does not keep the process from ending.
+func TestStreamsEndWithTheServer(t *testing.T) {
+	x := &xdsSettings{Address: "127.0.0.1:0"}
+	listener, err := x.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	ads := server.New(server.Options{Log: logr.Discard()}) // not open: streams wait
+	go func() { ended <- serveXDS(ctx, listener, insecure.NewCredentials(), ads) }()
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+		"/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources", grpc.WaitForReady(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("a stream keeps the server from ending")
+	}
+	if err := stream.RecvMsg(&emptypb.Empty{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ends with %v, want Unavailable", err)
+	}
+}
+
+// authority issues certificates for 127.0.0.1 and for clients.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+	pem         []byte
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	template := templateOf("authority")
+	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	key := newKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{certificate, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+}
+
+func (a *authority) issue(t *testing.T) (certificate, private []byte) {
+	t.Helper()
+	template := templateOf("leaf")
+	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	key := newKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: bytes})
+}
+
+// client is how one with a certificate of the authority connects.
+func (a *authority) client(t *testing.T) *tls.Config {
+	t.Helper()
+	pair, err := tls.X509KeyPair(a.issue(t))
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(a.pem) {
+		err = errors.Join(err, errors.New("no authority"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, RootCAs: roots}
+}
+
+func templateOf(name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+	}
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
