@@ -22,7 +22,6 @@ type ads struct {
 	resources map[string]map[string]envoy.Resource // by type and name
 	refused   []string                             // what Envoy said of resources that it did not take
 	streams   map[*stream]bool
-	accepted  map[string]int // ACKs by type
 }
 
 // stream is one Envoy's.
@@ -36,7 +35,6 @@ func newADS() *ads {
 	return &ads{
 		resources: make(map[string]map[string]envoy.Resource),
 		streams:   make(map[*stream]bool),
-		accepted:  make(map[string]int),
 	}
 }
 
@@ -123,8 +121,6 @@ func (a *ads) receive(s *stream, request *discoveryv3.DeltaDiscoveryRequest) {
 	defer a.mu.Unlock()
 	if request.GetErrorDetail() != nil {
 		a.refused = append(a.refused, request.GetErrorDetail().GetMessage())
-	} else if request.GetResponseNonce() != "" {
-		a.accepted[request.GetTypeUrl()]++
 	}
 	subscribe := request.GetResourceNamesSubscribe()
 	if s.subscribed[request.GetTypeUrl()] == nil {
@@ -155,10 +151,4 @@ func (a *ads) refusals() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.refused)
-}
-
-func (a *ads) acks(typeURL string) int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.accepted[typeURL]
 }

@@ -43,7 +43,7 @@ func TestAConnectionThatFailsIsTriedOnceMoreElsewhere(t *testing.T) {
 func TestARequestThatWasReceivedIsNotSentTwice(t *testing.T) {
 	var received atomic.Int32
 	g := newGateway(t, testSettings(t), host("shop.test", prefix("/", "web")))
-	hangUp := serving(t, func(w http.ResponseWriter, r *http.Request) {
+	hangUp := serving(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			received.Add(1)
 			panic(http.ErrAbortHandler)

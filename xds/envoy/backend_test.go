@@ -11,9 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
 )
 
 // seen is what a backend saw of a request.
@@ -34,7 +31,11 @@ func reporting(t testing.TB, name string) string {
 // serving runs a backend that speaks HTTP/1.1 and, by prior knowledge, HTTP/2.
 func serving(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
-	server := httptest.NewServer(h2c.NewHandler(handler, &http2.Server{}))
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.Protocols = &http.Protocols{}
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
 	t.Cleanup(server.Close)
 	return server.Listener.Addr().String()
 }

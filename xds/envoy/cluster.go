@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ const (
 	maxUpstreamConnections = 16384
 	maxUpstreamRequests    = 65536
 	maxUpstreamRetries     = 1024
+	maxDNSName             = 254 // with the dot at its end
 )
 
 // Cluster is a Service port and how its endpoints are spoken to.
@@ -101,7 +103,8 @@ func resolve(cluster *clusterv3.Cluster, c route.Cluster) {
 	}
 }
 
-func dnsName(name string) string { return strings.ToValidUTF8(name, "%") }
+// dnsName escapes what no name has, so that a wrong one just does not resolve.
+func dnsName(name string) string { return url.PathEscape(name) }
 
 func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOptions {
 	options := &upstreamv3.HttpProtocolOptions{
@@ -137,8 +140,8 @@ func upstreamTLS(c route.Cluster) *corev3.TransportSocket {
 		return nil
 	}
 	tls := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{AlpnProtocols: alpn(c.Protocol)}}
-	if _, err := netip.ParseAddr(c.DNS); err != nil {
-		tls.Sni = dnsName(c.DNS)
+	if _, err := netip.ParseAddr(c.DNS); err != nil && len(c.DNS) <= maxDNSName {
+		tls.Sni = dnsName(strings.TrimSuffix(c.DNS, "."))
 	}
 	return transportSocket(tls)
 }

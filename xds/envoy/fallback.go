@@ -2,6 +2,7 @@ package envoy
 
 import (
 	_ "embed"
+
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 )
 

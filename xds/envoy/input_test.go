@@ -150,3 +150,6 @@ func servicePort(s string) route.ServicePort {
 	}
 	return route.ServicePort{Service: types.NamespacedName{Namespace: namespace, Name: service}, Port: int32(n)}
 }
+
+// anAddress is where nobody listens.
+var anAddress = netip.MustParseAddrPort("127.0.0.1:9")

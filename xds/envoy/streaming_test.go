@@ -2,7 +2,6 @@ package envoy_test
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
-	"golang.org/x/net/http2"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -28,20 +26,14 @@ func streamingGateway(t *testing.T, protocol route.Protocol, handler http.Handle
 // client speaks HTTP/1.1, or HTTP/2 by prior knowledge, to the gateway
 // whatever the host in the URL.
 func (g *gateway) client(h2 bool) *http.Client {
-	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, g.address())
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, g.address())
+		},
+		Protocols: &http.Protocols{},
 	}
-	if h2 {
-		transport := &http2.Transport{
-			AllowHTTP: true,
-			DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
-				return dial(ctx, network, address)
-			},
-		}
-		g.t.Cleanup(transport.CloseIdleConnections)
-		return &http.Client{Transport: transport, Timeout: patience}
-	}
-	transport := &http.Transport{DialContext: dial}
+	transport.Protocols.SetHTTP1(!h2)
+	transport.Protocols.SetUnencryptedHTTP2(h2)
 	g.t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: patience}
 }
@@ -114,8 +106,8 @@ func echoChunks(w http.ResponseWriter, r *http.Request) {
 	buffer := make([]byte, 1<<10)
 	for {
 		n, err := r.Body.Read(buffer)
-		w.Write(buffer[:n]) //nolint:errcheck // the client would miss it
-		flush.Flush()       //nolint:errcheck // the client would miss it
+		w.Write(buffer[:n])
+		flush.Flush() //nolint:errcheck // the client would miss it
 		if err != nil {
 			break
 		}
