@@ -99,5 +99,5 @@ verify: ## Check format, go.mod, generated files and lint
 ##### Show
 
 .PHONY: demo
-demo: tools-envoy build ## Serve examples/ on this machine, without a cluster
-	./examples/demo.sh
+demo: ## Serve examples/ on this machine, without a cluster
+	@./examples/demo.sh

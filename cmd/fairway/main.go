@@ -40,6 +40,7 @@ type streams struct {
 type exit struct {
 	code  int
 	cause error
+	hint  bool // whether --help would have helped
 }
 
 func (e exit) Error() string {
@@ -52,7 +53,7 @@ func (e exit) Error() string {
 func (e exit) Unwrap() error { return e.cause }
 
 // usage is a mistake in how a command was called.
-func usage(err error) error { return exit{code: exitUsage, cause: err} }
+func usage(err error) error { return exit{code: exitUsage, cause: err, hint: true} }
 
 // run runs one command and returns the exit code.
 func run(ctx context.Context, args []string, std streams) int {
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string, std streams) int {
 	if end.cause != nil {
 		fmt.Fprintf(std.Err, "fairway: %v\n", end.cause)
 	}
-	if end.code == exitUsage && end.cause != nil {
+	if end.hint {
 		fmt.Fprintf(std.Err, "See '%s --help'.\n", called.CommandPath())
 	}
 	return end.code
@@ -107,6 +108,8 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 func commands(std streams) []*cobra.Command {
 	return []*cobra.Command{
 		controllerCommand(std),
+		serveCommand(std),
+		checkCommand(std),
 		versionCommand(std),
 	}
 }

@@ -22,7 +22,8 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// Reporter hears what is wrong with the files, whenever that changes.
+// Reporter hears what is wrong with the files, from Start on, whenever that
+// changes.
 type Reporter interface {
 	// Report replaces what the key was reported with before.
 	Report(ctx context.Context, key any, problems []problem.Problem)
@@ -48,6 +49,8 @@ type Cache struct {
 	scheme  *runtime.Scheme
 	input   []byte // what came from standard input
 
+	reported bool // once at least; of the goroutine that scans
+
 	mu       sync.Mutex
 	tree     *tree
 	merged   bool // once at least
@@ -60,7 +63,7 @@ type reportKey struct{ cache *Cache }
 // New reads the files once. An error is a path that cannot be read at all: with
 // those that it is told to read, there is nothing to go on with. What is wrong
 // inside the files is in Problems.
-func New(ctx context.Context, options Options) (*Cache, error) {
+func New(options Options) (*Cache, error) {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
@@ -83,7 +86,7 @@ func New(ctx context.Context, options Options) (*Cache, error) {
 		c.input = text
 		c.tree.take(stdin, text)
 	}
-	c.scan(ctx, nil)
+	c.look(nil)
 	if err := c.unread(paths); err != nil {
 		return nil, err
 	}
@@ -149,8 +152,9 @@ func (c *Cache) Problems() []problem.Problem {
 // It is called by one goroutine at a time.
 func (c *Cache) scan(ctx context.Context, touched map[string]bool) map[string]bool {
 	folders, changed := c.look(touched)
-	if changed && c.options.Reporter != nil {
+	if (changed || !c.reported) && c.options.Reporter != nil {
 		c.options.Reporter.Report(ctx, reportKey{c}, c.Problems())
+		c.reported = true
 	}
 	return folders
 }

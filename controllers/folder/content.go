@@ -203,10 +203,14 @@ func (c *content) add(reason problem.Reason, r ref, mistakes []document.Mistake)
 	}
 }
 
+// FileKind is the kind of the object that Problems of files have. Its name is the
+// file's path.
+const FileKind = "File"
+
 // fileProblem is a Problem of a file, on a line or, with 0, as a whole.
 func fileProblem(file string, line int, reason problem.Reason, message string) problem.Problem {
 	p := problem.Problem{
-		Object:  problem.Object{Kind: "File", Name: types.NamespacedName{Name: file}},
+		Object:  problem.Object{Kind: FileKind, Name: types.NamespacedName{Name: file}},
 		Reason:  reason,
 		Message: message,
 	}

@@ -24,7 +24,7 @@ func (p Place) String() string {
 // Locate finds where a Problem stands: that of a file, or one in an object that
 // stands in a file. It reads the file again, so that it is for people's pace.
 func (c *Cache) Locate(p problem.Problem) (Place, bool) {
-	if p.Object.Kind == "File" {
+	if p.Object.Kind == FileKind {
 		place := Place{File: p.Object.Name.Name}
 		_, _ = fmt.Sscanf(p.Field, "line %d", &place.Line) // without a line it is the whole file
 		return place, true

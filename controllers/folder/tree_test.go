@@ -105,7 +105,7 @@ func write(t *testing.T, path, text string) {
 
 func open(t *testing.T, paths ...string) *Cache {
 	t.Helper()
-	c, err := New(t.Context(), Options{Paths: paths})
+	c, err := New(Options{Paths: paths})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func rewrite(t *testing.T, path string, archive *txtar.Archive, objects, problem
 
 func TestAPathThatIsNotThereIsAnError(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if _, err := New(t.Context(), Options{Paths: []string{"absent"}}); err == nil || err.Error() != "absent cannot be read: no such file or directory" {
+	if _, err := New(Options{Paths: []string{"absent"}}); err == nil || err.Error() != "absent cannot be read: no such file or directory" {
 		t.Errorf("New = %v", err)
 	}
 }
@@ -166,7 +166,7 @@ func TestLimits(t *testing.T) {
 		write(t, filepath.Join("dir", name), strings.Replace(service, "NAME", strings.ReplaceAll(name[:1], "/", "-"), 1))
 	}
 	write(t, "dir/b.yaml", service+"# "+strings.Repeat("x", 1000))
-	c, err := New(t.Context(), Options{Paths: []string{"dir"}, Limits: Limits{Depth: 2, Files: 1, FileSize: 500}})
+	c, err := New(Options{Paths: []string{"dir"}, Limits: Limits{Depth: 2, Files: 1, FileSize: 500}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ dir/f.yaml: UnreadableFile: is beyond the 1 files that are read, and so is what 
 }
 
 func TestStandardInput(t *testing.T) {
-	c, err := New(t.Context(), Options{Paths: []string{"-"}, Stdin: strings.NewReader(service)})
+	c, err := New(Options{Paths: []string{"-"}, Stdin: strings.NewReader(service)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestStandardInput(t *testing.T) {
 	if want := "Service shop/NAME"; strings.Contains(c.describe(), want) {
 		t.Errorf("objects %s: a name in capitals is none", c.describe())
 	}
-	c, err = New(t.Context(), Options{Paths: []string{"-"}, Stdin: strings.NewReader(strings.Replace(service, "NAME", "cart", 1))})
+	c, err = New(Options{Paths: []string{"-"}, Stdin: strings.NewReader(strings.Replace(service, "NAME", "cart", 1))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestReportsGoOutWithoutALock(t *testing.T) {
 	write(t, "dir/a.yaml", "kind: [\n")
 	var c *Cache
 	heard := 0
-	c, err := New(t.Context(), Options{Paths: []string{"dir"}, Reporter: reporterFunc(func([]problem.Problem) {
+	c, err := New(Options{Paths: []string{"dir"}, Reporter: reporterFunc(func([]problem.Problem) {
 		if heard++; c != nil {
 			c.Locate(c.Problems()[0]) // would wait for ever
 		}
@@ -226,6 +226,10 @@ func TestReportsGoOutWithoutALock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if heard != 0 {
+		t.Error("heard of the files before Start")
+	}
+	c.scan(t.Context(), nil)
 	c.scan(t.Context(), nil)
 	if heard != 1 {
 		t.Errorf("heard %d times of what did not change", heard)

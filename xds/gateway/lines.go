@@ -30,6 +30,7 @@ type lines struct {
 	now func() time.Time
 
 	mu         sync.Mutex
+	expected   bool   // Envoy ends because we want it: nothing of it is news
 	partial    []byte // a line whose end has not come yet
 	recent     []string
 	began      time.Time // of the window
@@ -52,6 +53,13 @@ func (l *lines) Write(text []byte) (int, error) {
 		rest = after
 	}
 	return len(text), nil
+}
+
+// expect says that Envoy is about to be ended.
+func (l *lines) expect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expected = true
 }
 
 // last are the newest lines, for people.
@@ -87,6 +95,9 @@ func (l *lines) pass(line string) {
 		return
 	}
 	log := l.log.WithValues("component", component, "message", message)
+	if l.expected {
+		level = "info"
+	}
 	switch level {
 	case "error", "critical":
 		log.Error(errors.New(level), "envoy reports an error")

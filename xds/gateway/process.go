@@ -137,6 +137,7 @@ func (p *Process) once(ctx context.Context, config string) (said string, err err
 		}
 		return log.last(), fmt.Errorf("envoy: %w", err)
 	case <-ctx.Done():
+		log.expect()
 		p.stop(command.Process, ended)
 		return "", nil
 	}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/folder"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/xds/gateway"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// serveWorkers are Envoy's worker threads: enough for anything that is served
+// from a folder on somebody's machine.
+const serveWorkers = 2
+
+// serveSettings are those of fairway serve.
+type serveSettings struct {
+	*settings
+
+	Folder string
+	Envoy  string        // path of the program; empty: it is looked for
+	Drain  time.Duration // how long clients may take to leave at the end
+}
+
+func (s *serveSettings) bind(flags *pflag.FlagSet) {
+	s.settings.bind(flags)
+	flags.StringVar(&s.Envoy, "envoy", s.Envoy, "Envoy's `program`; by default $FAIRWAY_ENVOY, .tools/bin/envoy, or the one in PATH")
+	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long open connections may last when serving ends")
+}
+
+func (s *serveSettings) load(flags *pflag.FlagSet) error {
+	if err := s.settings.load(flags); err != nil {
+		return err
+	}
+	if s.Drain < 0 {
+		return usage(s.wrong("drain", "cannot be negative"))
+	}
+	return nil
+}
+
+func serveCommand(std streams) *cobra.Command {
+	defaults := route.DefaultSettings()
+	defaults.Address, defaults.HTTPPort = "127.0.0.1", 8080
+	s := &serveSettings{settings: newSettings(defaults), Drain: time.Second}
+	cmd := &cobra.Command{
+		Use:   "serve FOLDER",
+		Short: "Serve the Ingresses of a folder of manifests, without a cluster",
+		Long: `Serve reads the Ingresses, Services and EndpointSlices in a folder, watches it,
+and serves what they ask for with an Envoy of its own. An edit is live within a
+second; a file that is broken keeps what was last good in it.
+
+Standard output is the access log. What serve itself has to say (what is live,
+and which line of which file is wrong) goes to standard error.`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.Folder = args[0]
+			if err := s.load(cmd.Flags()); err != nil {
+				return err
+			}
+			return s.run(cmd.Context(), std)
+		},
+	}
+	s.bind(cmd.Flags())
+	return cmd
+}
+
+// run serves until ctx ends, and leaves nothing behind.
+func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
+	program, err := s.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	private, err := os.MkdirTemp("", "fairway-serve-") // for this user only
+	if err != nil {
+		return fmt.Errorf("make a private folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(private)) }()
+
+	log := s.logger(std.Err)
+	quiet := log
+	if s.LogFormat == "text" && s.Verbosity == 0 {
+		quiet = onlyErrors(log) // people hear what matters from the narrator
+	}
+	ctrllog.SetLogger(quiet)
+	klog.SetLogger(quiet)
+	envoy := &gateway.Process{
+		Path: program, Dir: private, Workers: serveWorkers, Stdout: std.Out, Drain: s.Drain,
+		LogLevel: []string{"warning", "info", "debug"}[min(s.Verbosity, 2)], Log: log,
+		Bootstrap: gateway.Bootstrap{
+			Gateway: string(route.DefaultGateway), Node: "serve",
+			XDS: gateway.XDS{Socket: filepath.Join(private, "xds.sock")}, Admin: filepath.Join(private, "admin.sock"),
+		},
+	}
+	served, err := s.assemble(ctx, newNarrator(std.Err, s.LogFormat, log), log, quiet, envoy)
+	if err != nil {
+		return err
+	}
+	return served.run(ctx)
+}
+
+// prepare finds out what would keep serve from working, before anything is
+// started.
+func (s *serveSettings) prepare(ctx context.Context) (envoy string, err error) {
+	if info, err := os.Stat(s.Folder); err != nil {
+		return "", fmt.Errorf("serve %s: %w", s.Folder, errors.Unwrap(err))
+	} else if !info.IsDir() {
+		return "", fmt.Errorf("serve %s: it is not a folder", s.Folder)
+	}
+	if envoy, err = gateway.Find(s.Envoy, os.Getenv); err != nil {
+		return "", fmt.Errorf("find Envoy: %w: run 'make tools-envoy', or say with --envoy or $FAIRWAY_ENVOY where it is",
+			errors.Join(notAProgram(err)))
+	}
+	return envoy, s.checkPort(ctx)
+}
+
+// notAProgram is an error of exec.LookPath without the package's name.
+func notAProgram(err error) error {
+	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
+		return fmt.Errorf("%s: %w", lookup.Name, lookup.Err)
+	}
+	return err
+}
+
+// checkPort takes the port for a moment. Envoy would share it with another
+// Envoy of the same user without a word.
+func (s *serveSettings) checkPort(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address())
+	switch {
+	case err == nil:
+		return listener.Close()
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("serve on %s: the port is in use: stop what serves there, or choose another with --http-port", s.address())
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("serve on %s: this user may not use that port: choose one from 1024 on with --http-port", s.address())
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("serve on %s: this machine does not have that address: choose another with --address", s.address())
+	}
+	return fmt.Errorf("serve on %s: %w", s.address(), err)
+}
+
+func (s *serveSettings) address() string {
+	return net.JoinHostPort(s.Route.Address, strconv.Itoa(int(s.Route.HTTPPort)))
+}
+
+// url is what a browser on this machine asks.
+func (s *serveSettings) url() string {
+	host := s.Route.Address
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(s.Route.HTTPPort)))
+}
+
+// serving is everything that runs while a folder is served.
+type serving struct {
+	*serveSettings
+	files    *folder.Cache
+	road     *controllers.Road
+	server   *server.Server
+	xds      net.Listener
+	envoy    *gateway.Process
+	narrator *narrator
+	probes   *probes
+	metrics  net.Listener // nil: nobody wants them
+}
+
+// assemble puts together what will run. The log is for what people should see
+// by default, quiet for what they should not.
+func (s *serveSettings) assemble(
+	ctx context.Context, n *narrator, log, quiet logr.Logger, envoy *gateway.Process,
+) (*serving, error) {
+	reporter := report.New(n)
+	files, err := folder.New(folder.Options{Paths: []string{s.Folder}, Reporter: reporter, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("serve %w", err)
+	}
+	n.locate = files.Locate
+	registry := prometheus.NewRegistry()
+	metrics, err := controllers.NewMetrics(registry)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	delivery := &controllers.Delivery{
+		Objects:  index.Objects{Cluster: files, ClaimWithoutClasses: true},
+		Reporter: reporter, Metrics: metrics, Log: log, Served: n.served,
+	}
+	ads := server.New(server.Options{Log: quiet, Observer: delivery})
+	registry.MustRegister(reporter, ads)
+	r := &serving{
+		serveSettings: s, files: files, server: ads, envoy: envoy, narrator: n,
+		probes: &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},
+		road: &controllers.Road{
+			Cache: files, Live: files.Live(), Publisher: n.publisher(ads), Reporter: reporter,
+			Gateways:            map[route.Gateway]route.Settings{route.DefaultGateway: s.Route},
+			ClaimWithoutClasses: true,
+			Delivery:            delivery, Metrics: metrics, Log: quiet,
+		},
+	}
+	if err := r.road.Index(ctx); err != nil {
+		return nil, err
+	}
+	return r, r.listen(ctx)
+}
+
+// listen takes the addresses on which we ourselves are asked.
+func (r *serving) listen(ctx context.Context) error {
+	x := xdsSettings{Address: unixScheme + r.envoy.Bootstrap.XDS.Socket}
+	var err error
+	if r.xds, err = x.listen(ctx); err != nil {
+		return err
+	}
+	if r.MetricsAddress != "" {
+		r.metrics, err = listenProbes(ctx, r.MetricsAddress)
+	}
+	return err
+}
+
+// run runs everything until ctx ends or something fails. Envoy stops first, so
+// that it is drained with its configuration in place.
+func (r *serving) run(ctx context.Context) error {
+	below, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	all, below := errgroup.WithContext(below)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(below, cancel)() // what fails below ends Envoy
+
+	all.Go(func() error { return r.files.Start(below) })
+	all.Go(func() error { return serveXDS(below, r.xds, insecure.NewCredentials(), r.server) })
+	all.Go(func() error {
+		if !r.files.WaitForCacheSync(below) {
+			return nil
+		}
+		return r.road.Start(below)
+	})
+	if r.metrics != nil {
+		all.Go(func() error { return r.probes.serve(below, r.metrics) })
+	}
+	all.Go(func() error { r.announce(ctx); return nil })
+	all.Go(func() error {
+		defer stop()
+		return r.envoy.Run(ctx)
+	})
+	return all.Wait()
+}
+
+// announce waits until all that was found at the start is served, and says so.
+func (r *serving) announce(ctx context.Context) {
+	for !r.isLive(ctx) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	r.probes.ready.Store(true)
+	r.narrator.start(r.Folder, r.url(), len(r.road.Reporter.Problems()))
+}
+
+func (r *serving) isLive(ctx context.Context) bool {
+	envoys := r.server.Envoys()
+	if len(envoys) == 0 || !envoys[0].Synced {
+		return false
+	}
+	for _, key := range r.narrator.hosts() {
+		if state := r.server.Host(key); !state.Served && state.Rejected == "" {
+			return false
+		}
+	}
+	return r.envoy.Ready(ctx) == nil
+}
