@@ -22,6 +22,7 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 		for _, item := range sent {
 			if l, ok := u.lacks[item.r]; ok {
 				l.uncertain = true
+				l.force = l.force || item.asked
 			}
 		}
 		u.suspect(sent)

@@ -43,7 +43,7 @@ func (s *Server) Envoys() []EnvoyState {
 				Since:   stream.since,
 			}
 			for k := range stream.subscriptions {
-				state.Pending += len(stream.subscriptions[k].lacks)
+				state.Pending += stream.subscriptions[k].pending()
 			}
 			states = append(states, state)
 		}

@@ -156,7 +156,9 @@ func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
 	}
 	for name, version := range req.GetInitialResourceVersions() {
 		if r := g.resource(k, name); u.covers(r) {
-			u.lacking(r, holding{}).held.version = version
+			l := u.lacking(r, holding{})
+			l.held.version = version
+			l.force = l.force && version != r.version
 		} else {
 			g.collect(r)
 		}
@@ -192,7 +194,7 @@ func (s *stream) subscribe(k kind, names []string) error {
 		}
 		switch {
 		case !again:
-			u.lacking(r, holding{}).force = !r.exists()
+			u.lacking(r, holding{}).force = true
 		case !u.carries(r):
 			u.lacking(r, holding{version: r.version, seq: r.seq}).force = true
 		}
@@ -351,9 +353,9 @@ func (s *stream) respond(k kind, sent []sentResource) *discoveryv3.DeltaDiscover
 	s.nonce++
 	s.subscriptions[k].owed = false
 	res := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: urlOf[k], Nonce: strconv.FormatUint(s.nonce, 10)}
-	for _, item := range sent {
+	for i, item := range sent {
 		if l := s.subscriptions[k].lacks[item.r]; l != nil {
-			l.force = false
+			sent[i].asked, l.force = l.force, false
 		}
 		if !item.r.exists() {
 			res.RemovedResources = append(res.RemovedResources, item.r.name)

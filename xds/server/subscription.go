@@ -59,6 +59,7 @@ type sentResource struct {
 	r       *resource
 	version string
 	seq     uint64
+	asked   bool // Envoy waits for it, whatever the version
 }
 
 // asks reports whether Envoy wants anything of the kind.
@@ -142,6 +143,20 @@ func (u *subscription) missing() bool {
 // that Envoy neither has nor has refused, or that it asked for again.
 func (l *lack) deliverable(r *resource) bool {
 	return l.force || !l.isRefused(r) && l.differs(r)
+}
+
+// pending counts what Envoy has still to be sent, or to answer.
+func (u *subscription) pending() int {
+	n := 0
+	for r, l := range u.lacks {
+		if l.deliverable(r) && (r.exists() || l.force || r.kind.wildcard()) {
+			n++
+		}
+	}
+	if n == 0 && u.inflight != nil {
+		return 1
+	}
+	return n
 }
 
 // carries reports whether r is in the response under way.
