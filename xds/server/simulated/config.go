@@ -19,6 +19,7 @@ const placeholder = "shard "
 type config struct {
 	resources map[string]map[string]*held // by type and name
 	warming   map[string]time.Time        // clusters that wait for endpoints, since when
+	clustered bool                        // there has been a response of clusters
 	booted    bool                        // the first clusters have their endpoints: LDS is asked for
 	ready     bool                        // a listener is active: all its routes have been there
 }

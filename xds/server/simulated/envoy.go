@@ -57,6 +57,7 @@ type Envoy struct {
 	violations    []string
 	statistics    Statistics
 	nonces        map[string]struct{} // of this stream
+	inherited     map[string]struct{} // in use, from earlier streams, and unknown to the server
 
 	life   context.CancelFunc // ends the present connection for good
 	living sync.WaitGroup
@@ -223,6 +224,7 @@ func (e *Envoy) stream(ctx context.Context) error {
 		for _, s := range e.subscriptions {
 			s.fresh()
 		}
+		e.inherit()
 		e.trace.add("== stream")
 	})
 	sender.Go(func() { e.send(ctx, stream) })

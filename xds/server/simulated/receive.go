@@ -198,6 +198,7 @@ func (e *Envoy) follow(s *subscription) {
 	c := e.config
 	switch s.url {
 	case resource.ClusterType:
+		c.clustered = true
 		e.want(resource.EndpointType, c.endpoints())
 	case resource.ListenerType:
 		scoped := e.subscriptions[resource.ScopedRouteType]
@@ -208,8 +209,7 @@ func (e *Envoy) follow(s *subscription) {
 	case resource.ScopedRouteType:
 		e.want(resource.RouteType, c.routes())
 	}
-	clusters := e.subscriptions[resource.ClusterType]
-	if !c.booted && clusters.answered && len(c.warming) == 0 {
+	if !c.booted && c.clustered && len(c.warming) == 0 {
 		c.booted = true
 		e.subscriptions[resource.ListenerType].started = true
 	}

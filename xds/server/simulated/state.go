@@ -80,16 +80,37 @@ func (e *Envoy) Has(url, name, text string) bool {
 	return bytes.Contains(e.Body(url, name), []byte(text))
 }
 
-// Leaked are resources in use that the accepted versions do not know of: a
-// server that believes what Envoy tells will never remove them.
+// Leaked are resources in use that the accepted versions do not know of,
+// because the response that brought them was refused: unless the server removes
+// them, they stay. Those of earlier streams are left out; no server can know.
 func (e *Envoy) Leaked(url string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var leaked []string
-	for name := range e.config.resources[url] {
-		if _, ok := e.subscriptions[url].versions[name]; !ok {
+	for name := range e.unknown(url) {
+		if _, ok := e.inherited[url+" "+name]; !ok {
 			leaked = append(leaked, name)
 		}
 	}
 	return leaked
+}
+
+// inherit notes, for a new stream, what Envoy will not tell of.
+func (e *Envoy) inherit() {
+	e.inherited = make(map[string]struct{})
+	for _, url := range order {
+		for name := range e.unknown(url) {
+			e.inherited[url+" "+name] = struct{}{}
+		}
+	}
+}
+
+func (e *Envoy) unknown(url string) map[string]struct{} {
+	names := make(map[string]struct{})
+	for name := range e.config.resources[url] {
+		if _, ok := e.subscriptions[url].versions[name]; !ok {
+			names[name] = struct{}{}
+		}
+	}
+	return names
 }
