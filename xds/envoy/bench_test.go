@@ -53,11 +53,14 @@ func renderFresh(b *testing.B, n int) {
 
 func fresh(hosts []*route.Host, settings route.Settings) []envoy.Resource {
 	out := envoy.Listeners(settings)
-	shards := make(map[string][][]byte)
+	shards, clusters := make(map[string][][]byte), make(map[route.Cluster]bool)
 	for _, h := range hosts {
-		c := *h.Routes[0].Cluster
-		backend := route.Backend{Port: c.Port, Endpoints: []route.Endpoint{{Address: anAddress}}}
-		out = append(out, envoy.Scope(h.Key.Host), envoy.Cluster(c, settings), envoy.Endpoints(backend))
+		out = append(out, envoy.Scope(h.Key.Host))
+		if c := *h.Routes[0].Cluster; !clusters[c] {
+			clusters[c] = true
+			backend := route.Backend{Port: c.Port, Endpoints: []route.Endpoint{{Address: anAddress}}}
+			out = append(out, envoy.Cluster(c, settings), envoy.Endpoints(backend))
+		}
 		shard := envoy.ShardOf(h.Key.Host)
 		shards[shard] = append(shards[shard], envoy.VirtualHost(h, settings))
 	}
@@ -103,9 +106,13 @@ func BenchmarkEnvoyMemory10k(b *testing.B) {
 				before := g.resident()
 				b.StartTimer()
 				g.ads.publish(fresh(hosts, settings)...)
-				for _, h := range []*route.Host{hosts[0], hosts[len(hosts)-1]} {
-					g.eventually("served, by nobody", func() error { return want(g.get(string(h.Key.Host), "/"), 503) })
-				}
+				g.eventually("served, by nobody", func() error {
+					clusters := fmt.Sprintf("active_clusters: %d\n", c.services+1)
+					if got := g.admin("/stats?filter=cluster_manager.active_clusters"); !strings.HasSuffix(got, clusters) {
+						return fmt.Errorf("want %s, got %s", clusters, got)
+					}
+					return want(g.get(string(hosts[len(hosts)-1].Key.Host), "/"), 503)
+				})
 				b.ReportMetric(float64(g.resident())/(1<<20), "MiB")
 				b.ReportMetric(float64(g.resident()-before)/float64(len(hosts)), "bytes/host")
 			}

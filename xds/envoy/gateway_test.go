@@ -220,7 +220,8 @@ func (g *gateway) eventually(what string, try func() error) {
 // address is where the gateway listens for HTTP.
 func (g *gateway) address() string { return fmt.Sprintf("127.0.0.1:%d", g.settings.HTTPPort) }
 
-// bootstrap is the least that Envoy needs.
+// bootstrap is the least that Envoy needs, and what keeps it small: no metrics
+// of single clusters.
 func bootstrap(dir string) []byte {
 	pipe := func(name string) any { return map[string]any{"pipe": map[string]any{"path": filepath.Join(dir, name)}} }
 	http2 := map[string]any{
@@ -229,7 +230,12 @@ func bootstrap(dir string) []byte {
 	}
 	source := map[string]any{"ads": map[string]any{}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 	out, _ := json.Marshal(map[string]any{
-		"node":  map[string]any{"id": "test", "cluster": "default"},
+		"node":                  map[string]any{"id": "test", "cluster": "default"},
+		"cluster_manager":       map[string]any{"enable_deferred_cluster_creation": true},
+		"deferred_stat_options": map[string]any{"enable_deferred_creation_stats": true},
+		"stats_config": map[string]any{"stats_matcher": map[string]any{
+			"exclusion_list": map[string]any{"patterns": []any{map[string]any{"prefix": "cluster."}}},
+		}},
 		"admin": map[string]any{"address": pipe("admin.sock")},
 		"dynamic_resources": map[string]any{
 			"ads_config": map[string]any{
