@@ -8,21 +8,23 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // h2Stream is one HTTP/2 stream written frame by frame, for what no client
 // library sends.
 type h2Stream struct {
-	t       *testing.T
+	t       testing.TB
 	framer  *http2.Framer
 	decoder *hpack.Decoder
 	got     map[string]string
 	data    bytes.Buffer
 	ended   string // how the stream or the connection ended
-	connect bool   // the server accepts extended CONNECT
+	end     bool   // the request has no body
 }
 
-func newH2Stream(t *testing.T, conn net.Conn) *h2Stream {
+func newH2Stream(t testing.TB, conn net.Conn) *h2Stream {
 	t.Helper()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
@@ -46,7 +48,9 @@ func (s *h2Stream) headers(pairs ...string) {
 	for i := 0; i < len(pairs); i += 2 {
 		encoder.WriteField(hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]}) //nolint:errcheck // to memory
 	}
-	if err := s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}); err != nil {
+	if err := s.framer.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: s.end,
+	}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -85,19 +89,72 @@ func (s *h2Stream) until(done func() bool) {
 func (s *h2Stream) handle(frame http2.Frame) {
 	switch f := frame.(type) {
 	case *http2.SettingsFrame:
-		if value, ok := f.Value(http2.SettingEnableConnectProtocol); ok {
-			s.connect = value == 1
-		}
 		if !f.IsAck() {
 			s.framer.WriteSettingsAck() //nolint:errcheck // the next read tells
 		}
 	case *http2.HeadersFrame:
 		s.decoder.Write(f.HeaderBlockFragment()) //nolint:errcheck // what is missing tells
+		if f.StreamEnded() {
+			s.ended = "in full"
+		}
 	case *http2.DataFrame:
 		s.data.Write(f.Data())
+		if f.StreamEnded() {
+			s.ended = "in full"
+		}
 	case *http2.RSTStreamFrame:
 		s.ended = f.ErrCode.String()
 	case *http2.GoAwayFrame:
 		s.ended = f.ErrCode.String()
 	}
+}
+
+// A malformed request over HTTP/2 costs its stream or its connection, and no
+// backend sees it.
+func TestMalformedHTTP2(t *testing.T) {
+	g := pathsGateway(t, route.EscapedSlashesRedirect)
+	good := []string{":method", "GET", ":scheme", "http", ":authority", "shop.test", ":path", "/"}
+	if status, _ := g.h2(good...); status != "200" {
+		t.Fatalf("a good request: status %q", status)
+	}
+	for _, bad := range [][]string{
+		{":method", "GET", ":scheme", "http", ":authority", "shop.test"},
+		{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a b"},
+		{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "shop.test", ":path", "/admin"},
+		{":method", "GET", ":scheme", "http", ":path", "", ":authority", "shop.test"},
+		{":method", "GET", ":scheme", "http", ":path", "admin", ":authority", "shop.test"},
+		append(good[:8:8], "connection", "keep-alive"),
+		append(good[:8:8], "transfer-encoding", "chunked"),
+		append(good[:8:8], "Upper", "case"),
+		append(good[:8:8], "x", "a\r\nb: c"),
+		append(good[:8:8], "x", "a\x00b"),
+		append(good[:8:8], ":method", "POST"),
+		append(good[:8:8], "te", "gzip"),
+		append(good[:8:8], "content-length", "1, 2"),
+	} {
+		if status, _ := g.h2(bad...); status == "200" {
+			t.Errorf("%q: 200, want a refusal", bad)
+		}
+	}
+	// What names the host is :authority, and a host header beside it is lost.
+	status, got := g.h2(append(good[:8:8], "host", "other.test")...)
+	if status != "200" || got.Host != "shop.test" {
+		t.Errorf("a host header beside :authority: %s, and the backend saw %q", status, got.Host)
+	}
+}
+
+// h2 is the status of a request without a body, empty if it was reset, and
+// what a backend reported.
+func (g *gateway) h2(headers ...string) (string, seen) {
+	g.t.Helper()
+	conn, err := net.Dial("tcp", g.address())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer conn.Close()
+	s := newH2Stream(g.t, conn)
+	s.end = true
+	s.headers(headers...)
+	s.until(func() bool { return false })
+	return s.got[":status"], reply{Text: s.data.String()}.seen()
 }
