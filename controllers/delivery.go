@@ -59,6 +59,7 @@ func (d *Delivery) HostServed(key route.Key) {
 	if start, ok := d.finish(key); ok {
 		d.Metrics.served(d.now().Sub(start))
 	}
+	d.Log.V(1).Info("host is served", "gateway", key.Gateway, "host", key.Host)
 	if d.Served != nil {
 		d.Served(key)
 	}
