@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -32,8 +33,20 @@ func dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 }
 
+// Do is Get with another method and a body.
+func Do(ctx context.Context, method, host, path, body string) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
+	return do(ctx, transport, method, "http://"+host+path, strings.NewReader(body))
+}
+
 func get(ctx context.Context, transport http.RoundTripper, host, path string) (Answer, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+path, nil)
+	return do(ctx, transport, http.MethodGet, "http://"+host+path, nil)
+}
+
+func do(ctx context.Context, transport http.RoundTripper, method, url string, body io.Reader) (Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -42,8 +55,8 @@ func get(ctx context.Context, transport http.RoundTripper, host, path string) (A
 		return Answer{}, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(body)}, err
+	text, err := io.ReadAll(response.Body)
+	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(text)}, err
 }
 
 // Answers is a check for Eventually: host and path are answered by the backend

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,10 +40,11 @@ func (r *Road) startEnvoy(t testing.TB, i int) *Envoy {
 		Bootstrap: gateway.Bootstrap{
 			Gateway: gatewayName,
 			Node:    fmt.Sprintf("envoy-%d", i),
-			XDS:     gateway.XDS{Address: r.XDS.String()},
+			XDS:     gateway.XDS{Address: r.envoysXDS},
 			Admin:   filepath.Join(dir, "admin"),
 		},
 		Workers: 2,
+		Stdout:  r.accessLog(i),
 		Log:     funcr.New(func(_, line string) { fmt.Fprintln(log, line) }, funcr.Options{}),
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -58,6 +62,55 @@ func (r *Road) startEnvoy(t testing.TB, i int) *Envoy {
 		}
 	})
 	return e
+}
+
+// accessLog notes the requests that were not answered 200.
+func (r *Road) accessLog(i int) io.Writer {
+	if !r.recorded {
+		return nil
+	}
+	return &lineWriter{line: func(line string) {
+		if !strings.Contains(line, `"status":200`) {
+			r.Timeline.Note("envoy-%d's access log: %s", i, line)
+		}
+	}}
+}
+
+// Kill kills the Envoy process, as a crash would; it is started again.
+func (e *Envoy) Kill(t testing.TB) {
+	t.Helper()
+	process, err := os.FindProcess(e.PID(t))
+	if err == nil {
+		err = process.Kill()
+	}
+	if err != nil {
+		t.Fatalf("kill envoy: %v", err)
+	}
+}
+
+// RSS is Envoy's resident memory in bytes.
+func (e *Envoy) RSS(t testing.TB) int64 { return rss(t, e.PID(t)) }
+
+// PID is the process that runs now: that with our bootstrap on its command line.
+func (e *Envoy) PID(t testing.TB) int {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lines {
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(text), e.process.Dir+"/") {
+			continue // it has ended, or is another's
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	t.Fatalf("no envoy runs for %s", e.process.Dir)
+	return 0
 }
 
 // WaitReady waits until Envoy serves.

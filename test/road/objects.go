@@ -1,6 +1,7 @@
 package road
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -30,20 +31,33 @@ const BackendPort = 9000
 // itself in the header Backend of every answer.
 func Backend(t testing.TB, name, ip string) {
 	t.Helper()
-	Serve(t, ip, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Backend", name)
-		w.Header().Set("Path", r.URL.Path)
-	}))
+	Serve(t, ip, BackendPort, Named(name))
 }
 
-// Serve serves handler on an address of Network until the test ends.
-func Serve(t testing.TB, ip string, handler http.Handler) {
+// Named is the handler of Backend: it names itself in every answer, and what
+// has reached it of the request.
+func Named(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // the client is who counts
+		w.Header().Set("Backend", name)
+		w.Header().Set("Method", r.Method)
+		w.Header().Set("Host-Was", r.Host)
+		w.Header().Set("Path", r.URL.Path)
+		w.Header().Set("Proto", r.Proto)
+	})
+}
+
+// Serve serves handler over HTTP/1.1 and HTTP/2 without TLS until the test
+// ends.
+func Serve(t testing.TB, ip string, port int, handler http.Handler) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(BackendPort)))
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: handler}
+	server := &http.Server{Handler: handler, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }()
 	t.Cleanup(func() { server.Close(); <-done })

@@ -3,9 +3,11 @@ package road
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,10 +56,16 @@ func buildFairway() (string, error) {
 	return path, nil
 }
 
-func startProgram(t testing.TB, name, path string, args ...string) *Program {
+// startProgram runs a program until the test ends; heard, which may be nil,
+// hears each line that it says.
+func startProgram(t testing.TB, name string, heard func(line string), path string, args ...string) *Program {
 	t.Helper()
 	p := &Program{name: name, command: exec.Command(path, args...), log: &tail{}, ended: make(chan struct{})}
-	p.command.Stdout, p.command.Stderr = p.log, p.log
+	said := io.Writer(p.log)
+	if heard != nil {
+		said = io.MultiWriter(p.log, &lineWriter{line: heard})
+	}
+	p.command.Stdout, p.command.Stderr = said, said
 	if err := p.command.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
@@ -67,12 +75,26 @@ func startProgram(t testing.TB, name, path string, args ...string) *Program {
 	}()
 	t.Cleanup(func() {
 		p.Kill()
+		if complaints := p.Complaints(); len(complaints) > 0 {
+			t.Errorf("%s says what it never should:\n%s", name, strings.Join(complaints, "\n"))
+		}
 		if t.Failed() {
 			t.Logf("last words of %s:\n%s", name, p.log)
 		}
 	})
 	return p
 }
+
+// bad are the words of lines that no test expects: what the role does not
+// allow, what Envoy refused, and what crashed.
+var bad = []string{"forbidden", "defect of ours", "envoy refused", "panic"}
+
+// Complaints are the lines that nobody should see, without those that the test
+// has tolerated.
+func (p *Program) Complaints() []string { return p.log.complaints() }
+
+// Tolerate takes lines with these words for expected.
+func (p *Program) Tolerate(words ...string) { p.log.tolerate(words) }
 
 // Kill ends the program at once.
 func (p *Program) Kill() {
@@ -120,11 +142,16 @@ func rss(t testing.TB, pid int) int64 {
 
 // tail keeps the end of what is written to it.
 type tail struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu        sync.Mutex
+	text      bytes.Buffer
+	bad       []string // the first lines with words of bad
+	tolerated []string
 }
 
-const maxTail = 64 << 10
+const (
+	maxTail = 64 << 10 // bytes
+	maxBad  = 1000     // lines
+)
 
 func (l *tail) Write(text []byte) (int, error) {
 	l.mu.Lock()
@@ -132,7 +159,35 @@ func (l *tail) Write(text []byte) (int, error) {
 	if l.text.Len() > maxTail {
 		l.text.Next(l.text.Len() - maxTail/2)
 	}
+	for line := range strings.Lines(string(text)) {
+		if contains(line, bad) && len(l.bad) < maxBad {
+			l.bad = append(l.bad, strings.TrimSpace(line))
+		}
+	}
 	return l.text.Write(text)
+}
+
+// complaints leaves out what is tolerated.
+func (l *tail) complaints() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var lines []string
+	for _, line := range l.bad {
+		if !contains(line, l.tolerated) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func (l *tail) tolerate(words []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tolerated = append(l.tolerated, words...)
+}
+
+func contains(line string, words []string) bool {
+	return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(line, word) })
 }
 
 func (l *tail) String() string {

@@ -10,9 +10,15 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +40,9 @@ type Options struct {
 	Envoys int // how many; 0 is one
 	// Flags are added to the controller's.
 	Flags []string
+	// Record keeps what the xDS streams carry, and the access log's lines of
+	// requests that were not answered 200, in the Timeline.
+	Record bool
 	// Before is called when the API server is up and nothing else runs.
 	Before func(*Road)
 }
@@ -47,9 +56,18 @@ type Road struct {
 	// XDS and Metrics are the controller's addresses.
 	XDS, Metrics netip.AddrPort
 	Controller   *Program
+	// Timeline is what happened; see Options.Record.
+	Timeline Timeline
 
-	dir   string
-	flags []string
+	dir        string
+	kubeconfig string // of the controller
+	flags      []string
+	recorded   bool
+	envoysXDS  string        // where Envoys ask: the controller, or a recorder before it
+	taken      atomic.Uint32 // addresses of Network
+
+	mu     sync.Mutex
+	served map[string]int // how often the controller said so, by host
 }
 
 // Start brings a Road up and returns when every Envoy serves. It ends with the
@@ -59,20 +77,26 @@ func Start(t testing.TB, options Options) *Road {
 	build(t) // not part of what a test may measure
 	log.SetLogger(logr.Discard())
 	r := &Road{
-		Cluster: cluster.Start(t, cluster.Options{}),
-		XDS:     freePort(t, "127.0.0.1"),
-		Metrics: freePort(t, "127.0.0.1"),
-		flags:   options.Flags,
+		Cluster:  cluster.Start(t, cluster.Options{}),
+		XDS:      freePort(t, "127.0.0.1"),
+		Metrics:  freePort(t, "127.0.0.1"),
+		flags:    options.Flags,
+		recorded: options.Record,
 	}
 	r.dir = shortDir(t)
 	var err error
 	if r.Client, err = client.New(r.Cluster.Config, client.Options{Scheme: scheme.Scheme}); err != nil {
 		t.Fatalf("make client: %v", err)
 	}
+	r.kubeconfig = r.permit(t)
 	if options.Before != nil {
 		options.Before(r)
 	}
 	r.StartController(t)
+	r.envoysXDS = r.XDS.String()
+	if r.recorded {
+		r.envoysXDS = r.record(t)
+	}
 	for i := range max(options.Envoys, 1) {
 		r.Envoys = append(r.Envoys, r.startEnvoy(t, i))
 	}
@@ -82,16 +106,112 @@ func Start(t testing.TB, options Options) *Road {
 	return r
 }
 
-// StartController starts the controller, as Start does; for after a kill.
-func (r *Road) StartController(t testing.TB) {
+// StartController starts the controller, as Start does; for after a kill. It
+// has the rights that config/rbac gives it and no others. Flags are added to
+// those of Start.
+func (r *Road) StartController(t testing.TB, flags ...string) {
 	t.Helper()
-	// Every Envoy listens on the same ports, on an address of its own.
-	flags := []string{
-		"controller", "--kubeconfig", r.Cluster.Kubeconfig,
+	given := []string{
+		"controller", "--kubeconfig", r.kubeconfig,
 		"--xds-address", r.XDS.String(), "--metrics-address", r.Metrics.String(),
-		"--address", "0.0.0.0", "--http-port", "8080", "--access-log=false",
+		"--address", "0.0.0.0", "--http-port", "8080", fmt.Sprintf("--access-log=%t", r.recorded),
 	}
-	r.Controller = startProgram(t, "controller", build(t), append(flags, r.flags...)...)
+	given = append(append(given, r.flags...), flags...)
+	r.Controller = startProgram(t, "controller", r.hear, build(t), given...)
+}
+
+// hear notes what the controller says of hosts.
+func (r *Road) hear(line string) {
+	found := servedLine.FindStringSubmatch(line)
+	if found == nil {
+		return
+	}
+	r.Timeline.Note("the controller says that host %s is served", found[1])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.served == nil {
+		r.served = map[string]int{}
+	}
+	r.served[found[1]]++
+}
+
+var servedLine = regexp.MustCompile(`msg="host is served".* host="?([^ "]+)`)
+
+// Served is a check for Eventually: since it was made, the controller (which
+// needs the flag -v) has said that every Envoy serves what is asked for the
+// host. It says so of a removal too.
+func (r *Road) Served(host string) func(context.Context) error {
+	times := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.served[host]
+	}
+	before := times()
+	return func(context.Context) error {
+		if times() == before {
+			return fmt.Errorf("the controller does not say that host %s is served", host)
+		}
+		return nil
+	}
+}
+
+// Ready is a check for Eventually: the controller has published its first
+// picture.
+func (r *Road) Ready(ctx context.Context) error {
+	_, err := r.controllerSays(ctx, "/readyz")
+	return err
+}
+
+// Metric is a check for Eventually: the controller's metrics have that line.
+func (r *Road) Metric(line string) func(context.Context) error {
+	name := line[:strings.IndexAny(line, "{ ")]
+	return func(ctx context.Context) error {
+		lines, err := r.samples(ctx, name)
+		if err == nil && !slices.Contains(lines, line) {
+			err = fmt.Errorf("the metrics do not say %q; they say %q", line, lines)
+		}
+		return err
+	}
+}
+
+// NoMetric is a check for Eventually: the controller's metrics have no sample
+// of that name.
+func (r *Road) NoMetric(name string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		lines, err := r.samples(ctx, name)
+		if err == nil && len(lines) > 0 {
+			err = fmt.Errorf("the metrics say %q", lines)
+		}
+		return err
+	}
+}
+
+// samples are the lines of a metric.
+func (r *Road) samples(ctx context.Context, name string) ([]string, error) {
+	text, err := r.controllerSays(ctx, "/metrics")
+	var lines []string
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, name); ok && strings.IndexAny(rest, "{ ") == 0 {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines, err
+}
+
+func (r *Road) controllerSays(ctx context.Context, path string) (string, error) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	a, err := get(ctx, transport, r.Metrics.String(), path)
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("%s: status %d: %s", path, a.Status, a.Body)
+	}
+	return a.Body, err
+}
+
+// Address is an address of Network that nobody has been given.
+func (r *Road) Address() string {
+	n := r.taken.Add(1)
+	base := Network.Addr().As4()
+	return netip.AddrFrom4([4]byte{base[0], base[1], byte(128 + n>>8), byte(n)}).String()
 }
 
 // shortDir is a private folder whose path leaves room for a socket's name.

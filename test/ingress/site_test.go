@@ -1,0 +1,217 @@
+package ingress_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/test/road"
+)
+
+// start brings a Road up that has the class.
+func start(t *testing.T, options road.Options) *road.Road {
+	t.Helper()
+	before := options.Before
+	options.Before = func(r *road.Road) {
+		r.Create(t, road.Class(class))
+		if before != nil {
+			before(r)
+		}
+	}
+	return road.Start(t, options)
+}
+
+// site is a namespace of a Road, for one test: what is created in it is deleted
+// with the test.
+type site struct {
+	*testing.T
+	road      *road.Road
+	namespace string
+}
+
+func newSite(t *testing.T, r *road.Road) *site {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "site-"}}
+	r.Create(t, namespace)
+	return &site{T: t, road: r, namespace: namespace.Name}
+}
+
+// create creates objects in the namespace until the test ends.
+func (s *site) create(objects ...client.Object) {
+	s.Helper()
+	for _, o := range objects {
+		switch o.(type) {
+		case *networkingv1.IngressClass:
+		default:
+			o.SetNamespace(s.namespace)
+		}
+		s.road.Create(s, o)
+		s.Cleanup(func() {
+			if err := client.IgnoreNotFound(s.road.Client.Delete(context.Background(), o)); err != nil {
+				s.Errorf("delete %T %s: %v", o, o.GetName(), err)
+			}
+		})
+	}
+}
+
+func (s *site) delete(objects ...client.Object) {
+	s.Helper()
+	for _, o := range objects {
+		if err := s.road.Client.Delete(s.Context(), o); err != nil {
+			s.Fatalf("delete %T %s: %v", o, o.GetName(), err)
+		}
+	}
+}
+
+// change changes an object as it is now.
+func change[O client.Object](s *site, object O, how func(O)) {
+	s.Helper()
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := s.road.Client.Get(s.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		how(object)
+		return s.road.Client.Update(s.Context(), object)
+	})
+	if err != nil {
+		s.Fatalf("change %T %s: %v", object, object.GetName(), err)
+	}
+}
+
+// kubectl runs kubectl in the namespace.
+func (s *site) kubectl(stdin string, args ...string) string {
+	s.Helper()
+	return s.road.Cluster.Kubectl(s, stdin, append([]string{"--namespace", s.namespace}, args...)...)
+}
+
+// endpoint is the address of a new backend of that name.
+func (s *site) endpoint(name string) string {
+	s.Helper()
+	ip := s.road.Address()
+	road.Backend(s, name, ip)
+	return ip
+}
+
+// backends creates Services with one endpoint each, which name themselves in
+// what they answer.
+func (s *site) backends(names ...string) {
+	s.Helper()
+	for _, name := range names {
+		s.create(road.Service(name), road.Slice(name, s.endpoint(name)))
+	}
+}
+
+// ingress is an Ingress of the class without rules.
+func ingress(name string) *networkingv1.Ingress {
+	return &networkingv1.Ingress{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       networkingv1.IngressSpec{IngressClassName: new(class)},
+	}
+}
+
+// rule sends paths of a host to Services: "/cart" is a Prefix, "=/cart" Exact,
+// "~/cart" ImplementationSpecific. Pairs of path and Service.
+func rule(host string, pathsAndServices ...string) networkingv1.IngressRule {
+	http := &networkingv1.HTTPIngressRuleValue{}
+	for i := 0; i < len(pathsAndServices); i += 2 {
+		http.Paths = append(http.Paths, path(pathsAndServices[i], pathsAndServices[i+1]))
+	}
+	return networkingv1.IngressRule{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: http}}
+}
+
+func path(text, service string) networkingv1.HTTPIngressPath {
+	p := road.Path(strings.TrimLeft(text, "=~"), service)
+	switch text[:1] {
+	case "=":
+		p.PathType = new(networkingv1.PathTypeExact)
+	case "~":
+		p.PathType = new(networkingv1.PathTypeImplementationSpecific)
+	}
+	return p
+}
+
+// withRules is an Ingress of the class with rules.
+func withRules(name string, rules ...networkingv1.IngressRule) *networkingv1.Ingress {
+	i := ingress(name)
+	i.Spec.Rules = rules
+	return i
+}
+
+func backendOf(service string) *networkingv1.IngressBackend {
+	return &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{
+		Name: service, Port: networkingv1.ServiceBackendPort{Number: 80},
+	}}
+}
+
+// slice is road.Slice with conditions: "ready", "not ready", "draining" (serves
+// while it terminates), "gone" (terminates and does not serve).
+func slice(service, condition string, ips ...string) *discoveryv1.EndpointSlice {
+	made := road.Slice(service, ips...)
+	for i := range made.Endpoints {
+		made.Endpoints[i].Conditions = conditions(condition)
+	}
+	return made
+}
+
+func conditions(name string) discoveryv1.EndpointConditions {
+	switch name {
+	case "ready":
+		return discoveryv1.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)}
+	case "not ready":
+		return discoveryv1.EndpointConditions{Ready: new(false), Serving: new(false), Terminating: new(false)}
+	case "draining":
+		return discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}
+	default:
+		return discoveryv1.EndpointConditions{Ready: new(false), Serving: new(false), Terminating: new(true)}
+	}
+}
+
+// What a request may be answered with, for eventually and now: the name of a
+// backend, or one of these.
+const (
+	notFound    = "404"
+	unavailable = "503"
+)
+
+// eventually waits until a request is answered by that backend or with that
+// status.
+func (s *site) eventually(host, path, want string) {
+	s.Helper()
+	road.Eventually(s, patience, answered(host, path, want))
+}
+
+// now demands that a request is answered so at once: of what has been true
+// before, and must still be.
+func (s *site) now(host, path, want string) {
+	s.Helper()
+	if err := answered(host, path, want)(s.Context()); err != nil {
+		s.Error(err)
+	}
+}
+
+// answered is a check for road.Eventually.
+func answered(host, path, want string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		a, err := road.Get(ctx, host, path)
+		if err != nil {
+			return fmt.Errorf("%s%s: %w", host, path, err)
+		}
+		got := a.Header.Get("Backend")
+		if a.Status != http.StatusOK || got == "" {
+			got = fmt.Sprint(a.Status)
+		}
+		if got != want {
+			return fmt.Errorf("%s%s: %s answers, want %s", host, path, got, want)
+		}
+		return nil
+	}
+}

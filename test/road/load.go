@@ -1,0 +1,220 @@
+package road
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Load is requests for one path of one host at an even rate. Most use a
+// connection again, some have one of their own; half of them have a body.
+// Nothing is ever tried twice: what a client would see is what is counted.
+type Load struct {
+	Host, Path string
+	Rate       int // requests a second; 0 is 500
+
+	t        testing.TB
+	timeline *Timeline
+	stop     context.CancelFunc
+	ended    chan struct{}
+
+	mu    sync.Mutex
+	tally Tally
+}
+
+// Tally is what became of the requests of a Load.
+type Tally struct {
+	Sent     int
+	Answered map[string]int // requests with status 200, by backend
+	Failures int
+	First    []Failure // the first of them
+	Slowest  time.Duration
+	Took     time.Duration
+}
+
+// Failure is a request that was not answered with 200.
+type Failure struct {
+	At   time.Time
+	What string
+}
+
+// The bounds of a Load.
+const (
+	workers       = 24
+	ownConnection = 6 // every sixth request of a worker
+	longestLoad   = 3 * time.Minute
+	maxFailures   = 20 // that are remembered in full
+	slowRequest   = 10 * time.Second
+)
+
+// StartLoad sends requests until Stop, or the end of the test.
+func (r *Road) StartLoad(t testing.TB, host, path string) *Load {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), longestLoad)
+	l := &Load{
+		Host: host, Path: path, Rate: 500,
+		t: t, timeline: &r.Timeline, stop: cancel, ended: make(chan struct{}),
+		tally: Tally{Answered: map[string]int{}},
+	}
+	go func() { defer close(l.ended); l.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-l.ended })
+	return l
+}
+
+// run hands a request to some worker whenever one is due. Where none is free it
+// waits, so that a slow machine lowers the rate and queues nothing.
+func (l *Load) run(ctx context.Context) {
+	began := time.Now()
+	due := make(chan struct{})
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() { l.work(ctx, due) })
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for sent := 0.0; ctx.Err() == nil; {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		// What a stall of this process has left out is not made up for.
+		want := time.Since(began).Seconds() * float64(l.Rate)
+		for sent = max(sent, want-float64(l.Rate)/10); sent < want && ctx.Err() == nil; sent++ {
+			select {
+			case due <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+	}
+	close(due)
+	running.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally.Took = time.Since(began)
+}
+
+// work sends a request for each that is due.
+func (l *Load) work(ctx context.Context, due <-chan struct{}) {
+	kept := &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 1}
+	defer kept.CloseIdleConnections()
+	own := &http.Transport{DialContext: dial, DisableKeepAlives: true}
+	n := 0
+	for range due {
+		n++
+		transport := kept
+		if n%ownConnection == 0 {
+			transport = own
+		}
+		if n%2 == 0 {
+			l.send(ctx, transport, http.MethodGet, "")
+		} else {
+			l.send(ctx, transport, http.MethodPost, "a body")
+		}
+	}
+}
+
+// send sends one request, which the end of the load does not cut off.
+func (l *Load) send(ctx context.Context, transport *http.Transport, method, body string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowRequest)
+	defer cancel()
+	connections, reused := 0, false
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+		connections++
+		reused = c.Reused
+	}})
+	began := time.Now()
+	backend, err := exchange(ctx, transport, method, "http://"+l.Host+l.Path, body)
+	if err == nil && connections > 1 {
+		err = errors.New("the connection was closed under the request, which was sent again")
+	}
+	if err != nil {
+		err = fmt.Errorf("%s %s%s (connection reused: %t, after %s): %w", method, l.Host, l.Path, reused, time.Since(began).Round(time.Millisecond), err)
+	}
+	l.count(began, backend, err)
+}
+
+// exchange is one request and its answer, to the last byte.
+func exchange(ctx context.Context, transport *http.Transport, method, url, body string) (backend string, err error) {
+	a, err := do(ctx, transport, method, url, strings.NewReader(body))
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("status %d: %s", a.Status, strings.TrimSpace(a.Body))
+	}
+	return a.Header.Get("Backend"), err
+}
+
+func (l *Load) count(began time.Time, backend string, err error) {
+	took := time.Since(began)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally.Sent++
+	l.tally.Slowest = max(l.tally.Slowest, took)
+	if err == nil {
+		l.tally.Answered[backend]++
+		return
+	}
+	l.timeline.Note("a client got: %v", err)
+	if l.tally.Failures++; l.tally.Failures <= maxFailures {
+		l.tally.First = append(l.tally.First, Failure{At: began.Add(took), What: err.Error()})
+	}
+}
+
+// Tally is what has become of the requests so far.
+func (l *Load) Tally() Tally {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	tally := l.tally
+	tally.Answered = maps.Clone(tally.Answered)
+	tally.First = slices.Clone(tally.First)
+	return tally
+}
+
+// Reaches is a check for Eventually: from its first call on, n more requests
+// have been answered by the backend.
+func (l *Load) Reaches(backend string, n int) func(context.Context) error {
+	before := -1
+	return func(context.Context) error {
+		now := l.Tally().Answered[backend]
+		if before < 0 {
+			before = now
+		}
+		if now < before+n {
+			return fmt.Errorf("the load on %s%s has reached backend %q %d times, want %d", l.Host, l.Path, backend, now-before, n)
+		}
+		return nil
+	}
+}
+
+// Stop ends the load and returns what became of it.
+func (l *Load) Stop() Tally {
+	l.stop()
+	<-l.ended
+	return l.Tally()
+}
+
+// StopClean is Stop for a load of which no request may have failed: each that
+// did fails the test and is explained.
+func (l *Load) StopClean() Tally {
+	l.t.Helper()
+	tally := l.Stop()
+	l.t.Logf("load on %s%s: %d requests in %s, slowest %s, by backend %v",
+		l.Host, l.Path, tally.Sent, tally.Took.Round(time.Millisecond), tally.Slowest.Round(time.Millisecond), tally.Answered)
+	if tally.Sent == 0 {
+		l.t.Errorf("the load on %s%s sent no request", l.Host, l.Path)
+	}
+	if tally.Failures > 0 {
+		l.t.Errorf("%d of %d requests failed; around the first:\n%s", tally.Failures, tally.Sent,
+			l.timeline.Around(tally.First[0].At, 1500*time.Millisecond, 500*time.Millisecond))
+		for _, f := range tally.First {
+			l.t.Logf("%s %s", f.At.Format("15:04:05.000000"), f.What)
+		}
+	}
+	return tally
+}

@@ -1,0 +1,70 @@
+package road
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Timeline is what happened when: what the test did, what went over the xDS
+// streams, and which requests went wrong, in one order. It explains a failure
+// that nobody can repeat.
+type Timeline struct {
+	mu     sync.Mutex
+	events []event
+}
+
+type event struct {
+	at   time.Time
+	text string
+}
+
+// maxEvents bounds what a Timeline remembers; the oldest go first.
+const maxEvents = 20_000
+
+// Note adds what happens now.
+func (l *Timeline) Note(format string, args ...any) {
+	e := event{time.Now(), fmt.Sprintf(format, args...)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.events) == maxEvents {
+		l.events = append(l.events[:0], l.events[maxEvents/2:]...)
+	}
+	l.events = append(l.events, e)
+}
+
+// Around is what happened between that long before and after a moment.
+func (l *Timeline) Around(moment time.Time, before, after time.Duration) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var text strings.Builder
+	for _, e := range l.events {
+		if d := e.at.Sub(moment); d >= -before && d <= after {
+			fmt.Fprintf(&text, "%s %+8.1fms %s\n", e.at.Format("15:04:05.000000"), float64(d.Microseconds())/1000, e.text)
+		}
+	}
+	return text.String()
+}
+
+// lineWriter calls line for every line that is written to it, without its end.
+type lineWriter struct {
+	line func(string)
+
+	mu      sync.Mutex
+	partial []byte
+}
+
+func (w *lineWriter) Write(text []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.partial = append(w.partial, text...)
+	for {
+		line, rest, found := strings.Cut(string(w.partial), "\n")
+		if !found {
+			return len(text), nil
+		}
+		w.line(line)
+		w.partial = []byte(rest)
+	}
+}
