@@ -31,8 +31,7 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 	item := sent[0]
 	if l, ok := u.lacks[item.r]; ok {
 		l.refused = item.seq
-		l.force = false
-		if !l.differs(item.r) {
+		if !l.differs(item.r) && !l.force {
 			u.settled(item.r)
 		}
 	}

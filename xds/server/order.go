@@ -19,7 +19,7 @@ func (s *stream) allowed(r *resource, l *lack) bool {
 		}
 		return s.current || s.based && s.mayHaveRoutes(r)
 	case kindScope:
-		return s.current || s.based && s.mayHaveScope(r)
+		return s.based && s.mayHaveScope(r)
 	default:
 		return true
 	}
@@ -43,13 +43,8 @@ func (s *stream) mayLoseCluster(r *resource) bool {
 // that a shard names, and has let go of the scopes that are no more.
 func (s *stream) mayHaveRoutes(r *resource) bool {
 	scopes := &s.subscriptions[kindScope]
-	if !scopes.open || r.shard == nil {
+	if !scopes.open || r.shard == nil || scopes.losing() {
 		return false
-	}
-	for scope, l := range scopes.lacks {
-		if !scope.exists() && (l.held.version != "" || scopes.carries(scope)) {
-			return false
-		}
 	}
 	for _, h := range r.shard.hosts {
 		for _, c := range h.released.clusters {
@@ -61,8 +56,7 @@ func (s *stream) mayHaveRoutes(r *resource) bool {
 	return true
 }
 
-// mayHaveScope reports whether s, which has not caught up, holds the routes of
-// a scope. A new Envoy gets all scopes at once: it subscribes to routes only
+// mayHaveScope reports whether s holds the routes of a scope. A new Envoy gets all scopes at once: it subscribes to routes only
 // when it has them, and listens only when it has both.
 func (s *stream) mayHaveScope(r *resource) bool {
 	h := r.host
@@ -124,7 +118,7 @@ func (s *stream) holdsRoutes() bool {
 	if !s.gateway.listens() {
 		return true
 	}
-	if !scopes.open || scopes.behind() || !routes.open || routes.behind() {
+	if !scopes.open || scopes.behind() || scopes.losing() || !routes.open || routes.behind() {
 		return false
 	}
 	for _, sh := range s.gateway.shards {
@@ -133,6 +127,16 @@ func (s *stream) holdsRoutes() bool {
 		}
 	}
 	return true
+}
+
+// losing reports whether Envoy has, or is being sent, something that is no more.
+func (u *subscription) losing() bool {
+	for r, l := range u.lacks {
+		if !r.exists() && (l.held.version != "" || u.carries(r)) {
+			return true
+		}
+	}
+	return false
 }
 
 // behind reports whether Envoy still has to accept something that it has not

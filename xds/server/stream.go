@@ -112,9 +112,8 @@ func (s *stream) changed(r *resource, held holding) {
 	l := u.lacking(r, held)
 	if !l.differs(r) && !l.force && !u.carries(r) {
 		u.settled(r)
-		return
 	}
-	s.poke()
+	s.poke() // also if nothing is to be sent: Envoy may have caught up by that
 }
 
 // request takes one request of Envoy: an answer to a response, a change of what
@@ -136,7 +135,6 @@ func (s *stream) request(req *discoveryv3.DeltaDiscoveryRequest) error {
 	if req.GetResponseNonce() != "" {
 		s.answered(k, req)
 	}
-	s.catchUp()
 	s.poke()
 	return nil
 }
@@ -307,6 +305,7 @@ func (s *stream) next() *discoveryv3.DeltaDiscoveryResponse {
 	if s.gone {
 		return nil
 	}
+	s.catchUp()
 	for k := range kinds {
 		u := &s.subscriptions[k]
 		if !u.open || u.inflight != nil {
