@@ -30,7 +30,7 @@ func TestAConnectionThatFailsIsTriedOnceMoreElsewhere(t *testing.T) {
 				if r := g.get(request, "/"); r.StatusCode != http.StatusOK {
 					t.Fatalf("%d %q, want the endpoint that works", r.StatusCode, r.Text)
 				}
-				status, body, err := g.post(false, "http://"+request+"/", 10<<10, true)
+				status, body, err := g.post(false, "http://"+request+"/", 200<<10, true)
 				if err != nil || status != http.StatusOK {
 					t.Fatalf("a request with a body: %d %q %v", status, body, err)
 				}

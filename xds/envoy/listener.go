@@ -14,8 +14,8 @@ import (
 )
 
 // connectionBuffer is how many bytes Envoy keeps of one connection in one
-// direction before it stops reading. It bounds what a slow peer costs, and
-// what a request can hold back for a retry.
+// direction before it stops reading. It bounds what a slow peer costs; it is an
+// HTTP/2 stream's window, so that one stream can fill it.
 const connectionBuffer = 64 << 10
 
 // Listeners are the listeners of a gateway, "http" and "https". They say

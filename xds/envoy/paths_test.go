@@ -55,15 +55,21 @@ func TestPaths(t *testing.T) {
 		{"/a%64min", "admin", "/admin"},
 		{"/../../admin", "admin", "/admin"},
 		{"/cart\\..\\admin", "admin", "/admin"},
+		{"/x/..;a=b/admin", "admin", "/admin"},
 		// What is escaped for a reason stays so.
 		{"/x%3Fy", "root", "/x%3Fy"},
 		{"/x%20y", "root", "/x%20y"},
 		{"/x;a=b/cart", "root", "/x;a=b/cart"},
-		{"/x?u=http://a//b/../c", "root", "/x?u=http://a//b/../c"},
+		{"/x?u=http://a//b/../c;/..;", "root", "/x?u=http://a//b/../c;/..;"},
 	} {
 		got := g.get("shop.test", c.path).seen()
 		if got.Backend != c.want || got.URI != c.uri {
 			t.Errorf("%s: %q sees %q, want %q sees %q", c.path, got.Backend, got.URI, c.want, c.uri)
+		}
+	}
+	for _, path := range []string{"/x/%2e%2e;/admin", "/x/.%2e;y/admin", "/x/%2e;/admin"} {
+		if r := g.get("shop.test", path); r.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d, and the backend saw %q, want 403", path, r.StatusCode, r.seen().URI)
 		}
 	}
 	for _, path := range []string{"/a%00b", "/a\x01b"} {

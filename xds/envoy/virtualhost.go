@@ -29,6 +29,8 @@ func VirtualHost(h *route.Host, _ route.Settings) []byte {
 		Name:        hostName(h.Key.Host),
 		Domains:     []string{scopeKey(h.Key.Host)},
 		RetryPolicy: retryPolicy(),
+
+		RequestBodyBufferLimit: wrapperspb.UInt64(retryBody),
 	}
 	for _, r := range h.Routes {
 		match := pathMatch(r.Match)
@@ -114,6 +116,11 @@ func requestPath(path string) (string, bool) {
 	}
 	return b.String(), true
 }
+
+// retryBody is how many bytes of a request's body are kept, beside streaming
+// them, until no retry is possible. What an endpoint that refuses connections
+// is sent of a larger body is lost.
+const retryBody = 256 << 10
 
 // reselections is how often the load balancer may be asked for an endpoint that
 // was not tried yet. It favours the one with the fewest requests, which is the
