@@ -231,6 +231,20 @@ func (g *gateway) prepared(h *host, target *version) bool {
 	return true
 }
 
+// leave keeps v, with its reference, for as long as some Envoy may have it. Of
+// versions that name the same clusters one is enough: while a slow Envoy is
+// waited for, any number of them may follow one another.
+func (h *host) leave(v *version) {
+	if v == nil {
+		return
+	}
+	if slices.ContainsFunc(h.past, func(past *version) bool { return slices.Equal(past.clusters, v.clusters) }) {
+		v.drop()
+		return
+	}
+	h.past = append(h.past, v)
+}
+
 // routed reports whether every current Envoy has the released routes (or has
 // lost them). Then no Envoy has earlier ones, and their clusters may go.
 func (g *gateway) routed(h *host) bool {

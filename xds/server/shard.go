@@ -40,9 +40,7 @@ func (g *gateway) put(h *host, v *version) {
 	case v == nil && found:
 		sh.hosts = slices.Delete(sh.hosts, i, i+1)
 	}
-	if h.released != nil {
-		h.past = append(h.past, h.released) // its reference goes along
-	}
+	h.leave(h.released)
 	h.released = v.retain()
 	h.assembled = false
 	sh.changed = append(sh.changed, h)

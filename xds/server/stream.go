@@ -355,6 +355,9 @@ func (s *stream) respond(k kind, sent []sentResource) *discoveryv3.DeltaDiscover
 	for i, item := range sent {
 		if l := s.subscriptions[k].lacks[item.r]; l != nil {
 			sent[i].asked, l.force = l.force, false
+			if !item.r.exists() {
+				l.held = holding{} // from now on nobody may count on it
+			}
 		}
 		if !item.r.exists() {
 			res.RemovedResources = append(res.RemovedResources, item.r.name)
