@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -135,7 +136,15 @@ func (b *bed) synced(options simulated.Options) *simulated.Envoy {
 	return e
 }
 
-// may lets the server disconnect e.
+// slowly is an Envoy that takes up to some milliseconds for each answer.
+func slowly(seed uint64, milliseconds int) simulated.Options {
+	return simulated.Options{
+		Random: rand.New(rand.NewPCG(seed, seed)),
+		Delay:  time.Duration(milliseconds)*time.Millisecond + 1,
+	}
+}
+
+// mayDrop lets the server disconnect e.
 func (b *bed) mayDrop(e *simulated.Envoy) *simulated.Envoy {
 	b.dropped[e] = true
 	return e
