@@ -75,7 +75,7 @@ type queue[K comparable] struct {
 	reconciler reconcile.TypedReconciler[K]
 }
 
-func start(ctx context.Context, t *testing.T, w *world) *stage {
+func start(ctx context.Context, t testing.TB, w *world) *stage {
 	t.Helper()
 	s := &stage{world: w, live: &live{world: w}, wall: newWall()}
 	s.road = &Road{

@@ -210,8 +210,10 @@ func (w *world) List(_ context.Context, list client.ObjectList, opts ...client.L
 	defer w.pass()
 	o := (&client.ListOptions{}).ApplyOptions(opts)
 	k := w.kindOfList(list)
-	found := k.store.List()
-	if o.FieldSelector != nil {
+	var found []any
+	if o.FieldSelector == nil {
+		found = k.store.List()
+	} else {
 		by := o.FieldSelector.Requirements()[0]
 		var err error
 		if found, err = k.store.ByIndex(by.Field, o.Namespace+"/"+by.Value); err != nil {
