@@ -130,8 +130,11 @@ func TestARequestWithoutOneHostIsRefused(t *testing.T) {
 			t.Errorf("%q: %d, want 400", request, r.StatusCode)
 		}
 	}
-	if r := g.raw("GET / HTTP/1.0\nHost: shop.test\n\n"); r.StatusCode != http.StatusUpgradeRequired {
-		t.Errorf("HTTP/1.0: %d, want 426", r.StatusCode)
+	if got := g.raw("GET / HTTP/1.0\nHost: shop.test\n\n").seen(); got.Backend != "exact" {
+		t.Errorf("HTTP/1.0: answered by %q, want exact", got.Backend)
+	}
+	if got := g.raw("GET / HTTP/1.0\n\n").seen(); got.Backend != "default" {
+		t.Errorf("HTTP/1.0 without a host: answered by %q, want default", got.Backend)
 	}
 	// The absolute form names the host, whatever the header says (RFC 9112, 3.2.2).
 	if got := g.raw("GET http://shop.test/ HTTP/1.1\nHost: other.test\n\n").seen(); got.Backend != "exact" {

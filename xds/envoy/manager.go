@@ -21,6 +21,10 @@ const (
 	connectionWindow         = 1 << 20
 )
 
+// hostOfHTTP10 is what a backend sees as the host of a request that names none,
+// as HTTP/1.0 allows. It is a name that nobody can own (RFC 6761).
+const hostOfHTTP10 = "http-1-0.invalid"
+
 func connectionManager(name string, s route.Settings) *managerv3.HttpConnectionManager {
 	m := &managerv3.HttpConnectionManager{
 		StatPrefix:     name,
@@ -88,6 +92,9 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 		MaxRequestsPerConnection:     wrapperspb.UInt32(maxRequestsPerConnection),
 		HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_DROP_HEADER,
 	}
+	// Load balancers' health checks and old tools still speak HTTP/1.0; without
+	// a host they get the default host.
+	m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{AcceptHttp_10: true, DefaultHostForHttp_10: hostOfHTTP10}
 	m.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{
 		MaxConcurrentStreams:        wrapperspb.UInt32(maxConcurrentStreams),
 		InitialStreamWindowSize:     wrapperspb.UInt32(streamWindow),
