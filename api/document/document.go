@@ -181,6 +181,9 @@ func (d Document) line(within int) int {
 // where finds the line that the YAML library puts into its messages.
 var where = regexp.MustCompile(`^line (\d+): `)
 
+// noAnchor is what the YAML library says of *.shop.test without quotes.
+const noAnchor = "did not find expected alphabetic or numeric character"
+
 // mistakes takes an error of the YAML library apart, which is one message or,
 // after a heading, one per line.
 func (d Document) mistakes(err error) []Mistake {
@@ -193,6 +196,9 @@ func (d Document) mistakes(err error) []Mistake {
 		if match := where.FindStringSubmatch(message); match != nil {
 			line, _ = strconv.Atoi(match[1]) // digits only
 			message = strings.TrimPrefix(message, match[0])
+		}
+		if message == noAnchor {
+			message = "a value that begins with * or & must be in quotes"
 		}
 		found = append(found, Mistake{Line: d.line(line), Message: message})
 	}

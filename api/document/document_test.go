@@ -84,6 +84,8 @@ func TestMistakesSayWhere(t *testing.T) {
 			[]Mistake{{2, "", "mapping values are not allowed in this context"}}},
 		{"a tab", "kind: A\nspec:\n\trules: b\n",
 			[]Mistake{{3, "", "found character that cannot start any token"}}},
+		{"a wildcard without quotes", "kind: *.shop.test\n",
+			[]Mistake{{1, "", "a value that begins with * or & must be in quotes"}}},
 		{"no end", "kind: \"A\nspec:\n",
 			[]Mistake{{2, "", "found unexpected end of stream"}}},
 		{"no mapping", "just a word\n",

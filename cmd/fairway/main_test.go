@@ -1,0 +1,63 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// asFairway in the environment makes the test binary the program itself, so
+// that tests run it as users do: as a process of its own.
+const asFairway = "FAIRWAY_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asFairway) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// said is what a command wrote, and its exit code.
+type said struct {
+	Out, Err string
+	Code     int
+}
+
+// ran runs a command inside the test.
+func ran(t *testing.T, stdin string, args ...string) said {
+	t.Helper()
+	var out, err strings.Builder
+	code := run(t.Context(), args, streams{In: strings.NewReader(stdin), Out: &out, Err: &err})
+	return said{out.String(), err.String(), code}
+}
+
+func TestUsage(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		code int
+		err  string
+	}{
+		{"no such command", []string{"sreve"}, 2, "fairway: unknown command \"sreve\" for \"fairway\"\nSee 'fairway --help'.\n"},
+		{"no such flag", []string{"version", "--loud"}, 2, "fairway: unknown flag: --loud\nSee 'fairway version --help'.\n"},
+		{"an argument too many", []string{"version", "now"}, 2, "fairway: unknown command \"now\" for \"fairway version\"\nSee 'fairway version --help'.\n"},
+		{"an argument too few", []string{"serve"}, 2, "fairway: accepts 1 arg(s), received 0\nSee 'fairway serve --help'.\n"},
+		{"a wrong setting", []string{"serve", ".", "--address=here"}, 2, "fairway: --address: \"here\" is no IP address\nSee 'fairway serve --help'.\n"},
+		{"a negative drain", []string{"serve", ".", "--drain=-1s"}, 2, "fairway: --drain: cannot be negative\nSee 'fairway serve --help'.\n"},
+		{"another output", []string{"check", ".", "-o", "yaml"}, 2, "fairway: --output: \"yaml\" is neither text nor json\nSee 'fairway check --help'.\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := ran(t, "", test.args...)
+			if got.Code != test.code || got.Err != test.err || got.Out != "" {
+				t.Errorf("code %d, says %q and %q", got.Code, got.Err, got.Out)
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if got := ran(t, "", "version"); got.Code != 0 || !strings.HasPrefix(got.Out, "fairway ") || !strings.Contains(got.Out, "linux/") {
+		t.Errorf("says %+v", got)
+	}
+}
