@@ -17,6 +17,9 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -70,9 +73,18 @@ type Road struct {
 	Log    logr.Logger
 }
 
-// Index adds the indexes that the Road needs to its cache. Call it before the
-// cache starts.
-func (r *Road) Index(ctx context.Context) error { return index.Register(ctx, r.Cache) }
+// Index tells the cache what the Road reads and by what. Call it before the
+// cache starts: then all kinds are listed at once.
+func (r *Road) Index(ctx context.Context) error {
+	for _, kind := range []client.Object{
+		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{},
+	} {
+		if _, err := r.Cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watch %T: %w", kind, err)
+		}
+	}
+	return index.Register(ctx, r.Cache)
+}
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: every replica
 // serves.
