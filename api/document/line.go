@@ -85,8 +85,9 @@ func step(node *yaml.Node, path string) (child *yaml.Node, line int, rest string
 		}
 		key := node.Content[best]
 		return node.Content[best+1], key.Line, strings.TrimPrefix(path[len(key.Value):], ".")
+	default:
+		return nil, 0, ""
 	}
-	return nil, 0, ""
 }
 
 // leads reports whether key is the first element of path.

@@ -27,8 +27,14 @@ type Object struct {
 	Name types.NamespacedName
 }
 
-// String is "Ingress shop/cart".
-func (o Object) String() string { return fmt.Sprintf("%s %s", o.Kind, o.Name) }
+// String is "Ingress shop/cart", or "IngressClass fairway" for what has no
+// namespace.
+func (o Object) String() string {
+	if o.Name.Namespace == "" {
+		return o.Kind + " " + o.Name.Name
+	}
+	return fmt.Sprintf("%s %s", o.Kind, o.Name)
+}
 
 // Problem is one mistake in one object.
 type Problem struct {

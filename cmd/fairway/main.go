@@ -57,7 +57,7 @@ func usage(err error) error { return exit{code: exitUsage, cause: err, hint: tru
 
 // run runs one command and returns the exit code.
 func run(ctx context.Context, args []string, std streams) int {
-	root := command(std)
+	root := command(std) //nolint:contextcheck // commands get it from cobra
 	root.SetArgs(args)
 	called, err := root.ExecuteContextC(ctx)
 	if err == nil {

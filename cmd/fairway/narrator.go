@@ -128,7 +128,7 @@ func (n *narrator) tell(what string, p problem.Problem) {
 	event := map[string]string{"problem": "problem appeared", "mended": "problem resolved"}[what]
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.say(what+": "+f.String(), event, "file", f.File, "line", f.Line, "kind", f.Kind, "object", p.Object.Name.String(),
+	n.say(what+": "+f.String(), event, "file", f.File, "line", f.Line, "kind", f.Kind, "object", p.Object.String(),
 		"field", f.Field, "reason", f.Reason, "problem", f.Message)
 }
 

@@ -53,11 +53,15 @@ func elsewhere(t *testing.T) (envoy string) {
 // startServe serves the folder "dir" of the working directory.
 func startServe(t *testing.T, envoy string, args ...string) *program {
 	t.Helper()
-	temp, err := os.MkdirTemp("", "fw") // short, because sockets go there
+	temp, err := os.MkdirTemp("", "fw") //nolint:usetesting // its paths are too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(temp) })
+	t.Cleanup(func() {
+		if err := os.RemoveAll(temp); err != nil {
+			t.Error(err)
+		}
+	})
 	p := &program{t: t, port: freePort(t), temp: temp, ended: make(chan struct{})}
 	args = append([]string{"serve", "dir", "--http-port", strconv.Itoa(p.port), "--envoy", envoy}, args...)
 	p.command = exec.Command(os.Args[0], args...)
@@ -120,7 +124,7 @@ func (p *program) says(text string) {
 func eventually(t *testing.T, limit time.Duration, check func() error) {
 	t.Helper()
 	began := time.Now()
-	for {
+	for range time.Tick(5 * time.Millisecond) {
 		err := check()
 		took := time.Since(began)
 		switch {
@@ -132,7 +136,6 @@ func eventually(t *testing.T, limit time.Duration, check func() error) {
 		case took > limit+patience:
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

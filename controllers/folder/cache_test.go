@@ -48,7 +48,7 @@ func start(t *testing.T, paths ...string) *Cache {
 func within(t *testing.T, limit time.Duration, check func() error) {
 	t.Helper()
 	began := time.Now()
-	for {
+	for range time.Tick(5 * time.Millisecond) {
 		err := check()
 		took := time.Since(began)
 		if err == nil && took <= limit {
@@ -61,7 +61,6 @@ func within(t *testing.T, limit time.Duration, check func() error) {
 		if took > 10*limit {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -96,10 +96,10 @@ func (w *editor) edit() {
 	switch w.random.IntN(8) {
 	case 0: // delete a file
 		delete(w.files, name)
-		os.Remove(filepath.Join("dir", name))
+		w.remove(name)
 		return
 	case 1: // delete a folder
-		os.RemoveAll("dir/sub")
+		w.remove("sub")
 		maps.DeleteFunc(w.files, func(name string, _ []doc) bool { return strings.HasPrefix(name, "sub/") })
 		return
 	case 2: // move a document to another file
@@ -147,6 +147,13 @@ func (w *editor) write(name string) {
 	}
 	write(w.t, path+"~", text.String())
 	if err := os.Rename(path+"~", path); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *editor) remove(name string) {
+	w.t.Helper()
+	if err := os.RemoveAll(filepath.Join("dir", name)); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -34,7 +34,7 @@ func (l live) Get(_ context.Context, key client.ObjectKey, into client.Object, _
 	if !ok {
 		return apierrors.NewNotFound(schema.GroupResource{Group: kind.Group, Resource: kind.Kind}, key.String())
 	}
-	from, to := reflect.ValueOf(found.Object.DeepCopyObject()), reflect.ValueOf(into)
+	from, to := reflect.ValueOf(found.DeepCopyObject()), reflect.ValueOf(into)
 	if from.Type() != to.Type() {
 		return fmt.Errorf("read %s: have %s, want %s", key, from.Type(), to.Type())
 	}

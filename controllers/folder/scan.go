@@ -71,15 +71,15 @@ func walk(paths []string, limits Limits) *listing {
 }
 
 func (l *listing) folder(path string, depth int, limits Limits) {
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		l.dark[path] = plain(err)
 		return
 	}
-	if l.walked[real] {
+	if l.walked[resolved] {
 		return
 	}
-	l.walked[real], l.folders[real] = true, true
+	l.walked[resolved], l.folders[resolved] = true, true
 	if depth == 0 {
 		l.dark[path] = fmt.Errorf("is more than %d folders deep and is not read", limits.Depth)
 		return
@@ -106,8 +106,8 @@ func (l *listing) folder(path string, depth int, limits Limits) {
 		case isManifest(name) && info.Mode().IsRegular():
 			l.file(name, info, limits)
 			if entry.Type()&fs.ModeSymlink != 0 {
-				if real, err := filepath.EvalSymlinks(name); err == nil {
-					l.folders[filepath.Dir(real)] = true
+				if target, err := filepath.EvalSymlinks(name); err == nil {
+					l.folders[filepath.Dir(target)] = true
 				}
 			}
 		}
@@ -158,8 +158,8 @@ func readFile(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, plain(err)
 	}
-	defer file.Close()
-	return readBounded(file, limit)
+	text, err := readBounded(file, limit)
+	return text, errors.Join(err, file.Close())
 }
 
 func readBounded(from io.Reader, limit int64) ([]byte, error) {

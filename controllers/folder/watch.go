@@ -27,7 +27,7 @@ func (c *Cache) watch(ctx context.Context) {
 	if err != nil {
 		w.warn("", err)
 	} else {
-		defer notifier.Close()
+		defer func() { _ = notifier.Close() }() // nothing is lost with it
 		w.notifier = notifier
 	}
 	w.look(ctx)

@@ -5,9 +5,9 @@ package main
 import (
 	"flag"
 	"fmt"
-	"log"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +23,8 @@ func main() {
 		Handler:           handler(*name),
 		ReadHeaderTimeout: 5 * time.Second,
 	}
-	log.Fatalf("%s: %v", *name, server.ListenAndServe())
+	fmt.Fprintf(os.Stderr, "%s: %v\n", *name, server.ListenAndServe())
+	os.Exit(1) //nolint:forbidigo // this is main
 }
 
 func handler(name string) http.Handler {

@@ -76,7 +76,7 @@ func (p *Process) Run(ctx context.Context) error {
 	for failures := 1; ; failures++ {
 		began := time.Now()
 		said, err := p.once(ctx, config)
-		if ctx.Err() != nil {
+		if err == nil {
 			return nil
 		}
 		if start := (*startError)(nil); errors.As(err, &start) {
@@ -104,8 +104,8 @@ type startError struct{ cause error }
 func (e *startError) Error() string { return "start envoy: " + e.cause.Error() }
 func (e *startError) Unwrap() error { return e.cause }
 
-// once runs one Envoy until it ends by itself, or ctx ends and it is stopped.
-// It returns how it ended and the last lines that it logged.
+// once runs one Envoy until ctx ends and it is stopped. When it ends by itself,
+// that is an error, with the last lines that it logged.
 func (p *Process) once(ctx context.Context, config string) (said string, err error) {
 	// The kernel kills the child when the thread that started it ends: the
 	// thread must live as long as the child.
@@ -123,24 +123,31 @@ func (p *Process) once(ctx context.Context, config string) (said string, err err
 	}
 	p.Log.V(1).Info("envoy started", "pid", command.Process.Pid)
 
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	running := &child{process: command.Process, ended: make(chan struct{})}
+	go func() { defer close(running.ended); running.how = command.Wait() }()
 	watch, stopWatching := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() { defer close(watched); p.watch(watch) }()
 	defer func() { stopWatching(); <-watched }()
 
 	select {
-	case err := <-ended:
-		if err == nil {
-			err = errors.New("exit status 0")
+	case <-running.ended:
+		if running.how == nil {
+			return log.last(), errors.New("envoy: exit status 0")
 		}
-		return log.last(), fmt.Errorf("envoy: %w", err)
+		return log.last(), fmt.Errorf("envoy: %w", running.how)
 	case <-ctx.Done():
 		log.expect()
-		p.stop(command.Process, ended)
+		p.stop(context.WithoutCancel(ctx), running)
 		return "", nil
 	}
+}
+
+// child is an Envoy that was started.
+type child struct {
+	process *os.Process
+	ended   chan struct{}
+	how     error // of Wait, once ended is closed
 }
 
 // watch notes the first time that Envoy is ready.
@@ -177,46 +184,43 @@ func (p *Process) arguments(config string) []string {
 	return arguments
 }
 
-// stop drains Envoy, ends it, and waits for its end. The context that told it
-// to is over, so that everything in here has a deadline of its own.
-func (p *Process) stop(child *os.Process, ended <-chan error) {
+// stop drains Envoy, ends it, and waits for its end. All of that has deadlines of
+// its own: what told it to stop is over.
+func (p *Process) stop(ctx context.Context, c *child) {
 	if p.Drain > 0 && p.wasReady.Load() {
-		if p.drain(ended) {
-			return
-		}
+		p.drain(ctx, c)
 	}
-	_ = child.Signal(syscall.SIGTERM) // it may have ended just now
+	_ = c.process.Signal(syscall.SIGTERM) // it may have ended just now
 	select {
-	case <-ended:
+	case <-c.ended:
 	case <-time.After(patience):
-		p.Log.Info("envoy does not end and is killed", "pid", child.Pid)
-		_ = child.Kill()
-		<-ended
+		p.Log.Info("envoy does not end and is killed", "pid", c.process.Pid)
+		_ = c.process.Kill()
+		<-c.ended
 	}
 	p.Log.V(1).Info("envoy stopped")
 }
 
 // drain waits until the last client has left, at most as long as Drain says.
-// It reports whether Envoy ended meanwhile.
-func (p *Process) drain(ended <-chan error) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), p.Drain)
+func (p *Process) drain(ctx context.Context, c *child) {
+	ctx, cancel := context.WithTimeout(ctx, p.Drain)
 	defer cancel()
 	admin := p.Admin()
 	if err := admin.Drain(ctx); err != nil {
 		p.Log.Error(err, "envoy could not be told to drain")
-		return false
+		return
 	}
 	for {
 		open, err := admin.Connections(ctx)
 		if err == nil && open == 0 {
-			return false
+			return
 		}
 		select {
-		case <-ended:
-			return true
+		case <-c.ended:
+			return
 		case <-ctx.Done():
 			p.Log.Info("connections are cut off, their time to drain is over", "connections", open)
-			return false
+			return
 		case <-time.After(poll):
 		}
 	}

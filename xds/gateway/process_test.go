@@ -29,23 +29,30 @@ const deadline = 30 * time.Second
 // eventually polls until a check has nothing to say.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	var err error
-	for end := time.Now().Add(deadline); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if err = check(); err == nil {
+	end := time.Now().Add(deadline)
+	for now := range time.Tick(10 * time.Millisecond) {
+		err := check()
+		if err == nil {
 			return
 		}
+		if now.After(end) {
+			t.Fatal(err)
+		}
 	}
-	t.Fatal(err)
 }
 
 // privateDir is a folder whose path is short enough for sockets.
 func privateDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gw")
+	dir, err := os.MkdirTemp("", "gw") //nolint:usetesting // its paths are too long
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	return dir
 }
 
@@ -62,7 +69,12 @@ func run(t *testing.T, p *Process) *running {
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{Process: p, stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- p.Run(ctx); close(r.done) }()
-	t.Cleanup(func() { cancel(); <-r.done })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-r.done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
 	return r
 }
 
