@@ -298,6 +298,13 @@ func (h *heard) HostServed(key route.Key) {
 	}
 }
 
+// tellServed has f called whenever a host is served.
+func (h *heard) tellServed(f func(route.Key)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onServed = f
+}
+
 func (h *heard) HostRejected(key route.Key, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -85,9 +85,9 @@ func (e *Envoy) skim(s *subscription, response *discoveryv3.DeltaDiscoveryRespon
 
 // also wants one name more.
 func (s *subscription) also(name string) {
-	if name != "" {
+	if _, ok := s.wanted[name]; !ok && name != "" {
 		s.wanted[name] = struct{}{}
-		s.started = true
+		s.started, s.changed = true, true
 	}
 }
 

@@ -32,6 +32,7 @@ type subscription struct {
 
 	// Of this stream:
 	requested  bool                // the first request is out
+	changed    bool                // wanted may differ from asked
 	asked      map[string]struct{} // names that the server knows of
 	again      map[string]struct{} // names that may come at a version that we have
 	answered   bool                // a response has come
@@ -60,13 +61,14 @@ func newSubscription(url string) *subscription {
 // fresh forgets what belonged to the last stream.
 func (s *subscription) fresh() {
 	s.requested, s.answered, s.unanswered, s.answers = false, false, 0, nil
+	s.changed = true
 	s.asked = make(map[string]struct{})
 	s.again = make(map[string]struct{})
 }
 
 // want makes names those that are wanted, and forgets the versions of others.
 func (s *subscription) want(names map[string]struct{}) {
-	s.wanted = names
+	s.wanted, s.changed = names, true
 	s.started = s.started || len(names) > 0
 	maps.DeleteFunc(s.versions, func(name, _ string) bool {
 		_, ok := names[name]
@@ -85,9 +87,10 @@ func (s *subscription) first() *discoveryv3.DeltaDiscoveryRequest {
 // change adds to request what is wanted and not asked for, and the reverse. It
 // reports whether there is anything.
 func (s *subscription) change(request *discoveryv3.DeltaDiscoveryRequest) bool {
-	if s.wildcard {
+	if s.wildcard || !s.changed {
 		return false
 	}
+	s.changed = false
 	for name := range s.wanted {
 		if _, ok := s.asked[name]; !ok {
 			s.asked[name] = struct{}{}
