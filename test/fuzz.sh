@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Run every fuzz test of the module for $FUZZTIME, one after the other: Go runs
 # one fuzz test a call. A failing input stays in testdata/fuzz of its package;
-# commit it, and it is a seed of every later test.
+# commit it, and it is a seed of every later test. Renderings are shown to a real
+# Envoy too (slow). Minimising is bounded: one input may take a minute.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 failed=()
 while IFS=: read -r file name; do
 	echo "== $name in $(dirname "$file"), ${FUZZTIME:=30s}"
-	"${GO:-go}" test -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" "$(dirname "$file")" ||
+	FAIRWAY_FUZZ_ENVOY=1 "${GO:-go}" test -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 10x "$(dirname "$file")" ||
 		failed+=("$name in $(dirname "$file")")
 done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' ./*/ | sed 's/func //' | sort)
 
