@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/test/cluster"
+	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -40,6 +41,8 @@ type Options struct {
 	Envoys int // how many; 0 is one
 	// Flags are added to the controller's.
 	Flags []string
+	// TLS are the files with which Envoys connect; nil is without TLS.
+	TLS *gateway.TLS
 	// Record keeps what the xDS streams carry, and the access log's lines of
 	// requests that were not answered 200, in the Timeline.
 	Record bool
@@ -59,9 +62,11 @@ type Road struct {
 	// Timeline is what happened; see Options.Record.
 	Timeline Timeline
 
+	owner      testing.TB // the test with which all ends
 	dir        string
 	kubeconfig string // of the controller
 	flags      []string
+	tls        *gateway.TLS
 	recorded   bool
 	envoysXDS  string        // where Envoys ask: the controller, or a recorder before it
 	taken      atomic.Uint32 // addresses of Network
@@ -77,10 +82,12 @@ func Start(t testing.TB, options Options) *Road {
 	build(t) // not part of what a test may measure
 	log.SetLogger(logr.Discard())
 	r := &Road{
+		owner:    t,
 		Cluster:  cluster.Start(t, cluster.Options{}),
 		XDS:      freePort(t, "127.0.0.1"),
 		Metrics:  freePort(t, "127.0.0.1"),
 		flags:    options.Flags,
+		tls:      options.TLS,
 		recorded: options.Record,
 	}
 	r.dir = shortDir(t)
@@ -107,8 +114,8 @@ func Start(t testing.TB, options Options) *Road {
 }
 
 // StartController starts the controller, as Start does; for after a kill. It
-// has the rights that config/rbac gives it and no others. Flags are added to
-// those of Start.
+// has the rights that config/rbac gives it and no others, and runs as long as
+// the Road, also where a subtest starts it. Flags are added to those of Start.
 func (r *Road) StartController(t testing.TB, flags ...string) {
 	t.Helper()
 	given := []string{
@@ -117,7 +124,7 @@ func (r *Road) StartController(t testing.TB, flags ...string) {
 		"--address", "0.0.0.0", "--http-port", "8080", fmt.Sprintf("--access-log=%t", r.recorded),
 	}
 	given = append(append(given, r.flags...), flags...)
-	r.Controller = startProgram(t, "controller", r.hear, build(t), given...)
+	r.Controller = startProgram(t, r.owner, "controller", r.hear, build(t), given...)
 }
 
 // hear notes what the controller says of hosts.
