@@ -65,6 +65,12 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestTheExamplesHaveNoProblems(t *testing.T) {
+	if got := ran(t, "", "check", "../../examples"); got.Code != 0 || got.Out != "" {
+		t.Errorf("says %+v", got)
+	}
+}
+
 func rewrite(t *testing.T, path string, archive *txtar.Archive, got said) {
 	t.Helper()
 	var files []txtar.File

@@ -85,6 +85,13 @@ func (n *narrator) start(folder, url string, problems int) {
 	n.say(line, "")
 }
 
+// waits says what keeps the start.
+func (n *narrator) waits(reason string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.say("not yet serving: "+reason, "not yet serving", "reason", reason)
+}
+
 // names lists the first few.
 func names(hosts []string) string {
 	if len(hosts) > maxNames {

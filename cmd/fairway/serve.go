@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ import (
 // serveWorkers are Envoy's worker threads: enough for anything that is served
 // from a folder on somebody's machine.
 const serveWorkers = 2
+
+// long is how long serving may take to begin before people hear why.
+const long = 5 * time.Second
 
 // serveSettings are those of fairway serve.
 type serveSettings struct {
@@ -268,11 +272,19 @@ func (r *serving) run(ctx context.Context) error {
 }
 
 // announce waits until all that was found at the start is served, and says so.
+// When that takes long, it says what it waits for.
 func (r *serving) announce(ctx context.Context) {
-	for !r.isLive(ctx) {
+	late := time.After(long)
+	for {
+		reason := r.waitsFor(ctx)
+		if reason == "" {
+			break
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-late:
+			r.narrator.waits(reason)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -280,15 +292,22 @@ func (r *serving) announce(ctx context.Context) {
 	r.narrator.start(r.Folder, r.url(), len(r.road.Reporter.Problems()))
 }
 
-func (r *serving) isLive(ctx context.Context) bool {
+// waitsFor is why not everything is served yet; empty when it is.
+func (r *serving) waitsFor(ctx context.Context) string {
 	envoys := r.server.Envoys()
-	if len(envoys) == 0 || !envoys[0].Synced {
-		return false
+	if len(envoys) == 0 {
+		return "Envoy has not connected"
+	}
+	if !envoys[0].Synced {
+		return fmt.Sprintf("Envoy has not accepted everything yet, %s left", count(envoys[0].Pending, "resource"))
 	}
 	for _, key := range r.narrator.hosts() {
 		if state := r.server.Host(key); !state.Served && state.Rejected == "" {
-			return false
+			return fmt.Sprintf("host %s waits for %s", key.Host, cmp.Or(state.Waiting, "Envoy"))
 		}
 	}
-	return r.envoy.Ready(ctx) == nil
+	if err := r.envoy.Ready(ctx); err != nil {
+		return err.Error()
+	}
+	return ""
 }

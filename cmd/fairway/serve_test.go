@@ -369,6 +369,21 @@ func TestAnEmptyFolderIsServedToo(t *testing.T) {
 	}
 }
 
+// TestServeSaysWhatItWaitsFor: this Envoy never asks for its configuration.
+func TestServeSaysWhatItWaitsFor(t *testing.T) {
+	elsewhere(t)
+	put(t, "dir/a.yaml", "")
+	put(t, "idle", "#!/bin/sh\nexec sleep 1000\n")
+	if err := os.Chmod("idle", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := startServe(t, "./idle")
+	p.says("not yet serving: Envoy has not connected")
+	if err := p.stop(syscall.SIGTERM); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
 func TestServeSaysWhyItCannot(t *testing.T) {
 	envoy := elsewhere(t)
 	put(t, "dir/a.yaml", "")

@@ -244,3 +244,34 @@ func TestReportsGoOutWithoutALock(t *testing.T) {
 type reporterFunc func([]problem.Problem)
 
 func (f reporterFunc) Report(_ context.Context, _ any, problems []problem.Problem) { f(problems) }
+
+// FuzzParse: whatever stands in a file, reading it neither panics nor names
+// lines that are not there, and what it declares has names.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		service, "kind: List\napiVersion: v1\nitems:\n- " + strings.ReplaceAll(service, "\n", "\n  "),
+		`{"apiVersion": "v1", "kind": "ServiceList", "items": [{"metadata": {"name": "a"}}, {}]}`,
+		"kind: ServiceList\napiVersion: v1\nitems: [{kind: List, apiVersion: v1, items: []}, 1]\n",
+		"apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {rules: [{host: a, http: {paths: [{}]}}]}\n",
+		"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\nports: [{}]\n", "kind: a\n---\n...\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c := parse("file", text)
+		last := strings.Count(string(text), "\n") + 1
+		for _, m := range c.mistakes {
+			if m.line < 1 || m.line > last || m.message == "" {
+				t.Errorf("mistake %+v in %d lines", m, last)
+			}
+		}
+		for _, d := range c.declared {
+			if d.ref.name.Name == "" || d.place.line < 1 || d.place.line > last {
+				t.Errorf("object %s on line %d of %d", d.ref, d.place.line, last)
+			}
+			if d.object != nil && (d.object.GetName() != d.ref.name.Name || d.object.GetNamespace() != d.ref.name.Namespace) {
+				t.Errorf("object %s is named %s/%s", d.ref, d.object.GetNamespace(), d.object.GetName())
+			}
+		}
+	})
+}
