@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server/simulated"
@@ -83,6 +86,32 @@ func TestReconnectWhileAClusterWarms(t *testing.T) {
 	e.Stall(false)
 	b.served(hostOf("shop.test", to("/cart", "cart"), to("/", "web")))
 	b.eventually("all is settled", b.idle)
+}
+
+// A cluster that has changed meanwhile goes out at once, even before Envoy gets
+// to ask for endpoints. It warms until they come, be they ones that Envoy knows.
+func TestReconnectSendsEndpointsOfAChangedCluster(t *testing.T) {
+	b := inUse(t)
+	versions := func(r *discoveryv3.DeltaDiscoveryResponse, of string) map[string]string {
+		return map[string]string{r.GetResources()[0].GetName(): of}
+	}
+	earlier := b.client()
+	earlier.hello()
+	clusters := earlier.receive(envoy.TypeCluster)
+	earlier.send(&request{TypeUrl: envoy.TypeEndpoints, ResourceNamesSubscribe: []string{"shop/web:80"}})
+	endpoints := earlier.receive(envoy.TypeEndpoints)
+
+	c := b.client()
+	c.send(&request{
+		Node: &corev3.Node{Id: "hand", Cluster: "default"}, TypeUrl: envoy.TypeCluster,
+		InitialResourceVersions: versions(clusters, "another"),
+	})
+	c.wants(c.receive(envoy.TypeCluster), []string{"shop/web:80"}, nil)
+	c.send(&request{
+		TypeUrl: envoy.TypeEndpoints, ResourceNamesSubscribe: []string{"shop/web:80"},
+		InitialResourceVersions: versions(endpoints, endpoints.GetResources()[0].GetVersion()),
+	})
+	c.wants(c.receive(envoy.TypeEndpoints), []string{"shop/web:80"}, nil)
 }
 
 // Another replica knows the same values and hence the same versions.

@@ -161,15 +161,37 @@ func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
 			g.collect(r)
 		}
 	}
-	// Envoy asks for clusters first, unless one of them waits for endpoints.
-	warming := k == kindEndpoints && !s.subscriptions[kindCluster].open
+	warming := s.warming(k)
 	for r, l := range u.lacks {
-		l.force = l.force || warming
+		l.force = l.force || warming(r)
 		if l.held.version == r.version && !l.force {
 			u.settled(r)
 		}
 	}
 	return nil
+}
+
+// warming says for which resources of a kind that was just opened a cluster may
+// wait, although Envoy knows them from an earlier stream.
+func (s *stream) warming(k kind) func(*resource) bool {
+	clusters := &s.subscriptions[kindCluster]
+	switch {
+	case k != kindEndpoints:
+		return func(*resource) bool { return false }
+	case !clusters.open:
+		// Envoy asks for clusters first, unless one of them waits.
+		return func(*resource) bool { return true }
+	}
+	// A cluster that was sent before Envoy had asked for endpoints.
+	sent := make(map[*resource]bool)
+	if clusters.inflight != nil {
+		for _, item := range clusters.inflight.sent {
+			if c := item.r.cluster; c != nil && c.port != nil {
+				sent[c.port.eds] = true
+			}
+		}
+	}
+	return func(r *resource) bool { return sent[r] }
 }
 
 // subscribe adds names. A name that Envoy asks for is always answered: with its
