@@ -42,11 +42,10 @@ func testHosts(t *testing.T, r *road.Road) {
 	}
 }
 
-// Hosts of all three kinds come and go beside one another. Whoever asks for a
-// name is always answered, by the one who had it or by the one who has it.
-func TestHostsComeAndGoWithoutAnError(t *testing.T) {
-	r := start(t, road.Options{Record: true})
-	s := newSite(t, r)
+// hostsComeAndGo has hosts of all three kinds come and go beside one another.
+// Whoever asks for a name is always answered, by the one who had it or by the
+// one who has it.
+func hostsComeAndGo(s *site, _ string) {
 	s.backends("exact", "wildcard", "default")
 	hosts := []*networkingv1.Ingress{
 		withRules("default", rule("", "/", "default")),
@@ -55,20 +54,20 @@ func TestHostsComeAndGoWithoutAnError(t *testing.T) {
 	}
 	s.create(hosts[0])
 	s.eventually("a.hosts.test", "/", "default")
-	moving, staying := r.StartLoad(t, "a.hosts.test", "/"), r.StartLoad(t, "b.hosts.test", "/")
+	moving, staying := s.road.StartLoad(s, "a.hosts.test", "/"), s.road.StartLoad(s, "b.hosts.test", "/")
 
 	serve := func(i int) {
-		t.Helper()
+		s.Helper()
 		hosts[i].ResourceVersion = ""
 		s.create(hosts[i])
-		r.Timeline.Note("the test adds host %s", hosts[i].Name)
-		road.Eventually(t, patience, moving.Reaches(hosts[i].Name, 50))
+		s.road.Timeline.Note("the test adds host %s", hosts[i].Name)
+		road.Eventually(s, patience, moving.Reaches(hosts[i].Name, 50))
 	}
 	take := func(i, heir int) {
-		t.Helper()
+		s.Helper()
 		s.delete(hosts[i])
-		r.Timeline.Note("the test removes host %s", hosts[i].Name)
-		road.Eventually(t, patience, moving.Reaches(hosts[heir].Name, 50))
+		s.road.Timeline.Note("the test removes host %s", hosts[i].Name)
+		road.Eventually(s, patience, moving.Reaches(hosts[heir].Name, 50))
 	}
 	for range 3 {
 		serve(1)
@@ -76,22 +75,22 @@ func TestHostsComeAndGoWithoutAnError(t *testing.T) {
 		take(2, 1)
 		serve(2) // again, over the wildcard
 		s.delete(hosts[1])
-		road.Eventually(t, patience, staying.Reaches("default", 50))
+		road.Eventually(s, patience, staying.Reaches("default", 50))
 		take(2, 0) // over the default host
 		serve(2)
 		s.create(func() *networkingv1.Ingress { hosts[1].ResourceVersion = ""; return hosts[1] }())
-		road.Eventually(t, patience, staying.Reaches("wildcard", 50))
+		road.Eventually(s, patience, staying.Reaches("wildcard", 50))
 		take(2, 1)
 		take(1, 0)
 	}
 	moved, stayed := moving.StopClean(), staying.StopClean()
 	for _, kind := range []string{"exact", "wildcard", "default"} {
 		if moved.Answered[kind] == 0 {
-			t.Errorf("the %s host never answered: %v", kind, moved.Answered)
+			s.Errorf("the %s host never answered: %v", kind, moved.Answered)
 		}
 	}
 	if stayed.Answered["exact"] > 0 {
-		t.Errorf("b.hosts.test was answered by the backend of a.hosts.test: %v", stayed.Answered)
+		s.Errorf("b.hosts.test was answered by the backend of a.hosts.test: %v", stayed.Answered)
 	}
 }
 

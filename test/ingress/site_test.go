@@ -42,6 +42,11 @@ func newSite(t *testing.T, r *road.Road) *site {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "site-"}}
 	r.Create(t, namespace)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("what happened last:\n%s", r.Timeline.Last(200))
+		}
+	})
 	return &site{T: t, road: r, namespace: namespace.Name}
 }
 
@@ -98,6 +103,17 @@ func (s *site) endpoint(name string) string {
 	s.Helper()
 	ip := s.road.Address()
 	road.Backend(s, name, ip)
+	return ip
+}
+
+// speaker is the address of a new backend whose name is the protocol that is
+// spoken to it.
+func (s *site) speaker() string {
+	s.Helper()
+	ip := s.road.Address()
+	road.Serve(s, ip, road.BackendPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		road.Named(r.Proto).ServeHTTP(w, r)
+	}))
 	return ip
 }
 

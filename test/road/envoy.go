@@ -2,13 +2,16 @@ package road
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,28 +67,44 @@ func (r *Road) startEnvoy(t testing.TB, i int) *Envoy {
 	return e
 }
 
-// accessLog notes the requests that were not answered 200.
+// accessLog notes the requests that were not answered 200, equal ones in a row
+// once.
 func (r *Road) accessLog(i int) io.Writer {
 	if !r.recorded {
 		return nil
 	}
+	var last string
 	return &lineWriter{line: func(line string) {
-		if !strings.Contains(line, `"status":200`) {
+		var l struct {
+			Host, Path, Flags, Details, Reason, Ingress, Upstream string
+			Status                                                int
+			Cluster                                               string `json:"upstream_cluster"`
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			r.Timeline.Note("envoy-%d's access log: %s", i, line)
+			return
+		}
+		if text := fmt.Sprintf("%+v", l); l.Status != http.StatusOK && text != last {
+			r.Timeline.Note("envoy-%d's access log: %s", i, text)
+			last = text
 		}
 	}}
 }
 
-// Kill kills the Envoy process, as a crash would; it is started again.
+// Kill kills the Envoy process, as a crash would, and returns when it is gone.
+// It is started again.
 func (e *Envoy) Kill(t testing.TB) {
 	t.Helper()
-	process, err := os.FindProcess(e.PID(t))
-	if err == nil {
-		err = process.Kill()
-	}
-	if err != nil {
+	pid := e.PID(t)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatalf("kill envoy: %v", err)
 	}
+	Eventually(t, time.Minute, func(context.Context) error {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+			return fmt.Errorf("envoy %d is still there", pid)
+		}
+		return nil
+	})
 }
 
 // RSS is Envoy's resident memory in bytes.

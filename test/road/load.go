@@ -35,7 +35,8 @@ type Tally struct {
 	Sent     int
 	Answered map[string]int // requests with status 200, by backend
 	Failures int
-	First    []Failure // the first of them
+	Failed   []Failure // the first of them
+	Reopened int       // connections that had to be opened again
 	Slowest  time.Duration
 	Took     time.Duration
 }
@@ -106,37 +107,55 @@ func (l *Load) work(ctx context.Context, due <-chan struct{}) {
 	kept := &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 1}
 	defer kept.CloseIdleConnections()
 	own := &http.Transport{DialContext: dial, DisableKeepAlives: true}
-	n := 0
+	n, opened := 0, 0
 	for range due {
 		n++
-		transport := kept
+		transport, connection := kept, &connection{}
 		if n%ownConnection == 0 {
 			transport = own
 		}
 		if n%2 == 0 {
-			l.send(ctx, transport, http.MethodGet, "")
+			l.send(ctx, transport, connection, http.MethodGet, "")
 		} else {
-			l.send(ctx, transport, http.MethodPost, "a body")
+			l.send(ctx, transport, connection, http.MethodPost, "a body")
+		}
+		if transport == kept && !connection.reused {
+			if opened++; opened > 1 {
+				l.reopened()
+			}
 		}
 	}
 }
 
+// connection is what is known of the connection of a request.
+type connection struct {
+	times  int // that one was taken
+	reused bool
+}
+
+func (l *Load) reopened() {
+	l.timeline.Note("a client had to connect again")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally.Reopened++
+}
+
 // send sends one request, which the end of the load does not cut off.
-func (l *Load) send(ctx context.Context, transport *http.Transport, method, body string) {
+func (l *Load) send(ctx context.Context, transport *http.Transport, c *connection, method, body string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowRequest)
 	defer cancel()
-	connections, reused := 0, false
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
-		connections++
-		reused = c.Reused
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		c.times++
+		c.reused = got.Reused
 	}})
 	began := time.Now()
 	backend, err := exchange(ctx, transport, method, "http://"+l.Host+l.Path, body)
-	if err == nil && connections > 1 {
+	if err == nil && c.times > 1 {
 		err = errors.New("the connection was closed under the request, which was sent again")
 	}
 	if err != nil {
-		err = fmt.Errorf("%s %s%s (connection reused: %t, after %s): %w", method, l.Host, l.Path, reused, time.Since(began).Round(time.Millisecond), err)
+		err = fmt.Errorf("%s %s%s (connection reused: %t, after %s): %w",
+			method, l.Host, l.Path, c.reused, time.Since(began).Round(time.Millisecond), err)
 	}
 	l.count(began, backend, err)
 }
@@ -162,7 +181,7 @@ func (l *Load) count(began time.Time, backend string, err error) {
 	}
 	l.timeline.Note("a client got: %v", err)
 	if l.tally.Failures++; l.tally.Failures <= maxFailures {
-		l.tally.First = append(l.tally.First, Failure{At: began.Add(took), What: err.Error()})
+		l.tally.Failed = append(l.tally.Failed, Failure{At: began.Add(took), What: err.Error()})
 	}
 }
 
@@ -172,7 +191,7 @@ func (l *Load) Tally() Tally {
 	defer l.mu.Unlock()
 	tally := l.tally
 	tally.Answered = maps.Clone(tally.Answered)
-	tally.First = slices.Clone(tally.First)
+	tally.Failed = slices.Clone(tally.Failed)
 	return tally
 }
 
@@ -199,8 +218,8 @@ func (l *Load) Stop() Tally {
 	return l.Tally()
 }
 
-// StopClean is Stop for a load of which no request may have failed: each that
-// did fails the test and is explained.
+// StopClean is Stop for a load of which no request may have failed and no
+// connection closed: whatever did fails the test and is explained.
 func (l *Load) StopClean() Tally {
 	l.t.Helper()
 	tally := l.Stop()
@@ -209,10 +228,13 @@ func (l *Load) StopClean() Tally {
 	if tally.Sent == 0 {
 		l.t.Errorf("the load on %s%s sent no request", l.Host, l.Path)
 	}
+	if tally.Reopened > 0 {
+		l.t.Errorf("%d connections that were in use had to be opened again", tally.Reopened)
+	}
 	if tally.Failures > 0 {
 		l.t.Errorf("%d of %d requests failed; around the first:\n%s", tally.Failures, tally.Sent,
-			l.timeline.Around(tally.First[0].At, 1500*time.Millisecond, 500*time.Millisecond))
-		for _, f := range tally.First {
+			l.timeline.Around(tally.Failed[0].At, 500*time.Millisecond, 200*time.Millisecond))
+		for _, f := range tally.Failed {
 			l.t.Logf("%s %s", f.At.Format("15:04:05.000000"), f.What)
 		}
 	}

@@ -56,9 +56,9 @@ func buildFairway() (string, error) {
 	return path, nil
 }
 
-// startProgram runs a program until the test ends; heard, which may be nil,
-// hears each line that it says.
-func startProgram(t testing.TB, name string, heard func(line string), path string, args ...string) *Program {
+// startProgram runs a program until the test owner ends; heard, which may be
+// nil, hears each line that it says.
+func startProgram(t, owner testing.TB, name string, heard func(line string), path string, args ...string) *Program {
 	t.Helper()
 	p := &Program{name: name, command: exec.Command(path, args...), log: &tail{}, ended: make(chan struct{})}
 	said := io.Writer(p.log)
@@ -73,13 +73,13 @@ func startProgram(t testing.TB, name string, heard func(line string), path strin
 		p.failure = p.command.Wait()
 		close(p.ended)
 	}()
-	t.Cleanup(func() {
+	owner.Cleanup(func() {
 		p.Kill()
 		if complaints := p.Complaints(); len(complaints) > 0 {
-			t.Errorf("%s says what it never should:\n%s", name, strings.Join(complaints, "\n"))
+			owner.Errorf("%s says what it never should:\n%s", name, strings.Join(complaints, "\n"))
 		}
-		if t.Failed() {
-			t.Logf("last words of %s:\n%s", name, p.log)
+		if owner.Failed() {
+			owner.Logf("last words of %s:\n%s", name, p.log)
 		}
 	})
 	return p

@@ -47,6 +47,18 @@ func (l *Timeline) Around(moment time.Time, before, after time.Duration) string 
 	return text.String()
 }
 
+// Last is the last n events.
+func (l *Timeline) Last(n int) string {
+	l.mu.Lock()
+	if len(l.events) == 0 {
+		l.mu.Unlock()
+		return ""
+	}
+	at := l.events[max(0, len(l.events)-n)].at
+	l.mu.Unlock()
+	return l.Around(at, 0, time.Since(at))
+}
+
 // lineWriter calls line for every line that is written to it, without its end.
 type lineWriter struct {
 	line func(string)
