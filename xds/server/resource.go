@@ -62,8 +62,9 @@ type resource struct {
 	seq     uint64 // of the last change, counted over the gateway
 	refs    int    // subscriptions by name, entries of what streams lack, holders
 
-	// good is the last body that an Envoy accepted, to go back to.
-	good []byte
+	// good is the newest body that an Envoy accepted, to go back to.
+	good    []byte
+	goodSeq uint64
 
 	cluster *cluster // whose CDS resource this is
 	shard   *shard   // whose RDS resource this is
@@ -71,6 +72,13 @@ type resource struct {
 
 	// waiting are the hosts whose next step needs an ACK of this resource.
 	waiting map[*host]struct{}
+}
+
+// proved notes that an Envoy accepted what r said at seq.
+func (r *resource) proved(body []byte, seq uint64) {
+	if seq >= r.goodSeq {
+		r.good, r.goodSeq = body, seq
+	}
 }
 
 // exists reports whether the resource is part of the picture.

@@ -156,7 +156,10 @@ func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
 		if r := g.resource(k, name); u.covers(r) {
 			l := u.lacking(r, holding{})
 			l.held.version = version
-			l.force = l.force && version != r.version
+			if version == r.version {
+				l.force = false
+				r.proved(r.body, r.seq)
+			}
 		} else {
 			g.collect(r)
 		}
@@ -295,6 +298,7 @@ func (s *stream) answered(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
 func (s *stream) accepted(item sentResource) {
 	r := item.r
 	u := &s.subscriptions[r.kind]
+	r.proved(item.body, item.seq)
 	l, ok := u.lacks[r]
 	if !ok {
 		return // unsubscribed meanwhile
@@ -305,7 +309,6 @@ func (s *stream) accepted(item sentResource) {
 		return
 	}
 	l.held.seq = r.seq // it may have changed to and fro meanwhile
-	r.good = r.body
 	if !l.force {
 		u.settled(r)
 	}
@@ -347,7 +350,7 @@ func (s *stream) pick(k kind) []sentResource {
 		var sent []sentResource
 		for _, r := range u.suspects[0] {
 			if l, ok := u.lacks[r]; ok && l.deliverable(r) && s.allowed(r, l) {
-				sent = append(sent, sentResource{r: r, version: r.version, seq: r.seq})
+				sent = append(sent, sentResource{r: r, body: r.body, version: r.version, seq: r.seq})
 			}
 		}
 		if len(sent) > 0 {
@@ -361,7 +364,7 @@ func (s *stream) pick(k kind) []sentResource {
 		if !l.deliverable(r) || !s.allowed(r, l) {
 			continue
 		}
-		sent = append(sent, sentResource{r: r, version: r.version, seq: r.seq})
+		sent = append(sent, sentResource{r: r, body: r.body, version: r.version, seq: r.seq})
 		if size += len(r.body); size > maxResponse && k != kindScope {
 			break
 		}

@@ -57,6 +57,7 @@ func (in *response) forget(r *resource) {
 // sentResource is a resource as it stood in a response.
 type sentResource struct {
 	r       *resource
+	body    []byte
 	version string
 	seq     uint64
 	asked   bool // Envoy waits for it, whatever the version
