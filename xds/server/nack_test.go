@@ -222,6 +222,28 @@ func TestRefusedEndpointsWithoutGoodOnesAreEmpty(t *testing.T) {
 	b.eventually("mended endpoints are told", func() bool { return e.Has(envoy.TypeEndpoints, "shop/web:80", "10.0.0.8") })
 }
 
+// What was good before the server started is known from the Envoy that has it.
+func TestRefusedEndpointsKeepThoseOfAnEarlierServer(t *testing.T) {
+	first, second := opened(t, quick()), opened(t, quick())
+	for _, b := range []*bed{first, second} {
+		b.publish(hostOf("shop.test", to("/", "web")))
+	}
+	e := first.synced(simulated.Options{})
+	e.Disconnect()
+	second.redirect(e)
+	second.server.PublishBackend(portOf("web"), backendOf(portOf("web"), poison[envoy.TypeEndpoints]))
+	second.eventually("the observer hears of it", func() bool {
+		second.heard.mu.Lock()
+		defer second.heard.mu.Unlock()
+		return len(second.heard.backends) == 1
+	})
+	second.calm(e)
+	if !e.Has(envoy.TypeEndpoints, "shop/web:80", "10.0.0.1") {
+		t.Error("the last good endpoints are gone")
+	}
+	e.Disconnect()
+}
+
 func TestRefusedListenerKeepsTheLastGoodOne(t *testing.T) {
 	b := opened(t, quick())
 	e := b.synced(simulated.Options{})
@@ -247,11 +269,11 @@ func TestRefusedListenerKeepsTheLastGoodOne(t *testing.T) {
 
 func TestHostThatOnlyOneEnvoyRefuses(t *testing.T) {
 	b := opened(t, quick())
-	any := b.synced(simulated.Options{Refuse: func(string, string, []byte) string { return "" }})
+	lenient := b.synced(simulated.Options{Refuse: func(string, string, []byte) string { return "" }})
 	strict := b.synced(simulated.Options{})
 	b.served(hostOf("shop.test", to("/", "web")))
 	b.rejected(poisoned("shop.test"))
-	for _, e := range []*simulated.Envoy{any, strict} {
+	for _, e := range []*simulated.Envoy{lenient, strict} {
 		b.eventually("both serve the last good version", func() bool { return virtualHost(e, "shop.test") == "/>shop/web:80" })
 		b.calm(e)
 	}

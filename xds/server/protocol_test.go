@@ -229,6 +229,20 @@ func TestStaleNonceIsNoAnswer(t *testing.T) {
 	c.wants(c.receive(envoy.TypeCluster), []string{"shop/cart:80"}, nil)
 }
 
+func TestRefusedVersionIsNotSentAgain(t *testing.T) {
+	b := inUse(t)
+	c := b.client()
+	c.hello()
+	c.ack(c.receive(envoy.TypeCluster))
+	c.send(&request{TypeUrl: envoy.TypeEndpoints, ResourceNamesSubscribe: []string{"shop/web:80"}})
+	c.ack(c.receive(envoy.TypeEndpoints))
+	b.server.PublishBackend(portOf("web"), backendOf(portOf("web"), "10.0.0.9"))
+	c.nack(c.receive(envoy.TypeEndpoints), "not today")
+	c.quiet()
+	b.server.PublishBackend(portOf("web"), backendOf(portOf("web"), "10.0.0.10"))
+	c.wants(c.receive(envoy.TypeEndpoints), []string{"shop/web:80"}, nil)
+}
+
 func TestUnknownTypeIsIgnored(t *testing.T) {
 	b := inUse(t)
 	c := b.client()

@@ -23,6 +23,20 @@ func (b *bed) away(e *simulated.Envoy, f func()) {
 	b.eventually("it catches up", func() bool { return len(b.server.Envoys()) == n && b.idle() })
 }
 
+// redirect connects e, an Envoy of another bed, and waits until it has caught up.
+func (b *bed) redirect(e *simulated.Envoy) {
+	b.t.Helper()
+	conn, err := b.wire.Dial()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.conns = append(b.conns, conn)
+	n := len(b.server.Envoys())
+	e.Redirect(conn)
+	e.Connect()
+	b.eventually("it has caught up", func() bool { return len(b.server.Envoys()) == n+1 && b.idle() })
+}
+
 // A picture that differs in everything from what the Envoy left with is led to
 // in order: nothing that it serves is taken away before it lets go.
 func TestReconnectToAnotherPicture(t *testing.T) {
@@ -124,14 +138,7 @@ func TestReconnectToAnotherReplica(t *testing.T) {
 	e := first.synced(simulated.Options{})
 	before := e.Statistics().Resources
 	e.Disconnect()
-	conn, err := second.wire.Dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	second.conns = append(second.conns, conn)
-	e.Redirect(conn)
-	e.Connect()
-	second.eventually("it has caught up", func() bool { return len(second.server.Envoys()) == 1 && second.idle() })
+	second.redirect(e)
 	if n := e.Statistics().Resources - before; n != 0 {
 		t.Errorf("%d resources were sent, want none", n)
 	}
@@ -148,14 +155,7 @@ func TestReconnectToAnEmptyPicture(t *testing.T) {
 	e := first.synced(simulated.Options{})
 	fresh := second.synced(simulated.Options{})
 	e.Disconnect()
-	conn, err := second.wire.Dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	second.conns = append(second.conns, conn)
-	e.Redirect(conn)
-	e.Connect()
-	second.eventually("it has caught up", func() bool { return len(second.server.Envoys()) == 2 && second.idle() })
+	second.redirect(e)
 	diffPictures(t, "redirected", versionsOf(e), "fresh", versionsOf(fresh))
 	e.Disconnect()
 }

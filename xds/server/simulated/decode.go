@@ -120,7 +120,7 @@ func (h *held) routes(name string) error {
 		}
 		for _, domain := range vh.GetDomains() {
 			if _, ok := h.hosts[domain]; ok {
-				return fmt.Errorf("Only unique values for domains are permitted. Duplicate entry of domain %s", domain)
+				return fmt.Errorf("duplicate entry of domain %s", domain)
 			}
 			h.hosts[domain] = slices.Sorted(maps.Keys(clusters))
 		}
