@@ -47,10 +47,10 @@ func (s *site) settle(backends ...string) {
 	known := withRules("known", rule(host, pairs...))
 	s.create(known)
 	for _, name := range backends {
-		s.eventually(host, "/"+name, name)
+		road.Eventually(s, patience, road.Status(host, "/"+name, http.StatusOK))
 	}
 	s.delete(known)
-	s.eventually(host, "/", notFound)
+	s.eventually(host, "/"+backends[0], notFound)
 }
 
 func testPathRules(t *testing.T, r *road.Road) {
@@ -149,6 +149,7 @@ func testLoadBalancing(t *testing.T, r *road.Road) {
 		echo.Endpoints = append(echo.Endpoints, discoveryv1.Endpoint{Addresses: []string{ip}})
 	}
 	s.create(road.Service("echo"), echo)
+	s.settle("echo")
 	s.createAndServe(withRules("echo", rule("load-balancing", "/", "echo")), "load-balancing")
 	answered := map[string]int{}
 	for range 200 { // a fair choice misses one once in 10⁸ runs

@@ -2,6 +2,7 @@ package ingress_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,7 @@ func testPaths(t *testing.T, r *road.Road) {
 	// A Service for each place among the paths of a host, and a host for each
 	// set of paths.
 	s.backends("path-0", "path-1", "path-2")
+	s.settle("path-0", "path-1", "path-2")
 	hosts := map[string]string{}
 	var rules []networkingv1.IngressRule
 	for _, row := range paths {
@@ -78,16 +80,16 @@ func testPaths(t *testing.T, r *road.Road) {
 		}
 		rules = append(rules, rule(host, pairs...))
 	}
-	s.create(withRules("paths", rules...))
+	s.createAndServe(withRules("paths", rules...), slices.Sorted(maps.Values(hosts))...)
 	for _, row := range paths {
 		want := notFound
 		if i := slices.Index(strings.Fields(row.paths), row.answer); i >= 0 {
 			want = fmt.Sprintf("path-%d", i)
 		}
 		for _, request := range strings.Fields(row.requests) {
-			t.Run(row.paths+": "+request, func(t *testing.T) {
-				road.Eventually(t, patience, answered(hosts[row.paths], request, want))
-			})
+			if err := answered(hosts[row.paths], request, want)(t.Context()); err != nil {
+				t.Errorf("%s of paths %s: want %s: %v", request, row.paths, row.answer, err)
+			}
 		}
 	}
 }

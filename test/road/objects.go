@@ -60,7 +60,7 @@ func Serve(t testing.TB, ip string, port int, handler http.Handler) {
 	server.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }()
-	t.Cleanup(func() { server.Close(); <-done })
+	t.Cleanup(func() { _ = server.Close(); <-done })
 }
 
 // Service is a headless Service with the port 80, which is named "http". (The

@@ -87,7 +87,7 @@ func startProgram(t, owner testing.TB, name string, heard func(line string), pat
 
 // bad are the words of lines that no test expects: what the role does not
 // allow, what Envoy refused, and what crashed.
-var bad = []string{"forbidden", "defect of ours", "envoy refused", "panic"}
+var bad = []string{"forbidden", "defect of ours", "envoy refused", "panic", "DATA RACE"}
 
 // Complaints are the lines that nobody should see, without those that the test
 // has tolerated.

@@ -50,7 +50,7 @@ func (r *Road) record(t testing.TB) string {
 		&recorder{timeline: &r.Timeline, server: discoveryv3.NewAggregatedDiscoveryServiceClient(connection)})
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = server.Serve(listener) }()
-	t.Cleanup(func() { server.Stop(); <-ended; connection.Close() })
+	t.Cleanup(func() { server.Stop(); <-ended; _ = connection.Close() })
 	return listener.Addr().String()
 }
 

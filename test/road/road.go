@@ -224,7 +224,7 @@ func (r *Road) Address() string {
 // shortDir is a private folder whose path leaves room for a socket's name.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "road-")
+	dir, err := os.MkdirTemp("", "road-") //nolint:usetesting // t.TempDir has the test's name in it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func freePort(t testing.TB, ip string) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer l.Close() //nolint:errcheck // the port is free either way
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
