@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,6 +81,8 @@ func change(b *testing.B, hosts int) {
 		name string
 		took []time.Duration
 	}{{"add", m.add}, {"change", m.change}, {"endpoint", m.endpoint}, {"delete", m.delete}} {
+		slowest := slices.Index(series.took, slices.Max(series.took))
+		b.Logf("slowest %s: %s, in round %d of %d", series.name, series.took[slowest], slowest, len(series.took))
 		b.ReportMetric(milliseconds(quantile(series.took, 0.5)), series.name+"-p50-ms")
 		b.ReportMetric(milliseconds(quantile(series.took, 0.99)), series.name+"-p99-ms")
 	}
