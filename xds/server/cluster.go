@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/fairwaynet/fairway/xds/envoy"
@@ -12,6 +13,7 @@ import (
 type cluster struct {
 	value   route.Cluster
 	refs    int // versions that name it
+	wanted  int // hosts whose wanted version names it
 	cds     *resource
 	port    *port  // nil when Envoy resolves it by DNS
 	refused string // Envoy's message
@@ -24,6 +26,8 @@ type cluster struct {
 type port struct {
 	clusters map[*cluster]struct{}
 	eds      *resource
+	since    uint64 // the change of eds since when somebody keeps it up to date
+	outdated bool   // eds is what it was before its endpoints went
 }
 
 // acquire returns the cluster of value with a reference more, and publishes it
@@ -97,6 +101,35 @@ func (g *gateway) port(name route.ServicePort) *port {
 	return p
 }
 
+// isWanted reports whether some host wants to be routed to the port, other than
+// only until its new routes are released.
+func (p *port) isWanted() bool {
+	for c := range p.clusters {
+		if c.wanted > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// wanted notes that a host wants c, and not only has routes that name it.
+func (g *gateway) wanted(c *cluster) {
+	c.wanted++
+	if c.port == nil || !c.port.outdated {
+		return
+	}
+	if body, known := g.server.backends[c.value.Port]; known {
+		g.refresh(c.port, body)
+	}
+}
+
+// refresh brings the endpoints of a port, which nobody kept up to date for a
+// while, to what they are. No route moves to it before Envoy has them.
+func (g *gateway) refresh(p *port, body []byte) {
+	p.outdated = false
+	p.since = g.set(kindEndpoints, p.eds.name, body).seq
+}
+
 // introduce publishes a cluster that is not published yet, unless Envoy refuses
 // it or its endpoints are not known: Envoy would wait for them.
 func (g *gateway) introduce(c *cluster) {
@@ -111,13 +144,22 @@ func (g *gateway) render(c *cluster) {
 }
 
 // publishBackend makes body the endpoints of a Service port that some cluster
-// of this gateway uses, and releases what waited for them to be known.
-func (g *gateway) publishBackend(name route.ServicePort, body []byte) {
+// of this gateway uses, and releases what waited for them to be known. When the
+// last endpoint goes while routes are about to leave the port, Envoy is not told:
+// the old endpoint may still serve, and without any each request would fail.
+func (g *gateway) publishBackend(name route.ServicePort, body []byte, known bool) {
 	p, ok := g.ports[name]
-	if !ok {
+	switch {
+	case !ok:
 		return
+	case p.eds.exists() && !p.isWanted() && bytes.Equal(body, emptyEndpoints(name)):
+		p.outdated = true
+		return
+	case known && !p.outdated:
+		g.set(kindEndpoints, p.eds.name, body)
+	default:
+		g.refresh(p, body)
 	}
-	g.set(kindEndpoints, p.eds.name, body)
 	for c := range p.clusters {
 		g.introduce(c)
 		g.progressed(c.cds)
@@ -134,7 +176,7 @@ func (g *gateway) ready(c *cluster) bool {
 		// A cluster in its grace period may have endpoints that nobody keeps
 		// up to date any more.
 		_, known := g.server.backends[c.value.Port]
-		return known && g.held(c.port.eds)
+		return known && !c.port.outdated && g.held(c.port.eds) && g.acked(c.port.eds, c.port.since)
 	}
 	if g.current == 0 || c.settled {
 		return true

@@ -15,7 +15,8 @@
 //   - Make before break. A host's new routes are released, for all Envoys
 //     together, only when every cluster that they name is accepted (its CDS, and
 //     its EDS even if empty) by every synced Envoy. A cluster is removed once no
-//     Envoy has a route that names it, plus Options.Grace.
+//     Envoy has a route that names it, plus Options.Grace; and the last endpoint of
+//     a Service port not before the routes that are about to leave it have left.
 //   - A host's scope is added after its virtual host was ACKed, and removed
 //     before its virtual host is.
 //   - No response to an Envoy refers to something which that Envoy has not

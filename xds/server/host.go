@@ -114,7 +114,7 @@ func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
 		h = g.newHost(name)
 	}
 	if value == nil {
-		replace(&h.wanted, nil)
+		g.setWanted(h, nil)
 	} else if v := g.newVersion(value).retain(); v.equal(h.wanted) {
 		h.wanted.value = value
 		v.drop()
@@ -146,6 +146,24 @@ func (g *gateway) want(h *host, v *version) {
 		}
 	}
 	h.heldBack = false
+	g.setWanted(h, v)
+}
+
+// setWanted makes v what is wanted of h, nil for nothing.
+func (g *gateway) setWanted(h *host, v *version) {
+	if h.wanted == v {
+		return
+	}
+	if v != nil {
+		for _, c := range v.clusters {
+			g.wanted(c)
+		}
+	}
+	if h.wanted != nil {
+		for _, c := range h.wanted.clusters {
+			c.wanted--
+		}
+	}
 	replace(&h.wanted, v)
 }
 

@@ -105,9 +105,10 @@ func (s *Server) PublishBackend(port route.ServicePort, backend *route.Backend) 
 			delete(s.backends, port)
 			return
 		}
+		_, known := s.backends[port]
 		s.backends[port] = body
 		for _, g := range s.gateways {
-			g.publishBackend(port, body)
+			g.publishBackend(port, body, known)
 		}
 	})
 }
