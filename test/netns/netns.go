@@ -28,14 +28,18 @@ const inside = "FAIRWAY_TEST_NETNS"
 // networks are its own, as 127.0.0.0/8 is. Call it from TestMain; it exits.
 // IPv4 networks only.
 func Main(m *testing.M, networks ...netip.Prefix) {
+	os.Exit(run(m, networks)) //nolint:forbidigo // this is a test's main
+}
+
+func run(m *testing.M, networks []netip.Prefix) int {
 	if os.Getenv(inside) == "" {
-		os.Exit(again())
+		return again()
 	}
 	if err := set(networks); err != nil {
 		fmt.Fprintln(os.Stderr, "set up the network namespace:", err)
-		os.Exit(1)
+		return 1
 	}
-	os.Exit(m.Run())
+	return m.Run()
 }
 
 // again runs this program again, in the namespace, and returns its exit code.
