@@ -32,6 +32,7 @@ func TestChangesUnderLoadShowNoError(t *testing.T) {
 		{"ingress", changeIngress},
 		{"protocol", changeProtocol},
 		{"port", changePort},
+		{"return to others", changeAndReturnToOthers},
 		{"hosts", hostsComeAndGo},
 	}
 	run := func(envoys int, kinds ...kind) {
@@ -80,7 +81,7 @@ func changeService(s *site, host string) {
 	s.underLoad(host, "/cart", "blue", changes, func(i int) step {
 		to := []string{"green", "blue"}[i%2]
 		return step{"service " + to, func() {
-			change(s, shop, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = to })
+			moveTo(s, shop, to)
 		}, to}
 	})
 }
@@ -100,7 +101,7 @@ func changeToNewService(s *site, host string) {
 		}
 		return step{"new service " + to, func() {
 			s.create(made...)
-			change(s, shop, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = to })
+			moveTo(s, shop, to)
 			// The Service that this Ingress has just left goes at once.
 			s.delete(before...)
 			before = made
@@ -215,9 +216,39 @@ func changeAndReturn(s *site, host string) {
 					return nil
 				})
 			}
-			change(s, shop, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = to })
+			moveTo(s, shop, to)
 		}, to}
 	})
+}
+
+// changeAndReturnToOthers leaves a Service and returns to it a moment later,
+// when its cluster is still there but its pods are others.
+func changeAndReturnToOthers(s *site, host string) {
+	s.backends("blue")
+	ip := s.road.Address()
+	stop := road.Backend(s, "green-0", ip)
+	endpoints := road.Slice("green", ip)
+	shop := withRules("shop", rule(host, "/", "green"))
+	s.create(road.Service("green"), endpoints, shop)
+	s.underLoad(host, "/cart", "green-0", changes, func(i int) step {
+		if i%2 == 0 {
+			return step{"to blue", func() { moveTo(s, shop, "blue") }, "blue"}
+		}
+		stop()
+		to := fmt.Sprintf("green-%d", i)
+		ip := s.road.Address()
+		stop = road.Backend(s, to, ip)
+		return step{"to " + to, func() {
+			change(s, endpoints, func(o *discoveryv1.EndpointSlice) { o.Endpoints[0].Addresses = []string{ip} })
+			moveTo(s, shop, "green")
+		}, to}
+	})
+}
+
+// moveTo makes a Service the backend of the first path.
+func moveTo(s *site, o *networkingv1.Ingress, service string) {
+	s.Helper()
+	change(s, o, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = service })
 }
 
 // changeWhileEnvoyIsDown goes on with changes while one of several Envoys is
@@ -232,7 +263,7 @@ func changeWhileEnvoyIsDown(s *site, host string) {
 	s.underLoad(host, "/cart", "blue", changes, func(i int) step {
 		to := []string{"green", "blue"}[i%2]
 		return step{"service " + to, func() {
-			change(s, shop, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = to })
+			moveTo(s, shop, to)
 			if i == changes/2 {
 				s.road.Envoys[0].WaitReady(s)
 			}

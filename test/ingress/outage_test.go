@@ -47,7 +47,7 @@ func testControllerKilled(t *testing.T, r *road.Road) {
 	r.Timeline.Note("the test has killed the controller")
 	road.Eventually(t, patience, moving.Reaches("blue", 100))
 	s.backends("fresh")
-	change(s, shop, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = "fresh" })
+	moveTo(s, shop, "fresh")
 	second := s.endpoint("second")
 	change(s, endpoints, func(o *discoveryv1.EndpointSlice) { o.Endpoints[0].Addresses = []string{second} })
 	s.delete(old)
@@ -74,7 +74,7 @@ func testControllerKilledAmidChanges(t *testing.T, r *road.Road) {
 		to := fmt.Sprintf("v%d", i+1)
 		return step{to + ", and kills the controller", func() {
 			s.backends(to)
-			change(s, shop, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = to })
+			moveTo(s, shop, to)
 			r.Controller.Kill()
 			r.StartController(t)
 		}, to}
@@ -130,7 +130,7 @@ func testEnvoyKilled(t *testing.T, r *road.Road) {
 	road.Eventually(t, patience, load.Reaches("blue", 100))
 	killed := time.Now()
 	r.Envoys[0].Kill(t)
-	change(s, shop, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = "green" })
+	moveTo(s, shop, "green")
 	road.Eventually(t, patience, load.Reaches("green", 1))
 	back := time.Now()
 	road.Eventually(t, patience, load.Reaches("green", 100))
@@ -163,7 +163,7 @@ func testAPIServerAway(t *testing.T, r *road.Road) {
 		t.Fatal(err)
 	}
 	r.Timeline.Note("the test has started the API server")
-	change(s, shop, func(o *networkingv1.Ingress) { o.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = "green" })
+	moveTo(s, shop, "green")
 	road.Eventually(t, 2*patience, load.Reaches("green", 100))
 	s.create(withRules("more", rule("more.away.test", "/", "blue")))
 	s.eventually("more.away.test", "/", "blue")

@@ -27,11 +27,11 @@ func Class(name string) *networkingv1.IngressClass {
 // BackendPort is where backends listen, each on an address of its own.
 const BackendPort = 9000
 
-// Backend serves HTTP on an address of Network until the test ends. It names
-// itself in the header Backend of every answer.
-func Backend(t testing.TB, name, ip string) {
+// Backend serves HTTP on an address of Network until the test ends, or stop is
+// called. It names itself in the header Backend of every answer.
+func Backend(t testing.TB, name, ip string) (stop func()) {
 	t.Helper()
-	Serve(t, ip, BackendPort, Named(name))
+	return Serve(t, ip, BackendPort, Named(name))
 }
 
 // Named is the handler of Backend: it names itself in every answer, and what
@@ -48,8 +48,8 @@ func Named(name string) http.Handler {
 }
 
 // Serve serves handler over HTTP/1.1 and HTTP/2 without TLS until the test
-// ends.
-func Serve(t testing.TB, ip string, port int, handler http.Handler) {
+// ends, or stop is called.
+func Serve(t testing.TB, ip string, port int, handler http.Handler) (stop func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
 	if err != nil {
@@ -60,7 +60,9 @@ func Serve(t testing.TB, ip string, port int, handler http.Handler) {
 	server.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close(); <-done })
+	stop = func() { _ = server.Close(); <-done }
+	t.Cleanup(stop)
+	return stop
 }
 
 // Service is a headless Service with the port 80, which is named "http". (The
