@@ -306,7 +306,7 @@ func (g *gateway) withdraw(h *host) {
 		g.put(h, nil)
 		return
 	}
-	if h.routeSeq > 0 && !g.routed(h) {
+	if (h.routeSeq > 0 || len(h.past) > 0) && !g.routed(h) {
 		return
 	}
 	replace(&h.good, nil)

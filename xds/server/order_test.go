@@ -123,6 +123,17 @@ func TestWithdrawnHostGoesWithItsCluster(t *testing.T) {
 	b.served(hostOf("shop.test", to("/", "web")))
 }
 
+func TestHostWithdrawnBeforeOpenLeavesNothing(t *testing.T) {
+	b := newBed(t, quick())
+	b.server.PublishSettings(route.DefaultGateway, route.DefaultSettings())
+	b.publish(hostOf("shop.test", to("/", "web")))
+	b.withdraw("shop.test")
+	b.withdraw("shop.test")
+	b.server.Open()
+	e := b.synced(simulated.Options{})
+	b.eventually("its cluster goes", func() bool { return len(e.Versions(envoy.TypeCluster)) == 0 })
+}
+
 func TestEqualValueSendsNothing(t *testing.T) {
 	b := opened(t, quick())
 	e := b.synced(simulated.Options{})
