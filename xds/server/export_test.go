@@ -20,3 +20,39 @@ func (s *Server) Pending() []string {
 	}
 	return pending
 }
+
+// Holders tells which versions of which hosts keep a cluster, for the messages
+// of tests.
+func (s *Server) Holders(cluster string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var holders []string
+	for _, g := range s.gateways {
+		for _, c := range g.clusters {
+			if c.cds.name == cluster {
+				holders = append(holders, fmt.Sprintf("%d references, retires %t, refused %q", c.refs, c.retire != nil, c.refused))
+			}
+		}
+		for name, h := range g.hosts {
+			versions := map[string]*version{"wanted": h.wanted, "released": h.released, "good": h.good}
+			for i, v := range h.past {
+				versions[fmt.Sprint("past ", i)] = v
+			}
+			for role, v := range versions {
+				for _, c := range v.named() {
+					if c.cds.name == cluster {
+						holders = append(holders, fmt.Sprintf("%s %s, waiting for %q, refused %q", role, name, h.waits, v.refused))
+					}
+				}
+			}
+		}
+	}
+	return holders
+}
+
+func (v *version) named() []*cluster {
+	if v == nil {
+		return nil
+	}
+	return v.clusters
+}

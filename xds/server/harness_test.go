@@ -23,7 +23,7 @@ import (
 
 // deadline bounds every wait of these tests. It is far longer than what is
 // waited for takes.
-const deadline = 4 * time.Second
+const deadline = 20 * time.Second
 
 // What simulated Envoys refuse, by type: bytes that tests put into a host's
 // path, a Service's name, an endpoint and a listener.

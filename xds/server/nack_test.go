@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -281,8 +282,9 @@ func TestHostThatOnlyOneEnvoyRefuses(t *testing.T) {
 }
 
 // A response that is refused as a whole without any of its parts being at fault.
+// So that it has several parts, a response of each type is under way already.
 func TestResponseThatIsRefusedOnce(t *testing.T) {
-	for _, url := range []string{envoy.TypeCluster, envoy.TypeEndpoints, envoy.TypeListener, envoy.TypeRoute, envoy.TypeScope} {
+	for _, url := range []string{envoy.TypeCluster, envoy.TypeEndpoints, envoy.TypeListener} {
 		t.Run(url, func(t *testing.T) {
 			b := opened(t, quick())
 			var refuse atomic.Bool
@@ -292,15 +294,21 @@ func TestResponseThatIsRefusedOnce(t *testing.T) {
 				}
 				return ""
 			}})
+			b.served(hostOf("first.test", to("/", "first")))
+			before := e.Statistics().Responses
 			e.Stall(true)
-			refuse.Store(true)
 			settings := route.DefaultSettings()
-			settings.HTTPPort, settings.HTTPSPort = 8080, 8443
+			settings.HTTPPort, settings.ConnectTimeout = 8080, 9*time.Second
 			b.server.PublishSettings(route.DefaultGateway, settings)
-			var names []route.Hostname
+			b.server.PublishBackend(portOf("first"), backendOf(portOf("first"), "10.0.0.2"))
+			b.eventually("clusters, endpoints and listeners are under way", func() bool { return e.Statistics().Responses == before+3 })
+			refuse.Store(true)
+			settings.HTTPPort, settings.HTTPSPort = 8081, 8443
+			b.server.PublishSettings(route.DefaultGateway, settings)
+			names := []route.Hostname{"first.test"}
 			for i := range 5 {
 				names = append(names, route.Hostname(fmt.Sprintf("h%d.test", i)))
-				b.publish(hostOf(names[i], to("/", fmt.Sprintf("s%d", i))))
+				b.publish(hostOf(names[i+1], to("/", fmt.Sprintf("s%d", i))))
 			}
 			e.Stall(false)
 			b.allServedBut(names)

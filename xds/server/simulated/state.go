@@ -95,6 +95,19 @@ func (e *Envoy) Leaked(url string) []string {
 	return leaked
 }
 
+// Inherits reports whether there are resources in use that earlier streams
+// left, and that no server can know of: what they name stays subscribed.
+func (e *Envoy) Inherits(url string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name := range e.unknown(url) {
+		if _, ok := e.inherited[url+" "+name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
 // inherit notes, for a new stream, what Envoy will not tell of.
 func (e *Envoy) inherit() {
 	e.inherited = make(map[string]struct{})
