@@ -216,7 +216,11 @@ func (g *gateway) advance(h *host) {
 // whether all is there, with every current Envoy.
 func (g *gateway) serve(h *host, target *version) bool {
 	if h.released != target {
-		if g.prepared(h, target) {
+		switch {
+		case !g.prepared(h, target):
+		case target == h.wanted && target != h.good && h.shard.trial.holdBack(h):
+			g.advance(h)
+		default:
 			g.put(h, target)
 		}
 		return false

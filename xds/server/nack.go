@@ -132,6 +132,20 @@ type trial struct {
 	held    [][]*host
 }
 
+// holdBack lets h wait until what is being tested is known to be good, or not:
+// else h could be at fault, and another host be blamed. It reports false if
+// there is nothing to wait for.
+func (t *trial) holdBack(h *host) bool {
+	if t == nil || slices.Contains(t.testing, h) {
+		return false
+	}
+	h.heldBack = true
+	if !slices.ContainsFunc(t.held, func(group []*host) bool { return slices.Contains(group, h) }) {
+		t.held = append(t.held, []*host{h})
+	}
+	return true
+}
+
 // blameShard halves the hosts that may be at fault, and refuses the last one.
 func (g *gateway) blameShard(s *stream, sh *shard, detail string) {
 	if sh.trial == nil || len(sh.trial.testing) == 0 {
@@ -140,8 +154,12 @@ func (g *gateway) blameShard(s *stream, sh *shard, detail string) {
 	t := sh.trial
 	t.judge = s
 	switch len(t.testing) {
-	case 0:
-		sh.trial = nil // what is left are stand-ins and nothing helps
+	case 0: // what is left are stand-ins and nothing helps
+		sh.trial = nil
+		for _, h := range slices.Concat(t.held...) {
+			h.heldBack = false
+			g.advance(h)
+		}
 	case 1:
 		h := t.testing[0]
 		t.testing = nil
