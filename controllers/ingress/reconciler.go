@@ -58,7 +58,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Re
 	}
 	host, problems := route.Build(key, objects)
 	if r.breaks(key, host) {
-		if err := r.refresh(ctx, host, objects); err != nil {
+		if objects, err = r.refresh(ctx, host, objects); err != nil {
 			return reconcile.Result{}, fmt.Errorf("refresh %s: %w", key, err)
 		}
 		host, problems = route.Build(key, objects)
@@ -102,7 +102,7 @@ func Of(ctx context.Context, objects index.Objects, key route.Key) ([]*networkin
 	}
 	var ours []*networkingv1.Ingress
 	for _, ingress := range all {
-		if gateway, ok := classes.Gateway(ingress); ok && gateway == key.Gateway {
+		if serves(classes, key.Gateway, ingress) {
 			ours = append(ours, ingress)
 		}
 	}
