@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -128,6 +129,36 @@ func TestManyRefusedHostsInOneResponse(t *testing.T) {
 	for _, name := range bad {
 		b.served(hostOf(name, to("/", "web")))
 	}
+}
+
+// While the host at fault is sought among those of its shard, the others of the
+// shard change on: none of them is blamed for it.
+func TestHostsThatChangeWhileOneIsSought(t *testing.T) {
+	b := opened(t, quick())
+	e := b.synced(simulated.Options{Delay: 5 * time.Millisecond, Random: rand.New(rand.NewPCG(1, 2))})
+	names := inShard(30)
+	bad := []route.Hostname{names[4], names[21]}
+	publish := func(names []route.Hostname) {
+		for _, name := range names {
+			if slices.Contains(bad, name) {
+				b.publish(poisoned(name))
+			} else {
+				b.publish(hostOf(name, to("/", "web")))
+			}
+		}
+	}
+	e.Stall(true)
+	publish(names[:15])
+	e.Stall(false)
+	b.eventually("the search has begun", func() bool { return e.Statistics().Refused > 0 })
+	publish(names[15:])
+	for _, name := range names[:15] {
+		if !slices.Contains(bad, name) {
+			b.publish(hostOf(name, to("/again", "cart"), to("/", "web")))
+		}
+	}
+	b.allServedBut(names, bad...)
+	b.calm(e)
 }
 
 func TestRefusedHostsAtAFreshStart(t *testing.T) {
