@@ -11,11 +11,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -47,7 +49,10 @@ func walk(t *testing.T, seed uint64) {
 	}
 	w.sync()
 	s := start(ctx, t, w)
-	s.road.ClaimWithoutClasses = seed%4 == 0
+	s.road.Scope = index.Scope{ClaimWithoutClasses: seed%4 == 0}
+	if seed%3 == 0 {
+		s.road.Scope.Namespaces = labels.SelectorFromSet(served)
+	}
 	s.open(ctx, t)
 	for range 3 {
 		for range 10 + random.IntN(100) {
@@ -146,7 +151,7 @@ func (s *stage) step(ctx context.Context, random *rand.Rand) {
 	case 3, 4, 5:
 		k.receive()
 	case 6, 7, 8:
-		k.listeners[random.IntN(len(k.listeners))].hear()
+		k.hear(random)
 	case 9:
 		s.busily(random, func() { s.hosts.work(ctx) })
 	case 10:
@@ -163,7 +168,7 @@ func (s *stage) busily(random *rand.Rand, work func()) {
 		k := s.world.kinds[random.IntN(len(s.world.kinds))]
 		for range random.IntN(3) {
 			k.receive()
-			k.listeners[random.IntN(len(k.listeners))].hear()
+			k.hear(random)
 		}
 	}
 	work()

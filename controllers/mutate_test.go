@@ -12,14 +12,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/xds/route"
 )
+
+// served is on the Namespaces that are looked at, if not all are.
+var served = map[string]string{"served": "yes"}
 
 // mutate changes any one object. There are few names of each kind, so that
 // objects meet.
 func (w *world) mutate(random *rand.Rand) {
 	namespace := pick(random, "shop", "shop", "shop", "blog")
-	switch random.IntN(12) {
+	switch random.IntN(13) {
 	case 0, 1, 2, 3:
 		name := metav1.ObjectMeta{Namespace: namespace, Name: pick(random, "one", "two", "three")}
 		w.applyOrRemove(random, randomIngress(random, name))
@@ -32,6 +36,13 @@ func (w *world) mutate(random *rand.Rand) {
 	case 8, 9:
 		w.applyOrRemove(random, randomClass(random, metav1.ObjectMeta{Name: pick(random, "fairway", "other")}))
 	case 10:
+		name := index.Namespace()
+		name.Name = namespace
+		if random.IntN(3) > 0 {
+			name.Labels = served
+		}
+		w.applyOrRemove(random, name)
+	case 11:
 		if ingress := pickAny[*networkingv1.Ingress](w, random); ingress != nil {
 			w.remove(ingress)
 			w.apply(ingress.DeepCopy())

@@ -62,9 +62,8 @@ type Road struct {
 	Publisher Publisher
 	Reporter  *report.Reporter
 	Gateways  map[route.Gateway]route.Settings
-	// ClaimWithoutClasses makes every Ingress ours for as long as there is no
-	// IngressClass at all.
-	ClaimWithoutClasses bool
+	// Scope says which Ingresses are looked at.
+	Scope index.Scope
 	// Delivery hears what became of what was published; nil: nobody.
 	Delivery *Delivery
 	Metrics  *Metrics // may be nil
@@ -76,9 +75,13 @@ type Road struct {
 // Index tells the cache what the Road reads and by what. Call it before the
 // cache starts: then all kinds are listed at once.
 func (r *Road) Index(ctx context.Context) error {
-	for _, kind := range []client.Object{
+	kinds := []client.Object{
 		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{},
-	} {
+	}
+	if r.Scope.Namespaces != nil {
+		kinds = append(kinds, index.Namespace())
+	}
+	for _, kind := range kinds {
 		if _, err := r.Cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
 		}
@@ -212,7 +215,7 @@ func newLoop[K comparable](
 }
 
 func (r *Road) objects() index.Objects {
-	return index.Objects{Cluster: r.Cache, ClaimWithoutClasses: r.ClaimWithoutClasses}
+	return index.Objects{Cluster: r.Cache, Scope: r.Scope}
 }
 
 func (r *Road) hosts(publisher ingress.Publisher) *ingress.Reconciler {

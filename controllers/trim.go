@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -18,6 +19,8 @@ func Trim(object any) (any, error) {
 	o.SetManagedFields(nil)
 	delete(o.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 	switch o := o.(type) {
+	case *metav1.PartialObjectMetadata:
+		o.Annotations = nil
 	case *networkingv1.Ingress:
 		o.Status = networkingv1.IngressStatus{}
 	case *corev1.Service:

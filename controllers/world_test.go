@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"sync"
@@ -21,6 +22,8 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/index"
 )
 
 // world is an API server and a cache that follows it, each kind of objects at
@@ -62,7 +65,7 @@ type listener struct {
 func newWorld() *world {
 	w := &world{now: time.Unix(1_800_000_000, 0)}
 	for _, empty := range []client.Object{
-		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{},
+		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, index.Namespace(),
 	} {
 		w.kinds = append(w.kinds, &kind{
 			empty:  empty,
@@ -175,6 +178,13 @@ func (k *kind) tell(event func(toolscache.ResourceEventHandler)) {
 	defer k.mu.Unlock()
 	for _, l := range k.listeners {
 		l.pending = append(l.pending, func() { event(l.handler) })
+	}
+}
+
+// hear lets any one handler of the kind hear of its next event.
+func (k *kind) hear(random *rand.Rand) {
+	if len(k.listeners) > 0 {
+		k.listeners[random.IntN(len(k.listeners))].hear()
 	}
 }
 

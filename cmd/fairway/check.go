@@ -17,6 +17,7 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers"
 	"github.com/fairwaynet/fairway/controllers/folder"
+	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -86,10 +87,10 @@ func check(ctx context.Context, paths []string, stdin io.Reader) (found findings
 		return findings{}, err
 	}
 	road := &controllers.Road{
-		Cache:               files,
-		Reporter:            report.New(),
-		Gateways:            map[route.Gateway]route.Settings{route.DefaultGateway: route.DefaultSettings()},
-		ClaimWithoutClasses: true,
+		Cache:    files,
+		Reporter: report.New(),
+		Gateways: map[route.Gateway]route.Settings{route.DefaultGateway: route.DefaultSettings()},
+		Scope:    index.Scope{ClaimWithoutClasses: true},
 	}
 	if err := road.Index(ctx); err != nil {
 		return findings{}, err

@@ -34,6 +34,7 @@ type controllerSettings struct {
 	*settings
 
 	XDS        xdsSettings
+	Scope      scopeSettings
 	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's own
 	QPS        float32 // requests a second to the API server
 	Burst      int
@@ -42,6 +43,7 @@ type controllerSettings struct {
 func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.settings.bind(flags)
 	c.XDS.bind(flags)
+	c.Scope.bind(flags)
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "most `requests` a second to the API server")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "most `requests` to the API server at once")
@@ -53,6 +55,9 @@ func (c *controllerSettings) load(flags *pflag.FlagSet) error {
 	}
 	if c.QPS <= 0 || c.Burst <= 0 {
 		return usage(errors.New("--kube-api-qps and --kube-api-burst: must be more than 0"))
+	}
+	if err := c.Scope.load(c.wrong); err != nil {
+		return usage(err)
 	}
 	return c.XDS.validate()
 }
@@ -98,6 +103,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve them
 		Cache: cache.Options{
 			DefaultTransform:            controllers.Trim,
+			DefaultNamespaces:           c.Scope.namespaces(),
 			ReaderFailOnMissingInformer: true, // nothing is watched by mistake
 		},
 	})
@@ -144,7 +150,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Objects:  mgr.GetCache(),
 	})
 	delivery := &controllers.Delivery{
-		Objects: index.Objects{Cluster: mgr.GetCache()}, Reporter: reporter, Metrics: metrics, Log: log,
+		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
 	}
 	ads := server.New(server.Options{Log: log, Observer: delivery})
 	registry.MustRegister(reporter, ads)
@@ -154,6 +160,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Live:      mgr.GetAPIReader(),
 		Publisher: ads,
 		Reporter:  reporter,
+		Scope:     c.Scope.scope(),
 		Gateways:  map[route.Gateway]route.Settings{route.DefaultGateway: c.Route},
 		Delivery:  delivery,
 		Metrics:   metrics,

@@ -207,8 +207,9 @@ func (s *serveSettings) assemble(
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
+	scope := index.Scope{ClaimWithoutClasses: true}
 	delivery := &controllers.Delivery{
-		Objects:  index.Objects{Cluster: files, ClaimWithoutClasses: true},
+		Objects:  index.Objects{Cluster: files, Scope: scope},
 		Reporter: reporter, Metrics: metrics, Log: log, Served: n.served,
 	}
 	ads := server.New(server.Options{Log: quiet, Observer: delivery})
@@ -218,9 +219,9 @@ func (s *serveSettings) assemble(
 		probes: &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},
 		road: &controllers.Road{
 			Cache: files, Live: files.Live(), Publisher: n.publisher(ads), Reporter: reporter,
-			Gateways:            map[route.Gateway]route.Settings{route.DefaultGateway: s.Route},
-			ClaimWithoutClasses: true,
-			Delivery:            delivery, Metrics: metrics, Log: quiet,
+			Gateways: map[route.Gateway]route.Settings{route.DefaultGateway: s.Route},
+			Scope:    scope,
+			Delivery: delivery, Metrics: metrics, Log: quiet,
 		},
 	}
 	if err := r.road.Index(ctx); err != nil {

@@ -17,12 +17,12 @@ import (
 
 // Sources is all that the reconciler watches.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.ServicePort] {
-	return []source.TypedSource[route.ServicePort]{
+	return append(index.SourceOfNamespaces(objects, r.objects.Scope, r.ingressKeys),
 		watch.Source(objects, &discoveryv1.EndpointSlice{}, watch.EndpointSlice, r.sliceKeys),
 		watch.Source(objects, &corev1.Service{}, watch.Service, r.serviceKeys),
 		watch.Source(objects, &networkingv1.Ingress{}, watch.Ingress, r.ingressKeys),
 		watch.Source(objects, &networkingv1.IngressClass{}, watch.IngressClass, r.classKeys),
-	}
+	)
 }
 
 // Keys is all ports that could be published now.

@@ -95,11 +95,9 @@ func sliceServiceOf(object client.Object) []string {
 
 // Objects finds objects by what a key names.
 type Objects struct {
+	Scope
+
 	Cluster client.Reader // a cache with the indexes of Register
-	// ClaimWithoutClasses makes every Ingress ours for as long as there is no
-	// IngressClass at all: so it is with a folder of manifests, and never in a
-	// cluster.
-	ClaimWithoutClasses bool
 }
 
 // Classes says which Ingresses are ours.
@@ -110,10 +108,11 @@ func (o Objects) Classes(ctx context.Context) (route.Classes, error) {
 	}
 	return route.NewClasses(pointers(list.Items), route.ClassOptions{
 		ClaimAll: o.ClaimWithoutClasses && len(list.Items) == 0,
+		Only:     o.Scope.Classes,
 	}), nil
 }
 
-// Ingresses is all of them, whoever's they are.
+// Ingresses is all that are in scope, whoever's they are.
 func (o Objects) Ingresses(ctx context.Context) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx)
 }
@@ -149,7 +148,7 @@ func (o Objects) ingresses(ctx context.Context, opts ...client.ListOption) ([]*n
 	if err := o.Cluster.List(ctx, &list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
 		return nil, fmt.Errorf("list ingresses: %w", err)
 	}
-	return pointers(list.Items), nil
+	return o.inScope(ctx, pointers(list.Items))
 }
 
 // Slices is the EndpointSlices of the Service.

@@ -17,11 +17,11 @@ import (
 // Sources is all that the reconciler watches. EndpointSlices are not among
 // them: they change no route.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Key] {
-	return []source.TypedSource[route.Key]{
+	return append(index.SourceOfNamespaces(objects, r.Objects.Scope, r.ingressKeys),
 		watch.Source(objects, &networkingv1.Ingress{}, watch.Ingress, r.ingressKeys),
 		watch.Source(objects, &networkingv1.IngressClass{}, watch.IngressClass, r.classKeys),
 		watch.Source(objects, &corev1.Service{}, watch.Service, r.serviceKeys),
-	}
+	)
 }
 
 // Keys is all keys under which something could be served now.

@@ -120,7 +120,7 @@ func TestWhichHostsAnObjectConcerns(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := &Reconciler{
-				Objects:  index.Objects{Cluster: clusterOf(t, cluster...), ClaimWithoutClasses: test.claim},
+				Objects:  index.Objects{Cluster: clusterOf(t, cluster...), Scope: index.Scope{ClaimWithoutClasses: test.claim}},
 				Gateways: []route.Gateway{route.DefaultGateway},
 			}
 			if diff := gocmp.Diff(test.want, hostsOf(t, r, test.object)); diff != "" {

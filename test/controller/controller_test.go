@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,14 +18,6 @@ import (
 func TestMain(m *testing.M) { netns.Main(m, road.Network) }
 
 const patience = 30 * time.Second
-
-const binding = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: fairway-controller}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: fairway-controller}
-subjects: [{kind: ServiceAccount, namespace: fairway, name: controller}]
-`
 
 const shop = `
 apiVersion: networking.k8s.io/v1
@@ -76,15 +66,7 @@ endpoints: [{addresses: [10.77.1.1]}]
 
 func TestControllerServesWithTheRightsOfItsRole(t *testing.T) {
 	road.Backend(t, "cart", "10.77.1.1")
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	r := road.Start(t, road.Options{
-		Flags: []string{"--kubeconfig", kubeconfig},
-		Before: func(r *road.Road) {
-			r.Cluster.Kubectl(t, "", "apply", "-f", "../../config/rbac/role.yaml")
-			r.Cluster.Kubectl(t, binding, "apply", "-f", "-")
-			writeKubeconfig(t, r, kubeconfig)
-		},
-	})
+	r := road.Start(t, road.Options{})
 	metrics := "http://" + r.Metrics.String()
 	road.Eventually(t, patience, says(metrics+"/readyz", "ok"))
 	road.Eventually(t, patience, road.Status("shop.test", "/", http.StatusNotFound))
@@ -115,23 +97,6 @@ func TestControllerServesWithTheRightsOfItsRole(t *testing.T) {
 	}
 	if err := r.Controller.Stop(t, patience); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
-	}
-}
-
-// writeKubeconfig writes one whose user has the rights that are bound to the
-// controller's service account.
-func writeKubeconfig(t *testing.T, r *road.Road, path string) {
-	t.Helper()
-	made, err := r.Cluster.WriteKubeconfig(r.Cluster.ServiceAccount("fairway", "controller"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := os.ReadFile(made)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -3,29 +3,44 @@ package road
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
 
 // Who the controller is.
 const (
-	accountNamespace = "fairway"
-	account          = "controller"
+	accountNamespace = "fairway-system"
+	account          = "fairway-controller"
 )
 
 // permit gives the controller the rights that it ships with, and returns the
-// path of a kubeconfig that has no others.
-func (r *Road) permit(t testing.TB) string {
+// path of a kubeconfig that has no others. Where watched is not empty, what
+// lies in namespaces may be read in those alone; one that selects namespaces by
+// their labels may read those.
+func (r *Road) permit(t testing.TB, watched []string, selects bool) string {
 	t.Helper()
-	role := shippedRole(t)
-	r.Create(t, role, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: accountNamespace, Name: account}},
-	})
+	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: accountNamespace, Name: account}}
+	for _, object := range shippedRoles(t, selects) {
+		r.Create(t, object)
+		ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: object.GetName()}
+		meta := metav1.ObjectMeta{Name: object.GetName()}
+		switch {
+		case object.GetNamespace() != "":
+			ref.Kind, meta.Namespace = "Role", object.GetNamespace()
+			r.Create(t, &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
+		case len(watched) > 0 && object.GetName() == account:
+			for _, meta.Namespace = range watched {
+				r.Create(t, &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
+			}
+		default:
+			r.Create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
+		}
+	}
 	path, err := r.Cluster.WriteKubeconfig(r.Cluster.ServiceAccount(accountNamespace, account))
 	if err != nil {
 		t.Fatal(err)
@@ -33,17 +48,31 @@ func (r *Road) permit(t testing.TB) string {
 	return path
 }
 
-func shippedRole(t testing.TB) *rbacv1.ClusterRole {
+// shippedRoles are the ClusterRoles and Roles of config/rbac.
+func shippedRoles(t testing.TB, selects bool) []client.Object {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(repository(t), "config", "rbac", "role.yaml"))
-	if err != nil {
-		t.Fatal(err)
+	files := []string{"role.yaml"}
+	if selects {
+		files = append(files, "namespace-selector.yaml")
 	}
-	role := &rbacv1.ClusterRole{}
-	if err := yaml.UnmarshalStrict(text, role); err != nil {
-		t.Fatalf("read the role of the controller: %v", err)
+	var roles []client.Object
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(repository(t), "config", "rbac", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for document := range strings.SplitSeq(string(text), "\n---\n") {
+			var role client.Object = &rbacv1.ClusterRole{}
+			if strings.Contains(document, "\nkind: Role\n") {
+				role = &rbacv1.Role{}
+			}
+			if err := yaml.UnmarshalStrict([]byte(document), role); err != nil {
+				t.Fatalf("read %s: %v", file, err)
+			}
+			roles = append(roles, role)
+		}
 	}
-	return role
+	return roles
 }
 
 // repository is the folder of the go.mod above the working directory, which is

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -46,6 +48,9 @@ type Options struct {
 	// Record keeps what the xDS streams carry, and the access log's lines of
 	// requests that were not answered 200, in the Timeline.
 	Record bool
+	// Namespaces, if there are any, are the only ones in which the controller
+	// has rights. They are created with the Road.
+	Namespaces []string
 	// Before is called when the API server is up and nothing else runs.
 	Before func(*Road)
 }
@@ -95,7 +100,10 @@ func Start(t testing.TB, options Options) *Road {
 	if r.Client, err = client.New(r.Cluster.Config, client.Options{Scheme: scheme.Scheme}); err != nil {
 		t.Fatalf("make client: %v", err)
 	}
-	r.kubeconfig = r.permit(t)
+	for _, name := range append([]string{accountNamespace}, options.Namespaces...) {
+		r.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	r.kubeconfig = r.permit(t, options.Namespaces, slices.Contains(options.Flags, "--watch-namespace-selector"))
 	if options.Before != nil {
 		options.Before(r)
 	}

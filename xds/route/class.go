@@ -23,14 +23,17 @@ type ClassOptions struct {
 	// ClaimAll takes every Ingress, whatever its class: for a folder of
 	// manifests that holds no IngressClass.
 	ClaimAll bool
+	// Only, if not empty, names the only classes that can be ours: the others,
+	// whatever their controller, are left to another installation.
+	Only []string
 }
 
-// Classes says which Ingresses are ours. The zero value takes those that name
-// WellKnownClass by annotation.
+// Classes says which Ingresses are ours. The zero value takes none.
 type Classes struct {
-	claimAll bool
-	gateways map[string]Gateway // of every IngressClass; empty: another controller's
-	fallback Gateway            // of the default class; empty: none, or another controller's
+	claimAll  bool
+	gateways  map[string]Gateway // of every IngressClass; empty: another controller's
+	wellKnown Gateway            // of WellKnownClass by annotation, while no IngressClass has that name
+	fallback  Gateway            // of the default class; empty: none, or another controller's
 }
 
 // NewClasses reads the IngressClasses of a cluster.
@@ -38,15 +41,25 @@ func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
 	classes := Classes{claimAll: opts.ClaimAll, gateways: make(map[string]Gateway, len(list))}
 	var defaults []*networkingv1.IngressClass
 	for _, class := range list {
-		classes.gateways[class.Name] = gatewayOf(class)
+		classes.gateways[class.Name] = ""
+		if opts.admits(class.Name) {
+			classes.gateways[class.Name] = gatewayOf(class)
+		}
 		if class.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
 			defaults = append(defaults, class)
 		}
 	}
 	if len(defaults) > 0 {
-		classes.fallback = gatewayOf(slices.MinFunc(defaults, newestFirst))
+		classes.fallback = classes.gateways[slices.MinFunc(defaults, newestFirst).Name]
+	}
+	if _, exists := classes.gateways[WellKnownClass]; !exists && opts.admits(WellKnownClass) {
+		classes.wellKnown = DefaultGateway
 	}
 	return classes
+}
+
+func (o ClassOptions) admits(class string) bool {
+	return len(o.Only) == 0 || slices.Contains(o.Only, class)
 }
 
 // Gateway returns the gateway that serves ing, and whether there is one. The
@@ -59,10 +72,9 @@ func (c Classes) Gateway(ing *networkingv1.Ingress) (Gateway, bool) {
 	if name := ing.Spec.IngressClassName; name != nil {
 		gateway = c.gateways[*name]
 	} else if name, set := ing.Annotations[annotationClass]; set {
-		var exists bool
-		gateway, exists = c.gateways[name]
-		if !exists && name == WellKnownClass {
-			gateway = DefaultGateway
+		gateway = c.gateways[name]
+		if name == WellKnownClass && gateway == "" {
+			gateway = c.wellKnown
 		}
 	} else {
 		gateway = c.fallback

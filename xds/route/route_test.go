@@ -102,13 +102,13 @@ func TestPathLength(t *testing.T) {
 	}
 }
 
-// The zero value of Classes knows the well-known word.
-func TestZeroClasses(t *testing.T) {
+// Without any IngressClass the well-known word counts.
+func TestWithoutClasses(t *testing.T) {
 	ing := decoded[networkingv1.Ingress](t, `metadata: {annotations: {kubernetes.io/ingress.class: fairway}}`)
-	if gateway, ours := (route.Classes{}).Gateway(ing); gateway != route.DefaultGateway || !ours {
+	if gateway, ours := route.NewClasses(nil, route.ClassOptions{}).Gateway(ing); gateway != route.DefaultGateway || !ours {
 		t.Errorf("%q %v", gateway, ours)
 	}
-	if _, ours := (route.Classes{}).Gateway(&networkingv1.Ingress{}); ours {
+	if _, ours := route.NewClasses(nil, route.ClassOptions{}).Gateway(&networkingv1.Ingress{}); ours {
 		t.Error("an Ingress without class is ours")
 	}
 }
@@ -143,4 +143,39 @@ func reasons(t *testing.T) []string {
 		return true
 	})
 	return found
+}
+
+// Of two installations in a cluster, each can be told which classes are its.
+func TestOnlyTheClassesOfThisInstallation(t *testing.T) {
+	class := func(name string) *networkingv1.IngressClass {
+		return decoded[networkingv1.IngressClass](t, `{metadata: {name: `+name+`}, spec: {controller: fairway.dev/ingress-controller}}`)
+	}
+	fallback := class("outer")
+	fallback.Annotations = map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}
+	all := []*networkingv1.IngressClass{class("inner"), fallback}
+	named := func(name string) *networkingv1.Ingress {
+		return &networkingv1.Ingress{Spec: networkingv1.IngressSpec{IngressClassName: &name}}
+	}
+	word := decoded[networkingv1.Ingress](t, `metadata: {annotations: {kubernetes.io/ingress.class: fairway}}`)
+	for _, test := range []struct {
+		name string
+		only []string
+		ing  *networkingv1.Ingress
+		ours bool
+	}{
+		{"all are", nil, named("outer"), true},
+		{"the one is", []string{"inner"}, named("inner"), true},
+		{"the other is not", []string{"inner"}, named("outer"), false},
+		{"nor if it is the default", []string{"inner"}, &networkingv1.Ingress{}, false},
+		{"the default is, if it is the one", []string{"outer"}, &networkingv1.Ingress{}, true},
+		{"the well-known word is nobody's", []string{"inner"}, word, false},
+		{"unless it is the one", []string{"fairway"}, word, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			classes := route.NewClasses(all, route.ClassOptions{Only: test.only})
+			if _, ours := classes.Gateway(test.ing); ours != test.ours {
+				t.Errorf("ours: %t, want %t", ours, test.ours)
+			}
+		})
+	}
 }

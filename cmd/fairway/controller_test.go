@@ -1,0 +1,41 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func TestScopeSettings(t *testing.T) {
+	where := func(name, problem string) error { return fmt.Errorf("--%s: %s", name, problem) }
+	for _, test := range []struct {
+		name string
+		args []string
+		want string // of the error; empty: none
+	}{
+		{"nothing", nil, ""},
+		{"namespaces", []string{"--watch-namespaces=a,b", "--ingress-classes=inner"}, ""},
+		{"a selector", []string{"--watch-namespace-selector=team in (shop, pay),stage!=test"}, ""},
+		{"no namespace", []string{"--watch-namespaces=a,B"}, `--watch-namespaces: "B" is no name of a namespace`},
+		{"no class", []string{"--ingress-classes=-"}, `--ingress-classes: "-" is no name of an IngressClass`},
+		{"no selector", []string{"--watch-namespace-selector=a=b=c"}, `--watch-namespace-selector: `},
+		{"both", []string{"--watch-namespaces=a", "--watch-namespace-selector=a=b"}, "cannot be used together"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := &scopeSettings{}
+			flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+			s.bind(flags)
+			err := errors.Join(flags.Parse(test.args), s.load(where))
+			if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+			if len(s.namespaces()) != len(s.Namespaces) || !slices.Equal(s.scope().Classes, s.Classes) {
+				t.Errorf("namespaces %v, scope %+v", s.namespaces(), s.scope())
+			}
+		})
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/fairwaynet/fairway/controllers/index"
+)
+
+// scopeSettings say which of a cluster's objects are looked at.
+type scopeSettings struct {
+	Namespaces []string // empty: all
+	Selector   string   // of Namespaces, by labels; empty: all
+	Classes    []string // empty: all of our controller's
+
+	selector labels.Selector // nil: all
+}
+
+func (s *scopeSettings) bind(flags *pflag.FlagSet) {
+	flags.StringSliceVar(&s.Namespaces, "watch-namespaces", s.Namespaces, "the only `namespaces` to watch; empty: all")
+	flags.StringVar(&s.Selector, "watch-namespace-selector", s.Selector, "serve the Ingresses of those namespaces only whose `labels` match, such as team=shop,stage!=test")
+	flags.StringSliceVar(&s.Classes, "ingress-classes", s.Classes, "the only IngressClass `names` to serve; empty: all whose controller is Fairway's")
+}
+
+// load checks what was given. Mistakes are of the flag's name, as a user gave it.
+func (s *scopeSettings) load(where func(name, problem string) error) error {
+	var wrong []error
+	for _, namespace := range s.Namespaces {
+		if len(validation.IsDNS1123Label(namespace)) > 0 {
+			wrong = append(wrong, where("watch-namespaces", fmt.Sprintf("%q is no name of a namespace", namespace)))
+		}
+	}
+	for _, class := range s.Classes {
+		if len(validation.IsDNS1123Subdomain(class)) > 0 {
+			wrong = append(wrong, where("ingress-classes", fmt.Sprintf("%q is no name of an IngressClass", class)))
+		}
+	}
+	if s.Selector != "" {
+		var err error
+		if s.selector, err = labels.Parse(s.Selector); err != nil {
+			wrong = append(wrong, where("watch-namespace-selector", err.Error()))
+		}
+	}
+	if s.Selector != "" && len(s.Namespaces) > 0 {
+		wrong = append(wrong, where("watch-namespace-selector", "cannot be used together with watch-namespaces: give one of them"))
+	}
+	return errors.Join(wrong...)
+}
+
+// scope is what of it the reconcilers heed.
+func (s *scopeSettings) scope() index.Scope {
+	return index.Scope{Namespaces: s.selector, Classes: s.Classes}
+}
+
+// namespaces is what of it the cache heeds.
+func (s *scopeSettings) namespaces() map[string]cache.Config {
+	if len(s.Namespaces) == 0 {
+		return nil
+	}
+	namespaces := map[string]cache.Config{}
+	for _, namespace := range s.Namespaces {
+		namespaces[namespace] = cache.Config{}
+	}
+	return namespaces
+}
