@@ -108,6 +108,7 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 func commands(std streams) []*cobra.Command {
 	return []*cobra.Command{
 		controllerCommand(std),
+		gatewayCommand(std),
 		serveCommand(std),
 		checkCommand(std),
 		versionCommand(std),

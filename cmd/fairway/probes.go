@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,20 +18,32 @@ import (
 type probes struct {
 	metrics prometheus.Gatherer
 	ready   atomic.Bool
+	check   func(context.Context) error // why it is not ready, or no longer; may be nil
 }
 
 func (p *probes) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !p.ready.Load() {
-			http.Error(w, "the first picture is not yet published", http.StatusServiceUnavailable)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := p.unready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")
 	})
 	return mux
+}
+
+// unready is why the process does not do its work.
+func (p *probes) unready(ctx context.Context) error {
+	switch {
+	case p.check != nil:
+		return p.check(ctx)
+	case !p.ready.Load():
+		return errors.New("the first picture is not yet published")
+	}
+	return nil
 }
 
 // listenProbes takes the address of --metrics-address.

@@ -53,15 +53,7 @@ func elsewhere(t *testing.T) (envoy string) {
 // startServe serves the folder "dir" of the working directory.
 func startServe(t *testing.T, envoy string, args ...string) *program {
 	t.Helper()
-	temp, err := os.MkdirTemp("", "fw") //nolint:usetesting // its paths are too long for sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(temp); err != nil {
-			t.Error(err)
-		}
-	})
+	temp := shortTemp(t)
 	p := &program{t: t, port: freePort(t), temp: temp, ended: make(chan struct{})}
 	args = append([]string{"serve", "dir", "--http-port", strconv.Itoa(p.port), "--envoy", envoy}, args...)
 	p.command = exec.Command(os.Args[0], args...)

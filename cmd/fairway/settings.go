@@ -43,11 +43,20 @@ func newSettings(defaults route.Settings) *settings {
 
 // bind declares the flags.
 func (s *settings) bind(flags *pflag.FlagSet) {
+	s.bindProcess(flags)
+	s.bindRoute(flags)
+}
+
+// bindProcess declares those that every process has.
+func (s *settings) bindProcess(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Config, "config", s.Config, "YAML `file` of these settings, by the same names; flags win")
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
 	flags.CountVarP(&s.Verbosity, "verbose", "v", "say more; twice: much more")
 	flags.StringVar(&s.MetricsAddress, "metrics-address", s.MetricsAddress, "`host:port` of /metrics, /healthz and /readyz; empty: off")
+}
 
+// bindRoute declares those of what is served.
+func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	r := &s.Route
 	flags.StringVar(&r.Address, "address", r.Address, "IP `address` to serve on; :: is all, IPv4 included")
 	flags.Var((*portNumber)(&r.HTTPPort), "http-port", "`port` to serve HTTP on")

@@ -46,10 +46,13 @@ type Bootstrap struct {
 // DefaultMaxConnections is much for one gateway and needs few hundred MiB.
 const DefaultMaxConnections = 50_000
 
-// XDS is the address of an xDS server: a Unix socket, or host and port with TLS.
+// XDS is where the xDS servers are: a Unix socket, or hosts and ports with TLS.
 type XDS struct {
-	Socket  string // path; wins over Address
-	Address string // "host:port", where host is a name or an IP address
+	Socket string // path; wins over Addresses
+	// Addresses are each "host:port", where host is an IP address or a name,
+	// which may have several. Any of them serves: when the one that Envoy is
+	// connected to is gone, it goes to the next.
+	Addresses []string
 	// TLS are the files of mutual TLS; nil is plain text, which is for
 	// loopback only.
 	TLS *TLS
@@ -98,7 +101,8 @@ func (b Bootstrap) Message(dir string) (*bootstrapv3.Bootstrap, error) {
 
 // strings are all that come from outside.
 func (b Bootstrap) strings(dir string) []string {
-	all := []string{dir, b.Gateway, b.Node, b.XDS.Socket, b.XDS.Address, b.Admin}
+	all := []string{dir, b.Gateway, b.Node, b.XDS.Socket, b.Admin}
+	all = append(all, b.XDS.Addresses...)
 	if t := b.XDS.TLS; t != nil {
 		all = append(all, t.CA, t.Certificate, t.Key, t.ServerName)
 	}

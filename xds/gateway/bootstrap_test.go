@@ -26,15 +26,19 @@ func cases(dir string) map[string]Bootstrap {
 		},
 		"mutual-tls": {
 			Gateway: "default", Node: "fairway-gateway-7x2kq", Admin: dir + "/admin.sock",
-			XDS: XDS{Address: "fairway-controller.fairway-system:8443", TLS: &TLS{
+			XDS: XDS{Addresses: []string{"fairway-controller.fairway-system:8443"}, TLS: &TLS{
 				CA: dir + "/ca.crt", Certificate: dir + "/tls.crt", Key: dir + "/tls.key",
 				ServerName: "fairway-controller.fairway-system.svc",
 			}},
 			MaxConnections: 20_000, MaxHeapBytes: 512 << 20,
 		},
+		"several-controllers": {
+			Gateway: "default", Node: "test", Admin: dir + "/admin.sock",
+			XDS: XDS{Addresses: []string{"10.0.0.1:18000", "[fd00::1]:18000", "controller.test:18000"}},
+		},
 		"loopback": {
 			Gateway: "default", Node: "test", Admin: dir + "/admin.sock",
-			XDS: XDS{Address: "127.0.0.1:18000"},
+			XDS: XDS{Addresses: []string{"127.0.0.1:18000"}},
 		},
 	}
 }
@@ -128,9 +132,10 @@ func TestAWrongBootstrapSaysWhy(t *testing.T) {
 		{"no node", "must be named", func(b *Bootstrap) { b.Node = "" }},
 		{"an admin socket too long", "107 bytes", func(b *Bootstrap) { b.Admin = long }},
 		{"an xDS socket too long", "107 bytes", func(b *Bootstrap) { b.XDS.Socket = long }},
-		{"no address", "missing port", func(b *Bootstrap) { b.XDS = XDS{Address: "controller"} }},
-		{"no port", "no host:port", func(b *Bootstrap) { b.XDS = XDS{Address: "controller:https"} }},
-		{"no host", "no host:port", func(b *Bootstrap) { b.XDS = XDS{Address: ":18000"} }},
+		{"no address", "no address", func(b *Bootstrap) { b.XDS = XDS{} }},
+		{"half an address", "missing port", func(b *Bootstrap) { b.XDS = XDS{Addresses: []string{"controller"}} }},
+		{"no port", "no host:port", func(b *Bootstrap) { b.XDS = XDS{Addresses: []string{"controller:https"}} }},
+		{"no host", "no host:port", func(b *Bootstrap) { b.XDS = XDS{Addresses: []string{":18000"}} }},
 		{"no UTF-8", "not UTF-8", func(b *Bootstrap) { b.Node = "\xff" }},
 	} {
 		t.Run(test.name, func(t *testing.T) {

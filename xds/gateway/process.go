@@ -46,17 +46,27 @@ type Process struct {
 	// nil: nowhere. What Envoy says on its standard error goes to Log.
 	Stdout io.Writer
 	Log    logr.Logger
-	// Drain is how long clients may take to leave when Envoy is stopped.
+	// DrainDelay is how long Envoy serves as before when it is to be stopped,
+	// except that Ready fails: whoever balances load needs a while to notice.
+	DrainDelay time.Duration
+	// Drain is how long clients may take to leave after that.
 	Drain time.Duration
 
 	wasReady atomic.Bool
+	stopping atomic.Bool
 }
+
+// ErrStopping is why an Envoy that is about to end is not ready.
+var ErrStopping = errors.New("envoy is being stopped")
 
 // Admin is the admin interface of the Envoy that runs.
 func (p *Process) Admin() Admin { return Admin{Socket: p.Bootstrap.Admin} }
 
 // Ready is nil when Envoy serves, else the reason why it does not.
 func (p *Process) Ready(ctx context.Context) error {
+	if p.stopping.Load() {
+		return ErrStopping
+	}
 	err := p.Admin().Ready(ctx)
 	if err == nil {
 		p.wasReady.Store(true)
@@ -187,7 +197,9 @@ func (p *Process) arguments(config string) []string {
 // stop drains Envoy, ends it, and waits for its end. All of that has deadlines of
 // its own: what told it to stop is over.
 func (p *Process) stop(ctx context.Context, c *child) {
-	if p.Drain > 0 && p.wasReady.Load() {
+	p.stopping.Store(true)
+	if p.wasReady.Load() {
+		p.linger(c)
 		p.drain(ctx, c)
 	}
 	_ = c.process.Signal(syscall.SIGTERM) // it may have ended just now
@@ -201,8 +213,24 @@ func (p *Process) stop(ctx context.Context, c *child) {
 	p.Log.V(1).Info("envoy stopped")
 }
 
+// linger lets Envoy serve as before for as long as DrainDelay says. Clients are
+// not yet asked to leave: they would come back to us.
+func (p *Process) linger(c *child) {
+	if p.DrainDelay <= 0 {
+		return
+	}
+	p.Log.Info("no longer ready, serving until others have noticed", "for", p.DrainDelay)
+	select {
+	case <-c.ended:
+	case <-time.After(p.DrainDelay):
+	}
+}
+
 // drain waits until the last client has left, at most as long as Drain says.
 func (p *Process) drain(ctx context.Context, c *child) {
+	if p.Drain <= 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.Drain)
 	defer cancel()
 	admin := p.Admin()

@@ -316,7 +316,7 @@ func TestMutualTLSWithRotation(t *testing.T) {
 		Path: tools.Path(t, "envoy"), Dir: dir, Workers: 1, Log: logTo(t),
 		Bootstrap: Bootstrap{
 			Gateway: "blue", Node: "test", Admin: filepath.Join(dir, "admin.sock"),
-			XDS: XDS{Address: on.Addr().String(), TLS: &TLS{
+			XDS: XDS{Addresses: []string{on.Addr().String()}, TLS: &TLS{
 				CA: dir + "/ca.crt", Certificate: dir + "/tls.crt", Key: dir + "/tls.key", ServerName: "controller.test",
 			}},
 		},
@@ -352,7 +352,7 @@ func TestAServerOfAnotherNameIsRefused(t *testing.T) {
 		Path: tools.Path(t, "envoy"), Dir: dir, Workers: 1, Log: logTo(t),
 		Bootstrap: Bootstrap{
 			Gateway: "blue", Node: "test", Admin: filepath.Join(dir, "admin.sock"),
-			XDS: XDS{Address: on.Addr().String(), TLS: &TLS{
+			XDS: XDS{Addresses: []string{on.Addr().String()}, TLS: &TLS{
 				CA: dir + "/ca.crt", Certificate: dir + "/tls.crt", Key: dir + "/tls.key", ServerName: "controller.test",
 			}},
 		},

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,10 +17,13 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
 const (
@@ -30,17 +34,20 @@ const (
 	authorityFile   = "xds-ca.json"
 )
 
-// cluster is the way to the xDS server. A server that is gone without a word
-// is noticed in 15 s, by HTTP/2's own pings.
+// cluster is the way to the xDS servers. One that refuses, resets or answers
+// with an error is left out for a while, so that the next attempt goes to
+// another; one that is gone without a word is noticed in 5 s, by HTTP/2's own
+// pings.
 func (x XDS) cluster(dir string) (*clusterv3.Cluster, error) {
-	address, kind, err := x.address()
+	endpoints, named, err := x.endpoints()
 	if err != nil {
 		return nil, fmt.Errorf("xDS server: %w", err)
 	}
-	return &clusterv3.Cluster{
+	cluster := &clusterv3.Cluster{
 		Name:                 xdsCluster,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: kind},
-		ConnectTimeout:       durationpb.New(2 * time.Second),
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		ConnectTimeout:       durationpb.New(time.Second),
+		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
 		TransportSocket:      x.transportSocket(dir),
 		TypedExtensionProtocolOptions: map[string]*anypb.Any{
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(http2Only()),
@@ -52,41 +59,87 @@ func (x XDS) cluster(dir string) (*clusterv3.Cluster, error) {
 				KeepaliveProbes:   wrapperspb.UInt32(3),
 			},
 		},
+		OutlierDetection: leaveOutTheDead(),
+		// With all of them left out, all are tried.
+		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 1}},
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
 			ClusterName: xdsCluster,
-			Endpoints: []*endpointv3.LocalityLbEndpoints{{
-				LbEndpoints: []*endpointv3.LbEndpoint{{
-					HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
-				}},
-			}},
+			Endpoints:   []*endpointv3.LocalityLbEndpoints{{LbEndpoints: endpoints}},
 		},
-	}, nil
+	}
+	if named {
+		cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: resolved()}
+	}
+	return cluster, nil
 }
 
-// address says where the server is and how its address is found.
-func (x XDS) address() (*corev3.Address, clusterv3.Cluster_DiscoveryType, error) {
+// resolved makes an endpoint of every address that a name has, in both
+// families. A controller that comes when there was none is found at once.
+func resolved() *clusterv3.Cluster_CustomClusterType {
+	return &clusterv3.Cluster_CustomClusterType{Name: "envoy.cluster.dns", TypedConfig: typed(&dnsv3.DnsCluster{
+		DnsLookupFamily: commondnsv3.DnsLookupFamily_ALL,
+		DnsRefreshRate:  durationpb.New(5 * time.Second),
+		DnsFailureRefreshRate: &dnsv3.DnsCluster_RefreshRate{
+			BaseInterval: durationpb.New(time.Second), MaxInterval: durationpb.New(2 * time.Second),
+		},
+	})}
+}
+
+// leaveOutTheDead leaves a server out at its first failure. The only request
+// that there is, is the stream: a second failure would be a second attempt.
+func leaveOutTheDead() *clusterv3.OutlierDetection {
+	return &clusterv3.OutlierDetection{
+		Consecutive_5Xx:          wrapperspb.UInt32(1),
+		EnforcingConsecutive_5Xx: wrapperspb.UInt32(100),
+		EnforcingSuccessRate:     wrapperspb.UInt32(0),
+		Interval:                 durationpb.New(time.Second),
+		BaseEjectionTime:         durationpb.New(5 * time.Second),
+		MaxEjectionTime:          durationpb.New(15 * time.Second),
+		MaxEjectionPercent:       wrapperspb.UInt32(100),
+	}
+}
+
+// endpoints are where the servers are, and whether names are among them.
+func (x XDS) endpoints() (all []*endpointv3.LbEndpoint, named bool, err error) {
+	endpoint := func(at *corev3.Address) *endpointv3.LbEndpoint {
+		return &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: at}},
+		}
+	}
 	if x.Socket != "" {
 		if len(x.Socket) > maxSocketPath {
-			return nil, 0, fmt.Errorf("socket %s: the path has more than the %d bytes that a socket may have", x.Socket, maxSocketPath)
+			return nil, false, fmt.Errorf("socket %s: the path has more than the %d bytes that a socket may have", x.Socket, maxSocketPath)
 		}
-		return pipe(x.Socket, 0), clusterv3.Cluster_STATIC, nil
+		return []*endpointv3.LbEndpoint{endpoint(pipe(x.Socket, 0))}, false, nil
 	}
-	host, text, err := net.SplitHostPort(x.Address)
+	if len(x.Addresses) == 0 {
+		return nil, false, errors.New("no address")
+	}
+	for _, address := range x.Addresses {
+		at, isIP, err := parseAddress(address)
+		if err != nil {
+			return nil, false, err
+		}
+		named = named || !isIP
+		all = append(all, endpoint(at))
+	}
+	return all, named, nil
+}
+
+func parseAddress(address string) (at *corev3.Address, isIP bool, err error) {
+	host, text, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, 0, err
+		return nil, false, err
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || host == "" {
-		return nil, 0, fmt.Errorf("%q is no host:port", x.Address)
+		return nil, false, fmt.Errorf("%q is no host:port", address)
 	}
-	kind := clusterv3.Cluster_STRICT_DNS
-	if _, err := netip.ParseAddr(host); err == nil {
-		kind = clusterv3.Cluster_STATIC
-	}
+	_, noIP := netip.ParseAddr(host)
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address:       host,
 		PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(port)},
-	}}}, kind, nil
+	}}}, noIP == nil, nil
 }
 
 func http2Only() *httpv3.HttpProtocolOptions {
@@ -96,8 +149,8 @@ func http2Only() *httpv3.HttpProtocolOptions {
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
 					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
 						ConnectionKeepalive: &corev3.KeepaliveSettings{
-							Interval: durationpb.New(10 * time.Second),
-							Timeout:  durationpb.New(5 * time.Second),
+							Interval: durationpb.New(3 * time.Second),
+							Timeout:  durationpb.New(2 * time.Second),
 						},
 					},
 				},

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairwaynet/fairway/xds/gateway"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// gatewaySettings are those of fairway gateway. What Envoy serves comes from
+// the controllers.
+type gatewaySettings struct {
+	*settings
+
+	Gateway        string
+	Node           string
+	XDS            []string // each host:port or unix:path
+	ServerName     string   // in the controllers' certificate
+	TLSDir         string   // folder of ca.crt, tls.crt and tls.key; empty: plain text
+	Envoy          string   // path of the program; empty: it is looked for
+	Concurrency    int      // worker threads; 0: one for each CPU
+	MaxConnections int64
+	MaxHeap        byteCount
+	DrainDelay     time.Duration
+	DrainTimeout   time.Duration
+}
+
+func (g *gatewaySettings) bind(flags *pflag.FlagSet) {
+	g.bindProcess(flags)
+	flags.StringVar(&g.Gateway, "gateway", g.Gateway, "`name` of the gateway whose configuration is served")
+	flags.StringVar(&g.Node, "node", g.Node, "`name` of this Envoy among those of its gateway; by default $POD_NAME, or that of the machine")
+	flags.StringSliceVar(&g.XDS, "xds", g.XDS, "`host:port` of a controller, or unix:path; give it again for more; a name may have several addresses")
+	flags.StringVar(&g.ServerName, "xds-server-name", g.ServerName, "DNS `name` that the controllers' certificate must carry")
+	flags.StringVar(&g.TLSDir, "tls-dir", g.TLSDir, "`folder` of ca.crt, tls.crt and tls.key, waited for and read again when they are renewed")
+	flags.StringVar(&g.Envoy, "envoy", g.Envoy, "Envoy's `program`; by default $FAIRWAY_ENVOY, .tools/bin/envoy, or the one in PATH")
+	flags.IntVar(&g.Concurrency, "concurrency", g.Concurrency, "Envoy's worker `threads`; 0: one for each CPU")
+	flags.Int64Var(&g.MaxConnections, "max-connections", g.MaxConnections, "most `connections` of clients at once")
+	flags.Var(&g.MaxHeap, "max-heap", "`size` that Envoy's heap must not outgrow: near it, load is shed; 0: no bound")
+	flags.DurationVar(&g.DrainDelay, "drain-delay", g.DrainDelay, "how long to serve on after SIGTERM, no longer ready, until load balancers have noticed")
+	flags.DurationVar(&g.DrainTimeout, "drain-timeout", g.DrainTimeout, "how long connections may take to end after that")
+}
+
+func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
+	if err := g.settings.load(flags); err != nil {
+		return err
+	}
+	for _, check := range []struct {
+		name string
+		ok   bool
+		want string
+	}{
+		{"gateway", g.Gateway != "", "cannot be empty"},
+		{"xds", len(g.XDS) > 0, "say where a controller is"},
+		{"concurrency", g.Concurrency >= 0, "cannot be negative"},
+		{"max-connections", g.MaxConnections > 0, "must be more than 0"},
+		{"max-heap", g.MaxHeap >= 0, "cannot be negative"},
+		{"drain-delay", g.DrainDelay >= 0, "cannot be negative"},
+		{"drain-timeout", g.DrainTimeout >= 0, "cannot be negative"},
+	} {
+		if !check.ok {
+			return usage(g.wrong(check.name, check.want))
+		}
+	}
+	_, err := g.servers("")
+	return err
+}
+
+// servers are the controllers. Configuration from over a network is taken only
+// from who can prove to be one.
+func (g *gatewaySettings) servers(dir string) (gateway.XDS, error) {
+	if path, ok := strings.CutPrefix(g.XDS[0], unixScheme); ok && len(g.XDS) == 1 && path != "" {
+		return gateway.XDS{Socket: path}, nil
+	}
+	for _, address := range g.XDS {
+		local, err := isLocal(address)
+		switch {
+		case err != nil:
+			return gateway.XDS{}, usage(g.wrong("xds", err.Error()))
+		case strings.HasPrefix(address, unixScheme):
+			return gateway.XDS{}, usage(g.wrong("xds", "a unix socket is the only controller, or none"))
+		case !local && g.TLSDir == "":
+			return gateway.XDS{}, usage(g.wrong("xds", address+" is on another machine: give --tls-dir"))
+		}
+	}
+	xds := gateway.XDS{Addresses: g.XDS}
+	if g.TLSDir != "" {
+		xds.TLS = &gateway.TLS{
+			CA:          filepath.Join(dir, "ca.crt"),
+			Certificate: filepath.Join(dir, "tls.crt"),
+			Key:         filepath.Join(dir, "tls.key"),
+			ServerName:  g.ServerName,
+		}
+	}
+	return xds, nil
+}
+
+func gatewayCommand(std streams) *cobra.Command {
+	defaults := newSettings(route.DefaultSettings())
+	defaults.MetricsAddress = ":9091"
+	g := &gatewaySettings{
+		settings:       defaults,
+		Gateway:        string(route.DefaultGateway),
+		ServerName:     "fairway-controller",
+		MaxConnections: gateway.DefaultMaxConnections,
+		DrainDelay:     5 * time.Second,
+		DrainTimeout:   time.Minute,
+	}
+	cmd := &cobra.Command{
+		Use:   "gateway",
+		Short: "Run an Envoy that serves what the controllers say",
+		Long: `Gateway runs an Envoy that takes its configuration from the controllers, and
+restarts it if it crashes. It is ready when Envoy has accepted the first full
+configuration and listens. On SIGTERM it drains Envoy before it ends.
+
+Standard output is the access log.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := g.load(cmd.Flags()); err != nil {
+				return err
+			}
+			return g.run(cmd.Context(), std.Out, g.logger(std.Err))
+		},
+	}
+	g.bind(cmd.Flags())
+	return cmd
+}
+
+// run serves until ctx ends and Envoy is drained.
+func (g *gatewaySettings) run(ctx context.Context, accessLog io.Writer, log logr.Logger) (err error) {
+	program, err := gateway.Find(g.Envoy, os.Getenv)
+	if err != nil {
+		return fmt.Errorf("find Envoy: %w: say with --envoy or $FAIRWAY_ENVOY where it is", errors.Join(notAProgram(err)))
+	}
+	private, err := os.MkdirTemp("", "fairway-gateway-") // for this user only
+	if err != nil {
+		return fmt.Errorf("make a private folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(private)) }()
+	envoy, err := g.process(program, private)
+	if err != nil {
+		return err
+	}
+	envoy.Stdout, envoy.Log = accessLog, log
+	var probing net.Listener
+	if g.MetricsAddress != "" {
+		if probing, err = listenProbes(ctx, g.MetricsAddress); err != nil {
+			return err
+		}
+		log.Info("serving metrics and health", "address", probing.Addr().String())
+	}
+	return g.serve(ctx, envoy, probing)
+}
+
+// process is the Envoy to run.
+func (g *gatewaySettings) process(program, private string) (*gateway.Process, error) {
+	host, err := os.Hostname()
+	node := cmp.Or(g.Node, os.Getenv("POD_NAME"), host)
+	if node == "" {
+		return nil, fmt.Errorf("name this Envoy: %w: give --node", err)
+	}
+	files, err := filepath.Abs(g.TLSDir)
+	if err != nil {
+		return nil, fmt.Errorf("find --tls-dir: %w", err)
+	}
+	xds, err := g.servers(files)
+	if err != nil {
+		return nil, err
+	}
+	return &gateway.Process{
+		Path: program, Dir: private,
+		Bootstrap: gateway.Bootstrap{
+			Gateway: g.Gateway, Node: node, XDS: xds,
+			Admin:          filepath.Join(private, "admin.sock"),
+			MaxConnections: g.MaxConnections,
+			MaxHeapBytes:   uint64(g.MaxHeap),
+		},
+		Workers:    g.Concurrency,
+		LogLevel:   []string{"warning", "info", "debug"}[min(g.Verbosity, 2)],
+		DrainDelay: g.DrainDelay,
+		Drain:      g.DrainTimeout,
+	}, nil
+}
+
+// serve runs Envoy until ctx ends, and the probes until Envoy has ended.
+func (g *gatewaySettings) serve(ctx context.Context, envoy *gateway.Process, probing net.Listener) error {
+	below, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	all, below := errgroup.WithContext(below)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(below, cancel)() // what fails below ends Envoy
+
+	if probing != nil {
+		answers := &probes{check: envoy.Ready, metrics: prometheus.NewRegistry()}
+		all.Go(func() error { return answers.serve(below, probing) })
+	}
+	all.Go(func() error {
+		defer stop()
+		if !envoy.Bootstrap.XDS.TLS.Wait(ctx, envoy.Log) {
+			return nil
+		}
+		return envoy.Run(ctx)
+	})
+	return all.Wait()
+}

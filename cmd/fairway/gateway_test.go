@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/fairwaynet/fairway/test/tools"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// replica is a controller as far as Envoys see one: it serves one gateway, on
+// one address, with no hosts.
+type replica struct {
+	*server.Server
+	stop func()
+}
+
+// settingsOn are those of a gateway that listens on a port of this machine.
+func settingsOn(port int) route.Settings {
+	s := route.DefaultSettings()
+	s.Address, s.HTTPPort = "127.0.0.1", uint16(port)
+	s.AccessLog = false
+	return s
+}
+
+// startReplica serves Envoys on an address until stop or the end of the test.
+func startReplica(t *testing.T, address string, creds credentials.TransportCredentials, port int) *replica {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{Server: server.New(server.Options{Log: logr.Discard()})}
+	r.PublishSettings(route.DefaultGateway, settingsOn(port))
+	r.Open()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- serveXDS(ctx, listener, creds, r.Server) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(r.stop)
+	return r
+}
+
+// synced is nil when an Envoy is connected and has caught up.
+func (r *replica) synced() error {
+	for _, e := range r.Envoys() {
+		if e.Synced {
+			return nil
+		}
+	}
+	return fmt.Errorf("no Envoy has caught up: %+v", r.Envoys())
+}
+
+// startGateway runs "fairway gateway" until the test ends.
+func startGateway(t *testing.T, args ...string) (p *program, probes string) {
+	t.Helper()
+	temp := shortTemp(t)
+	probes = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	p = &program{t: t, temp: temp, ended: make(chan struct{})}
+	args = append([]string{
+		"gateway", "--envoy", tools.Path(t, "envoy"), "--concurrency", "1", "--node", "test", "--metrics-address", probes,
+	}, args...)
+	p.command = exec.Command(os.Args[0], args...)
+	p.command.Env = append(os.Environ(), asFairway+"=yes", "TMPDIR="+temp)
+	stderr, err := p.command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		for scanner := bufio.NewScanner(stderr); scanner.Scan(); {
+			p.mu.Lock()
+			p.lines = append(p.lines, scanner.Text())
+			p.mu.Unlock()
+		}
+		p.failure = p.command.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = p.command.Process.Kill() // it may have ended
+		<-p.ended
+		if t.Failed() {
+			t.Logf("it said:\n%s", p.said())
+		}
+	})
+	return p, probes
+}
+
+func shortTemp(t *testing.T) string {
+	t.Helper()
+	temp, err := os.MkdirTemp("", "fw") //nolint:usetesting // its paths are too long for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(temp); err != nil {
+			t.Error(err)
+		}
+	})
+	return temp
+}
+
+// asked is the answer to a GET: its status, and its body as an error's text.
+func asked(url string) (status int, body string, err error) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
+}
+
+// gets is a check that a URL is answered with a status and a text in the body.
+func gets(url string, status int, text string) func() error {
+	return func() error {
+		got, body, err := asked(url)
+		if err == nil && (got != status || !strings.Contains(body, text)) {
+			err = fmt.Errorf("%s answers %d %q, want %d %q", url, got, body, status, text)
+		}
+		return err
+	}
+}
+
+func TestAGatewayIsReadyWhenItServesWhatAControllerSaid(t *testing.T) {
+	port, xds := freePort(t), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	p, probes := startGateway(t, "--xds", xds)
+	ready, site := "http://"+probes+"/readyz", fmt.Sprintf("http://127.0.0.1:%d/", port)
+
+	eventually(t, patience, gets(ready, 503, "INITIALIZING"))
+	if err := gets("http://"+probes+"/healthz", 200, "ok")(); err != nil {
+		t.Error(err)
+	}
+	controller := startReplica(t, xds, insecure.NewCredentials(), port)
+	eventually(t, patience, gets(ready, 200, "ok"))
+	if err := gets(site, 404, "")(); err != nil {
+		t.Errorf("it is ready, but %v", err)
+	}
+	eventually(t, patience, controller.synced)
+
+	controller.stop()
+	first := p.envoy()
+	if err := errors.Join(gets(site, 404, "")(), gets(ready, 200, "ok")()); err != nil {
+		t.Errorf("with its controller gone: %v", err)
+	}
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, gets(ready, 503, "INITIALIZING"))
+	if second := p.envoy(); second == first {
+		t.Errorf("Envoy %d was killed and still runs", first)
+	}
+	startReplica(t, xds, insecure.NewCredentials(), port)
+	eventually(t, patience, gets(ready, 200, "ok"))
+	if err := p.stop(syscall.SIGTERM); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+	if left, err := os.ReadDir(p.temp); err != nil || len(left) != 0 {
+		t.Errorf("it leaves %v, %v", left, err)
+	}
+}
+
+func TestAGatewayGoesToAnotherController(t *testing.T) {
+	port := freePort(t)
+	addresses := []string{fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	var controllers [2]*replica
+	start := func(i int) { controllers[i] = startReplica(t, addresses[i], insecure.NewCredentials(), port) }
+	start(0)
+	start(1)
+	_, probes := startGateway(t, "--xds", strings.Join(addresses, ","), "--drain-delay", "0s")
+	eventually(t, patience, gets("http://"+probes+"/readyz", 200, "ok"))
+
+	for range 4 {
+		connected := 0
+		eventually(t, patience, func() error {
+			if connected = 0; controllers[0].synced() == nil {
+				return nil
+			}
+			connected = 1
+			return controllers[1].synced()
+		})
+		controllers[connected].stop()
+		began := time.Now()
+		eventually(t, patience, controllers[1-connected].synced)
+		t.Logf("controller %d is gone; synced with the other after %s", connected, time.Since(began).Round(time.Millisecond))
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		start(connected)
+	}
+}
