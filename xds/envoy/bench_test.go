@@ -11,6 +11,10 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -139,7 +143,7 @@ func BenchmarkEnvoyCPU(b *testing.B) {
 			before := g.cpu()
 			requests := 0
 			for b.Loop() {
-				g.hammer(name, 4, 1000)
+				g.hammer(name, "/", 4, 1000)
 				requests += 4 * 1000
 			}
 			b.ReportMetric((g.cpu()-before)/float64(requests), "cpu-µs/request")
@@ -147,9 +151,72 @@ func BenchmarkEnvoyCPU(b *testing.B) {
 	}
 }
 
+// BenchmarkPaths is Envoy's CPU time for a request that it answers itself, to
+// the first, the last, and none of so many paths of a host, by the tree that is
+// rendered and by a list of all of them.
+func BenchmarkPaths(b *testing.B) {
+	settings := testSettings(b)
+	settings.AccessLog = false
+	g := newGateway(b, settings)
+	for _, n := range []int{16, 17, 500, 5000} {
+		many := numberedPaths(n)
+		list := &routev3.VirtualHost{Name: "shop.test", Domains: []string{"shop.test"}, Routes: everyRoute(b, many)}
+		listed, err := proto.Marshal(list)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, rendering := range []struct {
+			name string
+			host []byte
+		}{{"list", listed}, {"tree", envoy.VirtualHost(many, settings)}} {
+			mark := fmt.Sprintf("%d-%s", n, rendering.name)
+			marker := envoy.VirtualHost(host(mark, route.Route{Status: 200, Match: route.Match{Path: "/"}}), settings)
+			shard := envoy.ShardOf("shop.test")
+			scope := rescoped(b, envoy.Scope(route.Hostname(mark)), shard)
+			g.ads.publish(envoy.RouteConfiguration(shard, [][]byte{rendering.host, marker}), envoy.Scope("shop.test"), scope)
+			g.eventually("published", func() error { return want(g.get(mark, "/"), 200) })
+			for _, path := range []struct{ name, path string }{
+				{"first", many.Routes[0].Match.Path}, {"last", many.Routes[n-1].Match.Path}, {"none", "/none"},
+			} {
+				b.Run(fmt.Sprintf("%s/%d/%s", rendering.name, n, path.name), func(b *testing.B) {
+					before, requests := g.cpu(), 0
+					for b.Loop() {
+						g.hammer("shop.test", path.path, 4, 1000)
+						requests += 4 * 1000
+					}
+					b.ReportMetric((g.cpu()-before)/float64(requests), "cpu-µs/request")
+				})
+			}
+		}
+	}
+}
+
+// numberedPaths is a host with n paths, in the order in which they are tried.
+func numberedPaths(n int) *route.Host {
+	var routes []route.Route
+	for i := range n {
+		routes = append(routes, route.Route{Match: route.Match{Path: fmt.Sprintf("/api/v1/resource-%04d", i)}, Status: 200})
+	}
+	return host("shop.test", routes...)
+}
+
+// BenchmarkRenderPaths is what a host costs that has many paths.
+func BenchmarkRenderPaths(b *testing.B) {
+	for _, n := range []int{16, 500, 5000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			settings, h := route.DefaultSettings(), numberedPaths(n)
+			b.ReportAllocs()
+			b.ReportMetric(float64(len(envoy.VirtualHost(h, settings))), "bytes")
+			for b.Loop() {
+				envoy.VirtualHost(h, settings)
+			}
+		})
+	}
+}
+
 // hammer sends requests over so many connections, n over each.
-func (g *gateway) hammer(host string, connections, n int) {
-	request := "GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
+func (g *gateway) hammer(host, path string, connections, n int) {
+	request := "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
 	var group sync.WaitGroup
 	for range connections {
 		group.Go(func() {

@@ -89,7 +89,7 @@ func (w words) settings() route.Settings {
 func (w words) host() *route.Host {
 	name := w.one(w.name, "*."+w.name, strings.ToLower(w.name), "*")
 	h := &route.Host{Key: route.Key{Gateway: route.DefaultGateway, Host: route.Hostname(name)}}
-	for range w.random.IntN(5) {
+	for range w.random.IntN(5 + 20*w.random.IntN(2)) {
 		r := route.Route{
 			Match:   route.Match{Kind: route.PathKind(w.random.IntN(2)), Path: w.one(w.path, "/"+w.path, "/"+w.path+"/", "/")},
 			Status:  w.status,

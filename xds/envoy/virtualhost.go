@@ -32,18 +32,30 @@ func VirtualHost(h *route.Host, _ route.Settings) []byte {
 
 		RequestBodyBufferLimit: wrapperspb.UInt64(retryBody),
 	}
+	routes := routesOf(h)
+	if len(routes) <= listedRoutes {
+		host.Routes = routes
+	} else {
+		host.Matcher = pathTree(routes)
+	}
+	return marshal(host)
+}
+
+// routesOf are the routes of a host in the order in which they are tried. The
+// last of them takes all paths.
+func routesOf(h *route.Host) []*routev3.Route {
+	var routes []*routev3.Route
 	for _, r := range h.Routes {
 		match := pathMatch(r.Match)
 		if match == nil {
 			continue
 		}
-		host.Routes = append(host.Routes, routeOf(r, match))
+		routes = append(routes, routeOf(r, match))
 		if match.GetPrefix() == "/" {
-			return marshal(host)
+			return routes
 		}
 	}
-	host.Routes = append(host.Routes, notFound())
-	return marshal(host)
+	return append(routes, notFound())
 }
 
 func routeOf(r route.Route, match *routev3.RouteMatch) *routev3.Route {
