@@ -35,17 +35,17 @@ func BenchmarkFirstPass(b *testing.B) {
 func BenchmarkReconcile(b *testing.B) {
 	for _, n := range []int{1_000, 50_000} {
 		s := crowd(b, n)
-		hosts, backends := s.road.hosts(s.wall), s.road.backends(s.wall)
+		all := s.road.reconcilers(s.wall)
 		b.Run(fmt.Sprintf("host/of=%d", n), func(b *testing.B) {
 			for b.Loop() {
-				if _, err := hosts.Reconcile(b.Context(), keyOf("s7.test")); err != nil {
+				if _, err := all.hosts.Reconcile(b.Context(), keyOf("s7.test")); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 		b.Run(fmt.Sprintf("backend/of=%d", n), func(b *testing.B) {
 			for b.Loop() {
-				if _, err := backends.Reconcile(b.Context(), portOf("s7", 80)); err != nil {
+				if _, err := all.backends.Reconcile(b.Context(), portOf("s7", 80)); err != nil {
 					b.Fatal(err)
 				}
 			}

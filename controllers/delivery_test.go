@@ -94,7 +94,7 @@ func TestARejectionGoesWithTheHost(t *testing.T) {
 	d.HostRejected(keyOf("shop.test"), "bad regex")
 	w.remove(ingressOf("shop.test", "cart"))
 	w.sync()
-	hosts := d.timed(s.road.hosts(s.wall), s.wall)
+	hosts := d.timed(s.road.reconcilers(s.wall).hosts, s.wall)
 	if _, err := hosts.Reconcile(t.Context(), keyOf("shop.test")); err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,7 @@ type stage struct {
 	live     *live
 	road     *Road
 	wall     *wall
+	gateways queue[route.Gateway]
 	hosts    queue[route.Key]
 	backends queue[route.ServicePort]
 }
@@ -88,7 +89,7 @@ func start(ctx context.Context, t testing.TB, w *world) *stage {
 		Live:      s.live,
 		Publisher: s.wall,
 		Reporter:  report.New(),
-		Gateways:  map[route.Gateway]route.Settings{route.DefaultGateway: route.DefaultSettings()},
+		Base:      route.DefaultSettings(),
 	}
 	if err := s.road.Index(ctx); err != nil {
 		t.Fatal(err)
@@ -99,10 +100,11 @@ func start(ctx context.Context, t testing.TB, w *world) *stage {
 // open does what Road.Start does before the workers start.
 func (s *stage) open(ctx context.Context, t *testing.T) {
 	t.Helper()
-	hosts, backends := s.road.hosts(s.wall), s.road.backends(s.wall)
-	s.hosts = listen(ctx, t, hosts, hosts.Sources(s.world))
-	s.backends = listen(ctx, t, backends, backends.Sources(s.world))
-	if err := s.road.open(ctx, hosts, backends); err != nil {
+	all := s.road.reconcilers(s.wall)
+	s.gateways = listen(ctx, t, all.gateways, all.gateways.Sources(s.world))
+	s.hosts = listen(ctx, t, all.hosts, all.hosts.Sources(s.world))
+	s.backends = listen(ctx, t, all.backends, all.backends.Sources(s.world))
+	if err := s.road.open(ctx, all); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -145,7 +147,7 @@ func (q queue[K]) work(ctx context.Context) bool {
 // store, its arrival at a handler, or a reconciliation.
 func (s *stage) step(ctx context.Context, random *rand.Rand) {
 	k := s.world.kinds[random.IntN(len(s.world.kinds))]
-	switch random.IntN(12) {
+	switch random.IntN(13) {
 	case 0, 1, 2:
 		s.world.mutate(random)
 	case 3, 4, 5:
@@ -156,6 +158,8 @@ func (s *stage) step(ctx context.Context, random *rand.Rand) {
 		s.busily(random, func() { s.hosts.work(ctx) })
 	case 10:
 		s.busily(random, func() { s.backends.work(ctx) })
+	case 11:
+		s.busily(random, func() { s.gateways.work(ctx) })
 	default:
 		k.relist()
 		s.live.away = random.IntN(4) == 0
@@ -178,7 +182,7 @@ func (s *stage) busily(random *rand.Rand, work func()) {
 // settle lets everything happen that is left to happen.
 func (s *stage) settle(ctx context.Context) {
 	s.world.sync()
-	for s.hosts.work(ctx) || s.backends.work(ctx) {
+	for s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) {
 	}
 }
 
@@ -190,6 +194,9 @@ func (s *stage) compare(ctx context.Context, t *testing.T, seed uint64) {
 		t.Fatal(err)
 	}
 	addresses := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+	if diff := cmp.Diff(fresh.Settings, s.wall.settings); diff != "" {
+		t.Errorf("seed %d: gateways (-fresh +walked):\n%s", seed, diff)
+	}
 	if diff := cmp.Diff(fresh.Hosts, s.wall.hosts, addresses); diff != "" {
 		t.Errorf("seed %d: hosts (-fresh +walked):\n%s", seed, diff)
 	}
@@ -226,7 +233,7 @@ func (s *stage) routed(port route.ServicePort) bool {
 // wall is a Publisher that remembers what was put up.
 type wall struct {
 	mu       sync.Mutex
-	settings map[route.Gateway]route.Settings
+	settings map[route.Gateway]*route.Settings
 	hosts    map[route.Key]*route.Host
 	backends map[route.ServicePort]*route.Backend
 	opened   int
@@ -235,7 +242,7 @@ type wall struct {
 
 func newWall() *wall {
 	return &wall{
-		settings: map[route.Gateway]route.Settings{},
+		settings: map[route.Gateway]*route.Settings{},
 		hosts:    map[route.Key]*route.Host{},
 		backends: map[route.ServicePort]*route.Backend{},
 		observe:  func(any) {},
@@ -246,7 +253,14 @@ func (w *wall) PublishSettings(gateway route.Gateway, settings route.Settings) {
 	w.observe(gateway)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.settings[gateway] = settings
+	w.settings[gateway] = &settings
+}
+
+func (w *wall) WithdrawGateway(gateway route.Gateway) {
+	w.observe(gateway)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.settings, gateway)
 }
 
 func (w *wall) PublishHost(key route.Key, host *route.Host) {
@@ -285,7 +299,7 @@ func put[K comparable, V any](all map[K]*V, key K, value *V) {
 // The histories are worth nothing if they touch too little.
 func TestHistoriesSeeEverything(t *testing.T) {
 	reasons := map[problem.Reason]int{}
-	routes, answers, endpoints, external := 0, 0, 0, 0
+	routes, answers, endpoints, external, inner := 0, 0, 0, 0, 0
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		w := newWorld()
@@ -300,7 +314,10 @@ func TestHistoriesSeeEverything(t *testing.T) {
 		for _, p := range picture.Problems() {
 			reasons[p.Reason]++
 		}
-		for _, host := range picture.Hosts {
+		for key, host := range picture.Hosts {
+			if key.Gateway == "inner" {
+				inner++
+			}
 			for _, r := range host.Routes {
 				switch {
 				case r.Cluster == nil:
@@ -318,9 +335,12 @@ func TestHistoriesSeeEverything(t *testing.T) {
 	}
 	for what, n := range map[string]int{
 		"routes": routes, "answers": answers, "endpoints": endpoints, "external names": external,
-		"missing backends": reasons[route.ReasonBackendNotFound],
-		"path conflicts":   reasons[route.ReasonPathConflict],
-		"invalid hosts":    reasons[route.ReasonInvalidHost],
+		"hosts of gateway inner": inner,
+		"invalid parameters":     reasons[route.ReasonInvalidParameters],
+		"missing parameters":     reasons[route.ReasonParametersNotFound],
+		"missing backends":       reasons[route.ReasonBackendNotFound],
+		"path conflicts":         reasons[route.ReasonPathConflict],
+		"invalid hosts":          reasons[route.ReasonInvalidHost],
 	} {
 		if n < 15 {
 			t.Errorf("%d %s in 100 worlds, want more", n, what)

@@ -34,7 +34,7 @@ func (w *world) mutate(random *rand.Rand) {
 		name := metav1.ObjectMeta{Namespace: namespace, Name: pick(random, "x", "y", "z")}
 		w.applyOrRemove(random, randomSlice(random, name))
 	case 8, 9:
-		w.applyOrRemove(random, randomClass(random, metav1.ObjectMeta{Name: pick(random, "fairway", "other")}))
+		w.applyOrRemove(random, randomClass(random, metav1.ObjectMeta{Name: pick(random, "fairway", "other", "third")}))
 	case 10:
 		name := index.Namespace()
 		name.Name = namespace
@@ -82,7 +82,7 @@ func randomIngress(random *rand.Rand, meta metav1.ObjectMeta) *networkingv1.Ingr
 	case 1:
 		ingress.Annotations = map[string]string{"kubernetes.io/ingress.class": pick(random, "fairway", "other")}
 	case 2:
-		ingress.Spec.IngressClassName = new("other")
+		ingress.Spec.IngressClassName = new(pick(random, "other", "third"))
 	default:
 		ingress.Spec.IngressClassName = new("fairway")
 	}
@@ -155,8 +155,23 @@ func randomSlice(random *rand.Rand, meta metav1.ObjectMeta) *discoveryv1.Endpoin
 func randomClass(random *rand.Rand, meta metav1.ObjectMeta) *networkingv1.IngressClass {
 	class := &networkingv1.IngressClass{ObjectMeta: meta}
 	class.Spec.Controller = pick(random, route.ControllerName, route.ControllerName, route.ControllerName, "example.com/other")
+	if random.IntN(2) == 0 {
+		class.Spec.Parameters = randomParameters(random)
+	}
 	if random.IntN(3) == 0 {
 		class.Annotations = map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}
 	}
 	return class
+}
+
+func randomParameters(random *rand.Rand) *networkingv1.IngressClassParametersReference {
+	if random.IntN(2) == 0 {
+		return &networkingv1.IngressClassParametersReference{
+			APIGroup: new("fairway.dev"), Kind: pick(random, "GatewayConfig", "Secret", "Secret"), Name: "inner",
+			Scope: new("Namespace"), Namespace: new("shop"),
+		}
+	}
+	return &networkingv1.IngressClassParametersReference{
+		APIGroup: new("fairway.dev"), Kind: "ClusterGatewayConfig", Name: pick(random, "inner", "default"),
+	}
 }

@@ -3,17 +3,14 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"maps"
 
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/controllers/endpoints"
-	"github.com/fairwaynet/fairway/controllers/ingress"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // Picture is all that shall be served, and what is wrong with it.
 type Picture struct {
-	Settings map[route.Gateway]route.Settings
+	Settings map[route.Gateway]*route.Settings
 	Hosts    map[route.Key]*route.Host
 	Backends map[route.ServicePort]*route.Backend
 	// Reports is the Problems of each reconciler's key that has any, as they
@@ -33,18 +30,19 @@ func (p *Picture) Problems() []problem.Problem {
 // FirstPass is the picture that the objects in the cache ask for. It publishes
 // and reports nothing.
 func (r *Road) FirstPass(ctx context.Context) (*Picture, error) {
-	return r.firstPass(ctx, r.hosts(r.Publisher), r.backends(r.Publisher))
+	return r.reconcilers(r.Publisher).firstPass(ctx)
 }
 
-func (r *Road) firstPass(
-	ctx context.Context, hosts *ingress.Reconciler, backends *endpoints.Reconciler,
-) (*Picture, error) {
-	picture := &Picture{Settings: maps.Clone(r.Gateways), Reports: map[any][]problem.Problem{}}
+func (r *reconcilers) firstPass(ctx context.Context) (*Picture, error) {
+	picture := &Picture{Reports: map[any][]problem.Problem{}}
 	var err error
-	if picture.Backends, err = pass(ctx, picture.Reports, backends); err != nil {
+	if picture.Settings, err = pass(ctx, picture.Reports, r.gateways); err != nil {
+		return nil, fmt.Errorf("gateways: %w", err)
+	}
+	if picture.Backends, err = pass(ctx, picture.Reports, r.backends); err != nil {
 		return nil, fmt.Errorf("endpoints: %w", err)
 	}
-	if picture.Hosts, err = pass(ctx, picture.Reports, hosts); err != nil {
+	if picture.Hosts, err = pass(ctx, picture.Reports, r.hosts); err != nil {
 		return nil, fmt.Errorf("hosts: %w", err)
 	}
 	return picture, nil

@@ -11,8 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -28,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/controllers/endpoints"
+	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ingress"
 	"github.com/fairwaynet/fairway/controllers/report"
@@ -47,8 +46,7 @@ const (
 type Publisher interface {
 	ingress.Publisher
 	endpoints.Publisher
-	// PublishSettings creates the gateway or changes its settings.
-	PublishSettings(gateway route.Gateway, settings route.Settings)
+	gatewayconfig.Publisher
 	// Open says that the first picture is complete.
 	Open()
 }
@@ -61,7 +59,9 @@ type Road struct {
 	Live      client.Reader
 	Publisher Publisher
 	Reporter  *report.Reporter
-	Gateways  map[route.Gateway]route.Settings
+	// Base are the settings of gateways, where their configuration says
+	// nothing else.
+	Base route.Settings
 	// Scope says which Ingresses are looked at.
 	Scope index.Scope
 	// Delivery hears what became of what was published; nil: nobody.
@@ -102,16 +102,15 @@ func (r *Road) NeedLeaderElection() bool { return false }
 func (r *Road) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	publisher := r.counted()
-	hosts, backends := r.hosts(publisher), r.backends(publisher)
-	loops, err := r.loops(hosts, backends)
+	all := r.reconcilers(r.counted())
+	loops, err := r.loops(all)
 	if err != nil {
 		return err
 	}
 	if err := beginWatches(ctx, loops); err != nil {
 		return err
 	}
-	switch err := r.open(ctx, hosts, backends); {
+	switch err := r.open(ctx, all); {
 	case ctx.Err() != nil:
 		return nil
 	case err != nil:
@@ -138,25 +137,25 @@ func beginWatches(ctx context.Context, loops []loop) error {
 
 // open publishes the first picture: what is referred to before what refers to
 // it.
-func (r *Road) open(ctx context.Context, hosts *ingress.Reconciler, backends *endpoints.Reconciler) error {
-	picture, err := r.firstPass(ctx, hosts, backends)
+func (r *Road) open(ctx context.Context, all *reconcilers) error {
+	picture, err := all.firstPass(ctx)
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
 	for gateway, settings := range picture.Settings {
-		r.Publisher.PublishSettings(gateway, settings)
+		all.gateways.Publisher.PublishSettings(gateway, *settings)
 	}
 	for port, backend := range picture.Backends {
-		backends.Publish(port, backend)
+		all.backends.Publish(port, backend)
 	}
 	for key, host := range picture.Hosts {
-		hosts.Publisher.PublishHost(key, host)
+		all.hosts.Publisher.PublishHost(key, host)
 	}
 	for key, problems := range picture.Reports {
 		r.Reporter.Report(ctx, key, problems)
 	}
 	r.Publisher.Open()
-	r.Log.Info("first picture published",
+	r.Log.Info("first picture published", "gateways", len(picture.Settings),
 		"hosts", len(picture.Hosts), "backends", len(picture.Backends), "problems", len(picture.Problems()))
 	if r.Opened != nil {
 		r.Opened()
@@ -170,14 +169,15 @@ type loop interface {
 	Start(context.Context) error
 }
 
-func (r *Road) loops(hosts *ingress.Reconciler, backends *endpoints.Reconciler) ([]loop, error) {
-	var timed reconcile.TypedReconciler[route.Key] = hosts
+func (r *Road) loops(all *reconcilers) ([]loop, error) {
+	var timed reconcile.TypedReconciler[route.Key] = all.hosts
 	if r.Delivery != nil {
-		timed = r.Delivery.timed(hosts, hosts.Publisher)
+		timed = r.Delivery.timed(all.hosts, all.hosts.Publisher)
 	}
-	first, err1 := newLoop(r.Log, "ingress", timed, hosts.Sources(r.Cache))
-	second, err2 := newLoop(r.Log, "endpoints", backends, backends.Sources(r.Cache))
-	return []loop{first, second}, errors.Join(err1, err2)
+	first, err1 := newLoop(r.Log, "gateway", all.gateways, all.gateways.Sources(r.Cache))
+	second, err2 := newLoop(r.Log, "ingress", timed, all.hosts.Sources(r.Cache))
+	third, err3 := newLoop(r.Log, "endpoints", all.backends, all.backends.Sources(r.Cache))
+	return []loop{first, second, third}, errors.Join(err1, err2, err3)
 }
 
 func newLoop[K comparable](
@@ -218,16 +218,22 @@ func (r *Road) objects() index.Objects {
 	return index.Objects{Cluster: r.Cache, Scope: r.Scope}
 }
 
-func (r *Road) hosts(publisher ingress.Publisher) *ingress.Reconciler {
-	return &ingress.Reconciler{
-		Objects:   r.objects(),
-		Live:      r.Live,
-		Gateways:  slices.Sorted(maps.Keys(r.Gateways)),
-		Publisher: publisher,
-		Reporter:  r.Reporter,
-	}
+// reconcilers are all that make the picture.
+type reconcilers struct {
+	gateways *gatewayconfig.Reconciler
+	hosts    *ingress.Reconciler
+	backends *endpoints.Reconciler
 }
 
-func (r *Road) backends(publisher endpoints.Publisher) *endpoints.Reconciler {
-	return endpoints.New(r.objects(), r.Live, publisher, r.Reporter)
+func (r *Road) reconcilers(publisher Publisher) *reconcilers {
+	objects := r.objects()
+	return &reconcilers{
+		gateways: &gatewayconfig.Reconciler{
+			Objects: objects, Base: r.Base, Publisher: publisher, Reporter: r.Reporter,
+		},
+		hosts: &ingress.Reconciler{
+			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter,
+		},
+		backends: endpoints.New(objects, r.Live, publisher, r.Reporter),
+	}
 }

@@ -89,7 +89,7 @@ func check(ctx context.Context, paths []string, stdin io.Reader) (found findings
 	road := &controllers.Road{
 		Cache:    files,
 		Reporter: report.New(),
-		Gateways: map[route.Gateway]route.Settings{route.DefaultGateway: route.DefaultSettings()},
+		Base:     route.DefaultSettings(),
 		Scope:    index.Scope{ClaimWithoutClasses: true},
 	}
 	if err := road.Index(ctx); err != nil {

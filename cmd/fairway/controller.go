@@ -161,7 +161,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Publisher: ads,
 		Reporter:  reporter,
 		Scope:     c.Scope.scope(),
-		Gateways:  map[route.Gateway]route.Settings{route.DefaultGateway: c.Route},
+		Base:      c.Route,
 		Delivery:  delivery,
 		Metrics:   metrics,
 		Opened:    func() { serving.ready.Store(true) },

@@ -207,7 +207,7 @@ func (s *serveSettings) assemble(
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	scope := index.Scope{ClaimWithoutClasses: true}
+	scope := index.Scope{ClaimWithoutClasses: true, OneGateway: true}
 	delivery := &controllers.Delivery{
 		Objects:  index.Objects{Cluster: files, Scope: scope},
 		Reporter: reporter, Metrics: metrics, Log: log, Served: n.served,
@@ -219,7 +219,7 @@ func (s *serveSettings) assemble(
 		probes: &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},
 		road: &controllers.Road{
 			Cache: files, Live: files.Live(), Publisher: n.publisher(ads), Reporter: reporter,
-			Gateways: map[route.Gateway]route.Settings{route.DefaultGateway: s.Route},
+			Base:     s.Route,
 			Scope:    scope,
 			Delivery: delivery, Metrics: metrics, Log: quiet,
 		},

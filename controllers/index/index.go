@@ -100,16 +100,40 @@ type Objects struct {
 	Cluster client.Reader // a cache with the indexes of Register
 }
 
-// Classes says which Ingresses are ours.
+// Classes says which Ingresses are ours, and which gateways there are.
 func (o Objects) Classes(ctx context.Context) (route.Classes, error) {
+	classes, err := o.classes(ctx)
+	return route.NewClasses(classes, o.classOptions(classes)), err
+}
+
+// ClassesOfGateway is the classes of ours that name the gateway; for an empty
+// one, those whose parameters name none.
+func (o Objects) ClassesOfGateway(ctx context.Context, gateway route.Gateway) ([]*networkingv1.IngressClass, error) {
+	all, err := o.classes(ctx)
+	options := o.classOptions(all)
+	var named []*networkingv1.IngressClass
+	for _, class := range all {
+		if its, ours := route.GatewayOf(class); ours && its == gateway && options.Admits(class.Name) {
+			named = append(named, class)
+		}
+	}
+	return named, err
+}
+
+func (o Objects) classOptions(all []*networkingv1.IngressClass) route.ClassOptions {
+	return route.ClassOptions{
+		ClaimAll:   o.ClaimWithoutClasses && len(all) == 0,
+		Only:       o.Scope.Classes,
+		OneGateway: o.OneGateway,
+	}
+}
+
+func (o Objects) classes(ctx context.Context) ([]*networkingv1.IngressClass, error) {
 	var list networkingv1.IngressClassList
 	if err := o.Cluster.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return route.Classes{}, fmt.Errorf("list ingress classes: %w", err)
+		return nil, fmt.Errorf("list ingress classes: %w", err)
 	}
-	return route.NewClasses(pointers(list.Items), route.ClassOptions{
-		ClaimAll: o.ClaimWithoutClasses && len(list.Items) == 0,
-		Only:     o.Scope.Classes,
-	}), nil
+	return pointers(list.Items), nil
 }
 
 // Ingresses is all that are in scope, whoever's they are.

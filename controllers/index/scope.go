@@ -27,6 +27,9 @@ type Scope struct {
 	// IngressClass at all: so it is with a folder of manifests, and never in a
 	// cluster.
 	ClaimWithoutClasses bool
+	// OneGateway makes the default gateway that of every class of ours: for a
+	// process that runs one Envoy.
+	OneGateway bool
 }
 
 // Namespace is what is read of a Namespace: its metadata.

@@ -30,44 +30,63 @@ func (r *Reconciler) Keys(ctx context.Context) ([]route.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.keysOf(ingresses, route.HostsOf), nil
+	return r.keysOf(ctx, ingresses, route.HostsOf)
 }
 
-// ingressKeys asks for no class: at the time of the event the classes that
-// decided may be gone.
-func (r *Reconciler) ingressKeys(_ context.Context, ingress *networkingv1.Ingress) ([]route.Key, error) {
-	return r.keysOf([]*networkingv1.Ingress{ingress}, route.HostsOf), nil
+func (r *Reconciler) ingressKeys(ctx context.Context, ingress *networkingv1.Ingress) ([]route.Key, error) {
+	return r.keysOf(ctx, []*networkingv1.Ingress{ingress}, route.HostsOf)
 }
 
 func (r *Reconciler) classKeys(ctx context.Context, class *networkingv1.IngressClass) ([]route.Key, error) {
 	ingresses, err := r.Objects.IngressesOfClass(ctx, class)
-	return r.keysOf(ingresses, route.HostsOf), err
+	if err != nil {
+		return nil, err
+	}
+	return r.keysOf(ctx, ingresses, route.HostsOf)
 }
 
 func (r *Reconciler) serviceKeys(ctx context.Context, service *corev1.Service) ([]route.Key, error) {
 	name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
 	ingresses, err := r.Objects.IngressesOfService(ctx, name)
-	return r.keysOf(ingresses, func(ingress *networkingv1.Ingress) []route.Hostname {
+	if err != nil {
+		return nil, err
+	}
+	return r.keysOf(ctx, ingresses, func(ingress *networkingv1.Ingress) []route.Hostname {
 		return index.HostsOf(ingress, name)
-	}), err
+	})
 }
 
-// keysOf is those hosts of the Ingresses on every gateway, each once.
+// keysOf is those hosts of the Ingresses, each once, on the gateways of the
+// Ingresses and on those that know the host: at the time of an event the class
+// that decided before may be gone.
 func (r *Reconciler) keysOf(
-	ingresses []*networkingv1.Ingress, hosts func(*networkingv1.Ingress) []route.Hostname,
-) []route.Key {
+	ctx context.Context, ingresses []*networkingv1.Ingress, hosts func(*networkingv1.Ingress) []route.Hostname,
+) ([]route.Key, error) {
+	if len(ingresses) == 0 {
+		return nil, nil
+	}
+	classes, err := r.Objects.Classes(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var keys []route.Key
-	seen := map[route.Hostname]bool{}
+	seen := map[route.Key]bool{}
+	add := func(gateway route.Gateway, host route.Hostname) {
+		if key := (route.Key{Gateway: gateway, Host: host}); !seen[key] {
+			seen[key] = true
+			keys = append(keys, key)
+		}
+	}
 	for _, ingress := range ingresses {
+		gateway, ours := classes.Gateway(ingress)
 		for _, host := range hosts(ingress) {
-			if seen[host] {
-				continue
+			if ours {
+				add(gateway, host)
 			}
-			seen[host] = true
-			for _, gateway := range r.Gateways {
-				keys = append(keys, route.Key{Gateway: gateway, Host: host})
+			for _, knows := range r.known.of(host) {
+				add(knows, host)
 			}
 		}
 	}
-	return keys
+	return keys, nil
 }

@@ -97,7 +97,7 @@ func TestWhichHostsAnObjectConcerns(t *testing.T) {
 		want   []route.Hostname
 	}{
 		{name: "an Ingress: its hosts", object: leading("new", nil, "a.test", "x", "b.test", "y"), want: []route.Hostname{"a.test", "b.test"}},
-		{name: "an Ingress, whatever its class", object: leading("new", new("theirs"), "a.test", "x"), want: []route.Hostname{"a.test"}},
+		{name: "an Ingress that was ours, whatever its class", object: leading("new", new("theirs"), "a.test", "x"), want: []route.Hostname{"a.test"}},
 		{name: "an Ingress with a default backend: the default host too", object: withDefault(leading("new", nil, "a.test", "x"), "y"), want: []route.Hostname{"*", "a.test"}},
 		{name: "an Ingress without anything: the default host, where it is told", object: leading("new", nil), want: []route.Hostname{"*"}},
 		{name: "an Ingress that names a host twice: once", object: leading("new", nil, "a.test", "x", "a.test", "y"), want: []route.Hostname{"a.test"}},
@@ -120,8 +120,12 @@ func TestWhichHostsAnObjectConcerns(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := &Reconciler{
-				Objects:  index.Objects{Cluster: clusterOf(t, cluster...), Scope: index.Scope{ClaimWithoutClasses: test.claim}},
-				Gateways: []route.Gateway{route.DefaultGateway},
+				Objects: index.Objects{Cluster: clusterOf(t, cluster...), Scope: index.Scope{ClaimWithoutClasses: test.claim}},
+			}
+			for _, host := range []route.Hostname{
+				"*", "*.wild.test", "a.test", "b.test", "blog.test", "cart.test", "old.test", "pay.test",
+			} {
+				r.known.note(route.Key{Gateway: route.DefaultGateway, Host: host}, true)
 			}
 			if diff := gocmp.Diff(test.want, hostsOf(t, r, test.object)); diff != "" {
 				t.Errorf("hosts (-want +got):\n%s", diff)
@@ -156,9 +160,18 @@ func keysOfObject(ctx context.Context, r *Reconciler, object client.Object) ([]r
 	}
 }
 
-func TestEveryGatewayHasItsKeys(t *testing.T) {
-	r := &Reconciler{Gateways: []route.Gateway{"inner", "outer"}}
-	keys, err := r.ingressKeys(t.Context(), leading("new", nil, "a.test", "x"))
+func TestAHostConcernsItsGatewayAndThoseThatKnowIt(t *testing.T) {
+	inner := classNamed("inner")
+	inner.Spec.Controller = route.ControllerName
+	inner.Spec.Parameters = &networkingv1.IngressClassParametersReference{
+		APIGroup: new("fairway.dev"), Kind: route.KindClusterGatewayConfig, Name: "inner",
+	}
+	r := &Reconciler{Objects: index.Objects{Cluster: clusterOf(t, inner)}}
+	r.known.note(route.Key{Gateway: "outer", Host: "a.test"}, true)
+	r.known.note(route.Key{Gateway: "gone", Host: "a.test"}, true)
+	r.known.note(route.Key{Gateway: "gone", Host: "a.test"}, false)
+	r.known.note(route.Key{Gateway: "gone", Host: "b.test"}, true)
+	keys, err := r.ingressKeys(t.Context(), leading("new", new("inner"), "a.test", "x"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,14 +44,16 @@ type Reconciler struct {
 	Objects index.Objects
 	// Live reads the API server itself; nil where there is none.
 	Live      client.Reader
-	Gateways  []route.Gateway // all there are
 	Publisher Publisher
 	Reporter  Reporter
+
+	known ledger
 }
 
-// Reconcile brings the host of key up to date. It remembers nothing between
-// runs, so a run can never act on a stale half of the picture.
+// Reconcile brings the host of key up to date. What it does follows from nothing
+// that it remembers, so a run can never act on a stale half of the picture.
 func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Result, error) {
+	r.known.note(key, true) // before looking: an event from now on finds it there
 	objects, err := r.gather(ctx, key)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
@@ -65,17 +67,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Re
 	}
 	r.Publisher.PublishHost(key, host)
 	r.Reporter.Report(ctx, key, problems)
+	r.known.note(key, host != nil || len(problems) > 0)
 	return reconcile.Result{}, nil
 }
 
 // Build is what Reconcile publishes and reports for key when nothing is
 // published yet.
 func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []problem.Problem, error) {
+	r.known.note(key, true)
 	objects, err := r.gather(ctx, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
 	}
 	host, problems := route.Build(key, objects)
+	r.known.note(key, host != nil || len(problems) > 0)
 	return host, problems, nil
 }
 

@@ -55,6 +55,11 @@ func Cluster(c route.Cluster, s route.Settings) Resource {
 	return resource(cluster)
 }
 
+// SameClusters reports whether every cluster is the same with both settings.
+func SameClusters(a, b route.Settings) bool {
+	return a.ConnectTimeout == b.ConnectTimeout && a.UpstreamIdleTimeout == b.UpstreamIdleTimeout
+}
+
 func circuitBreakers() *clusterv3.CircuitBreakers {
 	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
 		MaxConnections:     wrapperspb.UInt32(maxUpstreamConnections),

@@ -21,10 +21,11 @@ import (
 const noRoute = "-"
 
 // VirtualHost is all that is served under one name, marshalled, for use in
-// RouteConfiguration. What no route matches is answered here with 404, so that
+// RouteConfiguration. It depends on no setting, so that a change of those
+// touches no host. What no route matches is answered here with 404, so that
 // it never falls through to a wildcard or the default host. (A host that serves
 // all paths does without that route, which costs Envoy almost 2 KB.)
-func VirtualHost(h *route.Host, _ route.Settings) []byte {
+func VirtualHost(h *route.Host) []byte {
 	host := &routev3.VirtualHost{
 		Name:        hostName(h.Key.Host),
 		Domains:     []string{scopeKey(h.Key.Host)},

@@ -26,23 +26,33 @@ type ClassOptions struct {
 	// Only, if not empty, names the only classes that can be ours: the others,
 	// whatever their controller, are left to another installation.
 	Only []string
+	// OneGateway makes DefaultGateway that of every class of ours: for a
+	// process that runs one gateway only.
+	OneGateway bool
 }
 
 // Classes says which Ingresses are ours. The zero value takes none.
 type Classes struct {
 	claimAll  bool
-	gateways  map[string]Gateway // of every IngressClass; empty: another controller's
+	gateways  map[string]Gateway // of every IngressClass; empty: none of ours
 	wellKnown Gateway            // of WellKnownClass by annotation, while no IngressClass has that name
-	fallback  Gateway            // of the default class; empty: none, or another controller's
+	fallback  Gateway            // of the default class; empty: none, or none of ours
 }
 
 // NewClasses reads the IngressClasses of a cluster.
 func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
 	classes := Classes{claimAll: opts.ClaimAll, gateways: make(map[string]Gateway, len(list))}
+	gatewayOf := func(class *networkingv1.IngressClass) Gateway {
+		gateway, ours := GatewayOf(class)
+		if ours && opts.OneGateway {
+			return DefaultGateway
+		}
+		return gateway
+	}
 	var defaults []*networkingv1.IngressClass
 	for _, class := range list {
 		classes.gateways[class.Name] = ""
-		if opts.admits(class.Name) {
+		if opts.Admits(class.Name) {
 			classes.gateways[class.Name] = gatewayOf(class)
 		}
 		if class.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
@@ -52,13 +62,14 @@ func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
 	if len(defaults) > 0 {
 		classes.fallback = classes.gateways[slices.MinFunc(defaults, newestFirst).Name]
 	}
-	if _, exists := classes.gateways[WellKnownClass]; !exists && opts.admits(WellKnownClass) {
+	if _, exists := classes.gateways[WellKnownClass]; !exists && opts.Admits(WellKnownClass) {
 		classes.wellKnown = DefaultGateway
 	}
 	return classes
 }
 
-func (o ClassOptions) admits(class string) bool {
+// Admits reports whether a class of that name can be ours.
+func (o ClassOptions) Admits(class string) bool {
 	return len(o.Only) == 0 || slices.Contains(o.Only, class)
 }
 
@@ -82,13 +93,17 @@ func (c Classes) Gateway(ing *networkingv1.Ingress) (Gateway, bool) {
 	return gateway, gateway != ""
 }
 
-// gatewayOf returns the gateway of a class, empty when it is another
-// controller's.
-func gatewayOf(class *networkingv1.IngressClass) Gateway {
-	if class.Spec.Controller != ControllerName {
-		return ""
+// Gateways returns those that there are: DefaultGateway, and those that the
+// classes name.
+func (c Classes) Gateways() []Gateway {
+	gateways := []Gateway{DefaultGateway}
+	for _, gateway := range c.gateways {
+		if gateway != "" {
+			gateways = append(gateways, gateway)
+		}
 	}
-	return DefaultGateway
+	slices.Sort(gateways)
+	return slices.Compact(gateways)
 }
 
 // newestFirst is the order in which Kubernetes' own admission plugin chooses

@@ -11,6 +11,10 @@ const (
 	ReasonUnknownAnnotation problem.Reason = "UnknownAnnotation" // a fairway.dev/ annotation that does not exist
 	ReasonInvalidAnnotation problem.Reason = "InvalidAnnotation" // a value that cannot be read
 
+	// An IngressClass.
+	ReasonInvalidParameters  problem.Reason = "InvalidParameters"  // spec.parameters cannot be understood
+	ReasonParametersNotFound problem.Reason = "ParametersNotFound" // they name nothing that exists
+
 	// One rule or path.
 	ReasonInvalidHost            problem.Reason = "InvalidHost"            // not a DNS name or wildcard
 	ReasonNoPaths                problem.Reason = "NoPaths"                // a rule that serves nothing

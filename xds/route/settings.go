@@ -1,6 +1,9 @@
 package route
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // EscapedSlashes says what becomes of a path that holds %2F, %2f, %5C or %5c,
 // which some backends decode and some do not: the root of path confusion.
@@ -60,3 +63,6 @@ func DefaultSettings() Settings {
 		AccessLog:             true,
 	}
 }
+
+// Equal reports whether both say the same.
+func (s Settings) Equal(other Settings) bool { return reflect.DeepEqual(s, other) }

@@ -1,6 +1,10 @@
 package server
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
 
 // Pending tells what keeps Envoys from being at the newest picture, for the
 // messages of tests.
@@ -55,4 +59,11 @@ func (v *version) named() []*cluster {
 		return nil
 	}
 	return v.clusters
+}
+
+// Knows reports whether there is anything of the gateway.
+func (s *Server) Knows(gateway route.Gateway) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gateways[gateway] != nil
 }

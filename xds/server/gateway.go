@@ -11,6 +11,7 @@ type gateway struct {
 	name     route.Gateway
 	server   *Server
 	settings route.Settings
+	asked    bool // settings are published for it
 
 	seq       uint64 // of the newest change of any resource
 	resources [kinds]map[string]*resource
@@ -49,10 +50,11 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 // apply makes settings those of the gateway: its listeners, and all that is
 // rendered with them.
 func (g *gateway) apply(settings route.Settings) {
-	if g.settings == settings && len(g.resources[kindListener]) > 0 {
+	if g.asked && g.settings.Equal(settings) {
 		return
 	}
-	g.settings = settings
+	before := g.settings
+	g.asked, g.settings = true, settings
 	wanted := make(map[string]struct{})
 	for _, l := range envoy.Listeners(settings) {
 		wanted[l.Name] = struct{}{}
@@ -63,6 +65,9 @@ func (g *gateway) apply(settings route.Settings) {
 			g.set(kindListener, name, nil)
 		}
 	}
+	if envoy.SameClusters(before, settings) {
+		return
+	}
 	for _, c := range g.clusters {
 		c.refused = ""
 		if c.cds.exists() {
@@ -71,13 +76,23 @@ func (g *gateway) apply(settings route.Settings) {
 			g.introduce(c)
 		}
 	}
-	for name, h := range g.hosts {
-		var value *route.Host
-		if h.wanted != nil {
-			value = h.wanted.value
-		}
-		g.publishHost(name, value)
+	for _, h := range g.hosts {
+		g.advance(h) // a cluster that was refused may be none now
 	}
+}
+
+// isOver reports whether nobody asks for anything of the gateway any more, and
+// no Envoy is left that has anything of it.
+func (g *gateway) isOver() bool {
+	if g.asked || len(g.streams) > 0 {
+		return false
+	}
+	for name, h := range g.hosts {
+		if name != route.AnyHost || len(h.wanted.value.Routes) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // acked reports whether every Envoy that has caught up accepted r at seq or

@@ -48,7 +48,7 @@ type version struct {
 
 // newVersion renders value. The caller gets no reference.
 func (g *gateway) newVersion(value *route.Host) *version {
-	v := &version{gateway: g, value: value, virtualHost: envoy.VirtualHost(value, g.settings)}
+	v := &version{gateway: g, value: value, virtualHost: envoy.VirtualHost(value)}
 	seen := make(map[route.Cluster]struct{})
 	for _, r := range value.Routes {
 		if r.Cluster == nil {

@@ -89,7 +89,14 @@ func (s *Server) Close() {
 
 // PublishHost makes host what is served under key; nil withdraws it.
 func (s *Server) PublishHost(key route.Key, host *route.Host) {
-	s.do(func() { s.gateway(key.Gateway).publishHost(key.Host, host) })
+	s.do(func() {
+		if g, ok := s.gateways[key.Gateway]; ok {
+			g.publishHost(key.Host, host)
+			s.collect(g)
+		} else if host != nil {
+			s.gateway(key.Gateway).publishHost(key.Host, host)
+		}
+	})
 }
 
 // PublishBackend makes backend the endpoints of port, in every gateway that
@@ -116,6 +123,26 @@ func (s *Server) PublishBackend(port route.ServicePort, backend *route.Backend) 
 // PublishSettings creates the gateway or changes its settings.
 func (s *Server) PublishSettings(gateway route.Gateway, settings route.Settings) {
 	s.do(func() { s.gateway(gateway).apply(settings) })
+}
+
+// WithdrawGateway says that nobody asks for the gateway any more. Envoys that
+// are connected keep their listeners, and are told of what is withdrawn of its
+// hosts; others are not let in. When the last one has left, and the last host is
+// withdrawn, the gateway is forgotten.
+func (s *Server) WithdrawGateway(gateway route.Gateway) {
+	s.do(func() {
+		if g, ok := s.gateways[gateway]; ok {
+			g.asked = false
+			s.collect(g)
+		}
+	})
+}
+
+// collect forgets a gateway that is over.
+func (s *Server) collect(g *gateway) {
+	if s.gateways[g.name] == g && g.isOver() {
+		delete(s.gateways, g.name)
+	}
 }
 
 // gateway returns the gateway of that name, made if need be.
@@ -197,7 +224,7 @@ func (s *Server) join(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.gateways[gatewayOf(first.GetNode())]
-	if !ok {
+	if !ok || !g.asked {
 		return nil, nil, status.Errorf(codes.NotFound, "no gateway %q (an Envoy's gateway is its node's cluster)", gatewayOf(first.GetNode()))
 	}
 	if s.closing {

@@ -92,6 +92,7 @@ func (s *stream) leave() {
 		g.current--
 		g.advanceAll()
 	}
+	g.server.collect(g)
 }
 
 // poke wakes the sender.

@@ -1,0 +1,108 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/api/problem"
+)
+
+// The kinds of the objects that spec.parameters of an IngressClass can name. A
+// custom resource has one scope, so there are two.
+const (
+	KindGatewayConfig        = "GatewayConfig"        // of a namespace
+	KindClusterGatewayConfig = "ClusterGatewayConfig" // of the cluster
+)
+
+// configGroup is the API group of both.
+const configGroup = "fairway.dev"
+
+// Config returns the object that configures the gateway, whether it exists or
+// not: a gateway is called what its configuration is called.
+func (g Gateway) Config() problem.Object {
+	if namespace, name, ok := strings.Cut(string(g), "/"); ok {
+		return problem.Object{Kind: KindGatewayConfig, Name: types.NamespacedName{Namespace: namespace, Name: name}}
+	}
+	return problem.Object{Kind: KindClusterGatewayConfig, Name: types.NamespacedName{Name: string(g)}}
+}
+
+// ConfiguredBy is the inverse of Config: the gateway of an object of one of the
+// two kinds.
+func ConfiguredBy(config types.NamespacedName) Gateway {
+	if config.Namespace == "" {
+		return Gateway(config.Name)
+	}
+	return Gateway(config.String())
+}
+
+// GatewayOf returns the gateway of a class, and whether the class is ours. A
+// class of ours whose parameters cannot be understood has no gateway: its
+// Ingresses may not be meant for the public, so that no other serves them.
+func GatewayOf(class *networkingv1.IngressClass) (gateway Gateway, ours bool) {
+	if class.Spec.Controller != ControllerName {
+		return "", false
+	}
+	gateway, _ = parametersOf(class)
+	return gateway, true
+}
+
+// CheckClass returns what is wrong with the parameters of a class of ours, but
+// for whether what they name exists.
+func CheckClass(class *networkingv1.IngressClass) []problem.Problem {
+	_, wrong := parametersOf(class)
+	if wrong == nil || class.Spec.Controller != ControllerName {
+		return nil
+	}
+	return []problem.Problem{wrong.in(objectOf(class), "spec.parameters")}
+}
+
+// MissingParameters is the Problem of a class whose parameters name what does
+// not exist.
+func MissingParameters(class *networkingv1.IngressClass, gateway Gateway) problem.Problem {
+	return fault{"", ReasonParametersNotFound, fmt.Sprintf(
+		"there is no %s; gateway %q has the controller's own settings", gateway.Config(), gateway),
+	}.in(objectOf(class), "spec.parameters")
+}
+
+func objectOf(class *networkingv1.IngressClass) problem.Object {
+	return problem.Object{Kind: "IngressClass", Name: types.NamespacedName{Name: class.Name}}
+}
+
+// parametersOf reads spec.parameters. Which kind is meant decides which scope
+// must be.
+func parametersOf(class *networkingv1.IngressClass) (Gateway, *fault) {
+	p := class.Spec.Parameters
+	if p == nil {
+		return DefaultGateway, nil
+	}
+	wrong := func(field, format string, args ...any) (Gateway, *fault) {
+		return "", &fault{field, ReasonInvalidParameters, fmt.Sprintf(format, args...) + "; the Ingresses of this class are not served"}
+	}
+	if group := deref(p.APIGroup); group != configGroup {
+		return wrong("apiGroup", "group %q is not %q", group, configGroup)
+	}
+	scope := cmp.Or(deref(p.Scope), networkingv1.IngressClassParametersReferenceScopeCluster)
+	namespace := deref(p.Namespace)
+	switch {
+	case p.Name == "":
+		return wrong("name", "they name no object")
+	case p.Kind == KindClusterGatewayConfig && (scope != networkingv1.IngressClassParametersReferenceScopeCluster || namespace != ""):
+		return wrong("scope", "a %s has scope %q and no namespace", p.Kind, networkingv1.IngressClassParametersReferenceScopeCluster)
+	case p.Kind == KindGatewayConfig && (scope != networkingv1.IngressClassParametersReferenceScopeNamespace || namespace == ""):
+		return wrong("scope", "a %s has scope %q and a namespace", p.Kind, networkingv1.IngressClassParametersReferenceScopeNamespace)
+	case p.Kind != KindClusterGatewayConfig && p.Kind != KindGatewayConfig:
+		return wrong("kind", "kind %q is neither %s nor %s", p.Kind, KindClusterGatewayConfig, KindGatewayConfig)
+	}
+	return ConfiguredBy(types.NamespacedName{Namespace: namespace, Name: p.Name}), nil
+}
+
+func deref[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
+	}
+	return value
+}
