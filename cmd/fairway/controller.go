@@ -35,6 +35,7 @@ type controllerSettings struct {
 
 	XDS        xdsSettings
 	Scope      scopeSettings
+	Replica    replicaSettings
 	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's own
 	QPS        float32 // requests a second to the API server
 	Burst      int
@@ -44,6 +45,7 @@ func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.settings.bind(flags)
 	c.XDS.bind(flags)
 	c.Scope.bind(flags)
+	c.Replica.bind(flags)
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "most `requests` a second to the API server")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "most `requests` to the API server at once")
@@ -56,7 +58,7 @@ func (c *controllerSettings) load(flags *pflag.FlagSet) error {
 	if c.QPS <= 0 || c.Burst <= 0 {
 		return usage(errors.New("--kube-api-qps and --kube-api-burst: must be more than 0"))
 	}
-	if err := c.Scope.load(c.wrong); err != nil {
+	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong)); err != nil {
 		return usage(err)
 	}
 	return c.XDS.validate()
@@ -68,6 +70,7 @@ func controllerCommand(std streams) *cobra.Command {
 	c := &controllerSettings{
 		settings: defaults,
 		XDS:      xdsSettings{Address: "127.0.0.1:18000"},
+		Replica:  newReplicaSettings(),
 		QPS:      50,
 		Burst:    100,
 	}
@@ -153,7 +156,11 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
 	}
 	ads := server.New(server.Options{Log: log, Observer: delivery})
-	registry.MustRegister(reporter, ads)
+	elector, err := c.Replica.elector(mgr.GetConfig(), log)
+	if err != nil {
+		return err
+	}
+	registry.MustRegister(reporter, ads, elector)
 	serving := &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
 	road := &controllers.Road{
 		Cache:     mgr.GetCache(),
@@ -170,7 +177,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 	if err := road.Index(ctx); err != nil {
 		return err
 	}
-	return errors.Join(mgr.Add(road), c.addXDS(ctx, log, mgr, ads), c.addProbes(ctx, log, mgr, serving))
+	return errors.Join(mgr.Add(road), mgr.Add(elector), c.addXDS(ctx, log, mgr, ads), c.addProbes(ctx, log, mgr, serving))
 }
 
 func (c *controllerSettings) addXDS(ctx context.Context, log logr.Logger, mgr manager.Manager, ads *server.Server) error {

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairwaynet/fairway/controllers/leader"
+)
+
+// controllerName is the Deployment's, and the Lease's of its leader.
+const controllerName = "fairway-controller"
+
+// replicaSettings say who this replica is among the others.
+type replicaSettings struct {
+	Namespace string // of our own objects
+	Identity  string // of this replica
+	Terms     leader.Terms
+}
+
+// newReplicaSettings has the defaults: those of the pod, where there is one.
+// Outside of a pod two replicas may share a host, and its name.
+func newReplicaSettings() replicaSettings {
+	r := replicaSettings{Namespace: os.Getenv("POD_NAMESPACE"), Identity: os.Getenv("POD_NAME"), Terms: leader.Terms{}.Default()}
+	if r.Namespace == "" {
+		r.Namespace = "fairway-system"
+	}
+	return r
+}
+
+func (r *replicaSettings) bind(flags *pflag.FlagSet) {
+	flags.StringVar(&r.Namespace, "namespace", r.Namespace, "`namespace` of the controller's own objects; by default $POD_NAMESPACE")
+	flags.StringVar(&r.Identity, "identity", r.Identity, "`name` of this replica, no other's; by default $POD_NAME, or the host's name with a random end")
+	flags.DurationVar(&r.Terms.Lease, "leader-lease-duration", r.Terms.Lease, "how long a leader that has vanished is waited for")
+	flags.DurationVar(&r.Terms.Renew, "leader-renew-deadline", r.Terms.Renew, "how long the leader tries to renew its lease before it gives up")
+	flags.DurationVar(&r.Terms.Retry, "leader-retry-period", r.Terms.Retry, "time between two tries to get or renew the lease")
+}
+
+func (r *replicaSettings) load(where func(name, problem string) error) error {
+	if r.Identity == "" {
+		host, err := os.Hostname()
+		if err != nil || len(validation.IsDNS1123Subdomain(strings.ToLower(host))) > 0 {
+			host = "replica"
+		}
+		r.Identity = strings.ToLower(host) + "-" + rand.String(5)
+	}
+	var wrong []error
+	if len(validation.IsDNS1123Label(r.Namespace)) > 0 {
+		wrong = append(wrong, where("namespace", fmt.Sprintf("%q is no name of a namespace", r.Namespace)))
+	}
+	if len(validation.IsDNS1123Subdomain(controllerName+"-"+r.Identity)) > 0 {
+		wrong = append(wrong, where("identity", fmt.Sprintf("%q cannot be part of an object's name", r.Identity)))
+	}
+	if err := r.Terms.Validate(); err != nil {
+		wrong = append(wrong, where("leader-lease-duration", err.Error()))
+	}
+	return errors.Join(wrong...)
+}
+
+// elector stands for election with a client of its own: a queue of other
+// requests must not cost it the lease.
+func (r *replicaSettings) elector(config *rest.Config, log logr.Logger) (*leader.Elector, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 10, 20
+	config.Timeout = max(r.Terms.Renew/2, time.Second)
+	leases, err := coordinationv1.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	return &leader.Elector{
+		Leases:   leases,
+		Lease:    types.NamespacedName{Namespace: r.Namespace, Name: controllerName},
+		Identity: r.Identity,
+		Terms:    r.Terms,
+		Log:      log,
+	}, nil
+}

@@ -1,0 +1,193 @@
+// Package leader elects, by a Lease, the one replica that writes, and runs what
+// writes for as long as it is elected.
+//
+// It never ends the process: a replica that has lost the Lease, because the
+// API server is away or another was faster, goes on serving Envoys and stands
+// again. Its invariant: a task of this replica runs only while it holds the
+// Lease. When the Lease could not be renewed in time the tasks are stopped
+// before another may take it; on a clean stop the Lease is given back after
+// they have ended, so that another replica takes over at once.
+//
+// It is client-go's election and not the manager's, because the manager ends
+// the process with the Lease. A manager.Runnable that needs leader election
+// would therefore run on every replica: add a task here instead.
+package leader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// Terms are how long the Lease holds. The zero value of each is its default.
+type Terms struct {
+	// Lease is how long a replica that has vanished is waited for. Default 15 s.
+	Lease time.Duration
+	// Renew is how long the leader tries to renew before it gives up; less than
+	// Lease, so that its tasks have ended when another begins. Default 10 s.
+	Renew time.Duration
+	// Retry is the time between two tries. Default 2 s.
+	Retry time.Duration
+}
+
+// Default is t with the defaults in place of what is zero.
+func (t Terms) Default() Terms {
+	or := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	or(&t.Lease, 15*time.Second)
+	or(&t.Renew, 10*time.Second)
+	or(&t.Retry, 2*time.Second)
+	return t
+}
+
+// Validate says what is wrong with the durations.
+func (t Terms) Validate() error {
+	t = t.Default()
+	switch {
+	case t.Retry <= 0:
+		return errors.New("the time between two tries must be more than 0")
+	case t.Renew <= time.Duration(leaderelection.JitterFactor*float64(t.Retry)):
+		return fmt.Errorf("the time to renew in (%s) must be more than %v times that between two tries (%s)",
+			t.Renew, leaderelection.JitterFactor, t.Retry)
+	case t.Lease <= t.Renew:
+		return fmt.Errorf("the lease (%s) must last longer than the time to renew it in (%s)", t.Lease, t.Renew)
+	}
+	return nil
+}
+
+// Elector stands for election until its context ends. It is a manager.Runnable
+// and a prometheus.Collector (fairway_leader).
+type Elector struct {
+	Leases coordinationv1.LeasesGetter
+	// Lease is the Lease that is fought for.
+	Lease types.NamespacedName
+	// Identity is this replica's; no two that run may have the same.
+	Identity string
+	Terms    Terms
+	Log      logr.Logger
+
+	tasks []task
+	leads atomic.Bool
+}
+
+// Add makes run a task of the leader. It is called anew in each term, with a
+// context that ends with the term, and must return soon after that. When it
+// returns earlier it is called again, after a second and with each time twice
+// that, up to 30 s. Call Add before Start. The name is for the log.
+func (e *Elector) Add(name string, run func(context.Context) error) {
+	e.tasks = append(e.tasks, task{name, run})
+}
+
+// Leads says whether this replica is the leader now.
+func (e *Elector) Leads() bool { return e.leads.Load() }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica
+// stands.
+func (e *Elector) NeedLeaderElection() bool { return false }
+
+// Start stands for election until ctx ends, term after term.
+func (e *Elector) Start(ctx context.Context) error {
+	if err := e.Terms.Validate(); err != nil {
+		return fmt.Errorf("elect a leader: %w", err)
+	}
+	for ctx.Err() == nil {
+		if err := e.stand(ctx); err != nil {
+			return fmt.Errorf("elect a leader: %w", err)
+		}
+	}
+	return nil
+}
+
+// stand is one term: from standing to the end of the tasks.
+func (e *Elector) stand(ctx context.Context) error {
+	// The election outlives ctx until the tasks have ended.
+	election, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	lock := &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: e.Lease.Namespace, Name: e.Lease.Name},
+		Client:     e.Leases,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
+	}
+	t := &term{elector: e}
+	durations := e.Terms.Default()
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock:          lock,
+		Name:          e.Lease.Name,
+		LeaseDuration: durations.Lease,
+		RenewDeadline: durations.Renew,
+		RetryPeriod:   durations.Retry,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: t.run,
+			OnStoppedLeading: func() {},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	var ending sync.WaitGroup
+	ending.Add(1)
+	stop := context.AfterFunc(ctx, func() {
+		defer ending.Done()
+		t.end()
+		end()
+	})
+	elector.Run(election)
+	if stop() {
+		t.end()
+		return nil
+	}
+	ending.Wait()
+	e.release(context.WithoutCancel(ctx), lock)
+	return nil
+}
+
+// release gives the Lease back if it is ours. client-go would do it while the
+// tasks still run.
+func (e *Elector) release(ctx context.Context, lock resourcelock.Interface) {
+	ctx, cancel := context.WithTimeout(ctx, e.Terms.Default().Retry)
+	defer cancel()
+	record, _, err := lock.Get(ctx)
+	if err != nil || record.HolderIdentity != e.Identity {
+		return // it expires
+	}
+	now := metav1.Now()
+	err = lock.Update(ctx, resourcelock.LeaderElectionRecord{
+		LeaderTransitions:    record.LeaderTransitions,
+		LeaseDurationSeconds: 1,
+		RenewTime:            now,
+		AcquireTime:          now,
+	})
+	if err != nil {
+		e.Log.V(1).Info("cannot give the lease back; it expires", "cause", err.Error())
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (e *Elector) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- description() }
+
+// Collect implements prometheus.Collector.
+func (e *Elector) Collect(metrics chan<- prometheus.Metric) {
+	value := 0.0
+	if e.Leads() {
+		value = 1
+	}
+	metrics <- prometheus.MustNewConstMetric(description(), prometheus.GaugeValue, value)
+}
+
+func description() *prometheus.Desc {
+	return prometheus.NewDesc("fairway_leader", "1 on the replica that writes status, events and Secrets; 0 on the others.", nil, nil)
+}
