@@ -1,0 +1,131 @@
+package identity
+
+import (
+	"bytes"
+	"cmp"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Files are what a process needs to prove who it is and to know the others, in
+// PEM. The zero value is nothing.
+type Files struct {
+	CA          []byte // all authorities that are trusted, the newest first
+	Certificate []byte
+	Key         Secret
+}
+
+// Secret is bytes that no log and no error shows.
+type Secret []byte
+
+// Format implements fmt.Formatter.
+func (Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, "(secret)") }
+
+// MarshalText keeps it out of JSON too.
+func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
+
+// absent says that there is nothing at all.
+func (f Files) absent() bool {
+	return len(f.CA) == 0 && len(f.Certificate) == 0 && len(f.Key) == 0
+}
+
+// Equal reports whether f and other hold the same bytes.
+func (f Files) Equal(other Files) bool {
+	return bytes.Equal(f.CA, other.CA) && bytes.Equal(f.Certificate, other.Certificate) && bytes.Equal(f.Key, other.Key)
+}
+
+// Pair is the certificate with its key, and Roots all authorities: what TLS
+// wants of the files.
+func (f Files) Pair() (pair tls.Certificate, roots *x509.CertPool, err error) {
+	if pair, err = tls.X509KeyPair(f.Certificate, f.Key); err != nil {
+		return pair, nil, fmt.Errorf("read certificate and key: %w", err)
+	}
+	authorities, err := certificates(f.CA)
+	if err != nil {
+		return pair, nil, fmt.Errorf("read authorities: %w", err)
+	}
+	roots = x509.NewCertPool()
+	for _, ca := range authorities {
+		roots.AddCert(ca)
+	}
+	return pair, roots, nil
+}
+
+// signed is a certificate and its key, parsed.
+type signed struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
+}
+
+func (f Files) parse() (signed, error) {
+	pair, err := tls.X509KeyPair(f.Certificate, f.Key) // which checks that they belong together
+	if err != nil {
+		return signed{}, err
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return signed{}, errors.New("the key cannot sign")
+	}
+	return signed{pair.Leaf, key}, nil
+}
+
+// certificates are those of a bundle. Half of one is none: who trusts too few
+// refuses what the others accept.
+func certificates(bundle []byte) ([]*x509.Certificate, error) {
+	var all []*x509.Certificate
+	for rest := bundle; len(bytes.TrimSpace(rest)) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return nil, errors.New("it is not PEM")
+		}
+		if block.Type != certificateBlock {
+			return nil, fmt.Errorf("it holds a %s", block.Type)
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, certificate)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	return all, nil
+}
+
+const (
+	certificateBlock = "CERTIFICATE"
+	keyBlock         = "PRIVATE KEY"
+)
+
+// bundle is certificates as PEM, the newest first, each once.
+func bundle(all []*x509.Certificate) []byte {
+	sorted := slices.Clone(all)
+	slices.SortFunc(sorted, func(a, b *x509.Certificate) int {
+		return cmp.Or(b.NotBefore.Compare(a.NotBefore), bytes.Compare(a.Raw, b.Raw))
+	})
+	sorted = slices.CompactFunc(sorted, (*x509.Certificate).Equal)
+	var text bytes.Buffer
+	for _, c := range sorted {
+		text.Write(pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: c.Raw}))
+	}
+	return text.Bytes()
+}
+
+// files are s and what it shall trust.
+func (s signed) files(trusted []byte) (Files, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(s.key)
+	if err != nil {
+		return Files{}, fmt.Errorf("encode key: %w", err)
+	}
+	return Files{
+		CA:          trusted,
+		Certificate: pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: s.certificate.Raw}),
+		Key:         pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: der}),
+	}, nil
+}

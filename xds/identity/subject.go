@@ -1,0 +1,91 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+const (
+	// scheme and gatewayHost begin the URI of a gateway: fairway://gateway/blue
+	// is that of the gateway blue, fairway://gateway/shop/blue of shop/blue.
+	scheme      = "fairway"
+	gatewayHost = "gateway"
+
+	// ServerName is the DNS name that every controller's certificate carries.
+	ServerName = "fairway-controller"
+)
+
+// Subject is who a certificate speaks for.
+type Subject struct {
+	dns []string // of the controllers
+	uri string   // of a gateway
+}
+
+// Controllers are the controllers in a namespace, as their Service is named.
+func Controllers(namespace string) Subject {
+	return Subject{dns: []string{ServerName, ServerName + "." + namespace, ServerName + "." + namespace + ".svc"}}
+}
+
+// Gateway is every Envoy of a gateway.
+func Gateway(name route.Gateway) Subject {
+	u := url.URL{Scheme: scheme, Host: gatewayHost, Path: "/" + string(name)}
+	return Subject{uri: u.String()}
+}
+
+// usage is what the certificate is good for: a gateway cannot pass for a
+// controller.
+func (s Subject) usage() x509.ExtKeyUsage {
+	if s.uri != "" {
+		return x509.ExtKeyUsageClientAuth
+	}
+	return x509.ExtKeyUsageServerAuth
+}
+
+// ErrNoGateway is what a certificate lacks that no gateway's Envoy should have.
+var ErrNoGateway = errors.New("the certificate names no gateway (it needs one URI, " + scheme + "://" + gatewayHost + "/NAME)")
+
+// GatewayOf is the gateway that a verified certificate speaks for.
+func GatewayOf(certificate *x509.Certificate) (route.Gateway, error) {
+	if len(certificate.URIs) != 1 {
+		return "", ErrNoGateway
+	}
+	uri := certificate.URIs[0]
+	name := strings.TrimPrefix(uri.Path, "/")
+	if uri.Scheme != scheme || uri.Host != gatewayHost || uri.User != nil || name == "" || uri.RawQuery != "" || uri.Fragment != "" {
+		return "", ErrNoGateway
+	}
+	return route.Gateway(name), nil
+}
+
+const (
+	// AuthoritySecret, ControllerSecret and SecretOf name the Secrets in which
+	// all of this is kept.
+	AuthoritySecret  = "fairway-ca"
+	ControllerSecret = "fairway-controller-tls"
+
+	gatewaySecret = "fairway-gateway"
+	// maxName is what Kubernetes allows for a name.
+	maxName = 253
+)
+
+// SecretOf is the name of a gateway's Secret: "fairway-gateway-blue",
+// "fairway-gateway-shop.blue" for shop/blue. A name for which that would be too
+// long, or be another gateway's, has its hash there instead.
+func SecretOf(name route.Gateway) string {
+	namespace, rest, namespaced := strings.Cut(string(name), "/")
+	plain := gatewaySecret + "-" + namespace
+	if namespaced {
+		plain += "." + rest
+	}
+	if strings.Contains(namespace, ".") || len(plain) > maxName {
+		sum := sha256.Sum256([]byte(name))
+		return gatewaySecret + "." + hex.EncodeToString(sum[:16])
+	}
+	return plain
+}
