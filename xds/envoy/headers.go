@@ -15,6 +15,9 @@ import (
 func requestHeaders(s route.Settings) *earlyv3.HeaderMutation {
 	mutations := []*mutationv3.HeaderMutation{
 		removePrefix("x-envoy-"),
+		// Envoy has answered "100-continue" by now. Of what else may stand in it,
+		// gateways and backends think differently.
+		remove("expect"),
 		remove(hostHeader),
 		set(hostHeader, "%REQ(:AUTHORITY)%"),
 	}

@@ -31,7 +31,7 @@ func connectionManager(name string, s route.Settings) *managerv3.HttpConnectionM
 		CodecType:      managerv3.HttpConnectionManager_AUTO,
 		RouteSpecifier: scopedRoutes(),
 		HttpFilters: []*managerv3.HttpFilter{
-			filter(dotSegmentsFilter, dotSegments()),
+			filter(refusalsFilter, refusals()),
 			filter(spellingFilter, lua(spellingScript)),
 			filter(fallbackFilter, lua(fallbackScript)),
 			filter(bodyLimitFilter, bodyLimit(s.MaxRequestBody)),

@@ -1,0 +1,69 @@
+package envoy
+
+import (
+	"math"
+
+	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+)
+
+// refusalsFilter answers 403 to requests that Envoy would pass on and that mean
+// something else to some backends.
+const refusalsFilter = "fairway.refusals"
+
+func refusals() *rbacv3.RBAC {
+	return &rbacv3.RBAC{Rules: &rbacconfigv3.RBAC{
+		Action: rbacconfigv3.RBAC_DENY,
+		Policies: map[string]*rbacconfigv3.Policy{
+			// The dot segments that normalisation leaves in a path: of
+			// "/x/%2e%2e;/admin" it makes "/x/..;/admin", in which backends that take
+			// what follows the semicolon for a parameter find "/admin".
+			"dot-segments": refuse(pathContains("/.;"), pathContains("/..;"), pathContains("/.%3b"), pathContains("/..%3b")),
+			// A length that a signed number cannot hold is below zero to a careless backend.
+			"length": refuse(allOf(
+				headerMatches("content-length", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}),
+				headerMatches("content-length", &routev3.HeaderMatcher{
+					InvertMatch:          true,
+					HeaderMatchSpecifier: &routev3.HeaderMatcher_RangeMatch{RangeMatch: &typev3.Int64Range{End: math.MaxInt64}},
+				}),
+			)),
+			// TRACE sends back what a script in a browser must not see.
+			"trace": refuse(headerMatches(":method", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+				StringMatch: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Exact{Exact: "TRACE"}},
+			}})),
+		},
+	}}
+}
+
+// refuse is a policy for requests of anybody that have one of the properties.
+func refuse(any ...*rbacconfigv3.Permission) *rbacconfigv3.Policy {
+	return &rbacconfigv3.Policy{
+		Permissions: any,
+		Principals:  []*rbacconfigv3.Principal{{Identifier: &rbacconfigv3.Principal_Any{Any: true}}},
+	}
+}
+
+func allOf(all ...*rbacconfigv3.Permission) *rbacconfigv3.Permission {
+	return &rbacconfigv3.Permission{Rule: &rbacconfigv3.Permission_AndRules{
+		AndRules: &rbacconfigv3.Permission_Set{Rules: all},
+	}}
+}
+
+func headerMatches(name string, matcher *routev3.HeaderMatcher) *rbacconfigv3.Permission {
+	matcher.Name = name
+	return &rbacconfigv3.Permission{Rule: &rbacconfigv3.Permission_Header{Header: matcher}}
+}
+
+func pathContains(part string) *rbacconfigv3.Permission {
+	return &rbacconfigv3.Permission{Rule: &rbacconfigv3.Permission_UrlPath{
+		UrlPath: &typematcherv3.PathMatcher{Rule: &typematcherv3.PathMatcher_Path{
+			Path: &typematcherv3.StringMatcher{
+				IgnoreCase:   true,
+				MatchPattern: &typematcherv3.StringMatcher_Contains{Contains: part},
+			},
+		}},
+	}}
+}
