@@ -1,0 +1,114 @@
+package route
+
+import "net/http"
+
+// Trace is the way of a request through a gateway, from its request line to the
+// route that takes it, or to where it ends.
+type Trace struct {
+	Request Request
+	Path    RequestPath
+	// Host is the host that was asked for, in its one spelling; Asked those
+	// under which it was looked for, in order. The last of them is the one
+	// that Served it, unless that is nil.
+	Host   Hostname
+	Asked  []Hostname
+	Served *Host
+	// Matching are the routes of Served that match, in the order in which they
+	// are tried. The first takes the request.
+	Matching []Route
+	// End is why the gateway answers itself, with Status. With EndForwarded the
+	// request goes to the cluster of the first of Matching, and there is none.
+	End    End
+	Status int
+}
+
+// End is where a request ends.
+type End string
+
+// The ends of a request in a gateway.
+const (
+	EndForwarded   End = "Forwarded"   // at a backend
+	EndRedirected  End = "Redirected"  // the client is sent to another path
+	EndBadPath     End = "BadPath"     // refused for its path
+	EndBadHost     End = "BadHost"     // refused for its host
+	EndBadMethod   End = "BadMethod"   // CONNECT, which nothing serves
+	EndNoHost      End = "NoHost"      // nobody serves its host
+	EndNoPath      End = "NoPath"      // nobody serves its path
+	EndUnavailable End = "Unavailable" // its route has no backend that could be used
+	EndTooLarge    End = "TooLarge"    // its body is larger than allowed
+)
+
+// Explain follows a request through a gateway with the settings. find returns
+// what is served under a host, nil if no Ingress names it, as Build does.
+func Explain(settings Settings, find func(Hostname) *Host, request Request) Trace {
+	t := Trace{Request: request, Path: settings.PathOf(request.Target)}
+	host, ok := HostOf(request.Authority)
+	t.Host = host
+	switch {
+	case !legalAuthority(request.Authority):
+		return t.end(EndBadHost, http.StatusBadRequest)
+	case request.Method == http.MethodConnect:
+		return t.end(EndBadMethod, http.StatusNotFound)
+	case t.Path.Status == http.StatusTemporaryRedirect:
+		return t.end(EndRedirected, t.Path.Status)
+	case t.Path.Status != 0:
+		return t.end(EndBadPath, t.Path.Status)
+	case !ok:
+		return t.end(EndBadHost, http.StatusBadRequest)
+	}
+	for _, candidate := range HostsFor(host) {
+		t.Asked = append(t.Asked, candidate)
+		if t.Served = find(candidate); t.Served != nil {
+			return t.route(settings)
+		}
+	}
+	return t.end(EndNoHost, http.StatusNotFound)
+}
+
+// route finds the routes that match in the host that serves.
+func (t Trace) route(settings Settings) Trace {
+	t.Matching = t.Served.Matching(t.Path.Path)
+	if len(t.Matching) == 0 {
+		return t.end(EndNoPath, http.StatusNotFound)
+	}
+	taken := t.Matching[0]
+	limit := settings.MaxRequestBody
+	if taken.MaxBody > 0 {
+		limit = taken.MaxBody
+	}
+	switch {
+	case taken.Cluster == nil:
+		return t.end(EndUnavailable, taken.Status)
+	case limit > 0 && t.Request.Length > limit:
+		return t.end(EndTooLarge, http.StatusRequestEntityTooLarge)
+	}
+	return t.end(EndForwarded, 0)
+}
+
+func (t Trace) end(end End, status int) Trace {
+	t.End, t.Status = end, status
+	return t
+}
+
+// Matching returns the routes that match a normalised path, in the order in
+// which they are tried.
+func (h *Host) Matching(path string) []Route {
+	var matching []Route
+	for _, r := range h.Routes {
+		if r.Match.Matches(path) {
+			matching = append(matching, r)
+		}
+	}
+	return matching
+}
+
+// Matches reports whether a normalised path, without query, matches.
+func (m Match) Matches(path string) bool {
+	if m.Kind == Exact || path == m.Path {
+		return path == m.Path
+	}
+	if m.Path == "/" {
+		return path != "" && path[0] == '/'
+	}
+	return len(path) > len(m.Path) && path[len(m.Path)] == '/' && path[:len(m.Path)] == m.Path
+}
