@@ -31,7 +31,7 @@ const (
 	EndRedirected  End = "Redirected"  // the client is sent to another path
 	EndBadPath     End = "BadPath"     // refused for its path
 	EndBadHost     End = "BadHost"     // refused for its host
-	EndBadMethod   End = "BadMethod"   // CONNECT, which nothing serves
+	EndBadMethod   End = "BadMethod"   // CONNECT and TRACE, which nothing serves
 	EndNoHost      End = "NoHost"      // nobody serves its host
 	EndNoPath      End = "NoPath"      // nobody serves its path
 	EndUnavailable End = "Unavailable" // its route has no backend that could be used
@@ -53,6 +53,8 @@ func Explain(settings Settings, find func(Hostname) *Host, request Request) Trac
 		return t.end(EndRedirected, t.Path.Status)
 	case t.Path.Status != 0:
 		return t.end(EndBadPath, t.Path.Status)
+	case request.Method == http.MethodTrace:
+		return t.end(EndBadMethod, http.StatusForbidden)
 	case !ok:
 		return t.end(EndBadHost, http.StatusBadRequest)
 	}

@@ -85,6 +85,7 @@ func TestWhereARequestEnds(t *testing.T) {
 		{"a@shop.test", "/cart", "GET", 0, route.EndBadHost, 400},
 		{"shop.test:x", "/cart", "GET", 0, route.EndBadHost, 400},
 		{"shop.test", "/cart", "CONNECT", 0, route.EndBadMethod, 404},
+		{"shop.test", "/cart", "TRACE", 0, route.EndBadMethod, 403},
 	} {
 		request := route.Request{Authority: c.authority, Target: c.target, Method: c.method, Length: c.length}
 		if got := route.Explain(settings, find, request); got.End != c.end || got.Status != c.status {

@@ -60,7 +60,7 @@ func (s Settings) PathOf(target string) RequestPath {
 	switch {
 	case redirect:
 		return p.end(http.StatusTemporaryRedirect, "the client is sent to "+p.Path+p.Query)
-	case strings.Contains(p.Path, "/.;") || strings.Contains(p.Path, "/..;"):
+	case hasDotsWithParameters(p.Path):
 		return p.end(http.StatusForbidden, "a segment of dots with parameters could climb in some backends")
 	}
 	return p
@@ -194,6 +194,18 @@ func makesEscape(behind []byte, next string) bool {
 	default:
 		return false
 	}
+}
+
+// hasDotsWithParameters finds the dot segments that the normal form leaves in a
+// path, because parameters follow them.
+func hasDotsWithParameters(path string) bool {
+	path = strings.ToLower(path)
+	for _, part := range []string{"/.;", "/..;", "/.%3b", "/..%3b"} {
+		if strings.Contains(path, part) {
+			return true
+		}
+	}
+	return false
 }
 
 // mergeSlashes leaves one slash of several. Of nothing but slashes it leaves
