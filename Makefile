@@ -21,7 +21,7 @@ FUZZTIME  ?= 30s
 export CGO_ENABLED := 0
 
 # The modules with a go.mod of their own.
-MODULES := . test/tools/etcd test/tools/kubernetes test/tools/lint
+MODULES := . test/tools/etcd test/tools/generate test/tools/kubernetes test/tools/lint
 
 # What install.sh puts in place; the absolute path holds in every folder.
 TOOLS := $(or $(FAIRWAY_TOOLS),$(CURDIR)/.tools)/bin

@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"fmt"
+
 	"google.golang.org/protobuf/types/known/structpb"
 
 	logv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -23,38 +25,66 @@ func accessLog(s route.Settings) []*logv3.AccessLog {
 		Name: "envoy.access_loggers.stdout",
 		ConfigType: &logv3.AccessLog_TypedConfig{TypedConfig: typed(&streamv3.StdoutAccessLog{
 			AccessLogFormat: &streamv3.StdoutAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
-				Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: accessLogFields()},
+				Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: accessLogFields(s)},
 			}},
 		})},
 	}}
 }
 
-func accessLogFields() *structpb.Struct {
-	fields := map[string]string{
-		"time":             "%START_TIME%",
-		"method":           "%REQ(:METHOD)%",
-		"host":             "%REQ(:AUTHORITY)%",
-		"path":             "%PATH(NQ)%",
-		"protocol":         "%PROTOCOL%",
-		"status":           "%RESPONSE_CODE%",
-		"flags":            "%RESPONSE_FLAGS%",
-		"details":          "%RESPONSE_CODE_DETAILS%",
-		"reason":           "%METADATA(ROUTE:" + metadataNamespace + ":reason)%",
-		"ingress":          "%ROUTE_NAME%",
-		"duration":         "%DURATION%",
-		"upstream":         "%UPSTREAM_HOST%",
-		"upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
-		"upstream_time":    "%RESPONSE_DURATION%",
-		"upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-		"bytes_received":   "%BYTES_RECEIVED%",
-		"bytes_sent":       "%BYTES_SENT%",
-		"request_id":       "%REQ(X-REQUEST-ID)%",
-		"client":           "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-		"user_agent":       "%REQ(USER-AGENT)%",
+// maxLoggedHeader is how many bytes of a header's value are logged.
+const maxLoggedHeader = 1024
+
+func accessLogFields(s route.Settings) *structpb.Struct {
+	fields := s.AccessLogFields
+	if len(fields) == 0 {
+		fields = route.LogFields()
 	}
-	out := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(fields))}
-	for name, format := range fields {
-		out.Fields[name] = structpb.NewStringValue(format)
+	out := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(fields)+2)}
+	for _, field := range fields {
+		if format := logFormat(field); format != "" {
+			out.Fields[string(field)] = structpb.NewStringValue(format)
+		}
 	}
+	addLoggedHeaders(out, "request_headers", "REQ", s.AccessLogRequestHeaders)
+	addLoggedHeaders(out, "response_headers", "RESP", s.AccessLogResponseHeaders)
 	return out
+}
+
+// addLoggedHeaders puts headers into an object of their own, so that no header
+// can be taken for a field.
+func addLoggedHeaders(out *structpb.Struct, name, operator string, headers []string) {
+	if len(headers) == 0 {
+		return
+	}
+	fields := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(headers))}
+	for _, header := range headers {
+		fields.Fields[header] = structpb.NewStringValue(fmt.Sprintf("%%%s(%s):%d%%", operator, header, maxLoggedHeader))
+	}
+	out.Fields[name] = structpb.NewStructValue(fields)
+}
+
+// logFormat is what Envoy writes for a field, empty for an unknown one.
+func logFormat(field route.LogField) string {
+	return map[route.LogField]string{
+		route.LogTime:            "%START_TIME%",
+		route.LogMethod:          "%REQ(:METHOD)%",
+		route.LogHost:            "%REQ(:AUTHORITY)%",
+		route.LogPath:            "%PATH(NQ)%",
+		route.LogProtocol:        "%PROTOCOL%",
+		route.LogStatus:          "%RESPONSE_CODE%",
+		route.LogFlags:           "%RESPONSE_FLAGS%",
+		route.LogDetails:         "%RESPONSE_CODE_DETAILS%",
+		route.LogReason:          "%METADATA(ROUTE:" + metadataNamespace + ":reason)%",
+		route.LogIngress:         "%ROUTE_NAME%",
+		route.LogDuration:        "%DURATION%",
+		route.LogUpstream:        "%UPSTREAM_HOST%",
+		route.LogUpstreamCluster: "%UPSTREAM_CLUSTER_RAW%",
+		route.LogUpstreamTime:    "%RESPONSE_DURATION%",
+		route.LogUpstreamFailure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+		route.LogBytesReceived:   "%BYTES_RECEIVED%",
+		route.LogBytesSent:       "%BYTES_SENT%",
+		route.LogRequestID:       "%REQ(X-REQUEST-ID)%",
+		route.LogClient:          "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+		route.LogUserAgent:       "%REQ(USER-AGENT)%",
+	}[field]
 }

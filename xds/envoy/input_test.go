@@ -26,6 +26,17 @@ type inputSettings struct {
 	EscapedSlashes route.EscapedSlashes `json:"escapedSlashes"`
 	MaxRequestBody int64                `json:"maxRequestBody"`
 	AccessLog      *bool                `json:"accessLog"`
+
+	ProxyProtocol         *inputProxyProtocol `json:"proxyProtocol"`
+	MaxRequestHeaderCount uint32              `json:"maxRequestHeaderCount"`
+	AccessLogFields       []route.LogField    `json:"accessLogFields"`
+	RequestHeaders        []string            `json:"accessLogRequestHeaders"`
+	ResponseHeaders       []string            `json:"accessLogResponseHeaders"`
+}
+
+type inputProxyProtocol struct {
+	From     []netip.Prefix `json:"from"`
+	Optional bool           `json:"optional"`
 }
 
 type inputHost struct {
@@ -70,6 +81,13 @@ func (s inputSettings) apply(to route.Settings) route.Settings {
 	if s.AccessLog != nil {
 		to.AccessLog = *s.AccessLog
 	}
+	if p := s.ProxyProtocol; p != nil {
+		to.ProxyProtocol = &route.ProxyProtocol{From: p.From, Optional: p.Optional}
+	}
+	if s.MaxRequestHeaderCount != 0 {
+		to.MaxRequestHeaderCount = s.MaxRequestHeaderCount
+	}
+	to.AccessLogFields, to.AccessLogRequestHeaders, to.AccessLogResponseHeaders = s.AccessLogFields, s.RequestHeaders, s.ResponseHeaders
 	to.HTTPSPort, to.TrustedHops, to.MaxRequestBody = s.HTTPSPort, s.TrustedHops, s.MaxRequestBody
 	return to
 }

@@ -44,9 +44,11 @@ func listener(name string, port uint16, socket *corev3.TransportSocket, s route.
 		TcpKeepalive:     tcpKeepalive(),
 
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer),
+		ListenerFilters:               listenerFilters(s),
 		FilterChains: []*listenerv3.FilterChain{{
-			Name:            name,
-			TransportSocket: socket,
+			Name:             name,
+			FilterChainMatch: filterChainMatch(s),
+			TransportSocket:  socket,
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",
 				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: typed(connectionManager(name, s))},

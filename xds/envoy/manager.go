@@ -14,7 +14,6 @@ import (
 
 // Bounds on one downstream connection.
 const (
-	maxHeaders               = 200
 	maxRequestsPerConnection = 10000
 	maxConcurrentStreams     = 100
 	streamWindow             = 64 << 10
@@ -88,7 +87,7 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 	m.RequestTimeout = duration(s.RequestTimeout)
 	m.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{
 		IdleTimeout:                  duration(s.IdleTimeout),
-		MaxHeadersCount:              wrapperspb.UInt32(maxHeaders),
+		MaxHeadersCount:              wrapperspb.UInt32(max(s.MaxRequestHeaderCount, 1)),
 		MaxRequestsPerConnection:     wrapperspb.UInt32(maxRequestsPerConnection),
 		HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_DROP_HEADER,
 	}

@@ -3,8 +3,11 @@ package route_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,8 +22,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden holds every file of testdata to what it says: a sentence, the
-// objects (in.yaml), and what follows from them: hosts.yaml, backends.yaml
-// where there are EndpointSlices, problems.yaml where there are any, and the
+// objects (in.yaml), and what follows from them: gateways.yaml where there are
+// configurations of any, hosts.yaml, backends.yaml where there are EndpointSlices, problems.yaml where there are any, and the
 // answers to the requests that requests.yaml lists.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -50,6 +53,7 @@ func golden(t *testing.T, file string) {
 		}
 	}
 	add("in.yaml", in)
+	add("gateways.yaml", printGateways(made))
 	add("hosts.yaml", printHosts(made))
 	if len(w.slices) > 0 {
 		add("backends.yaml", printBackends(made))
@@ -74,6 +78,22 @@ func section(archive *txtar.Archive, name string) string {
 		}
 	}
 	return ""
+}
+
+// printGateways is what each gateway has that is not the default.
+func printGateways(made picture) string {
+	var out strings.Builder
+	defaults := reflect.ValueOf(route.DefaultSettings())
+	for _, gateway := range slices.Sorted(maps.Keys(made.Gateways)) {
+		fmt.Fprintf(&out, "%s:\n", gateway)
+		settings := reflect.ValueOf(made.Gateways[gateway])
+		for i := range settings.NumField() {
+			if value := settings.Field(i).Interface(); !reflect.DeepEqual(value, defaults.Field(i).Interface()) {
+				fmt.Fprintf(&out, "  %s: %+v\n", settings.Type().Field(i).Name, reflect.Indirect(settings.Field(i)))
+			}
+		}
+	}
+	return out.String()
 }
 
 // printHosts is one line a route, in their order.

@@ -15,6 +15,9 @@ const (
 	ReasonInvalidParameters  problem.Reason = "InvalidParameters"  // spec.parameters cannot be understood
 	ReasonParametersNotFound problem.Reason = "ParametersNotFound" // they name nothing that exists
 
+	// A GatewayConfig or ClusterGatewayConfig.
+	ReasonInvalidSetting problem.Reason = "InvalidSetting" // a value that cannot be
+
 	// One rule or path.
 	ReasonInvalidHost            problem.Reason = "InvalidHost"            // not a DNS name or wildcard
 	ReasonNoPaths                problem.Reason = "NoPaths"                // a rule that serves nothing

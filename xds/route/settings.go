@@ -1,6 +1,7 @@
 package route
 
 import (
+	"net/netip"
 	"reflect"
 	"time"
 )
@@ -23,6 +24,8 @@ type Settings struct {
 	Address string
 	// HTTPPort and HTTPSPort are the ports that Envoy binds. 0: no listener.
 	HTTPPort, HTTPSPort uint16
+	// ProxyProtocol says who sends PROXY headers; nil: nobody does.
+	ProxyProtocol *ProxyProtocol
 	// TrustedHops is how many proxies in front of the gateway are believed in
 	// X-Forwarded-For. With 0 a client's own X-Forwarded-* are thrown away.
 	TrustedHops uint32
@@ -31,8 +34,9 @@ type Settings struct {
 	// MaxRequestBody bounds bodies in bytes, for hosts that do not say
 	// otherwise. 0: no bound, and nothing is ever buffered.
 	MaxRequestBody int64
-	// MaxRequestHeaders bounds the headers of a request, in KiB (431 beyond).
-	MaxRequestHeaders uint32
+	// MaxRequestHeaders bounds the headers of a request, in KiB (431 beyond),
+	// and MaxRequestHeaderCount their number.
+	MaxRequestHeaders, MaxRequestHeaderCount uint32
 
 	// IdleTimeout closes a connection without requests; StreamIdleTimeout a
 	// request in which nothing moved. RequestHeadersTimeout bounds the time
@@ -46,6 +50,20 @@ type Settings struct {
 
 	// AccessLog switches the JSON access log (standard output of Envoy) on.
 	AccessLog bool
+	// AccessLogFields are what a line holds; none: all LogFields.
+	AccessLogFields []LogField
+	// AccessLogRequestHeaders and AccessLogResponseHeaders are headers that a
+	// line also holds, in lower case.
+	AccessLogRequestHeaders, AccessLogResponseHeaders []string
+}
+
+// ProxyProtocol says who sends PROXY headers.
+type ProxyProtocol struct {
+	// From are the peers that may connect; none: everybody, and all are
+	// believed.
+	From []netip.Prefix
+	// Optional also takes connections without a PROXY header.
+	Optional bool
 }
 
 // DefaultSettings are safe on the open internet.
@@ -55,6 +73,7 @@ func DefaultSettings() Settings {
 		HTTPPort:              80,
 		EscapedSlashes:        EscapedSlashesRedirect,
 		MaxRequestHeaders:     64,
+		MaxRequestHeaderCount: 200,
 		IdleTimeout:           5 * time.Minute,
 		StreamIdleTimeout:     5 * time.Minute,
 		RequestHeadersTimeout: 10 * time.Second,

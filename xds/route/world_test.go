@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -23,18 +24,21 @@ type world struct {
 	ingresses []*networkingv1.Ingress
 	services  []*corev1.Service
 	slices    []*discoveryv1.EndpointSlice
+	configs   map[route.Gateway]v1alpha1.GatewayConfigSpec
 }
 
 // picture is all that is served, and all that is wrong.
 type picture struct {
 	Hosts    map[route.Key]*route.Host
 	Backends map[route.ServicePort]*route.Backend
+	Gateways map[route.Gateway]route.Settings // of each configuration
 	Problems []problem.Problem
 }
 
 // build is the first pass: it finds all keys and builds them all.
 func (w world) build() picture {
 	made := picture{Hosts: map[route.Key]*route.Host{}, Backends: map[route.ServicePort]*route.Backend{}}
+	w.buildGateways(&made)
 	services := w.servicesByName()
 	for key, ingresses := range w.keys() {
 		host, problems := route.Build(key, route.Objects{Ingresses: ingresses, Services: services})
@@ -51,6 +55,22 @@ func (w world) build() picture {
 	}
 	made.Problems = problem.Sort(made.Problems)
 	return made
+}
+
+func (w world) buildGateways(made *picture) {
+	made.Gateways = map[route.Gateway]route.Settings{}
+	for gateway, spec := range w.configs {
+		settings, problems := route.BuildSettings(route.DefaultSettings(), gateway.Config(), spec)
+		made.Gateways[gateway] = settings
+		made.Problems = append(made.Problems, problems...)
+	}
+	for _, class := range w.classes {
+		made.Problems = append(made.Problems, route.CheckClass(class)...)
+		gateway, ours := route.GatewayOf(class)
+		if _, exists := w.configs[gateway]; ours && !exists && gateway != "" && class.Spec.Parameters != nil {
+			made.Problems = append(made.Problems, route.MissingParameters(class, gateway))
+		}
+	}
 }
 
 func (w world) servicesByName() map[types.NamespacedName]*corev1.Service {
@@ -117,11 +137,14 @@ func answerOf(r route.Route) string {
 // decode reads a stream of manifests.
 func decode(t testing.TB, manifests string) world {
 	t.Helper()
-	var w world
+	w := world{configs: map[route.Gateway]v1alpha1.GatewayConfigSpec{}}
 	for _, text := range strings.Split("\n"+manifests, "\n---\n") {
 		var kind metav1.TypeMeta
 		must(t, yaml.Unmarshal([]byte(text), &kind))
 		switch kind.Kind {
+		case "GatewayConfig", "ClusterGatewayConfig":
+			config := decoded[v1alpha1.GatewayConfig](t, text) // of both kinds the fields are equal
+			w.configs[route.ConfiguredBy(nameOf(config))] = config.Spec
 		case "IngressClass":
 			w.classes = append(w.classes, decoded[networkingv1.IngressClass](t, text))
 		case "Ingress":

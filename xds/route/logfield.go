@@ -1,0 +1,50 @@
+package route
+
+// LogField names a field of the access log, by the name that it has there. What
+// Envoy writes for it is xds/envoy's to say: users choose words, never formats.
+type LogField string
+
+// The fields of the access log (docs/gateways.md).
+const (
+	LogTime            LogField = "time" // when the request began
+	LogMethod          LogField = "method"
+	LogHost            LogField = "host"
+	LogPath            LogField = "path" // without query
+	LogProtocol        LogField = "protocol"
+	LogStatus          LogField = "status"
+	LogFlags           LogField = "flags"   // Envoy's response flags
+	LogDetails         LogField = "details" // Envoy's words on the status
+	LogReason          LogField = "reason"  // Fairway's, where it answers itself
+	LogIngress         LogField = "ingress"
+	LogDuration        LogField = "duration" // milliseconds
+	LogUpstream        LogField = "upstream" // the endpoint
+	LogUpstreamCluster LogField = "upstream_cluster"
+	LogUpstreamTime    LogField = "upstream_time" // milliseconds until the endpoint began to answer
+	LogUpstreamFailure LogField = "upstream_failure"
+	LogBytesReceived   LogField = "bytes_received"
+	LogBytesSent       LogField = "bytes_sent"
+	LogRequestID       LogField = "request_id"
+	LogClient          LogField = "client" // address
+	LogUserAgent       LogField = "user_agent"
+)
+
+// LogFields are all of them.
+func LogFields() []LogField {
+	return []LogField{
+		LogTime, LogMethod, LogHost, LogPath, LogProtocol, LogStatus, LogFlags, LogDetails, LogReason, LogIngress,
+		LogDuration, LogUpstream, LogUpstreamCluster, LogUpstreamTime, LogUpstreamFailure,
+		LogBytesReceived, LogBytesSent, LogRequestID, LogClient, LogUserAgent,
+	}
+}
+
+// isSecret reports whether a header carries credentials, which are never written
+// to a log. Its name is in lower case.
+func isSecret(header string) bool {
+	switch header {
+	case "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "cookie", "set-cookie",
+		"x-api-key", "x-auth-token", "x-csrf-token", "x-amz-security-token", "x-forwarded-access-token",
+		"x-forwarded-client-cert":
+		return true
+	}
+	return false
+}
