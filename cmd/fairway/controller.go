@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers"
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/leader"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -69,7 +71,7 @@ func controllerCommand(std streams) *cobra.Command {
 	defaults.MetricsAddress = ":9090"
 	c := &controllerSettings{
 		settings: defaults,
-		XDS:      xdsSettings{Address: "127.0.0.1:18000"},
+		XDS:      newXDSSettings(),
 		Replica:  newReplicaSettings(),
 		QPS:      50,
 		Burst:    100,
@@ -155,7 +157,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 	delivery := &controllers.Delivery{
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
 	}
-	ads := server.New(server.Options{Log: log, Observer: delivery})
+	ads := server.New(server.Options{Log: log, Observer: delivery, Authorize: authorize})
 	elector, err := c.Replica.elector(mgr.GetConfig(), log)
 	if err != nil {
 		return err
@@ -177,20 +179,32 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 	if err := road.Index(ctx); err != nil {
 		return err
 	}
-	return errors.Join(mgr.Add(road), mgr.Add(elector), c.addXDS(ctx, log, mgr, ads), c.addProbes(ctx, log, mgr, serving))
+	return errors.Join(mgr.Add(road), mgr.Add(elector), c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))
 }
 
-func (c *controllerSettings) addXDS(ctx context.Context, log logr.Logger, mgr manager.Manager, ads *server.Server) error {
-	creds, err := c.XDS.credentials(log)
-	if err != nil {
-		return err
+func (c *controllerSettings) addXDS(
+	ctx context.Context, log logr.Logger, mgr manager.Manager, elector *leader.Elector, ads *server.Server, serving *probes,
+) error {
+	var creds credentials.TransportCredentials
+	if c.XDS.Identity == identityManaged {
+		keys, err := c.manageIdentity(ctx, log, mgr, elector)
+		if err != nil {
+			return err
+		}
+		creds = managedCredentials(keys)
+		serving.check = func(context.Context) error { _, err := keys.Config(); return err }
+	} else {
+		var err error
+		if creds, err = c.XDS.credentials(log); err != nil {
+			return err
+		}
 	}
 	listener, err := c.XDS.listen(ctx)
 	if err != nil {
 		return err
 	}
-	log.Info("serving Envoys", "address", listener.Addr().String(), "tls", c.XDS.Cert != "")
-	return mgr.Add(everywhere(func(ctx context.Context) error { return serveXDS(ctx, listener, creds, ads) }))
+	log.Info("serving Envoys", "address", listener.Addr().String(), "tls", c.XDS.Cert != "" || c.XDS.Identity == identityManaged)
+	return mgr.Add(everywhere(func(ctx context.Context) error { return serveXDS(ctx, listener, creds, c.XDS.Age, ads) }))
 }
 
 func (c *controllerSettings) addProbes(ctx context.Context, log logr.Logger, mgr manager.Manager, serving *probes) error {

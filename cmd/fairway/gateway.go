@@ -207,6 +207,7 @@ func (g *gatewaySettings) serve(ctx context.Context, envoy *gateway.Process, pro
 
 	if probing != nil {
 		answers := &probes{check: envoy.Ready, metrics: prometheus.NewRegistry()}
+		answers.ready.Store(true) // Envoy says all
 		all.Go(func() error { return answers.serve(below, probing) })
 	}
 	all.Go(func() error {

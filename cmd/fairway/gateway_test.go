@@ -52,7 +52,7 @@ func startReplica(t *testing.T, address string, creds credentials.TransportCrede
 	r.Open()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- serveXDS(ctx, listener, creds, r.Server) }()
+	go func() { ended <- serveXDS(ctx, listener, creds, time.Hour, r.Server) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -18,7 +18,7 @@ import (
 type probes struct {
 	metrics prometheus.Gatherer
 	ready   atomic.Bool
-	check   func(context.Context) error // why it is not ready, or no longer; may be nil
+	check   func(context.Context) error // what else keeps it from being ready; may be nil
 }
 
 func (p *probes) handler() http.Handler {
@@ -37,11 +37,11 @@ func (p *probes) handler() http.Handler {
 
 // unready is why the process does not do its work.
 func (p *probes) unready(ctx context.Context) error {
-	switch {
-	case p.check != nil:
-		return p.check(ctx)
-	case !p.ready.Load():
+	if !p.ready.Load() {
 		return errors.New("the first picture is not yet published")
+	}
+	if p.check != nil {
+		return p.check(ctx)
 	}
 	return nil
 }

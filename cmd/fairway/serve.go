@@ -254,7 +254,7 @@ func (r *serving) run(ctx context.Context) error {
 	defer context.AfterFunc(below, cancel)() // what fails below ends Envoy
 
 	all.Go(func() error { return r.files.Start(below) })
-	all.Go(func() error { return serveXDS(below, r.xds, insecure.NewCredentials(), r.server) })
+	all.Go(func() error { return serveXDS(below, r.xds, insecure.NewCredentials(), 0, r.server) })
 	all.Go(func() error {
 		if !r.files.WaitForCacheSync(below) {
 			return nil

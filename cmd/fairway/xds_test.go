@@ -26,7 +26,10 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/fairwaynet/fairway/xds/server"
+	"github.com/fairwaynet/fairway/xds/identity"
+	"github.com/fairwaynet/fairway/xds/route"
+	adsserver "github.com/fairwaynet/fairway/xds/server"
+	"github.com/fairwaynet/fairway/xds/server/simulated"
 )
 
 func TestWhereEnvoysMayBeServed(t *testing.T) {
@@ -34,6 +37,7 @@ func TestWhereEnvoysMayBeServed(t *testing.T) {
 		name    string
 		address string
 		files   [3]string
+		managed bool
 		want    string // of the error; empty: none
 	}{
 		{name: "loopback needs no TLS", address: "127.0.0.1:18000"},
@@ -48,12 +52,18 @@ func TestWhereEnvoysMayBeServed(t *testing.T) {
 		{name: "loopback with TLS", address: "127.0.0.1:0", files: [3]string{"c", "k", "a"}},
 		{name: "TLS without clients' authorities is no TLS", address: ":18000", files: [3]string{"c", "k", ""}, want: "all three or none"},
 		{name: "half a TLS on loopback is a mistake", address: "127.0.0.1:0", files: [3]string{"c", "", ""}, want: "all three or none"},
+		{name: "the network with managed certificates", address: ":18000", managed: true},
+		{name: "certificates cannot be both", address: ":18000", managed: true, files: [3]string{"c", "k", "a"}, want: "give no --xds-cert"},
 		{name: "no port", address: "127.0.0.1", want: "neither host:port nor unix:path"},
 		{name: "no socket", address: "unix:", want: "wants the path of a socket"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			x := xdsSettings{Address: test.address, Cert: test.files[0], Key: test.files[1], ClientCA: test.files[2]}
+			x := newXDSSettings()
+			x.Address, x.Cert, x.Key, x.ClientCA = test.address, test.files[0], test.files[1], test.files[2]
+			if test.managed {
+				x.Identity = identityManaged
+			}
 			err := x.validate()
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("error %v, want %q", err, test.want)
@@ -162,11 +172,26 @@ func serve(t *testing.T, x *xdsSettings) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ads := server.New(server.Options{Log: logr.Discard()})
+	ads := adsserver.New(adsserver.Options{Log: logr.Discard()})
 	ads.Open()
+	return serveOn(t, listener, creds, ads)
+}
+
+// serveWith serves Envoys of ads on this machine until the test ends.
+func serveWith(t *testing.T, creds credentials.TransportCredentials, ads *adsserver.Server) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveOn(t, listener, creds, ads)
+}
+
+func serveOn(t *testing.T, listener net.Listener, creds credentials.TransportCredentials, ads *adsserver.Server) string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- serveXDS(ctx, listener, creds, ads) }()
+	go func() { ended <- serveXDS(ctx, listener, creds, time.Hour, ads) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -189,6 +214,103 @@ func call(t *testing.T, address string, creds credentials.TransportCredentials) 
 	return conn.Invoke(ctx, "/none/None", &emptypb.Empty{}, &emptypb.Empty{})
 }
 
+// Whoever asks gets the configuration of the gateway of his certificate, and
+// nobody else's.
+func TestStrangersGetNoConfiguration(t *testing.T) {
+	now := time.Now()
+	ours, blue := authorityAndGateway(t, "blue", now)
+	_, stranger := authorityAndGateway(t, "blue", now)
+	stranger.RootCAs = blue.RootCAs
+	green := clientOf(t, identity.Gateway("green"), ours, now)
+	server := clientOf(t, identity.Controllers("fairway-system"), ours, now)
+	expired := clientOf(t, identity.Gateway("blue"), ours, now.Add(-31*24*time.Hour))
+	anonymous := blue.Clone()
+	anonymous.Certificates = nil
+
+	ads := adsserver.New(adsserver.Options{Log: logr.Discard(), Authorize: authorize})
+	for _, gateway := range []route.Gateway{"blue", "green"} {
+		ads.PublishSettings(gateway, route.DefaultSettings())
+	}
+	ads.Open()
+	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("fairway-system"), ours, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := identity.ServerConfig(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := serveWith(t, credentials.NewTLS(config), ads)
+
+	for _, test := range []struct {
+		name    string
+		client  *tls.Config
+		gateway string
+		code    codes.Code
+	}{
+		{"its own", blue, "blue", codes.OK},
+		{"another's", blue, "green", codes.PermissionDenied},
+		{"one that does not exist", blue, "red", codes.PermissionDenied},
+		{"none", blue, "", codes.PermissionDenied},
+		{"the other way round", green, "blue", codes.PermissionDenied},
+		{"the other's own", green, "green", codes.OK},
+		{"with a certificate of another authority", stranger, "blue", codes.Unavailable},
+		{"with a controller's certificate", server, "blue", codes.Unavailable},
+		{"with a certificate that has expired", expired, "blue", codes.Unavailable},
+		{"without a certificate", anonymous, "blue", codes.Unavailable},
+		{"in plain text", nil, "blue", codes.Unavailable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := listeners(t, address, test.client, test.gateway); status.Code(err) != test.code {
+				t.Errorf("asked for a gateway's listeners: %v, want %s", err, test.code)
+			}
+		})
+	}
+}
+
+// authorityAndGateway is an authority, and how an Envoy of a gateway connects
+// that trusts it.
+func authorityAndGateway(t *testing.T, name route.Gateway, now time.Time) (identity.Authorities, *tls.Config) {
+	t.Helper()
+	by, _, err := identity.Policy{}.Succeed(identity.Files{}, identity.Files{}, nil, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return by, clientOf(t, identity.Gateway(name), by, now)
+}
+
+func clientOf(t *testing.T, subject identity.Subject, by identity.Authorities, at time.Time) *tls.Config {
+	t.Helper()
+	files, err := identity.Policy{}.Issue(subject, by, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, roots, err := files.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, RootCAs: roots, ServerName: identity.ServerName,
+	}
+}
+
+// listeners is nil if the listeners of a gateway are given away.
+func listeners(t *testing.T, address string, config *tls.Config, gateway string) error {
+	t.Helper()
+	creds := insecure.NewCredentials()
+	if config != nil {
+		creds = credentials.NewTLS(config)
+	}
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(creds))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return simulated.Ask(ctx, conn, gateway)
+}
+
 // An Envoy in the middle of its stream does not keep the process from ending.
 func TestStreamsEndWithTheServer(t *testing.T) {
 	x := &xdsSettings{Address: "127.0.0.1:0"}
@@ -198,8 +320,8 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	ads := server.New(server.Options{Log: logr.Discard()}) // not open: streams wait
-	go func() { ended <- serveXDS(ctx, listener, insecure.NewCredentials(), ads) }()
+	ads := adsserver.New(adsserver.Options{Log: logr.Discard()}) // not open: streams wait
+	go func() { ended <- serveXDS(ctx, listener, insecure.NewCredentials(), time.Hour, ads) }()
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

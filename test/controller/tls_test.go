@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -115,6 +116,7 @@ func (a *authority) issue(t *testing.T, cert, key, name string) {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		URIs:        []*url.URL{{Scheme: "fairway", Host: "gateway", Path: "/default"}},
 	}
 	writePEM(t, cert, "CERTIFICATE", sign(t, template, a.cert, private, a.key))
 	der, err := x509.MarshalPKCS8PrivateKey(private)

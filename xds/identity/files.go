@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Files are what a process needs to prove who it is and to know the others, in
@@ -128,4 +129,29 @@ func (s signed) files(trusted []byte) (Files, error) {
 		Certificate: pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: s.certificate.Raw}),
 		Key:         pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: der}),
 	}, nil
+}
+
+// ServerConfig is how controllers serve: TLS 1.3, and only clients with a
+// certificate of a trusted authority.
+func ServerConfig(f Files) (*tls.Config, error) {
+	pair, clients, err := f.Pair()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{pair},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    clients,
+		NextProtos:   []string{"h2"},
+		// A ticket would let somebody back in whose certificate has expired.
+		SessionTicketsDisabled: true,
+	}, nil
+}
+
+// Expired reports whether the certificate is of no more use: it has expired, or
+// cannot be read.
+func Expired(f Files, now time.Time) bool {
+	s, err := f.parse()
+	return err != nil || now.After(s.certificate.NotAfter)
 }

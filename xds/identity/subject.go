@@ -64,9 +64,9 @@ func GatewayOf(certificate *x509.Certificate) (route.Gateway, error) {
 }
 
 const (
-	// AuthoritySecret, ControllerSecret and SecretOf name the Secrets in which
-	// all of this is kept.
-	AuthoritySecret  = "fairway-ca"
+	// AuthoritySecret names the Secret of the authority.
+	AuthoritySecret = "fairway-ca"
+	// ControllerSecret names the Secret of the controllers' certificate.
 	ControllerSecret = "fairway-controller-tls"
 
 	gatewaySecret = "fairway-gateway"

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -32,6 +33,9 @@ type Observer interface {
 type Options struct {
 	Log      logr.Logger
 	Observer Observer // may be nil
+	// Authorize says why the peer of a stream may not have the configuration of
+	// a gateway; nil: it may. Without it everybody who can connect may have any.
+	Authorize func(ctx context.Context, gateway route.Gateway) error
 	// Grace is how long a cluster stays after the last route that used it was
 	// ACKed away. Default 10 s.
 	Grace time.Duration

@@ -12,6 +12,7 @@ type metrics struct {
 	acks      *prometheus.HistogramVec
 	nacks     *prometheus.CounterVec
 	timeouts  prometheus.Counter
+	strangers prometheus.Counter
 }
 
 func newMetrics(envoys func() float64) *metrics {
@@ -35,6 +36,10 @@ func newMetrics(envoys func() float64) *metrics {
 			Name: "fairway_xds_timeouts_total",
 			Help: "Envoys that were disconnected because they did not answer a response in time.",
 		}),
+		strangers: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairway_xds_strangers_total",
+			Help: "Streams that were turned away because their certificate is not of the gateway that they asked for.",
+		}),
 	}
 }
 
@@ -53,5 +58,5 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts}
+	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts, m.strangers}
 }

@@ -7,9 +7,11 @@ import (
 	"sync"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/fairwaynet/fairway/xds/envoy"
@@ -221,6 +223,9 @@ func (s *Server) join(
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := s.authorize(ctx, first.GetNode()); err != nil {
+		return nil, nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.gateways[gatewayOf(first.GetNode())]
@@ -234,6 +239,30 @@ func (s *Server) join(
 	stream := g.newStream(ctx, cancel, first.GetNode(), s.now())
 	s.options.Log.Info("envoy connected", "node", stream.node, "gateway", g.name, "address", stream.address, "version", stream.version)
 	return stream, first, nil
+}
+
+// authorize refuses who may not have the gateway that it asks for. It does not
+// say whether there is such a gateway.
+func (s *Server) authorize(ctx context.Context, node *corev3.Node) error {
+	if s.options.Authorize == nil {
+		return nil
+	}
+	gateway := gatewayOf(node)
+	err := s.options.Authorize(ctx, gateway)
+	if err == nil {
+		return nil
+	}
+	s.metrics.strangers.Inc()
+	s.options.Log.Info("stream turned away", "node", node.GetId(), "gateway", gateway, "address", addressOf(ctx), "cause", err.Error())
+	return status.Error(codes.PermissionDenied, err.Error())
+}
+
+// addressOf is where the peer of a stream is.
+func addressOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return ""
 }
 
 // receive takes requests until the stream ends.

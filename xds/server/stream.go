@@ -8,7 +8,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/fairwaynet/fairway/xds/route"
@@ -52,9 +51,7 @@ func (g *gateway) newStream(ctx context.Context, cancel context.CancelCauseFunc,
 	if v := node.GetUserAgentBuildVersion().GetVersion(); v != nil {
 		s.version = fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
 	}
-	if p, ok := peer.FromContext(ctx); ok {
-		s.address = p.Addr.String()
-	}
+	s.address = addressOf(ctx)
 	for k := range s.subscriptions {
 		s.subscriptions[k].names = make(map[*resource]struct{})
 		s.subscriptions[k].lacks = make(map[*resource]*lack)
