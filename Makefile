@@ -21,7 +21,7 @@ FUZZTIME  ?= 30s
 export CGO_ENABLED := 0
 
 # The modules with a go.mod of their own.
-MODULES := . test/tools/etcd test/tools/generate test/tools/kubernetes test/tools/lint
+MODULES := . test/tools/contour test/tools/etcd test/tools/generate test/tools/kubernetes test/tools/lint
 
 # What install.sh puts in place; the absolute path holds in every folder.
 TOOLS := $(or $(FAIRWAY_TOOLS),$(CURDIR)/.tools)/bin
@@ -60,6 +60,10 @@ tools-envoy: ## Install Envoy, all that the demo needs
 .PHONY: tools-cluster
 tools-cluster: ## Install etcd, kube-apiserver and kubectl
 	@test/tools/install.sh etcd kube-apiserver kubectl
+
+.PHONY: tools-peers
+tools-peers: ## Install the ingress controllers that benchmarks run beside ours
+	@test/tools/install.sh contour
 
 .PHONY: tools-lint
 tools-lint: ## Install golangci-lint
