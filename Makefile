@@ -82,8 +82,13 @@ race: tools ## Run all tests with the race detector, in random order
 	CGO_ENABLED=1 $(GO) test -race -shuffle on -timeout 30m $(TESTS)
 
 .PHONY: bench
-bench: tools ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
+bench: tools tools-peers ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 2h -p 1 $(TESTS)
+
+# What these two print goes into docs/benchmarks.md, which says what to choose.
+.PHONY: bench-peers
+bench-peers: tools tools-peers ## Run other ingress controllers beside ours (FAIRWAY_BENCH_HOSTS, _PEERS)
+	$(GO) test -run '^$$' -bench '^BenchmarkPeers$$' -benchtime 1x -timeout 3h ./test/bench
 
 .PHONY: fuzz
 fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)

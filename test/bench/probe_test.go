@@ -7,24 +7,26 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
 
+// gatewayAddress is where every Envoy here listens.
+const gatewayAddress = "127.0.0.1:8080"
+
 // probe asks Envoy again and again on one connection, for as long as Envoy
 // keeps it.
 type probe struct {
+	// patience is how long a change may take before the benchmark gives up.
+	patience time.Duration
+
 	connection net.Conn
 	answers    *bufio.Reader
 }
 
-func newProbe(b *testing.B) *probe {
+func newProbe(b *testing.B, patience time.Duration) *probe {
 	b.Helper()
-	p := &probe{}
+	p := &probe{patience: patience}
 	b.Cleanup(func() {
 		if p.connection != nil {
 			p.connection.Close()
@@ -37,7 +39,7 @@ func (p *probe) connect() error {
 	if p.connection != nil {
 		return nil
 	}
-	connection, err := net.Dial("tcp", "127.0.0.1:8080")
+	connection, err := net.Dial("tcp", gatewayAddress)
 	if err != nil {
 		return err
 	}
@@ -50,76 +52,62 @@ func (p *probe) disconnect() {
 	p.connection = nil
 }
 
-// patience is how long a change may take before the benchmark gives up.
-const patience = time.Minute
+// answer is what a client sees; the zero value is none at all.
+type answer struct {
+	status  int
+	backend string
+}
 
-// await returns when backend answers for host; an empty backend is none.
-func (p *probe) await(b *testing.B, host, backend string) {
-	b.Helper()
-	end := time.Now().Add(patience)
+// by is the answer of a backend.
+func by(backend string) answer { return answer{http.StatusOK, backend} }
+
+// none is the answer for a host that is not served.
+var none = answer{status: http.StatusNotFound}
+
+// await returns when host is answered as wanted, and how many answers before
+// that were neither the one wanted nor the one that was right until then.
+func (p *probe) await(ctx context.Context, host string, before, want answer) (wrong int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	defer cancel()
 	// Often enough to measure milliseconds, seldom enough to leave the
 	// processor to what is measured.
-	for range time.Tick(200 * time.Microsecond) {
+	tick := time.NewTicker(200 * time.Microsecond)
+	defer tick.Stop()
+	for {
 		answered, err := p.ask(host)
-		if err == nil && answered == backend {
-			return
+		switch answered {
+		case want:
+			return wrong, nil
+		case before:
+		default:
+			wrong++
 		}
-		if time.Now().After(end) {
-			b.Fatalf("%s: answered by %q, not by %q: %v", host, answered, backend, err)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return wrong, fmt.Errorf("%s: answered %v, not %v, for %s: %w", host, answered, want, p.patience, err)
 		}
 	}
 }
 
-// ask returns which backend answers for host.
-func (p *probe) ask(host string) (string, error) {
+// ask returns what is answered for host.
+func (p *probe) ask(host string) (answer, error) {
 	if err := p.connect(); err != nil {
-		return "", err
+		return answer{}, err
 	}
 	if _, err := fmt.Fprintf(p.connection, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host); err != nil {
-		return "", err
+		p.disconnect()
+		return answer{}, err
 	}
 	response, err := http.ReadResponse(p.answers, nil)
 	if err != nil {
 		p.disconnect()
-		return "", err
+		return answer{}, err
 	}
 	defer response.Body.Close()
 	_, err = io.Copy(io.Discard, response.Body)
 	if response.Close {
 		p.disconnect()
 	}
-	return response.Header.Get("Backend"), err
+	return answer{response.StatusCode, response.Header.Get("Backend")}, err
 }
-
-// metricSum adds up the series of a counter.
-func metricSum(ctx context.Context, metrics netip.AddrPort, name string) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metrics.String()+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	sum := 0.0
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if line := lines.Text(); strings.HasPrefix(line, name+"{") {
-			value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-			if err != nil {
-				return 0, err
-			}
-			sum += value
-		}
-	}
-	return sum, lines.Err()
-}
-
-// quantile is the q-quantile of samples, by the nearest rank.
-func quantile(samples []time.Duration, q float64) time.Duration {
-	sorted := slices.Sorted(slices.Values(samples))
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

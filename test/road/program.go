@@ -56,6 +56,12 @@ func buildFairway() (string, error) {
 	return path, nil
 }
 
+// Run runs a program that is not ours until the test ends.
+func Run(t testing.TB, name, path string, args ...string) *Program {
+	t.Helper()
+	return startProgram(t, t, name, nil, path, args...)
+}
+
 // startProgram runs a program until the test owner ends; heard, which may be
 // nil, hears each line that it says.
 func startProgram(t, owner testing.TB, name string, heard func(line string), path string, args ...string) *Program {
@@ -118,8 +124,11 @@ func (p *Program) Stop(t testing.TB, within time.Duration) error {
 // Log is the end of what the program has said.
 func (p *Program) Log() string { return p.log.String() }
 
+// PID is the program's process.
+func (p *Program) PID() int { return p.command.Process.Pid }
+
 // RSS is the program's resident memory in bytes.
-func (p *Program) RSS(t testing.TB) int64 { return rss(t, p.command.Process.Pid) }
+func (p *Program) RSS(t testing.TB) int64 { return rss(t, p.PID()) }
 
 func rss(t testing.TB, pid int) int64 {
 	t.Helper()

@@ -40,7 +40,9 @@ var Network = netip.MustParsePrefix("10.77.0.0/16")
 // Options change how a Road starts. The zero value is one controller and one
 // Envoy, without access log.
 type Options struct {
-	Envoys int // how many; 0 is one
+	// Cluster is where the controller runs; nil is a cluster of the Road's own.
+	Cluster *cluster.Cluster
+	Envoys  int // how many; 0 is one
 	// Flags are added to the controller's.
 	Flags []string
 	// TLS are the files with which Envoys connect; nil is without TLS.
@@ -88,12 +90,15 @@ func Start(t testing.TB, options Options) *Road {
 	log.SetLogger(logr.Discard())
 	r := &Road{
 		owner:    t,
-		Cluster:  cluster.Start(t, cluster.Options{}),
+		Cluster:  options.Cluster,
 		XDS:      freePort(t, "127.0.0.1"),
 		Metrics:  freePort(t, "127.0.0.1"),
 		flags:    options.Flags,
 		tls:      options.TLS,
 		recorded: options.Record,
+	}
+	if r.Cluster == nil {
+		r.Cluster = cluster.Start(t, cluster.Options{})
 	}
 	r.dir = shortDir(t)
 	var err error

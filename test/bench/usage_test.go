@@ -1,0 +1,68 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// usage is what a process has used of the machine.
+type usage struct {
+	cpu       time.Duration // since it started
+	rss, peak int64         // bytes that are resident, and were at most
+}
+
+func usageOf(b *testing.B, pid int) usage {
+	b.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var u usage
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "VmRSS":
+			u.rss = kib(b, value)
+		case "VmHWM":
+			u.peak = kib(b, value)
+		}
+	}
+	u.cpu = cpuOf(b, pid)
+	return u
+}
+
+func kib(b *testing.B, value string) int64 {
+	b.Helper()
+	n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n << 10
+}
+
+// cpuOf is the time that all threads of a process have run, to 10 ms.
+func cpuOf(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	// Behind the name, which may hold anything, the state is field 3.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	const user, system = 14 - 3, 15 - 3
+	ticks := 0
+	for _, i := range []int{user, system} {
+		n, err := strconv.Atoi(fields[i])
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / 100
+}
+
+func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
