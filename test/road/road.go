@@ -42,7 +42,7 @@ var Network = netip.MustParsePrefix("10.77.0.0/16")
 type Options struct {
 	// Cluster is where the controller runs; nil is a cluster of the Road's own.
 	Cluster *cluster.Cluster
-	Envoys  int // how many; 0 is one
+	Envoys  int // how many; 0 is one, less is none
 	// Flags are added to the controller's.
 	Flags []string
 	// TLS are the files with which Envoys connect; nil is without TLS.
@@ -117,7 +117,10 @@ func Start(t testing.TB, options Options) *Road {
 	if r.recorded {
 		r.envoysXDS = r.record(t)
 	}
-	for i := range max(options.Envoys, 1) {
+	if options.Envoys == 0 {
+		options.Envoys = 1
+	}
+	for i := range options.Envoys {
 		r.Envoys = append(r.Envoys, r.startEnvoy(t, i))
 	}
 	for _, e := range r.Envoys {
@@ -131,13 +134,17 @@ func Start(t testing.TB, options Options) *Road {
 // the Road, also where a subtest starts it. Flags are added to those of Start.
 func (r *Road) StartController(t testing.TB, flags ...string) {
 	t.Helper()
-	given := []string{
-		"controller", "--kubeconfig", r.kubeconfig,
-		"--xds-address", r.XDS.String(), "--metrics-address", r.Metrics.String(),
-		"--address", "0.0.0.0", "--http-port", "8080", fmt.Sprintf("--access-log=%t", r.recorded),
-	}
-	given = append(append(given, r.flags...), flags...)
+	given := append(r.controllerFlags(r.XDS, r.Metrics), flags...)
 	r.Controller = startProgram(t, r.owner, "controller", r.hear, build(t), given...)
+}
+
+// controllerFlags are those of every controller of the Road.
+func (r *Road) controllerFlags(xds, metrics netip.AddrPort) []string {
+	return append([]string{
+		"controller", "--kubeconfig", r.kubeconfig,
+		"--xds-address", xds.String(), "--metrics-address", metrics.String(),
+		"--address", "0.0.0.0", "--http-port", "8080", fmt.Sprintf("--access-log=%t", r.recorded),
+	}, r.flags...)
 }
 
 // hear notes what the controller says of hosts.

@@ -1,0 +1,140 @@
+package road
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/test/tools"
+)
+
+// Replica is a controller beside Road.Controller.
+type Replica struct {
+	*Program
+
+	XDS, Metrics netip.AddrPort
+}
+
+// StartReplica starts one more controller with the flags of the first.
+func (r *Road) StartReplica(t testing.TB, flags ...string) *Replica {
+	t.Helper()
+	second := &Replica{XDS: freePort(t, "127.0.0.1"), Metrics: freePort(t, "127.0.0.1")}
+	given := append(r.controllerFlags(second.XDS, second.Metrics), flags...)
+	second.Program = startProgram(t, r.owner, "replica", nil, build(t), given...)
+	return second
+}
+
+// Gateway is a "fairway gateway" with its Envoy.
+type Gateway struct {
+	*Program
+
+	Probes netip.AddrPort
+}
+
+// StartGateway runs a gateway until the test ends. Its Envoy listens where all
+// do.
+func (r *Road) StartGateway(t testing.TB, flags ...string) *Gateway {
+	t.Helper()
+	g := &Gateway{Probes: freePort(t, "127.0.0.1")}
+	given := append([]string{
+		"gateway", "--envoy", tools.Path(t, "envoy"), "--concurrency", "1", "--metrics-address", g.Probes.String(),
+	}, flags...)
+	g.Program = startProgram(t, r.owner, "gateway", nil, build(t), given...)
+	return g
+}
+
+// Says is a check for Eventually: the gateway answers a path with a status, and
+// text in the body.
+func (g *Gateway) Says(path string, status int, text string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		a, err := get(ctx, &http.Transport{DisableKeepAlives: true}, g.Probes.String(), path)
+		if err == nil && (a.Status != status || !strings.Contains(a.Body, text)) {
+			err = fmt.Errorf("%s is answered %d %q, want %d %q", path, a.Status, a.Body, status, text)
+		}
+		return err
+	}
+}
+
+// Ready is a check for Eventually: the gateway is ready.
+func (g *Gateway) Ready(ctx context.Context) error {
+	return g.Says("/readyz", http.StatusOK, "ok")(ctx)
+}
+
+// Mount is a folder with the contents of a Secret, as the kubelet makes it for
+// a volume: what changes, changes as a whole. A Secret that is gone leaves the
+// folder as it was.
+func (r *Road) Mount(t testing.TB, secret client.ObjectKey) string {
+	t.Helper()
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.mount(ctx, t, dir, secret)
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	return dir
+}
+
+func (r *Road) mount(ctx context.Context, t testing.TB, dir string, name client.ObjectKey) {
+	version := ""
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		var secret corev1.Secret
+		err := r.Client.Get(ctx, name, &secret)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !apierrors.IsNotFound(err):
+			r.Timeline.Note("mount %s: %v", name, err) // the API server may be down on purpose
+		case err == nil && secret.ResourceVersion != version:
+			if err := project(dir, secret.ResourceVersion, secret.Data); err != nil {
+				t.Errorf("mount %s: %v", name, err)
+				return
+			}
+			version = secret.ResourceVersion
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// project writes files into a folder of their own and moves the link "..data"
+// to it, through which they are seen.
+func project(dir, version string, files map[string][]byte) error {
+	fresh := filepath.Join(dir, "..v"+version)
+	if err := os.Mkdir(fresh, 0o700); err != nil {
+		return err
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(fresh, name), content, 0o600); err != nil {
+			return err
+		}
+	}
+	link := filepath.Join(dir, "..data_tmp")
+	if err := os.Symlink(filepath.Base(fresh), link); err != nil {
+		return err
+	}
+	if err := os.Rename(link, filepath.Join(dir, "..data")); err != nil {
+		return err
+	}
+	for name := range files {
+		err := os.Symlink(filepath.Join("..data", name), filepath.Join(dir, name))
+		if err != nil && !os.IsExist(err) {
+			return err
+		}
+	}
+	return nil
+}
