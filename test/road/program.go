@@ -121,6 +121,20 @@ func (p *Program) Stop(t testing.TB, within time.Duration) error {
 	}
 }
 
+// Signal sends a signal to the program.
+func (p *Program) Signal(t testing.TB, signal os.Signal) {
+	t.Helper()
+	if err := p.command.Process.Signal(signal); err != nil {
+		t.Fatalf("signal %s: %v", p.name, err)
+	}
+}
+
+// Wait waits for the program's end and returns how it ended.
+func (p *Program) Wait() error {
+	<-p.ended
+	return p.failure
+}
+
 // Log is the end of what the program has said.
 func (p *Program) Log() string { return p.log.String() }
 
