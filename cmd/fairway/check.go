@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -18,8 +16,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers"
 	"github.com/fairwaynet/fairway/controllers/folder"
 	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/report"
-	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/controllers/survey"
 )
 
 // exitProblems is the exit code of check when there are Problems.
@@ -80,38 +77,21 @@ type findings struct {
 }
 
 // check does the first pass over the files and nothing more.
-func check(ctx context.Context, paths []string, stdin io.Reader) (found findings, err error) {
+func check(ctx context.Context, paths []string, stdin io.Reader) (findings, error) {
 	ctrllog.SetLogger(logr.Discard())
 	files, err := folder.New(folder.Options{Paths: paths, Stdin: stdin})
 	if err != nil {
 		return findings{}, err
 	}
-	road := &controllers.Road{
-		Cache:    files,
-		Reporter: report.New(),
-		Base:     route.DefaultSettings(),
-		Scope:    index.Scope{ClaimWithoutClasses: true},
-	}
-	if err := road.Index(ctx); err != nil {
-		return findings{}, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	var failed error
-	running.Go(func() { failed = files.Start(ctx) })
-	defer func() {
-		cancel()
-		running.Wait()
-		err = errors.Join(err, failed)
-	}()
-	if !files.WaitForCacheSync(ctx) {
-		return findings{}, context.Cause(ctx)
-	}
-	picture, err := road.FirstPass(ctx)
+	var picture *controllers.Picture
+	err = survey.Look(ctx, files, index.Scope{ClaimWithoutClasses: true}, func(ctx context.Context, road *controllers.Road) error {
+		picture, err = road.FirstPass(ctx)
+		return err
+	})
 	if err != nil {
 		return findings{}, err
 	}
-	found = findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Problems: []finding{}}
+	found := findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Problems: []finding{}}
 	for _, p := range slices.Concat(files.Problems(), picture.Problems()) {
 		found.Problems = append(found.Problems, findingOf(files.Locate, p))
 	}

@@ -14,10 +14,14 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestCheck: a case is a sentence, how check is called ("args", "stdin"), the
-// files that there are, and what it says.
-func TestCheck(t *testing.T) {
-	here, err := filepath.Abs("testdata/check")
+func TestCheck(t *testing.T) { testCases(t, "check") }
+
+// testCases runs the cases of a command. A case is a sentence, how the command
+// is called ("args", "stdin"), the files that there are, and
+// what it says.
+func testCases(t *testing.T, command string) {
+	t.Helper()
+	here, err := filepath.Abs(filepath.Join("testdata", command))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +57,7 @@ func TestCheck(t *testing.T) {
 					put(t, f.Name, text)
 				}
 			}
-			got := ran(t, stdin, append([]string{"check"}, args...)...)
+			got := ran(t, stdin, append([]string{command}, args...)...)
 			if *update {
 				rewrite(t, path, archive, got)
 				return

@@ -111,6 +111,7 @@ func commands(std streams) []*cobra.Command {
 		gatewayCommand(std),
 		serveCommand(std),
 		checkCommand(std),
+		explainCommand(std),
 		versionCommand(std),
 	}
 }

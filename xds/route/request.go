@@ -59,7 +59,7 @@ func (s Settings) PathOf(target string) RequestPath {
 	p.change(mergeSlashes(p.Path), "repeated slashes are merged")
 	switch {
 	case redirect:
-		return p.end(http.StatusTemporaryRedirect, "the client is sent to "+p.Path+p.Query)
+		return p.end(http.StatusTemporaryRedirect, "answered 307: the client is sent to "+p.Path+p.Query)
 	case hasDotsWithParameters(p.Path):
 		return p.end(http.StatusForbidden, "a segment of dots with parameters could climb in some backends")
 	}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/explain"
+	"github.com/fairwaynet/fairway/controllers/folder"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/survey"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// exitUnserved is the exit code of explain when no backend answers.
+const exitUnserved = 1
+
+// explainSettings are those of fairway explain.
+type explainSettings struct {
+	Cluster kubeconfig
+	Files   []string
+	Output  string
+	Gateway string
+	Class   string
+	Method  string
+	Headers []string
+}
+
+func explainCommand(std streams) *cobra.Command {
+	s := &explainSettings{Output: "text", Method: "GET"}
+	cmd := &cobra.Command{
+		Use:   "explain URL",
+		Short: "Say what becomes of a request, and why",
+		Long: `Explain follows a request for a URL through a gateway: listener, path, host,
+route and why that one, backend and its endpoints; and where it ends. It reads
+the cluster as you may, or with -f files, and asks neither controller nor Envoy.
+
+Exit code: 0 when a backend answers, 1 when none does, 2 when nothing could be
+explained.`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			question, err := s.question(args[0])
+			if err != nil {
+				return usage(err)
+			}
+			return s.run(cmd.Context(), question, std)
+		},
+	}
+	flags := cmd.Flags()
+	s.Cluster.bind(flags)
+	flags.StringArrayVarP(&s.Files, "filename", "f", nil, "`file` or folder to read instead of a cluster; - is standard input")
+	flags.StringVarP(&s.Output, "output", "o", s.Output, "text or json")
+	flags.StringVar(&s.Gateway, "gateway", s.Gateway, "`name` of the gateway that is asked; by default the one that serves the host")
+	flags.StringVar(&s.Class, "class", s.Class, "`name` of the IngressClass whose gateway is asked")
+	flags.StringVarP(&s.Method, "method", "X", s.Method, "`method` of the request")
+	flags.StringArrayVarP(&s.Headers, "header", "H", nil, "header of the request, as `\"Name: value\"`; Host and Content-Length matter")
+	return cmd
+}
+
+func (s *explainSettings) question(url string) (explain.Question, error) {
+	request, err := explain.ParseURL(url)
+	if err != nil {
+		return explain.Question{}, err
+	}
+	for _, header := range s.Headers {
+		if err := request.AddHeader(header); err != nil {
+			return explain.Question{}, err
+		}
+	}
+	request.Method = strings.ToUpper(s.Method)
+	switch {
+	case s.Output != "text" && s.Output != "json":
+		return explain.Question{}, fmt.Errorf("--output: %q is neither text nor json", s.Output)
+	case s.Gateway != "" && s.Class != "":
+		return explain.Question{}, fmt.Errorf("give --gateway or --class, not both")
+	}
+	return explain.Question{Request: request, Gateway: route.Gateway(s.Gateway), Class: s.Class}, nil
+}
+
+func (s *explainSettings) run(ctx context.Context, question explain.Question, std streams) error {
+	ctrllog.SetLogger(logr.Discard())
+	objects, scope, err := s.objects(ctx, question, std.In)
+	if err != nil {
+		return exit{code: exitUsage, cause: err}
+	}
+	var said *explain.Explanation
+	err = survey.Look(ctx, objects, scope, func(ctx context.Context, road *controllers.Road) error {
+		said, err = explain.Explain(ctx, road, question)
+		return err
+	})
+	if err != nil {
+		return exit{code: exitUsage, cause: err}
+	}
+	if err := s.print(std.Out, said, objects.Locate); err != nil {
+		return exit{code: exitUsage, cause: fmt.Errorf("write: %w", err)}
+	}
+	if !said.Served() {
+		return exit{code: exitUnserved}
+	}
+	return nil
+}
+
+// objects are those of the files, or what the question needs of the cluster.
+func (s *explainSettings) objects(ctx context.Context, question explain.Question, stdin io.Reader) (*folder.Cache, index.Scope, error) {
+	if len(s.Files) > 0 {
+		files, err := folder.New(folder.Options{Paths: s.Files, Stdin: stdin})
+		return files, index.Scope{ClaimWithoutClasses: true}, err
+	}
+	reader, err := s.Cluster.reader()
+	if err != nil {
+		return nil, index.Scope{}, err
+	}
+	found, err := explain.Gather(ctx, reader, question.Request)
+	if err != nil {
+		return nil, index.Scope{}, err
+	}
+	objects, err := folder.Fixed(found)
+	return objects, index.Scope{}, err
+}
+
+// print writes an explanation, with the Problems that were met on the way.
+func (s *explainSettings) print(out io.Writer, said *explain.Explanation, locate func(problem.Problem) (folder.Place, bool)) error {
+	found := []finding{}
+	for _, p := range said.Problems {
+		found = append(found, findingOf(locate, p))
+	}
+	if s.Output == "json" {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(struct {
+			*explain.Explanation
+			Problems []finding `json:"problems"`
+		}{said, found})
+	}
+	if _, err := io.WriteString(out, said.Text()); err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		if _, err := fmt.Fprintf(out, "\nProblems on the way:\n"); err != nil {
+			return err
+		}
+	}
+	for _, f := range found {
+		if _, err := fmt.Fprintf(out, "  %s\n", f); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/survey"
+)
+
+// kubeconfig says which cluster a command for people asks, and as whom.
+type kubeconfig struct {
+	Path, Context string
+}
+
+func (k *kubeconfig) bind(flags *pflag.FlagSet) {
+	flags.StringVar(&k.Path, "kubeconfig", k.Path, "`file` that says how to reach the cluster; by default $KUBECONFIG or ~/.kube/config")
+	flags.StringVar(&k.Context, "context", k.Context, "`name` of the context in it; by default its current one")
+}
+
+// reader reads the cluster as its user may.
+func (k *kubeconfig) reader() (survey.Reader, error) {
+	config, err := k.config()
+	if err != nil {
+		return survey.Reader{}, err
+	}
+	config.QPS, config.Burst = 50, 100
+	config.UserAgent = "fairway"
+	direct, err := client.New(config, client.Options{Scheme: scheme.Scheme})
+	if err != nil {
+		return survey.Reader{}, fmt.Errorf("reach the cluster: %w", err)
+	}
+	return survey.Reader{Reader: direct}, nil
+}
+
+func (k *kubeconfig) config() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = k.Path
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: k.Context}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no cluster to ask: give --kubeconfig or set KUBECONFIG")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	return config, nil
+}

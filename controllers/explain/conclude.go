@@ -1,0 +1,143 @@
+package explain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// conclude says in a sentence where the request ends, and what to do about it.
+func (w *walk) conclude(ctx context.Context, trace route.Trace) error {
+	said := w.said
+	switch said.End {
+	case route.EndForwarded:
+		said.Summary = fmt.Sprintf("Service %s answers.", said.Backend.Service)
+	case route.EndRedirected:
+		said.Summary = fmt.Sprintf("%d: the client is sent on once more.", said.Status)
+	case EndNoEndpoints:
+		w.concludeNoEndpoints()
+	case route.EndUnavailable:
+		w.concludeUnavailable(trace.Matching[0])
+	case route.EndNoPath:
+		said.Summary = fmt.Sprintf("404: no Ingress serves the path %s of host %s.", said.Path.Path, said.Host.Served)
+		said.next("add a rule for it; %s", servedPaths(trace.Served))
+		if said.Host.Match != "default" {
+			said.next("no other host is asked: whoever names a host takes all of its requests")
+		}
+	case route.EndNoHost:
+		said.Summary = fmt.Sprintf("404: nobody serves host %s at gateway %s.", trace.Host, said.Gateway)
+		return w.concludeNoHost(ctx, trace)
+	case route.EndBadPath:
+		said.Summary = fmt.Sprintf("%d: the gateway refuses the path.", said.Status)
+		said.next("%s", lastOf(said.Path.Steps))
+	case route.EndBadHost:
+		said.Summary = "400: the gateway refuses the Host header."
+		said.next("%q is no host name", w.question.Request.Authority)
+	case route.EndBadMethod:
+		said.Summary = fmt.Sprintf("%d: the gateway does not serve the method %s.", said.Status, w.question.Request.Method)
+	case route.EndTooLarge:
+		said.Summary = "413: the body is larger than this route allows."
+		said.next("raise %s of Ingress %s", route.AnnotationMaxRequestBody, said.Route.Ingress)
+	}
+	return nil
+}
+
+func lastOf(steps []string) string {
+	if len(steps) == 0 {
+		return ""
+	}
+	return steps[len(steps)-1]
+}
+
+func (w *walk) concludeNoEndpoints() {
+	said := w.said
+	said.Summary = fmt.Sprintf("503: Service %s has no endpoint that could be used.", said.Backend.Service)
+	if len(said.Endpoints) > 0 {
+		said.next("see why its pods are not ready")
+		return
+	}
+	said.next("see whether the Service's selector finds pods, and whether they run")
+}
+
+// concludeUnavailable repeats what is wrong with the backend of a route.
+func (w *walk) concludeUnavailable(taken route.Route) {
+	said := w.said
+	said.Summary = fmt.Sprintf("503: the backend of this route cannot be used (%s).", taken.Reason)
+	for _, p := range said.Problems {
+		if p.Object.Name == taken.Origin && string(p.Reason) == taken.Reason && strings.HasPrefix(p.Field, said.Route.Field) {
+			said.next("mend %s of Ingress %s: %s", p.Field, taken.Origin, p.Message)
+		}
+	}
+	said.next("the wider routes that match, too, are not tried: their backends never expected this path")
+}
+
+// servedPaths lists some of what a host serves.
+func servedPaths(host *route.Host) string {
+	if len(host.Routes) == 0 {
+		return "the host serves no path at all"
+	}
+	const most = 8
+	var paths []string
+	for _, r := range slices.Backward(host.Routes) {
+		if len(paths) == most {
+			paths = append(paths, fmt.Sprintf("and %d more", len(host.Routes)-most))
+			break
+		}
+		paths = append(paths, fmt.Sprintf("%s %s", r.Match.Kind, r.Match.Path))
+	}
+	return "served are " + strings.Join(paths, ", ")
+}
+
+// concludeNoHost looks for Ingresses that name the host and do not count.
+func (w *walk) concludeNoHost(ctx context.Context, trace route.Trace) error {
+	classes, err := w.objects.Classes(ctx)
+	if err != nil {
+		return err
+	}
+	ingresses, err := w.objects.Ingresses(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ing := range ingresses {
+		gateway, ours := classes.Gateway(ing)
+		if !names(ing, trace.Asked) {
+			continue
+		}
+		name := ing.Namespace + "/" + ing.Name
+		switch {
+		case ours && gateway != w.gateway:
+			w.said.next("Ingress %s names the host, for gateway %s: ask there with --gateway %s", name, gateway, gateway)
+		case !ours:
+			w.said.next("Ingress %s names the host, but %s", name, notOurs(ing))
+		}
+	}
+	if len(w.said.Next) == 0 {
+		w.said.next("no Ingress names %s: add a rule for it", strings.Join(w.said.Host.Asked[:len(w.said.Host.Asked)-1], " or "))
+	}
+	return nil
+}
+
+// names says whether an Ingress has a rule for one of the hosts, other than any.
+func names(ing *networkingv1.Ingress, hosts []route.Hostname) bool {
+	return slices.ContainsFunc(ing.Spec.Rules, func(rule networkingv1.IngressRule) bool {
+		host := strings.ToLower(strings.TrimSuffix(rule.Host, "."))
+		return host != "" && slices.Contains(hosts, route.Hostname(host))
+	})
+}
+
+// notOurs says why an Ingress is not served.
+func notOurs(ing *networkingv1.Ingress) string {
+	const annotation = "kubernetes.io/ingress.class"
+	if class := ing.Spec.IngressClassName; class != nil {
+		return fmt.Sprintf("its class %q is not one of Fairway's, or does not exist", *class)
+	}
+	if class, ok := ing.Annotations[annotation]; ok {
+		return fmt.Sprintf("its annotation %s names %q, which is not a class of Fairway's", annotation, class)
+	}
+	return "it names no class, and the default class is not one of Fairway's"
+}

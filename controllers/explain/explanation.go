@@ -1,0 +1,155 @@
+package explain
+
+import (
+	"fmt"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Explanation is what becomes of a request. Its JSON, which is documented in
+// docs/explain.md, does not change while Version is 1.
+type Explanation struct {
+	Version  int       `json:"version"`
+	URL      string    `json:"url"`
+	Gateway  string    `json:"gateway"`
+	Listener *Listener `json:"listener,omitempty"`
+	Redirect string    `json:"redirect,omitempty"` // to where a 307 sent the client first
+	Path     *Path     `json:"path,omitempty"`
+	Host     *Host     `json:"host,omitempty"`
+	Route    *RouteOf  `json:"route,omitempty"`
+	Others   []RouteOf `json:"others"` // the next best first
+	Backend  *Backend  `json:"backend,omitempty"`
+	// Endpoints are those that are used first.
+	Endpoints []EndpointOf `json:"endpoints"`
+
+	End     route.End `json:"end"`
+	Status  int       `json:"status,omitempty"` // of the gateway's own answer
+	Summary string    `json:"summary"`
+	Next    []string  `json:"next"`
+
+	Problems []problem.Problem `json:"-"` // its place is the command's to say
+}
+
+// Served reports whether a backend answers.
+func (e *Explanation) Served() bool { return e.End == route.EndForwarded }
+
+// Listener is where the gateway listens.
+type Listener struct {
+	Name string `json:"name"`
+	Port uint16 `json:"port"`
+}
+
+// Path is what the gateway makes of the path.
+type Path struct {
+	Path  string   `json:"path"`
+	Query string   `json:"query,omitempty"`
+	Steps []string `json:"steps,omitempty"`
+}
+
+// Host is which host serves, and how it was found.
+type Host struct {
+	Asked  []string `json:"asked"`
+	Served string   `json:"served,omitempty"`
+	Match  string   `json:"match,omitempty"` // "exact", "wildcard" or "default"
+}
+
+// RouteOf is a route that matches.
+type RouteOf struct {
+	Type    string `json:"type"`
+	Path    string `json:"path"`
+	Ingress string `json:"ingress"` // namespace/name
+	Field   string `json:"field,omitempty"`
+	Why     string `json:"why,omitempty"`
+}
+
+// Backend is where a route leads.
+type Backend struct {
+	Service  string `json:"service"` // namespace/name
+	Port     int32  `json:"port"`
+	Protocol string `json:"protocol"`
+	TLS      bool   `json:"tls"`
+	DNS      string `json:"dns,omitempty"`
+}
+
+// EndpointOf is an endpoint and what it is good for.
+type EndpointOf struct {
+	Address   string `json:"address"`
+	Zone      string `json:"zone,omitempty"`
+	Condition string `json:"condition"` // "Ready", "Draining" or "NotReady"
+	Used      bool   `json:"used"`
+	Target    string `json:"target,omitempty"`
+}
+
+func (e *Explanation) next(format string, args ...any) {
+	e.Next = append(e.Next, fmt.Sprintf(format, args...))
+}
+
+// path adds what became of the path, after what became of it before a redirect.
+func (e *Explanation) path(trace route.Trace) {
+	var steps []string
+	if e.Path != nil {
+		steps = e.Path.Steps
+	}
+	e.Path = &Path{Path: trace.Path.Path, Query: trace.Path.Query, Steps: append(steps, trace.Path.Steps...)}
+}
+
+func (e *Explanation) host(trace route.Trace) {
+	if len(trace.Asked) == 0 {
+		return
+	}
+	e.Host = &Host{}
+	for _, asked := range trace.Asked {
+		e.Host.Asked = append(e.Host.Asked, string(asked))
+	}
+	if trace.Served == nil {
+		return
+	}
+	e.Host.Served = string(trace.Served.Key.Host)
+	switch trace.Served.Key.Host {
+	case route.AnyHost:
+		e.Host.Match = "default"
+	case trace.Host:
+		e.Host.Match = "exact"
+	default:
+		e.Host.Match = "wildcard"
+	}
+}
+
+func routeOf(r route.Route, host route.Hostname, ingresses []*networkingv1.Ingress) RouteOf {
+	described := RouteOf{Type: r.Match.Kind.String(), Path: r.Match.Path, Ingress: r.Origin.String()}
+	for _, ing := range ingresses {
+		if ing.Namespace == r.Origin.Namespace && ing.Name == r.Origin.Name {
+			described.Field = route.FieldOf(ing, host, r.Match)
+		}
+	}
+	return described
+}
+
+func backendOf(c route.Cluster) *Backend {
+	return &Backend{Service: c.Port.Service.String(), Port: c.Port.Port, Protocol: c.Protocol.String(), TLS: c.TLS, DNS: c.DNS}
+}
+
+func endpointOf(state route.EndpointState) EndpointOf {
+	return EndpointOf{
+		Address:   state.Address.String(),
+		Zone:      state.Zone,
+		Condition: string(state.Condition),
+		Used:      state.Used,
+		Target:    state.Target,
+	}
+}
+
+// why says why the first of the routes that match comes before the next.
+func why(matching []route.Route) string {
+	if len(matching) == 1 {
+		return "no other matches"
+	}
+	first, second := matching[0].Match, matching[1].Match
+	if len(first.Path) == len(second.Path) {
+		return "of two paths of equal length, Exact comes first"
+	}
+	return fmt.Sprintf("it is the longest of %d that match", len(matching))
+}

@@ -1,0 +1,111 @@
+package explain
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// maxURL bounds a URL in bytes. Gateways take less.
+const maxURL = 64 << 10
+
+// Request is what a client sends when it is given a URL.
+type Request struct {
+	Scheme    string // "http" or "https"
+	Authority string
+	Target    string
+	Method    string
+	Length    int64 // of the body; 0: none
+}
+
+// ParseURL is the request for a URL, without a scheme for http. The path is left
+// as it is, but that clients leave out the fragment and escape what a request
+// line cannot hold.
+func ParseURL(text string) (Request, error) {
+	if len(text) > maxURL {
+		return Request{}, fmt.Errorf("the URL has %d bytes, more than %d", len(text), maxURL)
+	}
+	scheme, rest, found := strings.Cut(text, "://")
+	if !found || strings.ContainsAny(scheme, "/?#") {
+		scheme, rest = "http", text
+	}
+	request := Request{Method: http.MethodGet}
+	switch strings.ToLower(scheme) {
+	case "http", "ws":
+		request.Scheme = "http"
+	case "https", "wss":
+		request.Scheme = "https"
+	default:
+		return Request{}, fmt.Errorf("the scheme %q is neither http nor https", scheme)
+	}
+	rest, _, _ = strings.Cut(rest, "#")
+	authority, target := rest, "/"
+	if end := strings.IndexAny(rest, `/?\`); end >= 0 {
+		authority, target = rest[:end], rest[end:]
+	}
+	if target[0] != '/' {
+		target = "/" + target
+	}
+	// Clients send user and password in a header.
+	request.Authority = authority[strings.LastIndexByte(authority, '@')+1:]
+	request.Target = escaped(target)
+	return request, request.checkHost()
+}
+
+func (r Request) checkHost() error {
+	switch {
+	case r.Authority == "":
+		return errors.New("the URL names no host")
+	case strings.ContainsFunc(r.Authority, func(c rune) bool { return c > 0x7f }):
+		return errors.New("write an international name in its ASCII form (xn--…), as clients send it")
+	default:
+		return nil
+	}
+}
+
+// AddHeader takes a header of the request. Of all headers, these decide what
+// becomes of it: Host and Content-Length.
+func (r *Request) AddHeader(header string) error {
+	name, value, found := strings.Cut(header, ":")
+	value = strings.TrimSpace(value)
+	if !found {
+		return fmt.Errorf("%q is no header: write it as \"Name: value\"", header)
+	}
+	switch strings.ToLower(strings.TrimSpace(name)) {
+	case "host":
+		r.Authority = value
+		return r.checkHost()
+	case "content-length":
+		length, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || length < 0 {
+			return fmt.Errorf("Content-Length %q is no number of bytes", value)
+		}
+		r.Length = length
+	}
+	return nil
+}
+
+// String is the URL.
+func (r Request) String() string { return r.Scheme + "://" + r.Authority + r.Target }
+
+func (r Request) sent() route.Request {
+	return route.Request{Authority: r.Authority, Target: r.Target, Method: r.Method, Length: r.Length}
+}
+
+// escaped is a target with what a request line cannot hold escaped, as clients
+// do it.
+func escaped(target string) string {
+	var out strings.Builder
+	for i := range len(target) {
+		if c := target[i]; c <= ' ' || c >= 0x7f {
+			fmt.Fprintf(&out, "%%%02X", c)
+		} else {
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
+}

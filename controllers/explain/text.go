@@ -1,0 +1,156 @@
+package explain
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Text is the explanation for people: the way from top to bottom, and at its end
+// what came of it.
+func (e *Explanation) Text() string {
+	var t text
+	t.line("", "%s", e.URL)
+	t.line("gateway", "%s", e.Gateway)
+	if e.Listener != nil {
+		t.line("listener", "%s, port %d", e.Listener.Name, e.Listener.Port)
+	}
+	if e.Path != nil {
+		for _, step := range e.Path.Steps {
+			t.line("path", "%s", step)
+		}
+		if len(e.Path.Steps) == 0 || e.Redirect != "" {
+			t.line("path", "%s", e.Path.Path)
+		}
+	}
+	if e.Host != nil {
+		t.line("host", "%s", e.Host)
+	}
+	t.route(e)
+	t.backend(e)
+	t.line("end", "%s", e.Summary)
+	for _, next := range e.Next {
+		t.line("next", "%s", next)
+	}
+	return t.String()
+}
+
+// String is how the host was found.
+func (h *Host) String() string {
+	asked := strings.Join(h.Asked[:len(h.Asked)-1], " nor ")
+	switch h.Match {
+	case "exact":
+		return h.Served + ", by its full name"
+	case "wildcard":
+		return fmt.Sprintf("%s: nobody names %s", h.Served, asked)
+	case "default":
+		return fmt.Sprintf("the default host: nobody names %s", asked)
+	default:
+		return fmt.Sprintf("none: nobody names %s, and there is no default host", asked)
+	}
+}
+
+// text is lines of a label and what it is about. A label that was there already
+// is not repeated.
+type text struct {
+	strings.Builder
+	label string
+}
+
+func (t *text) line(label, format string, args ...any) {
+	shown := label
+	if label == t.label {
+		shown = ""
+	}
+	t.label = label
+	if label == "" {
+		fmt.Fprintf(t, "%s\n", printable(fmt.Sprintf(format, args...)))
+		return
+	}
+	fmt.Fprintf(t, "  %-9s  %s\n", shown, printable(fmt.Sprintf(format, args...)))
+}
+
+func (t *text) route(e *Explanation) {
+	if e.Route == nil {
+		return
+	}
+	t.line("route", "%s", e.Route)
+	t.line("route", "taken because %s", e.Route.Why)
+	for i, other := range e.Others {
+		if i == 0 {
+			t.line("route", "next best: %s", other)
+			continue
+		}
+		t.line("route", "then: %s", other)
+	}
+}
+
+// String is "Prefix /cart, spec.rules[0].http.paths[1] of Ingress shop/web".
+func (r RouteOf) String() string {
+	field := ""
+	if r.Field != "" {
+		field = r.Field + " of "
+	}
+	return fmt.Sprintf("%s %s, %sIngress %s", r.Type, r.Path, field, r.Ingress)
+}
+
+func (t *text) backend(e *Explanation) {
+	if e.Backend == nil {
+		return
+	}
+	t.line("backend", "%s", e.Backend)
+	if e.Backend.DNS != "" {
+		t.line("endpoints", "those that Envoy resolves %s to", e.Backend.DNS)
+		return
+	}
+	for _, endpoint := range e.Endpoints {
+		t.line("endpoints", "%s", endpoint)
+	}
+	if len(e.Endpoints) == 0 {
+		t.line("endpoints", "none")
+	}
+}
+
+// String is "Service shop/cart, port 80, HTTP/1.1".
+func (b *Backend) String() string {
+	spoken := map[string]string{"http1": "HTTP/1.1", "http2": "HTTP/2", "auto": "HTTP/2 or HTTP/1.1"}[b.Protocol]
+	if b.TLS {
+		spoken += " over TLS"
+	}
+	return fmt.Sprintf("Service %s, port %d, %s", b.Service, b.Port, spoken)
+}
+
+// String is "10.0.0.1:8080, ready, zone eu-1, Pod cart-1".
+func (e EndpointOf) String() string {
+	said := []string{e.Address}
+	switch e.Condition {
+	case string(route.EndpointReady):
+		said = append(said, "ready")
+	case string(route.EndpointDraining):
+		said = append(said, "serving while it terminates")
+	default:
+		said = append(said, "not ready")
+	}
+	if !e.Used && e.Condition != string(route.EndpointNotReady) {
+		said = append(said, "not used: others come first")
+	}
+	if e.Zone != "" {
+		said = append(said, "zone "+e.Zone)
+	}
+	if e.Target != "" {
+		said = append(said, e.Target)
+	}
+	return strings.Join(said, ", ")
+}
+
+// printable keeps what others wrote from steering a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}

@@ -1,0 +1,110 @@
+package survey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// PermissionError is what somebody may not read.
+type PermissionError struct {
+	Verb, Resource string // "list", "leases.coordination.k8s.io"
+	Namespace      string // empty: in all
+	Cause          error
+}
+
+// Error says which permission is missing.
+func (m *PermissionError) Error() string {
+	where := "in all namespaces"
+	if m.Namespace != "" {
+		where = "in namespace " + m.Namespace
+	}
+	return fmt.Sprintf("you need the permission to %s %s %s", m.Verb, m.Resource, where)
+}
+
+// Unwrap is what the API server said.
+func (m *PermissionError) Unwrap() error { return m.Cause }
+
+// Reader reads a cluster as its user may.
+type Reader struct {
+	client.Reader
+}
+
+// Routing is the IngressClasses and Ingresses, which decide what is served.
+func (r Reader) Routing(ctx context.Context) ([]client.Object, error) {
+	classes, err1 := r.list(ctx, &networkingv1.IngressClassList{}, "ingressclasses.networking.k8s.io", "")
+	ingresses, err2 := r.list(ctx, &networkingv1.IngressList{}, "ingresses.networking.k8s.io", "")
+	return append(classes, ingresses...), errors.Join(err1, err2)
+}
+
+// AllServices is all Services and EndpointSlices.
+func (r Reader) AllServices(ctx context.Context) ([]client.Object, error) {
+	services, err1 := r.list(ctx, &corev1.ServiceList{}, "services", "")
+	slices, err2 := r.list(ctx, &discoveryv1.EndpointSliceList{}, "endpointslices.discovery.k8s.io", "")
+	return append(services, slices...), errors.Join(err1, err2)
+}
+
+// Services is those of the names that exist, with their EndpointSlices.
+func (r Reader) Services(ctx context.Context, names []types.NamespacedName) ([]client.Object, error) {
+	var found []client.Object
+	for _, name := range names {
+		service := &corev1.Service{}
+		switch err := r.Get(ctx, name, service); {
+		case apierrors.IsNotFound(err):
+			continue
+		case apierrors.IsForbidden(err):
+			return nil, &PermissionError{"get", "services", name.Namespace, err}
+		case err != nil:
+			return nil, fmt.Errorf("get service %s: %w", name, err)
+		}
+		slices, err := r.list(ctx, &discoveryv1.EndpointSliceList{}, "endpointslices.discovery.k8s.io", name.Namespace,
+			client.MatchingLabels{discoveryv1.LabelServiceName: name.Name})
+		if err != nil {
+			return nil, err
+		}
+		found = append(append(found, service), slices...)
+	}
+	return found, nil
+}
+
+// page is how many objects are asked for at once.
+const page = 500
+
+// list reads a kind page by page.
+func (r Reader) list(
+	ctx context.Context, list client.ObjectList, resource, namespace string, options ...client.ListOption,
+) ([]client.Object, error) {
+	var all []client.Object
+	for next := ""; ; {
+		asked := append(options, client.InNamespace(namespace), client.Limit(page), client.Continue(next))
+		switch err := r.List(ctx, list, asked...); {
+		case apierrors.IsForbidden(err):
+			return nil, &PermissionError{"list", resource, namespace, err}
+		case err != nil:
+			return nil, fmt.Errorf("list %s: %w", resource, err)
+		}
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			object, ok := item.DeepCopyObject().(client.Object)
+			if !ok {
+				return fmt.Errorf("%T is no object", item)
+			}
+			all = append(all, object)
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", resource, err)
+		}
+		if next = list.GetContinue(); next == "" {
+			return all, nil
+		}
+	}
+}

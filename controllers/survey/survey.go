@@ -1,0 +1,48 @@
+// Package survey looks once at what Fairway serves, or would serve, for people
+// who ask: from files, or from a cluster as they may read it.
+//
+// It watches nothing, writes nothing and needs no controller. Its invariant: what
+// is seen in a survey is what the controllers see, because it is their own first
+// pass, over the same objects.
+package survey
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/folder"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Look calls see with a Road over the objects, for its FirstPass. The Road and
+// its cache end with the call.
+func Look(
+	ctx context.Context, objects *folder.Cache, scope index.Scope, see func(context.Context, *controllers.Road) error,
+) (err error) {
+	road := &controllers.Road{
+		Cache:    objects,
+		Reporter: report.New(),
+		Base:     route.DefaultSettings(),
+		Scope:    scope,
+	}
+	if err := road.Index(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	var failed error
+	running.Go(func() { failed = objects.Start(ctx) })
+	defer func() {
+		cancel()
+		running.Wait()
+		err = errors.Join(err, failed)
+	}()
+	if !objects.WaitForCacheSync(ctx) {
+		return context.Cause(ctx)
+	}
+	return see(ctx, road)
+}
