@@ -14,15 +14,27 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
 
-const heapMonitor = "envoy.resource_monitors.fixed_heap"
+const (
+	heapMonitor = "envoy.resource_monitors.fixed_heap"
+
+	// trackedStream is the power of two from which on the bytes that a stream
+	// holds are worth a reset. A response that nobody reads holds 64 KiB.
+	trackedStream = 15
+	// refresh is how often Envoy looks at its heap; each time a worker resets up to
+	// 50 streams.
+	refresh = 50 * time.Millisecond
+	// hurry is how long nothing may move once the heap is almost full.
+	hurry = 2 * time.Second
+)
 
 // overload bounds connections always and memory when it is told how much there
-// is. As the heap fills, Envoy first gives back what it holds in reserve, then
-// shortens what clients may keep open, then serves those it has and takes no
-// more, and at last resets the streams that hold the most.
+// is. As the heap fills, those pay first who fill it: connections without
+// requests and requests in which nothing moves are ended sooner and sooner, then
+// the streams that hold the most are reset. Only when that does not help are
+// others turned away.
 func (b Bootstrap) overload() *overloadv3.OverloadManager {
 	manager := &overloadv3.OverloadManager{
-		RefreshInterval: durationpb.New(250 * time.Millisecond),
+		RefreshInterval: durationpb.New(refresh),
 		ResourceMonitors: []*overloadv3.ResourceMonitor{
 			monitor("envoy.resource_monitors.global_downstream_max_connections", &connectionsv3.DownstreamConnectionsConfig{
 				MaxActiveDownstreamConnections: cmp.Or(b.MaxConnections, DefaultMaxConnections),
@@ -35,18 +47,18 @@ func (b Bootstrap) overload() *overloadv3.OverloadManager {
 	manager.ResourceMonitors = append(manager.ResourceMonitors,
 		monitor(heapMonitor, &heapv3.FixedHeapConfig{MaxHeapSizeBytes: b.MaxHeapBytes}))
 	manager.Actions = []*overloadv3.OverloadAction{
-		action("envoy.overload_actions.shrink_heap", above(0.85)),
-		action("envoy.overload_actions.disable_http_keepalive", above(0.90)),
-		action("envoy.overload_actions.stop_accepting_requests", above(0.95)),
-		action("envoy.overload_actions.reset_high_memory_stream", between(0.93, 0.98)),
+		action("envoy.overload_actions.shrink_heap", above(0.80)),
+		reduceTimeouts(between(0.75, 0.85)),
+		action("envoy.overload_actions.reset_high_memory_stream", between(0.85, 0.95)),
+		action("envoy.overload_actions.disable_http_keepalive", above(0.95)),
+		action("envoy.overload_actions.stop_accepting_requests", above(0.98)),
 	}
 	manager.LoadshedPoints = []*overloadv3.LoadShedPoint{
-		point("envoy.load_shed_points.tcp_listener_accept", 0.92, 0.97),
-		point("envoy.load_shed_points.http_connection_manager_decode_headers", 0.92, 0.97),
-		point("envoy.load_shed_points.http2_server_go_away_on_dispatch", 0.93, 0.98),
+		point("envoy.load_shed_points.tcp_listener_accept", 0.95, 0.99),
+		point("envoy.load_shed_points.http_connection_manager_decode_headers", 0.95, 0.99),
+		point("envoy.load_shed_points.http2_server_go_away_on_dispatch", 0.95, 0.99),
 	}
-	// Streams that hold less than 1 MiB are not worth a reset.
-	manager.BufferFactoryConfig = &overloadv3.BufferFactoryConfig{MinimumAccountToTrackPowerOfTwo: 20}
+	manager.BufferFactoryConfig = &overloadv3.BufferFactoryConfig{MinimumAccountToTrackPowerOfTwo: trackedStream}
 	return manager
 }
 
@@ -59,6 +71,25 @@ func monitor(name string, config proto.Message) *overloadv3.ResourceMonitor {
 
 func action(name string, trigger *overloadv3.Trigger) *overloadv3.OverloadAction {
 	return &overloadv3.OverloadAction{Name: name, Triggers: []*overloadv3.Trigger{trigger}}
+}
+
+// reduceTimeouts shortens how long a client may do nothing.
+func reduceTimeouts(trigger *overloadv3.Trigger) *overloadv3.OverloadAction {
+	var scales []*overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer
+	for _, timer := range []overloadv3.ScaleTimersOverloadActionConfig_TimerType{
+		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_CONNECTION_IDLE,
+		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_STREAM_IDLE,
+		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_STREAM_FLUSH,
+		overloadv3.ScaleTimersOverloadActionConfig_TRANSPORT_SOCKET_CONNECT,
+	} {
+		scales = append(scales, &overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer{
+			Timer:          timer,
+			OverloadAdjust: &overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer_MinTimeout{MinTimeout: durationpb.New(hurry)},
+		})
+	}
+	reduce := action("envoy.overload_actions.reduce_timeouts", trigger)
+	reduce.TypedConfig = typed(&overloadv3.ScaleTimersOverloadActionConfig{TimerScaleFactors: scales})
+	return reduce
 }
 
 func point(name string, from, to float64) *overloadv3.LoadShedPoint {

@@ -1,0 +1,60 @@
+package strangers_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/xds/gateway"
+)
+
+const (
+	// heap is what Envoy may have, and greedy how many clients ask for 100 large
+	// responses each that they do not read: three times as much together.
+	heap, greedy = 256 * mib, 80
+	// recovery is how long others may be turned away by that.
+	recovery = 15 * time.Second
+)
+
+// TestFullHeap asks for more at once than Envoy's heap may hold. Those who ask
+// lose their streams; they stay connected, and others are served again.
+func TestFullHeap(t *testing.T) {
+	s := newSite(t, options{bootstrap: func(b *gateway.Bootstrap) { b.MaxHeapBytes = heap }})
+	s.newNeighbour().undisturbed()
+	held := &connections{}
+	defer held.closeAll()
+	most := int64(0)
+	for range greedy {
+		conn, err := held.dial("127.4.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		// The gateway may turn it away at once.
+		_, _ = io.WriteString(conn, preface()+manyBig())
+		most = max(most, s.rss())
+	}
+	began, served := time.Now(), 0
+	road.Eventually(t, recovery, func(ctx context.Context) error {
+		most = max(most, s.rss())
+		if err := ask(ctx, &http.Transport{DialContext: dial, DisableKeepAlives: true}); err != nil {
+			served = 0
+			return err
+		}
+		if served++; served < fewest {
+			return fmt.Errorf("the neighbour was answered only %d times in a row", served)
+		}
+		return nil
+	})
+	t.Logf("others were served again %s after the last greedy client; Envoy had at most %d MiB", time.Since(began).Round(time.Millisecond), most/mib)
+	if most > 2*heap {
+		t.Errorf("Envoy had %d MiB, want at most %d", most/mib, 2*heap/mib)
+	}
+	s.newNeighbour().undisturbed()
+}
