@@ -31,7 +31,7 @@ type flood struct {
 
 const (
 	// floodFor is how long each flood lasts, from floodFrom connections at once.
-	floodFor  = 1500 * time.Millisecond
+	floodFor  = time.Second
 	floodFrom = 4
 	// floodFrames is how many frames a client sends on one connection before it
 	// waits for the gateway to close it. The client may be ahead by what the
