@@ -90,6 +90,10 @@ bench: tools tools-peers ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
 bench-peers: tools tools-peers ## Run other ingress controllers beside ours (FAIRWAY_BENCH_HOSTS, _PEERS)
 	$(GO) test -run '^$$' -bench '^BenchmarkPeers$$' -benchtime 1x -timeout 3h ./test/bench
 
+.PHONY: bench-dataplane
+bench-dataplane: tools ## Run Envoy as we configure it beside one configured by hand (FAIRWAY_BENCH_WITHOUT=1)
+	$(GO) test -run '^$$' -bench '^BenchmarkDataPlane$$' -benchtime 1x -timeout 1h ./test/bench
+
 .PHONY: fuzz
 fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)
 	@GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh

@@ -1,0 +1,331 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/tools"
+	"github.com/fairwaynet/fairway/xds/gateway"
+)
+
+const (
+	dataPlaneRounds      = 9 // of which the first warms up
+	dataPlaneConnections = 64
+)
+
+// BenchmarkDataPlane measures what a request costs Envoy: as Fairway configures
+// it, and as one does by hand. Each Envoy has one worker and the last CPU of the
+// machine for itself; load, backend and all else share the others. They are
+// measured in turn, round by round, because machines are not the same all the
+// time.
+//
+// FAIRWAY_BENCH_HOSTS is the number of hosts. With FAIRWAY_BENCH_WITHOUT=1 there
+// are more Envoys, each of which lacks a part of Fairway's configuration: what
+// that part costs is the difference.
+func BenchmarkDataPlane(b *testing.B) {
+	hosts := sizes(1000)[0]
+	length := setting(b, "PHASE", 5*time.Second)
+	if runtime.NumCPU() < 2 {
+		b.Fatal("needs two CPUs, one of them for Envoy alone")
+	}
+	pinSelf(b)
+	startRawBackend(b)
+	controller := roadForDataPlane(b, hosts)
+	all := []*contender{{name: "by hand"}, {name: "Fairway"}}
+	if os.Getenv("FAIRWAY_BENCH_WITHOUT") != "" {
+		all = append(all, without()...)
+	}
+	for i, c := range all {
+		c.start(b, i, hosts, controller)
+	}
+	for b.Loop() {
+		for round := range dataPlaneRounds {
+			for _, c := range all {
+				c.measure(b, hosts, length, round > 0)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	printDataPlane(os.Stdout, hosts, all)
+}
+
+// roadForDataPlane is a controller with hosts, all of which lead to the raw
+// backend. It returns where it serves xDS.
+func roadForDataPlane(b *testing.B, hosts int) string {
+	b.Helper()
+	r := road.Start(b, road.Options{Flags: []string{"--access-log"}, Before: func(r *road.Road) {
+		r.Create(b, road.Class(class))
+		if err := fill(b.Context(), r.Client, hosts); err != nil {
+			b.Fatal(err)
+		}
+	}})
+	r.Envoys[0].Stop() // those of the benchmark are started otherwise
+	return r.XDS.String()
+}
+
+// contender is an Envoy that is measured.
+type contender struct {
+	name string
+	// edit changes what Fairway's controller sends; nil with handwritten.
+	edit func(b *testing.B, message proto.Message)
+
+	address string
+	pid     int
+	rounds  []dataPlaneRound
+}
+
+// dataPlaneRound is what one round showed.
+type dataPlaneRound struct {
+	outcome
+
+	cpu float64 // of Envoy, seconds a second
+}
+
+// perRequest is Envoy's CPU time for a request, in microseconds.
+func (r dataPlaneRound) perRequest() float64 {
+	return r.cpu * r.Took.Seconds() / float64(r.Sent) * 1e6
+}
+
+// start starts the i-th contender and returns when it serves all hosts.
+func (c *contender) start(b *testing.B, i, hosts int, controller string) {
+	b.Helper()
+	dir, err := os.MkdirTemp("", "envoy-") //nolint:usetesting // b.TempDir is too long for a socket
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	port := 8100 + i
+	c.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	bootstrap := ""
+	if c.name == "by hand" {
+		bootstrap = handwritten(b, dir, uint32(port), hosts)
+	} else {
+		relay := startRelay(b, controller, func(message proto.Message) { c.change(b, port, message) })
+		bootstrap, err = gateway.Bootstrap{
+			Gateway: "default", Node: fmt.Sprintf("bench-%d", i), Admin: filepath.Join(dir, "admin"),
+			XDS: gateway.XDS{Addresses: []string{relay}},
+		}.Write(dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	command := exec.Command(tools.Path(b, "envoy"), "--config-path", bootstrap,
+		"--disable-hot-restart", "--log-level", "error", "--concurrency", "1")
+	var said bytes.Buffer
+	command.Stderr = &said // its standard output, the access log, goes to /dev/null
+	if err := command.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		if b.Failed() {
+			b.Logf("last words of %q: %s", c.name, &said)
+		}
+	})
+	c.pid = command.Process.Pid
+	all := load{Address: c.address, Hosts: hosts, Connections: 1, Duration: time.Second}
+	end := time.Now().Add(time.Minute)
+	for all.run(b.Context()).Failed > 0 {
+		if time.Now().After(end) {
+			b.Fatalf("%q does not serve all hosts within a minute: %s", c.name, all.run(b.Context()).Failure)
+		}
+	}
+	pin(b, c.pid, runtime.NumCPU()-1)
+}
+
+// change gives the listener the contender's port, and leaves out what it lacks.
+func (c *contender) change(b *testing.B, port int, message proto.Message) {
+	if listener, ok := message.(*listenerv3.Listener); ok {
+		listener.GetAddress().GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: uint32(port)}
+	}
+	if c.edit != nil {
+		c.edit(b, message)
+	}
+}
+
+func (c *contender) measure(b *testing.B, hosts int, length time.Duration, counts bool) {
+	b.Helper()
+	before := cpuOf(b, c.pid)
+	o := load{Address: c.address, Hosts: hosts, Connections: dataPlaneConnections, Duration: length}.start(b).wait(b)
+	if o.Failed > 0 {
+		b.Fatalf("%s: %d of %d requests failed: %s", c.name, o.Failed, o.Sent, o.Failure)
+	}
+	if counts {
+		c.rounds = append(c.rounds, dataPlaneRound{o, (cpuOf(b, c.pid) - before).Seconds() / o.Took.Seconds()})
+	}
+}
+
+// without are Envoys each of which lacks one part of what Fairway configures.
+func without() []*contender {
+	var all []*contender
+	lacking := func(what string, edit func(*managerv3.HttpConnectionManager)) {
+		all = append(all, &contender{name: "without " + what, edit: func(b *testing.B, message proto.Message) {
+			if listener, ok := message.(*listenerv3.Listener); ok {
+				editManager(b, listener, edit)
+			}
+		}})
+	}
+	for _, name := range []string{"fairway.refusals", "fairway.spelling", "fairway.fallback", "fairway.body-limit"} {
+		lacking(name, func(m *managerv3.HttpConnectionManager) {
+			m.HttpFilters = slices.DeleteFunc(m.GetHttpFilters(), func(f *managerv3.HttpFilter) bool { return f.GetName() == name })
+		})
+	}
+	lacking("any filter", func(m *managerv3.HttpConnectionManager) {
+		m.HttpFilters = m.GetHttpFilters()[len(m.GetHttpFilters())-1:]
+	})
+	lacking("the access log", func(m *managerv3.HttpConnectionManager) { m.AccessLog = nil })
+	return all
+}
+
+// printDataPlane prints the medians, and the median of the rounds' ratios to
+// the first contender.
+func printDataPlane(w io.Writer, hosts int, all []*contender) {
+	fmt.Fprintf(w, "\n%d hosts, %d connections, %d rounds\n\n", hosts, dataPlaneConnections, len(all[0].rounds))
+	fmt.Fprintln(w, "| | CPU a request, µs | ÷ by hand (least–most) | requests/s | ÷ by hand | p50 / p90 / p99, ms | Envoy's CPU |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|")
+	for _, c := range all {
+		cpu := c.each(func(r dataPlaneRound) float64 { return r.perRequest() })
+		rate := c.each(func(r dataPlaneRound) float64 { return float64(r.Sent) / r.Took.Seconds() })
+		cpuRatio := over(cpu, all[0].each(func(r dataPlaneRound) float64 { return r.perRequest() }))
+		rateRatio := over(rate, all[0].each(func(r dataPlaneRound) float64 { return float64(r.Sent) / r.Took.Seconds() }))
+		fmt.Fprintf(w, "| %s | %.1f | %.3f (%.3f–%.3f) | %.0f | %.3f | %.2f / %.2f / %.2f | %.0f %% |\n", c.name,
+			median(cpu), median(cpuRatio), slices.Min(cpuRatio), slices.Max(cpuRatio), median(rate), median(rateRatio),
+			median(c.each(func(r dataPlaneRound) float64 { return milliseconds(r.P50) })),
+			median(c.each(func(r dataPlaneRound) float64 { return milliseconds(r.P90) })),
+			median(c.each(func(r dataPlaneRound) float64 { return milliseconds(r.P99) })),
+			100*median(c.each(func(r dataPlaneRound) float64 { return r.cpu })))
+	}
+}
+
+func (c *contender) each(value func(dataPlaneRound) float64) []float64 {
+	values := make([]float64, len(c.rounds))
+	for i, r := range c.rounds {
+		values[i] = value(r)
+	}
+	return values
+}
+
+func over(a, b []float64) []float64 {
+	ratios := make([]float64, len(a))
+	for i := range a {
+		ratios[i] = a[i] / b[i]
+	}
+	return ratios
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// pinSelf leaves the last CPU to Envoy: this process, and all that it starts,
+// run on the others.
+func pinSelf(b *testing.B) {
+	b.Helper()
+	var before unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		b.Fatal(err)
+	}
+	others := make([]int, runtime.NumCPU()-1)
+	for i := range others {
+		others[i] = i
+	}
+	pin(b, os.Getpid(), others...)
+	b.Cleanup(func() { setAffinity(b, os.Getpid(), before) })
+}
+
+// pin lets all threads of a process, and those that they will start, run on
+// these CPUs only.
+func pin(b *testing.B, pid int, cpus ...int) {
+	b.Helper()
+	var set unix.CPUSet
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
+	setAffinity(b, pid, set)
+}
+
+func setAffinity(b *testing.B, pid int, set unix.CPUSet) {
+	b.Helper()
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, thread := range threads {
+		id, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := unix.SchedSetaffinity(id, &set); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// backendVariable makes this program a raw backend.
+const backendVariable = "FAIRWAY_BENCH_BACKEND"
+
+// startRawBackend starts, as a process, a backend that does as little as
+// possible.
+func startRawBackend(b *testing.B) {
+	b.Helper()
+	command := exec.Command("/proc/self/exe")
+	command.Env = append(os.Environ(), backendVariable+"="+net.JoinHostPort(first, strconv.Itoa(road.BackendPort)))
+	command.Stderr = os.Stderr
+	if err := command.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
+}
+
+// respond is the main function of a raw backend: it takes every empty line for
+// the end of a request without a body.
+func respond(address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\nBackend: first\r\n\r\nhello\n")
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer connection.Close()
+			requests := bufio.NewReader(connection)
+			for {
+				line, err := requests.ReadSlice('\n')
+				if err != nil {
+					return
+				}
+				if len(bytes.TrimSpace(line)) > 0 {
+					continue
+				}
+				if _, err := connection.Write(answer); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
