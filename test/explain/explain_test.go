@@ -1,0 +1,160 @@
+// Package explain tests what people are told about a cluster, by fairway explain
+// and fairway status, against what is the case: a real API server, the
+// controller as it ships, a real Envoy, and a user who may only read.
+package explain_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairwaynet/fairway/test/netns"
+	"github.com/fairwaynet/fairway/test/road"
+)
+
+func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+
+// patience is how long a change may take on a machine that is busy otherwise.
+const patience = 30 * time.Second
+
+const class = "public"
+
+// said is what the test reads of an explanation.
+type said struct {
+	End     string
+	Status  int
+	Summary string
+	Backend struct{ Service string }
+	Path    struct{ Path string }
+}
+
+// start has two Services, a host in three kinds, and rules of every fate.
+func start(t *testing.T) *road.Road {
+	t.Helper()
+	r := road.Start(t, road.Options{})
+	ing := road.Ingress("web", class, "shop.test", "/", "web")
+	paths := &ing.Spec.Rules[0].HTTP.Paths
+	exact := road.Path("/cart", "web")
+	exact.PathType = new(networkingv1.PathTypeExact)
+	*paths = append(*paths, road.Path("/cart", "cart"), exact, road.Path("/gone", "gone"), road.Path("/idle", "idle"))
+	wild := road.Ingress("wild", class, "*.shop.test", "/only", "cart")
+	idle := road.Slice("idle", "10.77.0.19")
+	idle.Endpoints[0].Conditions.Ready = new(false)
+	foreign := road.Ingress("foreign", "absent", "foreign.test", "/", "web")
+	for name, ip := range map[string]string{"web": "10.77.0.11", "cart": "10.77.0.12"} {
+		road.Backend(t, name, ip)
+		r.Create(t, road.Service(name), road.Slice(name, ip))
+	}
+	r.Create(t, road.Class(class), road.Service("idle"), idle, ing, wild, foreign)
+	for _, object := range many() {
+		r.Create(t, object)
+	}
+	road.Eventually(t, patience, road.Answers("shop.test", "/", "web"))
+	road.Eventually(t, patience, road.Answers("shop.test", "/cart/1", "cart"))
+	road.Eventually(t, patience, road.Answers("a.shop.test", "/only", "cart"))
+	road.Eventually(t, patience, road.Answers("many.test", "/path-99", "cart"))
+	return r
+}
+
+// many is an Ingress with more paths than are tried one after the other.
+func many() []*networkingv1.Ingress {
+	ing := road.Ingress("many", class, "many.test", "/path", "web")
+	for i := range 100 {
+		service := []string{"web", "cart"}[i%2]
+		ing.Spec.Rules[0].HTTP.Paths = append(ing.Spec.Rules[0].HTTP.Paths, road.Path(fmt.Sprintf("/path-%d", i), service))
+	}
+	return []*networkingv1.Ingress{ing}
+}
+
+func TestAnExplanationIsWhatAClientGets(t *testing.T) {
+	r := start(t)
+	user := viewer(t, r)
+	for _, url := range []string{
+		"shop.test/", "SHOP.test:80/a?b=c", "shop.test/cart", "shop.test/cart/", "shop.test/cartoon", "shop.test//cart//1",
+		"shop.test/x/../cart/1", "shop.test/gone/1", "shop.test/idle", "shop.test/x%2f..%2fcart/2", "shop.test/%2e%2e;/cart",
+		"a.shop.test/only", "a.shop.test/only/1", "a.shop.test/", "a.b.shop.test/", "foreign.test/", "other.test/",
+		"many.test/path", "many.test/path-", "many.test/path-7/x", "many.test/path-70?x", "many.test/path-700", "many.test/",
+	} {
+		got := r.Fairway(t, user, "explain", "-o", "json", url)
+		var e said
+		if err := json.Unmarshal([]byte(got.Out), &e); err != nil {
+			t.Fatalf("%s: %v: %s", url, err, got.Err)
+		}
+		if served := e.End == "Forwarded"; served != (got.Code == 0) {
+			t.Errorf("%s: %s, and exit code %d", url, e.End, got.Code)
+		}
+		host, path, _ := strings.Cut(url, "/")
+		check := road.Status(host, "/"+path, e.Status)
+		switch {
+		case strings.Contains(url, "%2f"):
+			check = redirects(host, "/"+path, e.Path.Path)
+		case e.End == "Forwarded":
+			check = road.Answers(host, "/"+path, strings.TrimPrefix(e.Backend.Service, road.Namespace+"/"))
+		}
+		if err := check(t.Context()); err != nil {
+			t.Errorf("%s is explained as %q, but %v", url, e.Summary, err)
+		}
+	}
+}
+
+func redirects(host, path, to string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		answer, err := road.Get(ctx, host, path)
+		if err != nil {
+			return err
+		}
+		if location := answer.Header.Get("Location"); !strings.HasSuffix(location, to) {
+			return fmt.Errorf("it is sent to %q, not to %q", location, to)
+		}
+		return nil
+	}
+}
+
+func TestWhatAUserMayNotReadIsNamed(t *testing.T) {
+	r := start(t)
+	nobody := r.Cluster.User("nobody")
+	got := r.Fairway(t, nobody, "explain", "shop.test/")
+	for _, want := range []string{
+		"you need the permission to list ingressclasses.networking.k8s.io in all namespaces",
+		"you need the permission to list ingresses.networking.k8s.io in all namespaces",
+	} {
+		if got.Code != 2 || !strings.Contains(got.Err, want) {
+			t.Errorf("exit code %d: %s\nwant: %s", got.Code, got.Err, want)
+		}
+	}
+}
+
+// viewer is a user with the permissions that docs/explain.md asks for, and no
+// other.
+func viewer(t *testing.T, r *road.Road) *rest.Config {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/explain.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
+	if block == nil {
+		t.Fatal("docs/explain.md shows no ClusterRole")
+	}
+	role := &rbacv1.ClusterRole{}
+	if err := yaml.UnmarshalStrict(block[1], role); err != nil {
+		t.Fatal(err)
+	}
+	r.Create(t, role, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "reader"}},
+	})
+	return r.Cluster.User("reader")
+}
