@@ -78,7 +78,15 @@ func (p *Process) Ready(ctx context.Context) error {
 // returns an error only when there is no hope: the program cannot be started,
 // or ends again and again without ever having been ready.
 func (p *Process) Run(ctx context.Context) error {
-	config, err := p.Bootstrap.Write(p.Dir)
+	files, err := openFiles()
+	if err != nil {
+		return err
+	}
+	bootstrap := p.Bootstrap.within(files)
+	if bootstrap.MaxConnections != p.Bootstrap.MaxConnections {
+		p.Log.Info("few files may be open, which bounds the connections of clients", "files", files, "connections", bootstrap.MaxConnections)
+	}
+	config, err := bootstrap.Write(p.Dir)
 	if err != nil {
 		return err
 	}
