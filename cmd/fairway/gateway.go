@@ -49,8 +49,8 @@ func (g *gatewaySettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&g.TLSDir, "tls-dir", g.TLSDir, "`folder` of ca.crt, tls.crt and tls.key, waited for and read again when they are renewed")
 	flags.StringVar(&g.Envoy, "envoy", g.Envoy, "Envoy's `program`; by default $FAIRWAY_ENVOY, .tools/bin/envoy, or the one in PATH")
 	flags.IntVar(&g.Concurrency, "concurrency", g.Concurrency, "Envoy's worker `threads`; 0: one for each CPU")
-	flags.Int64Var(&g.MaxConnections, "max-connections", g.MaxConnections, "most `connections` of clients at once")
-	flags.Var(&g.MaxHeap, "max-heap", "`size` that Envoy's heap must not outgrow: near it, load is shed; 0: no bound")
+	flags.Int64Var(&g.MaxConnections, "max-connections", g.MaxConnections, "most `connections` of clients at once; fewer if only few files may be open")
+	flags.Var(&g.MaxHeap, "max-heap", "`size` that Envoy's heap must not outgrow: near it, load is shed; by default 70 % of the container's memory; 0: no bound")
 	flags.DurationVar(&g.DrainDelay, "drain-delay", g.DrainDelay, "how long to serve on after SIGTERM, no longer ready, until load balancers have noticed")
 	flags.DurationVar(&g.DrainTimeout, "drain-timeout", g.DrainTimeout, "how long connections may take to end after that")
 }
@@ -117,6 +117,7 @@ func gatewayCommand(std streams) *cobra.Command {
 		Gateway:        string(route.DefaultGateway),
 		ServerName:     "fairway-controller",
 		MaxConnections: gateway.DefaultMaxConnections,
+		MaxHeap:        defaultHeap(os.DirFS("/")),
 		DrainDelay:     5 * time.Second,
 		DrainTimeout:   time.Minute,
 	}
