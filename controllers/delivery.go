@@ -37,9 +37,12 @@ type Delivery struct {
 	Reporter *report.Reporter
 	Metrics  *Metrics // may be nil
 	Log      logr.Logger
-	// Served hears that a host (or its removal) is live; may be nil. It must
-	// not block.
-	Served func(route.Key)
+	// Served hears that a host (or its removal) is live, Rejected that an Envoy
+	// refused it, Envoys that some of a gateway came, caught up or left. Each may
+	// be nil, and must not block.
+	Served   func(route.Key)
+	Rejected func(route.Key)
+	Envoys   func(route.Gateway)
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
 
@@ -68,6 +71,9 @@ func (d *Delivery) HostServed(key route.Key) {
 // HostRejected implements server.Observer.
 func (d *Delivery) HostRejected(key route.Key, detail string) {
 	d.finish(key)
+	if d.Rejected != nil {
+		defer d.Rejected(key)
+	}
 	d.Metrics.rejected(rejectedHost)
 	d.Log.Error(nil, "envoy refused a host", "gateway", key.Gateway, "host", key.Host, "detail", detail)
 	ctx := context.Background()
@@ -89,6 +95,13 @@ func (d *Delivery) BackendRejected(port route.ServicePort, detail string) {
 func (d *Delivery) SettingsRejected(gateway route.Gateway, detail string) {
 	d.Metrics.rejected(rejectedSettings)
 	d.Log.Error(nil, "envoy refused a listener; the last good one stays", "gateway", gateway, "detail", detail)
+}
+
+// EnvoysChanged implements server.Observer.
+func (d *Delivery) EnvoysChanged(gateway route.Gateway) {
+	if d.Envoys != nil {
+		d.Envoys(gateway)
+	}
 }
 
 // blame is the Problem on every Ingress of the host.

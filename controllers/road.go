@@ -29,6 +29,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ingress"
+	"github.com/fairwaynet/fairway/controllers/replica"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -66,7 +67,9 @@ type Road struct {
 	Scope index.Scope
 	// Delivery hears what became of what was published; nil: nobody.
 	Delivery *Delivery
-	Metrics  *Metrics // may be nil
+	// Tracker hears of Ingresses and of what was reconciled; nil: nobody.
+	Tracker *replica.Tracker
+	Metrics *Metrics // may be nil
 	// Opened is called when the first picture is published; may be nil.
 	Opened func()
 	Log    logr.Logger
@@ -138,6 +141,7 @@ func beginWatches(ctx context.Context, loops []loop) error {
 // open publishes the first picture: what is referred to before what refers to
 // it.
 func (r *Road) open(ctx context.Context, all *reconcilers) error {
+	published := r.beginPass()
 	picture, err := all.firstPass(ctx)
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return err
@@ -155,6 +159,7 @@ func (r *Road) open(ctx context.Context, all *reconcilers) error {
 		r.Reporter.Report(ctx, key, problems)
 	}
 	r.Publisher.Open()
+	published()
 	r.Log.Info("first picture published", "gateways", len(picture.Settings),
 		"hosts", len(picture.Hosts), "backends", len(picture.Backends), "problems", len(picture.Problems()))
 	if r.Opened != nil {
@@ -175,7 +180,7 @@ func (r *Road) loops(all *reconcilers) ([]loop, error) {
 		timed = r.Delivery.timed(all.hosts, all.hosts.Publisher)
 	}
 	first, err1 := newLoop(r.Log, "gateway", all.gateways, all.gateways.Sources(r.Cache))
-	second, err2 := newLoop(r.Log, "ingress", timed, all.hosts.Sources(r.Cache))
+	second, err2 := newLoop(r.Log, "ingress", r.tracked(timed), all.hosts.Sources(r.Cache))
 	third, err3 := newLoop(r.Log, "endpoints", all.backends, all.backends.Sources(r.Cache))
 	return []loop{first, second, third}, errors.Join(err1, err2, err3)
 }
@@ -232,7 +237,7 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 			Objects: objects, Base: r.Base, Publisher: publisher, Reporter: r.Reporter,
 		},
 		hosts: &ingress.Reconciler{
-			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter,
+			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, Tracker: r.Tracker,
 		},
 		backends: endpoints.New(objects, r.Live, publisher, r.Reporter),
 	}

@@ -6,6 +6,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/status"
 )
 
 // Trim takes from an object what nobody here reads, before a cache keeps it: a
@@ -16,13 +18,14 @@ func Trim(object any) (any, error) {
 	if !ok {
 		return object, nil // of what a stream missed, as it is
 	}
+	managed := o.GetManagedFields()
 	o.SetManagedFields(nil)
 	delete(o.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 	switch o := o.(type) {
 	case *metav1.PartialObjectMetadata:
 		o.Annotations = nil
 	case *networkingv1.Ingress:
-		o.Status = networkingv1.IngressStatus{}
+		status.Keep(o, managed)
 	case *corev1.Service:
 		o.Status = corev1.ServiceStatus{}
 	case *discoveryv1.EndpointSlice:

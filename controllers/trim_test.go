@@ -28,10 +28,11 @@ func TestTrim(t *testing.T) {
 		in, want any
 	}{
 		{
-			name: "an Ingress keeps what was asked for",
+			name: "an Ingress keeps what was asked for, and its addresses",
 			in: &networkingv1.Ingress{ObjectMeta: *noisy.DeepCopy(), Spec: networkingv1.IngressSpec{IngressClassName: new("c")},
 				Status: networkingv1.IngressStatus{LoadBalancer: networkingv1.IngressLoadBalancerStatus{Ingress: []networkingv1.IngressLoadBalancerIngress{{IP: "1.2.3.4"}}}}},
-			want: &networkingv1.Ingress{ObjectMeta: quiet, Spec: networkingv1.IngressSpec{IngressClassName: new("c")}},
+			want: &networkingv1.Ingress{ObjectMeta: quiet, Spec: networkingv1.IngressSpec{IngressClassName: new("c")},
+				Status: networkingv1.IngressStatus{LoadBalancer: networkingv1.IngressLoadBalancerStatus{Ingress: []networkingv1.IngressLoadBalancerIngress{{IP: "1.2.3.4"}}}}},
 		},
 		{
 			name: "a Service likewise",

@@ -38,6 +38,7 @@ type controllerSettings struct {
 	XDS        xdsSettings
 	Scope      scopeSettings
 	Replica    replicaSettings
+	Status     statusSettings
 	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's own
 	QPS        float32 // requests a second to the API server
 	Burst      int
@@ -48,6 +49,7 @@ func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.XDS.bind(flags)
 	c.Scope.bind(flags)
 	c.Replica.bind(flags)
+	c.Status.bind(flags)
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "most `requests` a second to the API server")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "most `requests` to the API server at once")
@@ -60,7 +62,7 @@ func (c *controllerSettings) load(flags *pflag.FlagSet) error {
 	if c.QPS <= 0 || c.Burst <= 0 {
 		return usage(errors.New("--kube-api-qps and --kube-api-burst: must be more than 0"))
 	}
-	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong)); err != nil {
+	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong), c.Status.load(c.wrong)); err != nil {
 		return usage(err)
 	}
 	return c.XDS.validate()
@@ -80,8 +82,9 @@ func controllerCommand(std streams) *cobra.Command {
 		Use:   "controller",
 		Short: "Serve the Ingresses of a cluster to Envoys",
 		Long: `Controller watches the Ingresses of a cluster and brings every Envoy that
-connects (xDS: delta ADS) to what they ask for. It changes nothing in the
-cluster but for events on objects that are wrong.`,
+connects (xDS: delta ADS) to what they ask for. Any number of replicas serve; one
+of them writes the addresses into the status of Ingresses that every Envoy serves,
+and events on objects that are wrong.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.load(cmd.Flags()); err != nil {
@@ -176,7 +179,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Opened:    func() { serving.ready.Store(true) },
 		Log:       log,
 	}
-	if err := road.Index(ctx); err != nil {
+	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, log, mgr, elector, road, ads, registry)); err != nil {
 		return err
 	}
 	return errors.Join(mgr.Add(road), mgr.Add(elector), c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))

@@ -25,9 +25,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// replica is a controller as far as Envoys see one: it serves one gateway, on
+// xdsReplica is a controller as far as Envoys see one: it serves one gateway, on
 // one address, with no hosts.
-type replica struct {
+type xdsReplica struct {
 	*server.Server
 	stop func()
 }
@@ -41,13 +41,13 @@ func settingsOn(port int) route.Settings {
 }
 
 // startReplica serves Envoys on an address until stop or the end of the test.
-func startReplica(t *testing.T, address string, creds credentials.TransportCredentials, port int) *replica {
+func startReplica(t *testing.T, address string, creds credentials.TransportCredentials, port int) *xdsReplica {
 	t.Helper()
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &replica{Server: server.New(server.Options{Log: logr.Discard()})}
+	r := &xdsReplica{Server: server.New(server.Options{Log: logr.Discard()})}
 	r.PublishSettings(route.DefaultGateway, settingsOn(port))
 	r.Open()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -64,7 +64,7 @@ func startReplica(t *testing.T, address string, creds credentials.TransportCrede
 }
 
 // synced is nil when an Envoy is connected and has caught up.
-func (r *replica) synced() error {
+func (r *xdsReplica) synced() error {
 	for _, e := range r.Envoys() {
 		if e.Synced {
 			return nil
@@ -188,7 +188,7 @@ func TestAGatewayIsReadyWhenItServesWhatAControllerSaid(t *testing.T) {
 func TestAGatewayGoesToAnotherController(t *testing.T) {
 	port := freePort(t)
 	addresses := []string{fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))}
-	var controllers [2]*replica
+	var controllers [2]*xdsReplica
 	start := func(i int) { controllers[i] = startReplica(t, addresses[i], insecure.NewCredentials(), port) }
 	start(0)
 	start(1)

@@ -17,7 +17,7 @@ import (
 
 // Sources is all that the reconciler watches.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.ServicePort] {
-	return append(index.SourceOfNamespaces(objects, r.objects.Scope, r.ingressKeys),
+	return append(index.SourceOfNamespaces(objects, r.objects.Scope, r.ingressKeys, nil),
 		watch.Source(objects, &discoveryv1.EndpointSlice{}, watch.EndpointSlice, r.sliceKeys),
 		watch.Source(objects, &corev1.Service{}, watch.Service, r.serviceKeys),
 		watch.Source(objects, &networkingv1.Ingress{}, watch.Ingress, r.ingressKeys),

@@ -136,6 +136,23 @@ func (o Objects) classes(ctx context.Context) ([]*networkingv1.IngressClass, err
 	return pointers(list.Items), nil
 }
 
+// AllClasses is all IngressClasses, whoever's they are.
+func (o Objects) AllClasses(ctx context.Context) ([]*networkingv1.IngressClass, error) {
+	return o.classes(ctx)
+}
+
+// Ingress is the Ingress of that name, in scope or not; nil if there is none.
+func (o Objects) Ingress(ctx context.Context, name types.NamespacedName) (*networkingv1.Ingress, error) {
+	ingress := &networkingv1.Ingress{}
+	switch err := o.Cluster.Get(ctx, name, ingress, client.UnsafeDisableDeepCopy); {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get ingress %s: %w", name, err)
+	}
+	return ingress, nil
+}
+
 // Ingresses is all that are in scope, whoever's they are.
 func (o Objects) Ingresses(ctx context.Context) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx)

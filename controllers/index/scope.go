@@ -40,9 +40,10 @@ func Namespace() *metav1.PartialObjectMetadata {
 }
 
 // SourceOfNamespaces are the watches by which the selection of Namespaces wakes
-// keys: none, if all are selected.
+// keys: none, if all are selected. The witness may be nil.
 func SourceOfNamespaces[K comparable](
 	objects cache.Cache, scope Scope, keys watch.Keys[*networkingv1.Ingress, K],
+	witness watch.Witness[*metav1.PartialObjectMetadata, K],
 ) []source.TypedSource[K] {
 	if scope.Namespaces == nil {
 		return nil
@@ -52,7 +53,7 @@ func SourceOfNamespaces[K comparable](
 	}
 	all := Objects{Cluster: objects}
 	return []source.TypedSource[K]{
-		watch.Source(objects, Namespace(), selected, func(ctx context.Context, namespace *metav1.PartialObjectMetadata) ([]K, error) {
+		watch.Witnessed(objects, Namespace(), selected, func(ctx context.Context, namespace *metav1.PartialObjectMetadata) ([]K, error) {
 			ingresses, err := all.ingresses(ctx, client.InNamespace(namespace.Name))
 			if err != nil {
 				return nil, err
@@ -66,7 +67,7 @@ func SourceOfNamespaces[K comparable](
 				found = append(found, its...)
 			}
 			return found, nil
-		}),
+		}, witness),
 	}
 }
 
@@ -91,6 +92,14 @@ func (o Objects) inScope(ctx context.Context, ingresses []*networkingv1.Ingress)
 		}
 	}
 	return found, nil
+}
+
+// Selects says whether the Ingresses of a namespace are looked at.
+func (o Objects) Selects(ctx context.Context, namespace string) (bool, error) {
+	if o.Namespaces == nil {
+		return true, nil
+	}
+	return o.selects(ctx, namespace)
 }
 
 func (o Objects) selects(ctx context.Context, name string) (bool, error) {

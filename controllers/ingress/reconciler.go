@@ -20,6 +20,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/replica"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -46,6 +47,8 @@ type Reconciler struct {
 	Live      client.Reader
 	Publisher Publisher
 	Reporter  Reporter
+	// Tracker hears of every event before its keys are queued; nil: nobody does.
+	Tracker *replica.Tracker
 
 	known ledger
 }

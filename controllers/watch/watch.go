@@ -26,40 +26,68 @@ type Keys[O client.Object, K comparable] func(context.Context, O) ([]K, error)
 // compare: an update that does not change it wakes nothing.
 type Essence[O client.Object] func(O) any
 
+// Witness hears of every event of a kind before its keys are queued: the object
+// as it is now, or was before it was gone, and the keys. There are none of an
+// event that changes nothing essential.
+type Witness[O client.Object, K comparable] func(ctx context.Context, object O, gone bool, keys []K)
+
 // Source watches the objects of a kind. Objects that were there when the watch
 // began wake nothing: they belong to the first pass, which reads the cache
 // after all watches have begun.
 func Source[O client.Object, K comparable](
 	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K],
 ) source.TypedSyncingSource[K] {
-	return source.TypedKind(objects, kind, Handler(essence, keys))
+	return Witnessed(objects, kind, essence, keys, nil)
 }
 
-// Handler is the event handler of Source.
-func Handler[O client.Object, K comparable](essence Essence[O], keys Keys[O, K]) handler.TypedEventHandler[O, K] {
+// Witnessed is Source with a witness, which may be nil. It hears of the objects
+// that were there too.
+func Witnessed[O client.Object, K comparable](
+	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K], witness Witness[O, K],
+) source.TypedSyncingSource[K] {
+	return source.TypedKind(objects, kind, Handler(essence, keys, witness))
+}
+
+// Handler is the event handler of Witnessed.
+func Handler[O client.Object, K comparable](
+	essence Essence[O], keys Keys[O, K], witness Witness[O, K],
+) handler.TypedEventHandler[O, K] {
 	type queue = workqueue.TypedRateLimitingInterface[K]
+	told := witness != nil
+	if !told {
+		witness = func(context.Context, O, bool, []K) {}
+	}
 	return handler.TypedFuncs[O, K]{
 		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[O], q queue) {
+			if e.IsInInitialList && !told {
+				return
+			}
+			found := all(ctx, keys, e.Object)
+			witness(ctx, e.Object, false, found)
 			if !e.IsInInitialList {
-				wake(ctx, q, keys, e.Object)
+				wake(q, found)
 			}
 		},
 		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[O], q queue) {
+			var found []K
 			if !equality.Semantic.DeepEqual(essence(e.ObjectOld), essence(e.ObjectNew)) {
-				wake(ctx, q, keys, e.ObjectOld, e.ObjectNew)
+				found = all(ctx, keys, e.ObjectOld, e.ObjectNew)
 			}
+			witness(ctx, e.ObjectNew, false, found)
+			wake(q, found)
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[O], q queue) {
-			wake(ctx, q, keys, e.Object)
+			found := all(ctx, keys, e.Object)
+			witness(ctx, e.Object, true, found)
+			wake(q, found)
 		},
 	}
 }
 
-// wake adds every key once. A mapping fails only when an index is missing,
-// which is our mistake and not to be mended by waiting.
-func wake[O client.Object, K comparable](
-	ctx context.Context, queue workqueue.TypedRateLimitingInterface[K], keys Keys[O, K], objects ...O,
-) {
+// all is the keys of the objects, each once. A mapping fails only when an index
+// is missing, which is our mistake and not to be mended by waiting.
+func all[O client.Object, K comparable](ctx context.Context, keys Keys[O, K], objects ...O) []K {
+	var every []K
 	seen := map[K]bool{}
 	for _, object := range objects {
 		found, err := keys(ctx, object)
@@ -70,8 +98,15 @@ func wake[O client.Object, K comparable](
 		for _, key := range found {
 			if !seen[key] {
 				seen[key] = true
-				queue.Add(key)
+				every = append(every, key)
 			}
 		}
+	}
+	return every
+}
+
+func wake[K comparable](queue workqueue.TypedRateLimitingInterface[K], keys []K) {
+	for _, key := range keys {
+		queue.Add(key)
 	}
 }

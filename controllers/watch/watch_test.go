@@ -39,7 +39,7 @@ func service(external string) *corev1.Service {
 }
 
 func TestWhichKeysAnEventWakes(t *testing.T) {
-	handler := watch.Handler(watch.Service, keys)
+	handler := watch.Handler(watch.Service, keys, nil)
 	tests := []struct {
 		name  string
 		event any
@@ -77,7 +77,7 @@ func TestKeysFoundBesideAnErrorAreWoken(t *testing.T) {
 	queue := &list{}
 	handler := watch.Handler(watch.Service, func(context.Context, *corev1.Service) ([]string, error) {
 		return []string{"a"}, errors.New("no index")
-	})
+	}, nil)
 	handler.Create(t.Context(), event.TypedCreateEvent[*corev1.Service]{Object: service("")}, queue)
 	if diff := cmp.Diff([]string{"a"}, queue.added); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)

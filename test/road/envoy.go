@@ -43,7 +43,7 @@ func (r *Road) startEnvoy(t testing.TB, i int) *Envoy {
 		Bootstrap: gateway.Bootstrap{
 			Gateway: gatewayName,
 			Node:    fmt.Sprintf("envoy-%d", i),
-			XDS:     gateway.XDS{Addresses: []string{r.envoysXDS}, TLS: r.tls},
+			XDS:     gateway.XDS{Addresses: r.asks(i), TLS: r.tls},
 			Admin:   filepath.Join(dir, "admin"),
 		},
 		Workers: 2,

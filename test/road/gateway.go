@@ -18,22 +18,6 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// Replica is a controller beside Road.Controller.
-type Replica struct {
-	*Program
-
-	XDS, Metrics netip.AddrPort
-}
-
-// StartReplica starts one more controller with the flags of the first.
-func (r *Road) StartReplica(t testing.TB, flags ...string) *Replica {
-	t.Helper()
-	second := &Replica{XDS: freePort(t, "127.0.0.1"), Metrics: freePort(t, "127.0.0.1")}
-	given := append(r.controllerFlags(second.XDS, second.Metrics), flags...)
-	second.Program = startProgram(t, r.owner, "replica", nil, build(t), given...)
-	return second
-}
-
 // Gateway is a "fairway gateway" with its Envoy.
 type Gateway struct {
 	*Program

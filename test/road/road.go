@@ -43,6 +43,11 @@ type Options struct {
 	// Cluster is where the controller runs; nil is a cluster of the Road's own.
 	Cluster *cluster.Cluster
 	Envoys  int // how many; 0 is one, less is none
+	// Replicas is how many controllers there are; 0 is one. Envoys ask any.
+	Replicas int
+	// Pinned Envoys ask one controller each, the next Envoy the next one, and no
+	// other when it is gone.
+	Pinned bool
 	// Flags are added to the controller's.
 	Flags []string
 	// TLS are the files with which Envoys connect; nil is without TLS.
@@ -63,9 +68,11 @@ type Road struct {
 	Client  client.Client // the administrator's
 	Envoys  []*Envoy
 
-	// XDS and Metrics are the controller's addresses.
+	// XDS and Metrics are the addresses of the controller: the first replica.
 	XDS, Metrics netip.AddrPort
 	Controller   *Program
+	// Replicas are all of them, the first among them.
+	Replicas []*Replica
 	// Timeline is what happened; see Options.Record.
 	Timeline Timeline
 
@@ -75,7 +82,8 @@ type Road struct {
 	flags      []string
 	tls        *gateway.TLS
 	recorded   bool
-	envoysXDS  string        // where Envoys ask: the controller, or a recorder before it
+	pinned     bool
+	envoysXDS  []string      // where Envoys ask: the controllers, or a recorder before the first
 	taken      atomic.Uint32 // addresses of Network
 
 	mu     sync.Mutex
@@ -96,6 +104,7 @@ func Start(t testing.TB, options Options) *Road {
 		flags:    options.Flags,
 		tls:      options.TLS,
 		recorded: options.Record,
+		pinned:   options.Pinned,
 	}
 	if r.Cluster == nil {
 		r.Cluster = cluster.Start(t, cluster.Options{})
@@ -112,10 +121,16 @@ func Start(t testing.TB, options Options) *Road {
 	if options.Before != nil {
 		options.Before(r)
 	}
+	r.addReplica(t)
 	r.StartController(t)
-	r.envoysXDS = r.XDS.String()
+	for len(r.Replicas) < options.Replicas {
+		r.StartReplica(t)
+	}
+	for _, replica := range r.Replicas {
+		r.envoysXDS = append(r.envoysXDS, replica.XDS.String())
+	}
 	if r.recorded {
-		r.envoysXDS = r.record(t)
+		r.envoysXDS[0] = r.record(t)
 	}
 	if options.Envoys == 0 {
 		options.Envoys = 1
@@ -134,8 +149,7 @@ func Start(t testing.TB, options Options) *Road {
 // the Road, also where a subtest starts it. Flags are added to those of Start.
 func (r *Road) StartController(t testing.TB, flags ...string) {
 	t.Helper()
-	given := append(r.controllerFlags(r.XDS, r.Metrics), flags...)
-	r.Controller = startProgram(t, r.owner, "controller", r.hear, build(t), given...)
+	r.RestartReplica(t, 0, flags...)
 }
 
 // controllerFlags are those of every controller of the Road.

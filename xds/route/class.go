@@ -37,11 +37,16 @@ type Classes struct {
 	gateways  map[string]Gateway // of every IngressClass; empty: none of ours
 	wellKnown Gateway            // of WellKnownClass by annotation, while no IngressClass has that name
 	fallback  Gateway            // of the default class; empty: none, or none of ours
+
+	others  map[string]bool // classes of other controllers
+	unnamed bool            // an Ingress that names no class is another controller's, or nobody's
 }
 
 // NewClasses reads the IngressClasses of a cluster.
 func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
-	classes := Classes{claimAll: opts.ClaimAll, gateways: make(map[string]Gateway, len(list))}
+	classes := Classes{
+		claimAll: opts.ClaimAll, gateways: make(map[string]Gateway, len(list)), others: make(map[string]bool, len(list)),
+	}
 	gatewayOf := func(class *networkingv1.IngressClass) Gateway {
 		gateway, ours := GatewayOf(class)
 		if ours && opts.OneGateway {
@@ -52,6 +57,7 @@ func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
 	var defaults []*networkingv1.IngressClass
 	for _, class := range list {
 		classes.gateways[class.Name] = ""
+		classes.others[class.Name] = class.Spec.Controller != ControllerName
 		if opts.Admits(class.Name) {
 			classes.gateways[class.Name] = gatewayOf(class)
 		}
@@ -59,8 +65,10 @@ func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
 			defaults = append(defaults, class)
 		}
 	}
+	classes.unnamed = true
 	if len(defaults) > 0 {
-		classes.fallback = classes.gateways[slices.MinFunc(defaults, newestFirst).Name]
+		chosen := slices.MinFunc(defaults, newestFirst).Name
+		classes.fallback, classes.unnamed = classes.gateways[chosen], classes.others[chosen]
 	}
 	if _, exists := classes.gateways[WellKnownClass]; !exists && opts.Admits(WellKnownClass) {
 		classes.wellKnown = DefaultGateway
@@ -91,6 +99,22 @@ func (c Classes) Gateway(ing *networkingv1.Ingress) (Gateway, bool) {
 		gateway = c.fallback
 	}
 	return gateway, gateway != ""
+}
+
+// Foreign reports whether ing is surely not ours: it names a class of another
+// controller, or none where the default class is not ours either. One that names
+// a class which does not exist may be ours again when the class is back.
+func (c Classes) Foreign(ing *networkingv1.Ingress) bool {
+	if c.claimAll {
+		return false
+	}
+	if name := ing.Spec.IngressClassName; name != nil {
+		return c.others[*name]
+	}
+	if name, set := ing.Annotations[annotationClass]; set {
+		return c.others[name]
+	}
+	return c.unnamed
 }
 
 // Gateways returns those that there are: DefaultGateway, and those that the

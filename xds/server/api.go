@@ -27,6 +27,8 @@ type Observer interface {
 	// SettingsRejected says that an Envoy refused a listener of the gateway;
 	// the last good one stays.
 	SettingsRejected(gateway route.Gateway, detail string)
+	// EnvoysChanged says that Envoys of the gateway came, caught up, or left.
+	EnvoysChanged(gateway route.Gateway)
 }
 
 // Options are the server's settings; the zero value of each is its default.
@@ -57,6 +59,7 @@ type HostState struct {
 	Served    bool   // every synced Envoy (at least one) ACKed the newest value
 	Rejected  string // Envoy's message, if the newest value was refused
 	Waiting   string // what a release waits for, for people; empty if nothing
+	Leaving   bool   // not published any more, and some synced Envoy has not ACKed that
 }
 
 // EnvoyState is what is known of one connected Envoy.

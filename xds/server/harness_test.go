@@ -298,6 +298,8 @@ func (h *heard) HostServed(key route.Key) {
 	}
 }
 
+func (h *heard) EnvoysChanged(route.Gateway) {}
+
 // tellServed has f called whenever a host is served.
 func (h *heard) tellServed(f func(route.Key)) {
 	h.mu.Lock()

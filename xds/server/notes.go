@@ -12,12 +12,17 @@ import (
 type notes struct {
 	mu      sync.Mutex
 	queue   []func(Observer)
-	pending map[route.Key]struct{} // of served, in queue
+	pending map[route.Key]struct{}     // of served, in queue
+	moved   map[route.Gateway]struct{} // of envoysChanged, in queue
 	wake    chan struct{}
 }
 
 func newNotes() *notes {
-	return &notes{pending: make(map[route.Key]struct{}), wake: make(chan struct{}, 1)}
+	return &notes{
+		pending: make(map[route.Key]struct{}),
+		moved:   make(map[route.Gateway]struct{}),
+		wake:    make(chan struct{}, 1),
+	}
 }
 
 func (n *notes) add(note func(Observer)) {
@@ -55,6 +60,18 @@ func (n *notes) settingsRejected(gateway route.Gateway, detail string) {
 	n.add(func(o Observer) { o.SettingsRejected(gateway, detail) })
 }
 
+// envoysChanged notes that Envoys came, caught up, or left.
+func (n *notes) envoysChanged(gateway route.Gateway) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.moved[gateway]; ok {
+		return
+	}
+	n.moved[gateway] = struct{}{}
+	n.queue = append(n.queue, func(o Observer) { o.EnvoysChanged(gateway) })
+	n.poke()
+}
+
 func (n *notes) poke() {
 	select {
 	case n.wake <- struct{}{}:
@@ -85,5 +102,6 @@ func (n *notes) take() []func(Observer) {
 	queue := n.queue
 	n.queue = nil
 	clear(n.pending)
+	clear(n.moved)
 	return queue
 }

@@ -85,6 +85,7 @@ func (s *stream) catchUp() {
 	g := s.gateway
 	s.current = true
 	g.current++
+	g.server.notes.envoysChanged(g.name)
 	if g.current == 1 {
 		for _, h := range g.hosts {
 			h.told = nil

@@ -16,8 +16,11 @@ func (s *Server) Host(key route.Key) HostState {
 		return HostState{}
 	}
 	h, ok := g.hosts[key.Host]
-	if !ok || h.wanted == nil {
+	if !ok {
 		return HostState{}
+	}
+	if h.wanted == nil {
+		return HostState{Leaving: true}
 	}
 	return HostState{
 		Published: key.Host != route.AnyHost || len(h.wanted.value.Routes) > 0,

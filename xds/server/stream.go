@@ -57,6 +57,7 @@ func (g *gateway) newStream(ctx context.Context, cancel context.CancelCauseFunc,
 		s.subscriptions[k].lacks = make(map[*resource]*lack)
 	}
 	g.streams[s] = struct{}{}
+	g.server.notes.envoysChanged(g.name)
 	return s
 }
 
@@ -89,6 +90,7 @@ func (s *stream) leave() {
 		g.current--
 		g.advanceAll()
 	}
+	g.server.notes.envoysChanged(g.name)
 	g.server.collect(g)
 }
 

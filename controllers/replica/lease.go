@@ -1,0 +1,153 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	acv1 "k8s.io/client-go/applyconfigurations/coordination/v1"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// How a Lease is kept.
+const (
+	// Duration is how long a replica is counted that says nothing more.
+	Duration = 15 * time.Second
+
+	renewal  = 5 * time.Second
+	spacing  = 100 * time.Millisecond // of writes
+	refresh  = 100 * time.Millisecond // of the Envoys, while some are awaited
+	again    = time.Second            // after a write that failed
+	farewell = 2 * time.Second        // for the last one
+
+	namePrefix   = "fairway-controller-"
+	fieldManager = "fairway-replica"
+)
+
+// Lease keeps this replica's Lease as its Tracker reports. It is a
+// manager.Runnable.
+type Lease struct {
+	Leases    coordinationv1.LeasesGetter
+	Namespace string
+	Identity  string
+	Tracker   *Tracker
+	// Envoys tells who is connected; it is Server.Envoys.
+	Envoys func() []server.EnvoyState
+	Log    logr.Logger
+
+	wakes chan struct{}
+
+	mu        sync.Mutex
+	newcomers newcomers
+	awaited   bool
+}
+
+// NewLease is a Lease that hears of l's Tracker.
+func NewLease(l *Lease) *Lease {
+	l.wakes = make(chan struct{}, 1)
+	l.Tracker.Changed = l.wake
+	return l
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica
+// has one.
+func (l *Lease) NeedLeaderElection() bool { return false }
+
+// Start writes the Lease when there is something new, and every few seconds,
+// until ctx ends. Then it removes it, so that nobody waits for it to expire.
+func (l *Lease) Start(ctx context.Context) error {
+	var written map[string]string
+	var next time.Time // when it has to be written anyway
+	writes := rate.NewLimiter(rate.Every(spacing), 1)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.remove(context.WithoutCancel(ctx))
+			return nil
+		case <-timer.C:
+			l.EnvoysChanged()
+		case <-l.wakes:
+		}
+		if writes.Wait(ctx) != nil {
+			continue // it is over
+		}
+		report, err := l.Tracker.Report().Annotations()
+		if err != nil {
+			return fmt.Errorf("report to other replicas: %w", err)
+		}
+		if now := time.Now(); !now.Before(next) || !maps.Equal(report, written) {
+			written, next = report, now.Add(renewal)
+			if err := l.write(ctx, report); err != nil {
+				written, next = nil, now.Add(again)
+				l.Log.V(1).Info("cannot write the replica's lease; it is tried again", "cause", err.Error())
+			}
+		}
+		timer.Reset(l.pause(next))
+	}
+}
+
+// pause is the time until something has to be looked at though nobody wakes us.
+func (l *Lease) pause(next time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.awaited {
+		return min(refresh, time.Until(next))
+	}
+	return time.Until(next)
+}
+
+// EnvoysChanged looks at the Envoys again.
+func (l *Lease) EnvoysChanged() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counts := l.newcomers.count(l.Envoys(), time.Now())
+	before := l.awaited
+	l.awaited = false
+	for _, g := range counts {
+		l.awaited = l.awaited || g.Awaited > 0
+	}
+	l.Tracker.Envoys(counts)
+	if l.awaited && !before {
+		l.wake()
+	}
+}
+
+func (l *Lease) wake() {
+	select {
+	case l.wakes <- struct{}{}:
+	default:
+	}
+}
+
+func (l *Lease) write(ctx context.Context, report map[string]string) error {
+	ctx, cancel := context.WithTimeout(ctx, renewal)
+	defer cancel()
+	lease := acv1.Lease(namePrefix+l.Identity, l.Namespace).
+		WithLabels(map[string]string{Label: "true"}).
+		WithAnnotations(report).
+		WithSpec(acv1.LeaseSpec().
+			WithHolderIdentity(l.Identity).
+			WithLeaseDurationSeconds(int32(Duration / time.Second)).
+			WithRenewTime(metav1.NowMicro()))
+	_, err := l.Leases.Leases(l.Namespace).Apply(ctx, lease, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	return err
+}
+
+func (l *Lease) remove(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	err := l.Leases.Leases(l.Namespace).Delete(ctx, namePrefix+l.Identity, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		l.Log.V(1).Info("cannot remove the replica's lease; it expires", "cause", err.Error())
+	}
+}

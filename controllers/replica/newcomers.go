@@ -1,0 +1,65 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// How long an Envoy that catches up is awaited, and how long one that is gone is
+// remembered.
+const (
+	newcomerPatience = 10 * time.Second
+	newcomerMemory   = time.Minute
+)
+
+// newcomers counts the Envoys that came a moment ago. Such an Envoy may serve
+// what another replica gave it, so that for a while nobody can say that every
+// Envoy serves something. One that does not catch up in that time is not awaited
+// again before it has, however often it connects.
+type newcomers struct{ known map[node]*arrival }
+
+type node struct {
+	gateway route.Gateway
+	id      string
+}
+
+type arrival struct{ first, last time.Time }
+
+// count is the connected Envoys by gateway.
+func (n *newcomers) count(envoys []server.EnvoyState, now time.Time) map[route.Gateway]Gateway {
+	counts := map[route.Gateway]Gateway{}
+	for _, e := range envoys {
+		g := counts[e.Gateway]
+		g.Envoys++
+		if e.Synced {
+			g.Synced++
+		}
+		if n.awaits(e, now) {
+			g.Awaited++
+		}
+		counts[e.Gateway] = g
+	}
+	for id, a := range n.known {
+		if now.Sub(a.last) > newcomerMemory {
+			delete(n.known, id)
+		}
+	}
+	return counts
+}
+
+func (n *newcomers) awaits(e server.EnvoyState, now time.Time) bool {
+	id := node{e.Gateway, e.Node}
+	a := n.known[id]
+	switch {
+	case e.Synced && (e.Pending == 0 || a == nil):
+		delete(n.known, id)
+		return false
+	case a == nil:
+		a = &arrival{first: now}
+		set(&n.known, id, a)
+	}
+	a.last = now
+	return now.Sub(a.first) < newcomerPatience
+}

@@ -1,0 +1,220 @@
+package replica
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// View is what all replicas report, ours included.
+//
+// A replica whose Lease is not renewed counts no more. Whether it is renewed is
+// seen by our own clock, and only while we see our own Lease renewed by the same
+// watch: after the API server was away everybody's looks old.
+type View struct {
+	// Identity is this replica's, and Tracker what it knows of itself.
+	Identity string
+	Tracker  *Tracker
+	Log      logr.Logger
+	// Changed hears that a Lease changed; may be nil, must not block.
+	Changed func()
+	// Now is the clock, time.Now by default.
+	Now func() time.Time
+
+	mu     sync.Mutex
+	others map[string]*other // by name of the Lease
+	// Our own Lease has been seen renewed from since to last without a gap.
+	since, last time.Time
+}
+
+// other is another replica.
+type other struct {
+	identity string
+	version  string // of its Lease
+	report   Report
+	held     map[types.NamespacedName]HeldUp
+	seen     time.Time // renewed, by our clock
+	renewed  time.Time // by its own
+}
+
+// stale is the age of a Lease by its owner's clock that makes it a relic,
+// whoever's clock is wrong.
+const stale = 10 * Duration
+
+// Update takes a Lease of a replica as it is now.
+func (v *View) Update(lease *coordinationv1.Lease) {
+	identity := ""
+	if lease.Spec.HolderIdentity != nil {
+		identity = *lease.Spec.HolderIdentity
+	}
+	if v.take(lease, identity) && v.Changed != nil {
+		v.Changed()
+	}
+}
+
+// take reports whether something is new for others.
+func (v *View) take(lease *coordinationv1.Lease, identity string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.now()
+	if identity == v.Identity {
+		if now.Sub(v.last) > 2*renewal {
+			v.since = now
+		}
+		v.last = now
+		return false
+	}
+	if known := v.others[lease.Name]; known != nil && known.version == lease.ResourceVersion {
+		return false
+	}
+	report, err := ParseReport(lease.Annotations)
+	if err != nil {
+		// It says that it lives, but not what it serves: nothing that we know.
+		v.Log.Error(err, "cannot read the lease of a replica", "replica", identity)
+		report = Report{Scope: "unknown", Gateways: map[route.Gateway]Gateway{}}
+	}
+	o := &other{identity: identity, version: lease.ResourceVersion, report: report, held: map[types.NamespacedName]HeldUp{}, seen: now}
+	if lease.Spec.RenewTime != nil {
+		o.renewed = lease.Spec.RenewTime.Time
+	}
+	for _, h := range report.HeldUp {
+		o.held[h.Ingress] = h
+	}
+	set(&v.others, lease.Name, o)
+	return true
+}
+
+// Remove takes that a Lease is gone.
+func (v *View) Remove(lease *coordinationv1.Lease) {
+	v.mu.Lock()
+	delete(v.others, lease.Name)
+	v.mu.Unlock()
+	if v.Changed != nil {
+		v.Changed()
+	}
+}
+
+// expired says that o has said nothing for as long as it is counted, and that
+// we would have heard it.
+func (v *View) expired(o *other, now time.Time) bool {
+	if now.Sub(o.renewed) >= stale {
+		return true
+	}
+	heard := o.seen
+	if heard.Before(v.since) {
+		heard = v.since
+	}
+	return now.Sub(heard) >= Duration && now.Sub(v.last) < Duration
+}
+
+// Relics are the names of Leases that have long expired.
+func (v *View) Relics() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.now()
+	var names []string
+	for name, o := range v.others {
+		if now.Sub(o.seen) >= stale && v.expired(o, now) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Verdict says whether every Envoy serves an Ingress.
+type Verdict struct {
+	Served bool
+	// Reason and Detail say why not.
+	Reason Obstacle
+	Detail string
+	// Again is when to ask again though no Changed was heard.
+	Again time.Duration
+}
+
+// Obstacle is why an Ingress is not served.
+type Obstacle string
+
+// The obstacles.
+const (
+	NoEnvoy  Obstacle = "NoEnvoy"  // of the gateway is connected to any replica
+	NotYet   Obstacle = "NotYet"   // some replica has yet to say that its Envoys serve it
+	Refused  Obstacle = "Refused"  // an Envoy refused one of its hosts
+	Newcomer Obstacle = "Newcomer" // an Envoy has just come, and catches up
+)
+
+// Served says whether every Envoy of the gateway, at all replicas, serves the
+// Ingress in this version.
+func (v *View) Served(name types.NamespacedName, version Version, gateway route.Gateway) Verdict {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	own := v.Tracker.claim(name)
+	verdict, synced := judge(own.gateways[gateway], own.claims(version), own.held)
+	if !verdict.Served {
+		verdict.Again = renewal
+		return verdict.at(v.Identity)
+	}
+	now := v.now()
+	for _, key := range slices.Sorted(maps.Keys(v.others)) {
+		o := v.others[key]
+		if v.expired(o, now) {
+			continue
+		}
+		verdict, n := judge(o.report.Gateways[gateway],
+			o.report.Watermark >= version && o.report.Scope == own.scope, o.heldUp(name))
+		if !verdict.Served {
+			verdict.Again = max(Duration-now.Sub(o.seen), time.Second)
+			return verdict.at(o.identity)
+		}
+		synced += n
+	}
+	if synced == 0 {
+		return Verdict{Reason: NoEnvoy, Detail: fmt.Sprintf("no Envoy of gateway %q is connected", gateway), Again: Duration}
+	}
+	return Verdict{Served: true}
+}
+
+func (o *other) heldUp(name types.NamespacedName) *HeldUp {
+	if h, ok := o.held[name]; ok {
+		return &h
+	}
+	return nil
+}
+
+// judge says whether the Envoys of one replica serve an Ingress, if it has any,
+// and how many of them there are.
+func judge(envoys Gateway, claimed bool, held *HeldUp) (Verdict, int) {
+	switch {
+	case envoys.Awaited > 0:
+		return Verdict{Reason: Newcomer, Detail: "an Envoy has just connected and catches up"}, 0
+	case envoys.Synced == 0:
+		return Verdict{Served: true}, 0
+	case held != nil && held.Reason == Rejected:
+		return Verdict{Reason: Refused, Detail: held.Detail}, 0
+	case held != nil:
+		return Verdict{Reason: NotYet, Detail: "Envoys have not accepted " + held.Detail + " yet"}, 0
+	case !claimed:
+		return Verdict{Reason: NotYet, Detail: "it has not seen the newest version yet"}, 0
+	}
+	return Verdict{Served: true}, envoys.Synced
+}
+
+func (v Verdict) at(identity string) Verdict {
+	v.Detail = fmt.Sprintf("replica %s: %s", identity, v.Detail)
+	return v
+}
+
+func (v *View) now() time.Time {
+	if v.Now == nil {
+		return time.Now()
+	}
+	return v.Now()
+}

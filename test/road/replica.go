@@ -1,0 +1,69 @@
+package road
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+// Replica is one of several controllers.
+type Replica struct {
+	*Program
+
+	Identity     string
+	XDS, Metrics netip.AddrPort
+}
+
+// addReplica makes room for one more; it is not started.
+func (r *Road) addReplica(t testing.TB) *Replica {
+	replica := &Replica{Identity: fmt.Sprintf("replica-%d", len(r.Replicas)), XDS: r.XDS, Metrics: r.Metrics}
+	if len(r.Replicas) > 0 {
+		replica.XDS, replica.Metrics = freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")
+	}
+	r.Replicas = append(r.Replicas, replica)
+	return replica
+}
+
+// StartReplica starts one more controller, with the flags of the first and
+// these.
+func (r *Road) StartReplica(t testing.TB, flags ...string) *Replica {
+	t.Helper()
+	replica := r.addReplica(t)
+	r.RestartReplica(t, len(r.Replicas)-1, flags...)
+	return replica
+}
+
+// RestartReplica starts one of the controllers again, with these flags besides
+// those of all; for after a kill. StartController says more.
+func (r *Road) RestartReplica(t testing.TB, i int, flags ...string) {
+	t.Helper()
+	replica := r.Replicas[i]
+	given := append(r.controllerFlags(replica.XDS, replica.Metrics), "--identity", replica.Identity)
+	given = append(given, flags...)
+	hear, name := r.hear, replica.Identity
+	if i == 0 {
+		name = "controller"
+	} else {
+		hear = nil // Served is of the first
+	}
+	replica.Program = startProgram(t, r.owner, name, hear, build(t), given...)
+	if i == 0 {
+		r.Controller = replica.Program
+	}
+}
+
+// asks is the controllers that an Envoy asks.
+func (r *Road) asks(envoy int) []string {
+	if r.pinned {
+		i := envoy % len(r.envoysXDS)
+		return r.envoysXDS[i : i+1]
+	}
+	return r.envoysXDS
+}
+
+// Says is a check for Eventually: the metrics of the replica have that line.
+func (r *Replica) Says(line string) func(context.Context) error {
+	at := &Road{Metrics: r.Metrics}
+	return at.Metric(line)
+}
