@@ -18,7 +18,8 @@ import (
 // first response are there, so that all scopes have to be in it.
 const maxResponse = 512 << 10
 
-// maxNames bounds how many names of one kind an Envoy may subscribe to.
+// maxNames bounds how many names of one kind an Envoy may subscribe to, or say
+// to have.
 const maxNames = 1 << 20
 
 // stream is one connected Envoy. Everything in it but the constants is guarded
@@ -143,6 +144,9 @@ func (s *stream) request(req *discoveryv3.DeltaDiscoveryRequest) error {
 // earlier stream: a version that is still the newest counts as accepted.
 func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
 	g, u := s.gateway, &s.subscriptions[k]
+	if len(req.GetInitialResourceVersions()) > maxNames {
+		return fmt.Errorf("envoy %s says to have more than %d resources of %s", s.node, maxNames, urlOf[k])
+	}
 	u.open = true
 	u.fresh = len(req.GetInitialResourceVersions()) == 0
 	u.owed = u.fresh && k.wildcard()
