@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
@@ -207,8 +208,12 @@ func (g *gatewaySettings) serve(ctx context.Context, envoy *gateway.Process, pro
 	defer context.AfterFunc(below, cancel)() // what fails below ends Envoy
 
 	if probing != nil {
-		answers := &probes{check: envoy.Ready, metrics: prometheus.NewRegistry()}
+		registry := prometheus.NewRegistry()
+		metrics := gateway.NewMetrics(envoy, time.Now)
+		registry.MustRegister(metrics, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		answers := &probes{check: envoy.Ready, metrics: registry}
 		answers.ready.Store(true) // Envoy says all
+		all.Go(func() error { metrics.Run(below); return nil })
 		all.Go(func() error { return answers.serve(below, probing) })
 	}
 	all.Go(func() error {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -212,5 +214,110 @@ func TestAGatewayGoesToAnotherController(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		start(connected)
+	}
+}
+
+// What is served is what docs/metrics.md tells of, and remains few series with
+// 10,000 Services of which more are used than are told apart.
+func TestGatewayMetrics(t *testing.T) {
+	const services, used = 10_000, 500
+	port, xds := freePort(t), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	controller := startReplica(t, xds, insecure.NewCredentials(), port)
+	settings := settingsOn(port)
+	settings.HTTPSPort = uint16(freePort(t))
+	controller.PublishSettings(route.DefaultGateway, settings)
+	for i := range services {
+		host := hostOfService(i)
+		service := host.Routes[0].Cluster.Port
+		controller.PublishBackend(service, &route.Backend{Port: service})
+		controller.PublishHost(host.Key, host)
+	}
+	_, probes := startGateway(t, "--xds", xds, "--max-heap", "4Gi")
+	eventually(t, patience, gets("http://"+probes+"/readyz", 200, "ok"))
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
+	for i := range used {
+		request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = string(hostname(i))
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("a Service without endpoints: %s, %v", response.Status, err)
+		}
+	}
+
+	_, page, err := asked("http://" + probes + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sample := range []string{
+		"fairway_gateway_ready 1\n",
+		`fairway_gateway_requests_total{code="503",flags="UH"} ` + fmt.Sprintln(used),
+		`fairway_gateway_service_requests_total{code="503",namespace="shop",port="80",service="s7"} 1`,
+		`fairway_gateway_listeners{state="active"} 2`,
+		"fairway_gateway_clusters " + fmt.Sprintln(services+1),
+		"fairway_gateway_controller_connected 1\n",
+		`fairway_gateway_connections{listener="http"} 1`,
+	} {
+		if !strings.Contains(page, sample) {
+			t.Errorf("there is no %q", sample)
+		}
+	}
+	names, series := map[string]bool{}, 0
+	for line := range strings.Lines(page) {
+		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			names[strings.Fields(name)[0]] = true
+		} else if !strings.HasPrefix(line, "#") {
+			series++
+		}
+	}
+	t.Logf("%d series with %d Services", series, services)
+	if series > 1000 || strings.Count(page, "fairway_gateway_service_requests_total{") < 100 {
+		t.Errorf("%d series, of which %d of Services", series, strings.Count(page, "fairway_gateway_service_requests_total{"))
+	}
+	documented(t, names)
+}
+
+func hostname(i int) route.Hostname { return route.Hostname(fmt.Sprintf("host-%d.test", i)) }
+
+// hostOfService is a host whose one route leads to a Service of its own.
+func hostOfService(i int) *route.Host {
+	return &route.Host{
+		Key: route.Key{Gateway: route.DefaultGateway, Host: hostname(i)},
+		Routes: []route.Route{{
+			Match: route.Match{Kind: route.Prefix, Path: "/"},
+			Cluster: &route.Cluster{Port: route.ServicePort{
+				Service: types.NamespacedName{Namespace: "shop", Name: fmt.Sprintf("s%d", i)}, Port: 80,
+			}},
+			Origin: types.NamespacedName{Namespace: "shop", Name: "site"},
+		}},
+	}
+}
+
+// documented fails the test unless the metrics of gateways that are served are
+// those that the page tells of.
+func documented(t *testing.T, served map[string]bool) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for _, found := range regexp.MustCompile("(?m)^\\| `(fairway_gateway_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
+		told[found[1]] = true
+		if !served[found[1]] {
+			t.Errorf("docs/metrics.md tells of %s, which is not served", found[1])
+		}
+	}
+	for name := range served {
+		if strings.HasPrefix(name, "fairway_") && !told[name] {
+			t.Errorf("docs/metrics.md does not tell of %s", name)
+		}
 	}
 }

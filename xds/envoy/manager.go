@@ -37,7 +37,7 @@ func connectionManager(name string, s route.Settings) *managerv3.HttpConnectionM
 			filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
 		},
 		UpgradeConfigs: []*managerv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		AccessLog:      accessLog(s),
+		AccessLog:      append(accessLog(s), requestStats()...),
 
 		ServerHeaderTransformation: managerv3.HttpConnectionManager_PASS_THROUGH,
 		LocalReplyConfig:           localReplies(),

@@ -94,7 +94,8 @@ func (b Bootstrap) Message(dir string) (*bootstrapv3.Bootstrap, error) {
 		LayeredRuntime:      runtime(),
 		OverloadManager:     b.overload(),
 		StatsConfig:         stats(),
-		StatsFlush:          &bootstrapv3.Bootstrap_StatsFlushOnAdmin{StatsFlushOnAdmin: true}, // there are no sinks
+		StatsFlushInterval:  durationpb.New(10 * time.Second),
+		StatsEviction:       &bootstrapv3.Bootstrap_StatsEvictionInterval{StatsEvictionInterval: durationpb.New(10 * time.Minute)},
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 	}, nil
 }

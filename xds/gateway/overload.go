@@ -121,7 +121,7 @@ func stats() *metricsv3.StatsConfig {
 		{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: `http\.[^.]+\.[a-z0-9_]+`}}},
 	}
 	for _, prefix := range []string{
-		"cluster." + xdsCluster + ".", "cluster_manager.", "control_plane.", "http1.", "http2.",
+		"cluster." + xdsCluster + ".", "cluster_manager.", "control_plane.", "fairway_", "http1.", "http2.",
 		"listener.", "listener_manager.", "main_thread.", "overload.", "server.", "workers.",
 	} {
 		kept = append(kept, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix}})

@@ -54,6 +54,7 @@ type Process struct {
 
 	wasReady atomic.Bool
 	stopping atomic.Bool
+	restarts atomic.Int64
 }
 
 // ErrStopping is why an Envoy that is about to end is not ready.
@@ -112,6 +113,7 @@ func (p *Process) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(wait):
 		}
+		p.restarts.Add(1)
 		wait = min(2*wait, lastRestart)
 	}
 }
