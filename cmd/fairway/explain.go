@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/api/problem"
@@ -16,6 +19,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/explain"
 	"github.com/fairwaynet/fairway/controllers/folder"
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/overview"
 	"github.com/fairwaynet/fairway/controllers/survey"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -87,19 +91,11 @@ func (s *explainSettings) question(url string) (explain.Question, error) {
 
 func (s *explainSettings) run(ctx context.Context, question explain.Question, std streams) error {
 	ctrllog.SetLogger(logr.Discard())
-	objects, scope, err := s.objects(ctx, question, std.In)
+	said, locate, err := s.explain(ctx, question, std.In)
 	if err != nil {
 		return exit{code: exitUsage, cause: err}
 	}
-	var said *explain.Explanation
-	err = survey.Look(ctx, objects, scope, func(ctx context.Context, road *controllers.Road) error {
-		said, err = explain.Explain(ctx, road, question)
-		return err
-	})
-	if err != nil {
-		return exit{code: exitUsage, cause: err}
-	}
-	if err := s.print(std.Out, said, objects.Locate); err != nil {
+	if err := s.print(std.Out, said, locate); err != nil {
 		return exit{code: exitUsage, cause: fmt.Errorf("write: %w", err)}
 	}
 	if !said.Served() {
@@ -108,26 +104,74 @@ func (s *explainSettings) run(ctx context.Context, question explain.Question, st
 	return nil
 }
 
-// objects are those of the files, or what the question needs of the cluster.
-func (s *explainSettings) objects(ctx context.Context, question explain.Question, stdin io.Reader) (*folder.Cache, index.Scope, error) {
+// locator finds where a Problem stands.
+type locator func(problem.Problem) (folder.Place, bool)
+
+// explain answers the question from the files, or from the cluster.
+func (s *explainSettings) explain(ctx context.Context, question explain.Question, stdin io.Reader) (*explain.Explanation, locator, error) {
 	if len(s.Files) > 0 {
 		files, err := folder.New(folder.Options{Paths: s.Files, Stdin: stdin})
-		return files, index.Scope{ClaimWithoutClasses: true}, err
+		if err != nil {
+			return nil, nil, err
+		}
+		said, err := explainObjects(ctx, files, index.Scope{ClaimWithoutClasses: true}, question)
+		return said, files.Locate, err
 	}
 	reader, err := s.Cluster.reader()
 	if err != nil {
-		return nil, index.Scope{}, err
+		return nil, nil, err
 	}
 	found, err := explain.Gather(ctx, reader, question.Request)
 	if err != nil {
-		return nil, index.Scope{}, err
+		return nil, nil, err
 	}
 	objects, err := folder.Fixed(found)
-	return objects, index.Scope{}, err
+	if err != nil {
+		return nil, nil, err
+	}
+	said, err := explainObjects(ctx, objects, index.Scope{}, question)
+	if err != nil {
+		return nil, nil, err
+	}
+	return said, objects.Locate, addServing(ctx, reader, said, found)
+}
+
+func explainObjects(ctx context.Context, objects *folder.Cache, scope index.Scope, question explain.Question) (*explain.Explanation, error) {
+	var said *explain.Explanation
+	err := survey.Look(ctx, objects, scope, func(ctx context.Context, road *controllers.Road) (err error) {
+		said, err = explain.Explain(ctx, road, question)
+		return err
+	})
+	return said, err
+}
+
+// addServing says whether Envoys serve the Ingress of the route already.
+func addServing(ctx context.Context, reader survey.Reader, said *explain.Explanation, objects []client.Object) error {
+	if said.Route == nil {
+		return nil
+	}
+	replicas, err := overview.ReplicasOf(ctx, reader, time.Now())
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		ing, ok := object.(*networkingv1.Ingress)
+		if !ok || ing.Namespace+"/"+ing.Name != said.Route.Ingress {
+			continue
+		}
+		gateway := route.Gateway(said.Gateway)
+		state, why := replicas.StateOf(ing, gateway)
+		if state == overview.Unknown {
+			continue
+		}
+		envoys, _ := replicas.EnvoysOf(gateway)
+		said.Serving = &explain.Serving{Envoys: envoys, State: string(state), Why: why}
+	}
+	return nil
 }
 
 // print writes an explanation, with the Problems that were met on the way.
-func (s *explainSettings) print(out io.Writer, said *explain.Explanation, locate func(problem.Problem) (folder.Place, bool)) error {
+func (s *explainSettings) print(out io.Writer, said *explain.Explanation, locate locator) error {
 	found := []finding{}
 	for _, p := range said.Problems {
 		found = append(found, findingOf(locate, p))

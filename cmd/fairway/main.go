@@ -112,6 +112,7 @@ func commands(std streams) []*cobra.Command {
 		serveCommand(std),
 		checkCommand(std),
 		explainCommand(std),
+		statusCommand(std),
 		versionCommand(std),
 	}
 }

@@ -25,16 +25,26 @@ type Explanation struct {
 	// Endpoints are those that are used first.
 	Endpoints []EndpointOf `json:"endpoints"`
 
-	End     route.End `json:"end"`
-	Status  int       `json:"status,omitempty"` // of the gateway's own answer
-	Summary string    `json:"summary"`
-	Next    []string  `json:"next"`
+	End    route.End `json:"end"`
+	Status int       `json:"status,omitempty"` // of the gateway's own answer
+	// Serving is whether Envoys serve it already; nil when unknown.
+	Serving *Serving `json:"serving,omitempty"`
+	Summary string   `json:"summary"`
+	Next    []string `json:"next"`
 
 	Problems []problem.Problem `json:"-"` // its place is the command's to say
 }
 
 // Served reports whether a backend answers.
 func (e *Explanation) Served() bool { return e.End == route.EndForwarded }
+
+// Serving is what is known of the Envoys of the gateway, and whether they serve
+// the Ingress of the route as it stands.
+type Serving struct {
+	Envoys int    `json:"envoys"`
+	State  string `json:"state"`
+	Why    string `json:"why,omitempty"`
+}
 
 // Listener is where the gateway listens.
 type Listener struct {

@@ -30,6 +30,9 @@ func (e *Explanation) Text() string {
 	}
 	t.route(e)
 	t.backend(e)
+	if e.Serving != nil {
+		t.line("serving", "%s", e.Serving)
+	}
 	t.line("end", "%s", e.Summary)
 	for _, next := range e.Next {
 		t.line("next", "%s", next)
@@ -49,6 +52,20 @@ func (h *Host) String() string {
 		return fmt.Sprintf("the default host: nobody names %s", asked)
 	default:
 		return fmt.Sprintf("none: nobody names %s, and there is no default host", asked)
+	}
+}
+
+// String is "3 Envoys, which all have it".
+func (s *Serving) String() string {
+	envoys := fmt.Sprintf("%d Envoys", s.Envoys)
+	if s.Envoys == 1 {
+		envoys = "1 Envoy"
+	}
+	switch {
+	case s.Why != "":
+		return fmt.Sprintf("%s; %s: %s", envoys, s.State, s.Why)
+	default:
+		return fmt.Sprintf("%s; %s as it stands", envoys, s.State)
 	}
 }
 

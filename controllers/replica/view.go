@@ -157,7 +157,7 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	own := v.Tracker.claim(name)
-	verdict, synced := judge(own.gateways[gateway], own.claims(version), own.held)
+	verdict, synced := Judge(own.gateways[gateway], own.claims(version), own.held)
 	if !verdict.Served {
 		verdict.Again = renewal
 		return verdict.at(v.Identity)
@@ -168,7 +168,7 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 		if v.expired(o, now) {
 			continue
 		}
-		verdict, n := judge(o.report.Gateways[gateway],
+		verdict, n := Judge(o.report.Gateways[gateway],
 			o.report.Watermark >= version && o.report.Scope == own.scope, o.heldUp(name))
 		if !verdict.Served {
 			verdict.Again = max(Duration-now.Sub(o.seen), time.Second)
@@ -189,9 +189,9 @@ func (o *other) heldUp(name types.NamespacedName) *HeldUp {
 	return nil
 }
 
-// judge says whether the Envoys of one replica serve an Ingress, if it has any,
+// Judge says whether the Envoys of one replica serve an Ingress, if it has any,
 // and how many of them there are.
-func judge(envoys Gateway, claimed bool, held *HeldUp) (Verdict, int) {
+func Judge(envoys Gateway, claimed bool, held *HeldUp) (Verdict, int) {
 	switch {
 	case envoys.Awaited > 0:
 		return Verdict{Reason: Newcomer, Detail: "an Envoy has just connected and catches up"}, 0

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -107,4 +108,33 @@ func (r Reader) list(
 			return all, nil
 		}
 	}
+}
+
+// Leases is those in the namespaces that hold one with the label: of replicas,
+// and of their leader.
+func (r Reader) Leases(ctx context.Context, label string) ([]*coordinationv1.Lease, error) {
+	const resource = "leases.coordination.k8s.io"
+	labelled, err := r.list(ctx, &coordinationv1.LeaseList{}, resource, "", client.HasLabels{label})
+	if err != nil {
+		return nil, err
+	}
+	var leases []*coordinationv1.Lease
+	seen := map[string]bool{}
+	for _, object := range labelled {
+		namespace := object.GetNamespace()
+		if seen[namespace] {
+			continue
+		}
+		seen[namespace] = true
+		all, err := r.list(ctx, &coordinationv1.LeaseList{}, resource, namespace)
+		if err != nil {
+			return nil, err
+		}
+		for _, object := range all {
+			if lease, ok := object.(*coordinationv1.Lease); ok {
+				leases = append(leases, lease)
+			}
+		}
+	}
+	return leases, nil
 }

@@ -1,0 +1,88 @@
+package overview
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+)
+
+// Text is the overview for people, without the Problems.
+func (o *Overview) Text() string {
+	var out strings.Builder
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) {
+		_, _ = fmt.Fprintln(table, printable(strings.Join(cells, "\t"))) // into memory
+	}
+	row("CONTROLLER", "ROLE", "ENVOYS", "HELD UP")
+	for _, c := range o.Controllers {
+		row(c.Namespace+"/"+c.Identity, c.role(), fmt.Sprint(c.Envoys), fmt.Sprint(c.HeldUp))
+	}
+	if len(o.Controllers) == 0 {
+		row("-")
+	}
+	row()
+	row("GATEWAY", "CLASSES", "ENVOYS", "HOSTS")
+	for _, g := range o.Gateways {
+		row(g.Name, orNone(g.Classes), g.envoys(), fmt.Sprint(g.Hosts))
+	}
+	row()
+	row("INGRESS", "STATE", "ADDRESS", "PROBLEMS", "HOSTS")
+	for _, i := range o.Ingresses {
+		row(i.Namespace+"/"+i.Name, string(i.State), orNone(i.Addresses), fmt.Sprint(i.Problems), orNone(short(i.Hosts)))
+	}
+	_ = table.Flush() // into memory
+	for _, i := range o.Ingresses {
+		if i.Why != "" {
+			fmt.Fprintf(&out, "%s/%s: %s: %s\n", i.Namespace, i.Name, i.State, printable(i.Why))
+		}
+	}
+	for _, unknown := range o.Unknown {
+		fmt.Fprintf(&out, "unknown: %s\n", printable(unknown))
+	}
+	return out.String()
+}
+
+func (c Controller) role() string {
+	switch {
+	case !c.Alive:
+		return "gone"
+	case c.Leader:
+		return "leader"
+	default:
+		return "standby"
+	}
+}
+
+func (g Gateway) envoys() string {
+	if g.Synced == g.Envoys {
+		return fmt.Sprint(g.Envoys)
+	}
+	return fmt.Sprintf("%d, %d of them up to date", g.Envoys, g.Synced)
+}
+
+// short keeps an Ingress of many hosts on one line.
+func short(hosts []string) []string {
+	const most = 3
+	if len(hosts) <= most {
+		return hosts
+	}
+	return append(hosts[:most:most], fmt.Sprintf("and %d more", len(hosts)-most))
+}
+
+func orNone(words []string) string {
+	if len(words) == 0 {
+		return "-"
+	}
+	return strings.Join(words, ", ")
+}
+
+// printable keeps what others wrote from steering a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\t' {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
