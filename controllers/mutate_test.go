@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -23,7 +24,7 @@ var served = map[string]string{"served": "yes"}
 // objects meet.
 func (w *world) mutate(random *rand.Rand) {
 	namespace := pick(random, "shop", "shop", "shop", "blog")
-	switch random.IntN(13) {
+	switch random.IntN(15) {
 	case 0, 1, 2, 3:
 		name := metav1.ObjectMeta{Namespace: namespace, Name: pick(random, "one", "two", "three")}
 		w.applyOrRemove(random, randomIngress(random, name))
@@ -43,6 +44,12 @@ func (w *world) mutate(random *rand.Rand) {
 		}
 		w.applyOrRemove(random, name)
 	case 11:
+		name := metav1.ObjectMeta{Name: pick(random, "inner", "default")}
+		w.applyOrRemove(random, &v1alpha1.ClusterGatewayConfig{ObjectMeta: name, Spec: randomSettings(random)})
+	case 12:
+		name := metav1.ObjectMeta{Namespace: namespace, Name: "inner"}
+		w.applyOrRemove(random, &v1alpha1.GatewayConfig{ObjectMeta: name, Spec: randomSettings(random)})
+	case 13:
 		if ingress := pickAny[*networkingv1.Ingress](w, random); ingress != nil {
 			w.remove(ingress)
 			w.apply(ingress.DeepCopy())
@@ -174,4 +181,16 @@ func randomParameters(random *rand.Rand) *networkingv1.IngressClassParametersRef
 	return &networkingv1.IngressClassParametersReference{
 		APIGroup: new("fairway.dev"), Kind: "ClusterGatewayConfig", Name: pick(random, "inner", "default"),
 	}
+}
+
+// randomSettings are wrong one time in three.
+func randomSettings(random *rand.Rand) v1alpha1.GatewayConfigSpec {
+	spec := v1alpha1.GatewayConfigSpec{HTTPPort: new(pick[int32](random, 80, 8080, 8081))}
+	switch random.IntN(3) {
+	case 0:
+		spec.HTTPSPort = new(pick[int32](random, 8080, 70000))
+	case 1:
+		spec.Timeouts = &v1alpha1.Timeouts{Idle: new(pick[v1alpha1.Duration](random, "10s", "20s", "soon"))}
+	}
+	return spec
 }

@@ -61,8 +61,11 @@ type Road struct {
 	Publisher Publisher
 	Reporter  *report.Reporter
 	// Base are the settings of gateways, where their configuration says
-	// nothing else.
-	Base route.Settings
+	// nothing else; Adapt, if not nil, has the last word.
+	Base  route.Settings
+	Adapt func(route.Settings) route.Settings
+	// Conditions, if not nil, hears whose conditions may have changed.
+	Conditions *gatewayconfig.Conditions
 	// Scope says which Ingresses are looked at.
 	Scope index.Scope
 	// Delivery hears what became of what was published; nil: nobody.
@@ -73,6 +76,8 @@ type Road struct {
 	// Opened is called when the first picture is published; may be nil.
 	Opened func()
 	Log    logr.Logger
+
+	custom bool // the custom resources are watched
 }
 
 // Index tells the cache what the Road reads and by what. Call it before the
@@ -88,6 +93,9 @@ func (r *Road) Index(ctx context.Context) error {
 		if _, err := r.Cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
 		}
+	}
+	if err := r.indexCustom(ctx); err != nil {
+		return err
 	}
 	return index.Register(ctx, r.Cache)
 }
@@ -120,6 +128,9 @@ func (r *Road) Start(ctx context.Context) error {
 		return fmt.Errorf("first pass: %w", err)
 	}
 	running, ctx := errgroup.WithContext(ctx)
+	if !r.custom {
+		running.Go(func() error { return r.awaitCustom(ctx, all.gateways, loops[0]) })
+	}
 	for _, loop := range loops {
 		running.Go(func() error { return loop.Start(ctx) })
 	}
@@ -179,7 +190,11 @@ func (r *Road) loops(all *reconcilers) ([]loop, error) {
 	if r.Delivery != nil {
 		timed = r.Delivery.timed(all.hosts, all.hosts.Publisher)
 	}
-	first, err1 := newLoop(r.Log, "gateway", all.gateways, all.gateways.Sources(r.Cache))
+	sources := all.gateways.Sources(r.Cache)
+	if r.custom {
+		sources = append(sources, all.gateways.CustomSources(r.Cache, false)...)
+	}
+	first, err1 := newLoop(r.Log, "gateway", all.gateways, sources)
 	second, err2 := newLoop(r.Log, "ingress", r.tracked(timed), all.hosts.Sources(r.Cache))
 	third, err3 := newLoop(r.Log, "endpoints", all.backends, all.backends.Sources(r.Cache))
 	return []loop{first, second, third}, errors.Join(err1, err2, err3)
@@ -234,7 +249,8 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 	objects := r.objects()
 	return &reconcilers{
 		gateways: &gatewayconfig.Reconciler{
-			Objects: objects, Base: r.Base, Publisher: publisher, Reporter: r.Reporter,
+			Objects: objects, Base: r.Base, Adapt: r.Adapt, Publisher: publisher, Reporter: r.Reporter,
+			Reconciled: r.Conditions.Touch,
 		},
 		hosts: &ingress.Reconciler{
 			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, Tracker: r.Tracker,

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/index"
 )
 
@@ -66,6 +67,7 @@ func newWorld() *world {
 	w := &world{now: time.Unix(1_800_000_000, 0)}
 	for _, empty := range []client.Object{
 		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, index.Namespace(),
+		&v1alpha1.ClusterGatewayConfig{}, &v1alpha1.GatewayConfig{},
 	} {
 		w.kinds = append(w.kinds, &kind{
 			empty:  empty,

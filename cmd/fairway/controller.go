@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -105,9 +104,13 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	scheme, err := index.Scheme()
+	if err != nil {
+		return err
+	}
 	mgr, err := manager.New(config, manager.Options{
 		Logger:  log,
-		Scheme:  scheme.Scheme,
+		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve them
 		Cache: cache.Options{
 			DefaultTransform:            controllers.Trim,
@@ -154,7 +157,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	reporter := report.New(report.Log{Log: log}, report.Events{
-		Recorder: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "fairway"}),
+		Recorder: events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway"}),
 		Objects:  mgr.GetCache(),
 	})
 	delivery := &controllers.Delivery{
@@ -176,8 +179,10 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Base:      c.Route,
 		Delivery:  delivery,
 		Metrics:   metrics,
-		Opened:    func() { serving.ready.Store(true) },
-		Log:       log,
+
+		Conditions: c.conditions(mgr, elector, log),
+		Opened:     func() { serving.ready.Store(true) },
+		Log:        log,
 	}
 	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, log, mgr, elector, road, ads, registry)); err != nil {
 		return err

@@ -219,7 +219,7 @@ func (s *serveSettings) assemble(
 		probes: &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},
 		road: &controllers.Road{
 			Cache: files, Live: files.Live(), Publisher: n.publisher(ads), Reporter: reporter,
-			Base:     s.Route,
+			Base: s.Route, Adapt: s.adapt,
 			Scope:    scope,
 			Delivery: delivery, Metrics: metrics, Log: quiet,
 		},
@@ -228,6 +228,14 @@ func (s *serveSettings) assemble(
 		return nil, err
 	}
 	return r, r.listen(ctx)
+}
+
+// adapt leaves to the flags where to listen: what a gateway of a cluster binds,
+// and which load balancer is before it, does not hold on this machine.
+func (s *serveSettings) adapt(settings route.Settings) route.Settings {
+	settings.Address, settings.HTTPPort, settings.HTTPSPort = s.Route.Address, s.Route.HTTPPort, s.Route.HTTPSPort
+	settings.ProxyProtocol = nil
+	return settings
 }
 
 // listen takes the addresses on which we ourselves are asked.

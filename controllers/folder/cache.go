@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/index"
 )
 
 // Reporter hears what is wrong with the files, from Start on, whenever that
@@ -67,7 +67,11 @@ func New(options Options) (*Cache, error) {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	c := &Cache{options: options, store: newStore(), scheme: scheme.Scheme}
+	scheme, err := index.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{options: options, store: newStore(), scheme: scheme}
 	var paths []string
 	var input bool
 	for _, path := range options.Paths {
@@ -90,7 +94,6 @@ func New(options Options) (*Cache, error) {
 	if err := c.unread(paths); err != nil {
 		return nil, err
 	}
-	var err error
 	c.Cache, err = c.informers()
 	return c, err
 }

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
 // kind is a kind of objects that is read.
@@ -28,6 +30,8 @@ func kinds() []kind {
 		{networkingv1.SchemeGroupVersion.WithKind("IngressClass"), false, func() client.Object { return &networkingv1.IngressClass{} }},
 		{corev1.SchemeGroupVersion.WithKind("Service"), true, func() client.Object { return &corev1.Service{} }},
 		{discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), true, func() client.Object { return &discoveryv1.EndpointSlice{} }},
+		{v1alpha1.SchemeGroupVersion().WithKind("ClusterGatewayConfig"), false, func() client.Object { return &v1alpha1.ClusterGatewayConfig{} }},
+		{v1alpha1.SchemeGroupVersion().WithKind("GatewayConfig"), true, func() client.Object { return &v1alpha1.GatewayConfig{} }},
 	}
 }
 

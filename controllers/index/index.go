@@ -120,6 +120,19 @@ func (o Objects) ClassesOfGateway(ctx context.Context, gateway route.Gateway) ([
 	return named, err
 }
 
+// NamedGateways is the gateways that the classes of ours name, whether they are
+// served by them (see OneGateway) or not.
+func (o Objects) NamedGateways(ctx context.Context) ([]route.Gateway, error) {
+	all, err := o.classes(ctx)
+	var gateways []route.Gateway
+	for _, class := range all {
+		if gateway, ours := route.GatewayOf(class); ours {
+			gateways = append(gateways, gateway)
+		}
+	}
+	return gateways, err
+}
+
 func (o Objects) classOptions(all []*networkingv1.IngressClass) route.ClassOptions {
 	return route.ClassOptions{
 		ClaimAll:   o.ClaimWithoutClasses && len(all) == 0,

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
 // maxMessage is what an Event of events.k8s.io may hold, in bytes.
@@ -68,6 +69,10 @@ func empty(kind string) (client.Object, schema.GroupVersionKind) {
 		return &networkingv1.Ingress{}, networkingv1.SchemeGroupVersion.WithKind(kind)
 	case "IngressClass":
 		return &networkingv1.IngressClass{}, networkingv1.SchemeGroupVersion.WithKind(kind)
+	case "ClusterGatewayConfig":
+		return &v1alpha1.ClusterGatewayConfig{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
+	case "GatewayConfig":
+		return &v1alpha1.GatewayConfig{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
 	case "Service":
 		return &corev1.Service{}, corev1.SchemeGroupVersion.WithKind(kind)
 	case "EndpointSlice":

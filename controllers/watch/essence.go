@@ -5,6 +5,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
 // Ingress is the essence of an Ingress: all but its status, which is ours.
@@ -15,6 +17,17 @@ func Ingress(object *networkingv1.Ingress) any {
 // IngressClass is the essence of an IngressClass.
 func IngressClass(object *networkingv1.IngressClass) any {
 	return networkingv1.IngressClass{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}
+}
+
+// ClusterGatewayConfig is the essence of a ClusterGatewayConfig: all but its
+// status, which is ours.
+func ClusterGatewayConfig(object *v1alpha1.ClusterGatewayConfig) any {
+	return v1alpha1.ClusterGatewayConfig{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}
+}
+
+// GatewayConfig is the essence of a GatewayConfig.
+func GatewayConfig(object *v1alpha1.GatewayConfig) any {
+	return v1alpha1.GatewayConfig{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}
 }
 
 // Service is the essence of a Service: all but its status.

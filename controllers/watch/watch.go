@@ -40,6 +40,25 @@ func Source[O client.Object, K comparable](
 	return Witnessed(objects, kind, essence, keys, nil)
 }
 
+// LateSource is Source for a watch that begins when the first pass is over:
+// objects that are there wake their keys.
+func LateSource[O client.Object, K comparable](
+	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K],
+) source.TypedSyncingSource[K] {
+	return source.TypedKind(objects, kind, handler.TypedEventHandler[O, K](late[O, K]{Handler(essence, keys, nil)}))
+}
+
+// late takes objects that were there for new ones.
+type late[O client.Object, K comparable] struct {
+	handler.TypedEventHandler[O, K]
+}
+
+// Create implements handler.TypedEventHandler.
+func (l late[O, K]) Create(ctx context.Context, e event.TypedCreateEvent[O], q workqueue.TypedRateLimitingInterface[K]) {
+	e.IsInInitialList = false
+	l.TypedEventHandler.Create(ctx, e, q)
+}
+
 // Witnessed is Source with a witness, which may be nil. It hears of the objects
 // that were there too.
 func Witnessed[O client.Object, K comparable](

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/leader"
+)
+
+// conditions writes, while this replica leads, whether the configurations of
+// gateways are accepted.
+func (c *controllerSettings) conditions(mgr manager.Manager, elector *leader.Elector, log logr.Logger) *gatewayconfig.Conditions {
+	conditions := &gatewayconfig.Conditions{
+		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()},
+		Base:    c.Route,
+		Writer:  mgr.GetClient(),
+		Log:     log,
+	}
+	elector.Add("conditions of gateway configurations", conditions.Run)
+	return conditions
+}

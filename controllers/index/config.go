@@ -1,0 +1,64 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Scheme is all kinds that are read: Kubernetes' own and ours.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("make scheme: %w", err)
+	}
+	return scheme, nil
+}
+
+// Config is the settings of a gateway as an object has them, of either kind.
+type Config struct {
+	client.Object
+
+	Spec   v1alpha1.GatewayConfigSpec
+	Status v1alpha1.GatewayConfigStatus
+}
+
+// Configs is the settings of all gateways that have any. Where a cluster does
+// not have the custom resources there are none.
+func (o Objects) Configs(ctx context.Context) (map[route.Gateway]Config, error) {
+	configs := map[route.Gateway]Config{}
+	var cluster v1alpha1.ClusterGatewayConfigList
+	if err := o.listCustom(ctx, &cluster); err != nil {
+		return nil, fmt.Errorf("list cluster gateway configs: %w", err)
+	}
+	for i := range cluster.Items {
+		c := &cluster.Items[i]
+		configs[route.ConfiguredBy(client.ObjectKeyFromObject(c))] = Config{c, c.Spec, c.Status}
+	}
+	var namespaced v1alpha1.GatewayConfigList
+	if err := o.listCustom(ctx, &namespaced); err != nil {
+		return nil, fmt.Errorf("list gateway configs: %w", err)
+	}
+	for i := range namespaced.Items {
+		c := &namespaced.Items[i]
+		configs[route.ConfiguredBy(client.ObjectKeyFromObject(c))] = Config{c, c.Spec, c.Status}
+	}
+	return configs, nil
+}
+
+// listCustom lists what the cluster may not know.
+func (o Objects) listCustom(ctx context.Context, list client.ObjectList) error {
+	err := o.Cluster.List(ctx, list, client.UnsafeDisableDeepCopy)
+	if unknown := (*cache.ErrResourceNotCached)(nil); errors.As(err, &unknown) {
+		return nil
+	}
+	return err
+}
