@@ -157,9 +157,11 @@ func (c *corpusCase) write(t *testing.T) {
 }
 
 // connect comes from an address of its own.
-func connect(client string) (net.Conn, error) {
+func connect(client string) (net.Conn, error) { return connectTo(client, address) }
+
+func connectTo(client, to string) (net.Conn, error) {
 	from := &net.TCPAddr{IP: net.ParseIP(client)}
-	return (&net.Dialer{LocalAddr: from, Timeout: patience}).Dial("tcp", address)
+	return (&net.Dialer{LocalAddr: from, Timeout: patience}).Dial("tcp", to)
 }
 
 // sendHTTP1 sends bytes and tells the answers: a line for each, and what became

@@ -34,8 +34,10 @@ type connections struct {
 }
 
 // dial opens one from an address of this machine.
-func (c *connections) dial(from string) (net.Conn, error) {
-	conn, err := connect(from)
+func (c *connections) dial(from string) (net.Conn, error) { return c.dialAt(from, address) }
+
+func (c *connections) dialAt(from, to string) (net.Conn, error) {
+	conn, err := connectTo(from, to)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,8 @@ const (
 	patience = 30 * time.Second
 	// address is where the gateway listens, in the namespace of this test.
 	address = "127.0.0.1:8080"
+	// addressTLS is where it does with TLS, if a test says so.
+	addressTLS = "127.0.0.1:8443"
 
 	mib = 1 << 20
 )

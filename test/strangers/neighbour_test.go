@@ -42,7 +42,7 @@ const (
 	neighbourPause = 25 * time.Millisecond
 	// slowest is what a neighbour may be made to wait, 99 times of 100, on a
 	// machine that also runs the stranger and other tests.
-	slowest = time.Second
+	slowest = 3 * time.Second
 	// fewest is how often a neighbour asks at least.
 	fewest = 100
 )

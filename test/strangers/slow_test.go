@@ -1,6 +1,7 @@
 package strangers_test
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -22,13 +23,14 @@ const (
 	// is much less than what they have asked for.
 	slowMemory = 512 * mib
 	// late is how much later than promised the gateway may hang up.
-	late = 5 * time.Second
+	late = 8 * time.Second
 )
 
 // slow is a kind of client that takes its time, many at once.
 type slow struct {
 	name    string
 	clients int
+	at      string // empty: address
 	begin   string
 	drip    string // sent again and again; empty: nothing is, and nothing is read
 	// answer is part of what the gateway says within the time that a request's
@@ -41,6 +43,7 @@ var slows = []slow{
 	{name: "headers", clients: 200, begin: "GET / HTTP/1.1\r\nHost: shop.test\r\nX: ", drip: "a", answer: "HTTP/1.1 408", hangsUp: true},
 	{name: "a request line", clients: 200, begin: "GET /", drip: "a", answer: "HTTP/1.1 408", hangsUp: true},
 	{name: "headers over HTTP/2", clients: 200, begin: preface() + beginBlock(), drip: moreBlock(), answer: "request header timeout"},
+	{name: "a TLS handshake", clients: 200, at: addressTLS, begin: "\x16\x03\x01", drip: "\x02", hangsUp: true},
 	{name: "a body", clients: 200, begin: "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\n\r\n", drip: "a"},
 	{name: "a body in chunks", clients: 200, begin: "POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n", drip: "1\r\na\r\n"},
 	{name: "a response", clients: 200, begin: "GET /big HTTP/1.1\r\nHost: shop.test\r\n\r\n"},
@@ -92,7 +95,7 @@ func manyBig() string {
 
 // TestSlowClients runs all of them at once.
 func TestSlowClients(t *testing.T) {
-	s := newSite(t, options{})
+	s := newSite(t, options{settings: func(s *route.Settings) { s.HTTPSPort = 8443 }})
 	limit := route.DefaultSettings().RequestHeadersTimeout
 	before := s.rss()
 	n := s.newNeighbour()
@@ -112,7 +115,7 @@ func TestSlowClients(t *testing.T) {
 
 // run is one client. Those that the gateway puts up with stay connected.
 func (k slow) run(t *testing.T, all *connections, until time.Time) {
-	conn, err := all.dial("127.0.0.1")
+	conn, err := all.dialAt("127.0.0.1", cmp.Or(k.at, address))
 	if err != nil {
 		t.Error(err)
 		return

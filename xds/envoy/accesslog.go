@@ -63,13 +63,14 @@ func addLoggedHeaders(out *structpb.Struct, name, operator string, headers []str
 	out.Fields[name] = structpb.NewStructValue(fields)
 }
 
-// logFormat is what Envoy writes for a field, empty for an unknown one.
+// logFormat is what Envoy writes for a field, empty for an unknown one. What a
+// client says is cut off, so that a request of 60 KiB is not as much of a log.
 func logFormat(field route.LogField) string {
 	return map[route.LogField]string{
 		route.LogTime:            "%START_TIME%",
-		route.LogMethod:          "%REQ(:METHOD)%",
-		route.LogHost:            "%REQ(:AUTHORITY)%",
-		route.LogPath:            "%PATH(NQ)%",
+		route.LogMethod:          "%REQ(:METHOD):32%",
+		route.LogHost:            "%REQ(:AUTHORITY):300%",
+		route.LogPath:            "%PATH(NQ):2048%",
 		route.LogProtocol:        "%PROTOCOL%",
 		route.LogStatus:          "%RESPONSE_CODE%",
 		route.LogFlags:           "%RESPONSE_FLAGS%",
@@ -83,8 +84,8 @@ func logFormat(field route.LogField) string {
 		route.LogUpstreamFailure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
 		route.LogBytesReceived:   "%BYTES_RECEIVED%",
 		route.LogBytesSent:       "%BYTES_SENT%",
-		route.LogRequestID:       "%REQ(X-REQUEST-ID)%",
+		route.LogRequestID:       "%REQ(X-REQUEST-ID):128%",
 		route.LogClient:          "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-		route.LogUserAgent:       "%REQ(USER-AGENT)%",
+		route.LogUserAgent:       "%REQ(USER-AGENT):512%",
 	}[field]
 }

@@ -2,6 +2,7 @@ package envoy_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -153,6 +154,22 @@ func (g *gateway) logged(id string) map[string]any {
 		return fmt.Errorf("no line of it")
 	})
 	return line
+}
+
+// A request of many KiB is not as much of a log.
+func TestALongRequestIsAShortLine(t *testing.T) {
+	g := newGateway(t, testSettings(t))
+	long := strings.Repeat("a", 12<<10)
+	g.get(long, "/"+long, "X-Request-Id: long"+long, "User-Agent: "+long)
+	g.eventually("logged", func() error {
+		if log := g.read("access.log"); !strings.Contains(log, `"long`) {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	if log := g.read("access.log"); len(log) > 4<<10 {
+		t.Errorf("the line has %d bytes", len(log))
+	}
 }
 
 func TestExternalNames(t *testing.T) {

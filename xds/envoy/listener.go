@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -17,6 +19,15 @@ import (
 // direction before it stops reading. It bounds what a slow peer costs; it is an
 // HTTP/2 stream's window, so that one stream can fill it.
 const connectionBuffer = 64 << 10
+
+const (
+	// backlog is how many connections may wait for a worker to accept them. The
+	// kernel has a bound of its own, which is as large where nobody changed it.
+	backlog = 4096
+	// handshake is how long one of TLS may take, which may have to wait for a
+	// certificate to be asked for.
+	handshake = 10 * time.Second
+)
 
 // Listeners are the listeners of a gateway, "http" and "https". They say
 // nothing about hosts, clusters or certificates, so that they change only when
@@ -42,6 +53,7 @@ func listener(name string, port uint16, socket *corev3.TransportSocket, s route.
 		Address:          address,
 		EnableReusePort:  wrapperspb.Bool(true),
 		TcpKeepalive:     tcpKeepalive(),
+		TcpBacklogSize:   wrapperspb.UInt32(backlog),
 
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer),
 		ListenerFilters:               listenerFilters(s),
@@ -49,6 +61,8 @@ func listener(name string, port uint16, socket *corev3.TransportSocket, s route.
 			Name:             name,
 			FilterChainMatch: filterChainMatch(s),
 			TransportSocket:  socket,
+			// Nothing else bounds a handshake that does not go on.
+			TransportSocketConnectTimeout: duration(handshake),
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",
 				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: typed(connectionManager(name, s))},
