@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,12 +38,13 @@ type said struct {
 	Summary string
 	Backend struct{ Service string }
 	Path    struct{ Path string }
+	Serving *struct{ Envoys int }
 }
 
 // start has two Services, a host in three kinds, and rules of every fate.
-func start(t *testing.T) *road.Road {
+func start(t *testing.T, options road.Options) *road.Road {
 	t.Helper()
-	r := road.Start(t, road.Options{})
+	r := road.Start(t, options)
 	ing := road.Ingress("web", class, "shop.test", "/", "web")
 	paths := &ing.Spec.Rules[0].HTTP.Paths
 	exact := road.Path("/cart", "web")
@@ -78,7 +80,7 @@ func many() []*networkingv1.Ingress {
 }
 
 func TestAnExplanationIsWhatAClientGets(t *testing.T) {
-	r := start(t)
+	r := start(t, road.Options{})
 	user := viewer(t, r)
 	for _, url := range []string{
 		"shop.test/", "SHOP.test:80/a?b=c", "shop.test/cart", "shop.test/cart/", "shop.test/cartoon", "shop.test//cart//1",
@@ -90,6 +92,9 @@ func TestAnExplanationIsWhatAClientGets(t *testing.T) {
 		var e said
 		if err := json.Unmarshal([]byte(got.Out), &e); err != nil {
 			t.Fatalf("%s: %v: %s", url, err, got.Err)
+		}
+		if e.End == "Forwarded" && (e.Serving == nil || e.Serving.Envoys != 1) {
+			t.Errorf("%s: %+v, want one Envoy", url, e.Serving)
 		}
 		if served := e.End == "Forwarded"; served != (got.Code == 0) {
 			t.Errorf("%s: %s, and exit code %d", url, e.End, got.Code)
@@ -122,7 +127,7 @@ func redirects(host, path, to string) func(context.Context) error {
 }
 
 func TestWhatAUserMayNotReadIsNamed(t *testing.T) {
-	r := start(t)
+	r := start(t, road.Options{})
 	nobody := r.Cluster.User("nobody")
 	got := r.Fairway(t, nobody, "explain", "shop.test/")
 	for _, want := range []string{
@@ -136,8 +141,8 @@ func TestWhatAUserMayNotReadIsNamed(t *testing.T) {
 }
 
 // viewer is a user with the permissions that docs/explain.md asks for, and no
-// other.
-func viewer(t *testing.T, r *road.Road) *rest.Config {
+// other, without those to the resources.
+func viewer(t *testing.T, r *road.Road, without ...string) *rest.Config {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/explain.md")
 	if err != nil {
@@ -151,6 +156,9 @@ func viewer(t *testing.T, r *road.Road) *rest.Config {
 	if err := yaml.UnmarshalStrict(block[1], role); err != nil {
 		t.Fatal(err)
 	}
+	role.Rules = slices.DeleteFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
+		return slices.ContainsFunc(rule.Resources, func(resource string) bool { return slices.Contains(without, resource) })
+	})
 	r.Create(t, role, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
