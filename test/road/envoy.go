@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +90,28 @@ func (r *Road) accessLog(i int) io.Writer {
 			last = text
 		}
 	}}
+}
+
+// AddEnvoy starts one more Envoy, and returns when it serves.
+func (r *Road) AddEnvoy(t testing.TB) *Envoy {
+	t.Helper()
+	e := r.startEnvoy(t, len(r.Envoys))
+	r.Envoys = append(r.Envoys, e)
+	e.WaitReady(t)
+	return e
+}
+
+// Freeze stops the Envoy process where it stands: it neither answers nor ends.
+func (e *Envoy) Freeze(t testing.TB) (thaw func()) {
+	t.Helper()
+	pid := e.PID(t)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatalf("freeze envoy: %v", err)
+	}
+	var once sync.Once
+	thaw = func() { once.Do(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) } // it may have ended
+	t.Cleanup(thaw)
+	return thaw
 }
 
 // Kill kills the Envoy process, as a crash would, and returns when it is gone.
