@@ -156,10 +156,11 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	reporter := report.New(report.Log{Log: log}, report.Events{
+	told := &report.Led{To: report.Events{
 		Recorder: events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway"}),
 		Objects:  mgr.GetCache(),
-	})
+	}}
+	reporter := report.New(report.Log{Log: log}, told)
 	delivery := &controllers.Delivery{
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
 	}
@@ -168,7 +169,8 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 	if err != nil {
 		return err
 	}
-	registry.MustRegister(reporter, ads, elector)
+	elector.Add("events", told.Lead)
+	registry.MustRegister(ledOnly{reporter, elector}, ads, elector)
 	serving := &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
 	road := &controllers.Road{
 		Cache:     mgr.GetCache(),
@@ -246,6 +248,6 @@ func startEvents(ctx context.Context, config *rest.Config) (record.EventBroadcas
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
 	events := record.NewBroadcaster(record.WithContext(ctx))
-	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: core.Events("")})
+	events.StartRecordingToSink(report.Once{EventSink: &typedcorev1.EventSinkImpl{Interface: core.Events("")}})
 	return events, nil
 }

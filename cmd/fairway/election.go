@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -84,4 +85,19 @@ func (r *replicaSettings) elector(config *rest.Config, log logr.Logger) (*leader
 		Terms:    r.Terms,
 		Log:      log,
 	}, nil
+}
+
+// ledOnly are metrics that every replica knows alike: the leader's are enough,
+// so that a sum over the replicas is right.
+type ledOnly struct {
+	prometheus.Collector
+
+	elector *leader.Elector
+}
+
+// Collect implements prometheus.Collector.
+func (l ledOnly) Collect(metrics chan<- prometheus.Metric) {
+	if l.elector.Leads() {
+		l.Collector.Collect(metrics)
+	}
 }

@@ -133,9 +133,10 @@ func (v *View) Relics() []string {
 // Verdict says whether every Envoy serves an Ingress.
 type Verdict struct {
 	Served bool
-	// Reason and Detail say why not.
-	Reason Obstacle
-	Detail string
+	// Reason and Detail say why not, Replica whose Envoys it is about.
+	Reason  Obstacle
+	Detail  string
+	Replica string
 	// Again is when to ask again though no Changed was heard.
 	Again time.Duration
 }
@@ -159,8 +160,8 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 	own := v.Tracker.claim(name)
 	verdict, synced := Judge(own.gateways[gateway], own.claims(version), own.held)
 	if !verdict.Served {
-		verdict.Again = renewal
-		return verdict.at(v.Identity)
+		verdict.Again, verdict.Replica = renewal, v.Identity
+		return verdict
 	}
 	now := v.now()
 	for _, key := range slices.Sorted(maps.Keys(v.others)) {
@@ -171,8 +172,8 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 		verdict, n := Judge(o.report.Gateways[gateway],
 			o.report.Watermark >= version && o.report.Scope == own.scope, o.heldUp(name))
 		if !verdict.Served {
-			verdict.Again = max(Duration-now.Sub(o.seen), time.Second)
-			return verdict.at(o.identity)
+			verdict.Again, verdict.Replica = max(Duration-now.Sub(o.seen), time.Second), o.identity
+			return verdict
 		}
 		synced += n
 	}
@@ -205,11 +206,6 @@ func Judge(envoys Gateway, claimed bool, held *HeldUp) (Verdict, int) {
 		return Verdict{Reason: NotYet, Detail: "it has not seen the newest version yet"}, 0
 	}
 	return Verdict{Served: true}, envoys.Synced
-}
-
-func (v Verdict) at(identity string) Verdict {
-	v.Detail = fmt.Sprintf("replica %s: %s", identity, v.Detail)
-	return v
 }
 
 func (v *View) now() time.Time {

@@ -1,0 +1,79 @@
+package report
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/fairwaynet/fairway/api/problem"
+)
+
+// gap is how far back a new leader looks: what appeared while nobody led has
+// been told by nobody. It is longer than a Lease can be without an owner.
+const gap = time.Minute
+
+// Led is a Subscriber that tells another one while this replica leads. Every
+// replica finds the same Problems, so that one of them is enough; and a new
+// leader tells only what appeared a moment ago.
+type Led struct {
+	To Subscriber
+	// Now is the clock, time.Now by default.
+	Now func() time.Time
+
+	mu     sync.Mutex
+	leads  bool
+	untold map[problem.Problem]time.Time // by us, since when they are there
+}
+
+// Lead tells for one term: it is a task of the leader.
+func (l *Led) Lead(ctx context.Context) error {
+	l.begin(ctx)
+	<-ctx.Done()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leads = false
+	return nil
+}
+
+func (l *Led) begin(ctx context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leads = true
+	for p, since := range l.untold {
+		if l.now().Sub(since) < gap {
+			l.To.Appeared(ctx, p)
+		}
+	}
+	l.untold = nil
+}
+
+// Appeared implements Subscriber.
+func (l *Led) Appeared(ctx context.Context, p problem.Problem) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leads {
+		l.To.Appeared(ctx, p)
+		return
+	}
+	if l.untold == nil {
+		l.untold = map[problem.Problem]time.Time{}
+	}
+	l.untold[p] = l.now()
+}
+
+// Resolved implements Subscriber.
+func (l *Led) Resolved(ctx context.Context, p problem.Problem) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.untold, p)
+	if l.leads {
+		l.To.Resolved(ctx, p)
+	}
+}
+
+func (l *Led) now() time.Time {
+	if l.Now == nil {
+		return time.Now()
+	}
+	return l.Now()
+}

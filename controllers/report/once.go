@@ -1,0 +1,40 @@
+package report
+
+import (
+	"fmt"
+	"hash/fnv"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/record"
+)
+
+// Once is an EventSink in which equal events have equal names, so that what a
+// replica has told is not told again by the next leader, or after a restart, for
+// as long as the API server keeps events (an hour, by default). A recurrence
+// that one process sees is counted on the event, as ever.
+type Once struct{ record.EventSink }
+
+// Create implements record.EventSink.
+func (o Once) Create(event *corev1.Event) (*corev1.Event, error) {
+	event = event.DeepCopy()
+	event.Name = nameOf(event)
+	made, err := o.EventSink.Create(event)
+	if apierrors.IsAlreadyExists(err) {
+		return event, nil
+	}
+	return made, err
+}
+
+func nameOf(event *corev1.Event) string {
+	h := fnv.New64a()
+	for _, part := range []string{
+		event.InvolvedObject.Kind, string(event.InvolvedObject.UID), event.Type, event.Reason, event.Message,
+	} {
+		_, _ = h.Write([]byte(part)) // never fails
+		_, _ = h.Write([]byte{0})
+	}
+	name := event.InvolvedObject.Name
+	const room = 253 - 1 - 16 // of an object's name, for a dot and the hash
+	return fmt.Sprintf("%s.%016x", name[:min(len(name), room)], h.Sum64())
+}
