@@ -62,6 +62,13 @@ func Run(t testing.TB, name, path string, args ...string) *Program {
 	return startProgram(t, t, name, nil, path, args...)
 }
 
+// Fairway runs the command until the test ends, with env besides the test's own
+// environment.
+func Fairway(t testing.TB, name string, env []string, args ...string) *Program {
+	t.Helper()
+	return startProgram(t, t, name, nil, "/usr/bin/env", append(append(env, build(t)), args...)...)
+}
+
 // startProgram runs a program until the test owner ends; heard, which may be
 // nil, hears each line that it says.
 func startProgram(t, owner testing.TB, name string, heard func(line string), path string, args ...string) *Program {

@@ -270,6 +270,12 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
+// FreePort is a port of 127.0.0.1 on which nobody listens.
+func FreePort(t testing.TB) netip.AddrPort {
+	t.Helper()
+	return freePort(t, "127.0.0.1")
+}
+
 // freePort is a port of ip on which nobody listens.
 func freePort(t testing.TB, ip string) netip.AddrPort {
 	t.Helper()

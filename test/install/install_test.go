@@ -1,0 +1,280 @@
+// Package install tests what "kubectl apply -k config" installs: the objects go
+// into a real API server, and the programs run with the arguments, the
+// environment and the rights that those objects give them.
+package install_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/test/cluster"
+	"github.com/fairwaynet/fairway/test/netns"
+	"github.com/fairwaynet/fairway/test/road"
+)
+
+func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+
+const (
+	patience       = 30 * time.Second
+	namespace      = "fairway-system"
+	controllerUser = "system:serviceaccount:fairway-system:fairway-controller"
+	address        = "192.0.2.80" // of the load balancer
+)
+
+// installed is a cluster with what config installs.
+type installed struct {
+	*cluster.Cluster
+
+	client client.Client
+	config string // path of the controller's kubeconfig
+	xds    []string
+}
+
+func install(t *testing.T, flags ...string) *installed {
+	t.Helper()
+	c := cluster.Start(t, cluster.Options{APIServerFlags: flags})
+	c.Kubectl(t, "", "apply", "--server-side", "-k", "../../config")
+	admin, err := client.New(c.Config, client.Options{Scheme: scheme.Scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := c.WriteKubeconfig(c.ServiceAccount(namespace, "fairway-controller"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &installed{Cluster: c, client: admin, config: config}
+}
+
+func (i *installed) get(t *testing.T, name string, object client.Object) {
+	t.Helper()
+	if err := i.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, object); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// container is the only one of the Deployment.
+func (i *installed) container(t *testing.T, deployment string) corev1.Container {
+	t.Helper()
+	d := &appsv1.Deployment{}
+	i.get(t, deployment, d)
+	return d.Spec.Template.Spec.Containers[0]
+}
+
+// with is the arguments with those of the same name replaced and the rest added.
+func with(arguments []string, others ...string) []string {
+	all := slices.Clone(arguments)
+	for _, other := range others {
+		name, _, _ := strings.Cut(other, "=")
+		at := slices.IndexFunc(all, func(a string) bool { return strings.HasPrefix(a, name+"=") })
+		if at < 0 {
+			all = append(all, other)
+		} else {
+			all[at] = other
+		}
+	}
+	return all
+}
+
+// process is a program in the place of a pod.
+type process struct {
+	*road.Program
+
+	pod          string
+	xds, metrics netip.AddrPort
+}
+
+// startController runs what a pod of the Deployment would, here, and returns
+// when it is ready.
+func (i *installed) startController(t *testing.T, pod string) *process {
+	t.Helper()
+	p := &process{pod: pod, xds: road.FreePort(t), metrics: road.FreePort(t)}
+	i.xds = append(i.xds, p.xds.String())
+	i.restart(t, p)
+	return p
+}
+
+// restart runs a controller (again) and returns when it is ready.
+func (i *installed) restart(t *testing.T, p *process, flags ...string) {
+	t.Helper()
+	p.Program = road.Fairway(t, p.pod, []string{"POD_NAME=" + p.pod, "POD_NAMESPACE=" + namespace},
+		with(i.container(t, "fairway-controller").Args, append(flags,
+			"--kubeconfig="+i.config, "--address=0.0.0.0",
+			"--xds-address="+p.xds.String(), "--metrics-address="+p.metrics.String())...)...)
+	road.Eventually(t, patience, p.ready)
+}
+
+// ready is what the kubelet asks.
+func (p *process) ready(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.metrics.String()+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.pod, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s is not ready: %s", p.pod, response.Status)
+	}
+	return nil
+}
+
+// startGateway runs what a pod of the Deployment would, here, with the Secret
+// mounted.
+func (i *installed) startGateway(t *testing.T, pod string) *process {
+	t.Helper()
+	dir := t.TempDir()
+	secret := &corev1.Secret{}
+	road.Eventually(t, patience, func(ctx context.Context) error {
+		return i.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "fairway-gateway-default"}, secret)
+	})
+	for name, content := range secret.Data {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := &process{pod: pod, metrics: road.FreePort(t)}
+	p.Program = road.Fairway(t, pod, []string{"POD_NAME=" + pod, "POD_NAMESPACE=" + namespace},
+		with(i.container(t, "fairway-gateway").Args,
+			"--tls-dir="+dir, "--metrics-address="+p.metrics.String(), "--xds="+strings.Join(i.xds, ","))...)
+	road.Eventually(t, patience, p.ready)
+	return p
+}
+
+// What is installed serves, shows its address, and uses every right that it has.
+func TestWhatIsInstalledServes(t *testing.T) {
+	requests := filepath.Join(t.TempDir(), "audit.log")
+	i := install(t, audit(t, requests)...)
+	controllers := []*process{i.startController(t, "fairway-controller-a"), i.startController(t, "fairway-controller-b")}
+	i.startGateway(t, "fairway-gateway-a")
+
+	i.balance(t)
+	road.Backend(t, "shop", "10.77.1.1")
+	good, bad := road.Ingress("shop", "fairway", "shop.test", "/", "shop"), road.Ingress("bad", "fairway", "bad.test", "/", "absent")
+	i.create(t, road.Service("shop"), road.Slice("shop", "10.77.1.1"), good, bad)
+	road.Eventually(t, patience, road.Answers("shop.test", "/", "shop"))
+	road.Eventually(t, patience, i.shows(good, address))
+	road.Eventually(t, patience, func(ctx context.Context) error {
+		events, err := i.TryKubectl("", "get", "events", "-A", "-o", "name")
+		if err == nil && !strings.Contains(events, "bad") {
+			err = fmt.Errorf("no event on the bad Ingress:\n%s", events)
+		}
+		return err
+	})
+	// The leader goes; the other takes over.
+	controllers[0].Kill()
+	next := road.Ingress("next", "fairway", "next.test", "/", "shop")
+	i.create(t, next)
+	road.Eventually(t, patience, road.Answers("next.test", "/", "shop"))
+	road.Eventually(t, 2*patience, i.shows(next, address))
+	for _, p := range controllers {
+		if said := p.Complaints(); len(said) > 0 {
+			t.Errorf("a controller says\n%s", strings.Join(said, "\n"))
+		}
+	}
+	i.checkRights(t, requests)
+}
+
+// balance gives the gateway's Service its address, as a load balancer does.
+func (i *installed) balance(t *testing.T) {
+	t.Helper()
+	service := &corev1.Service{}
+	i.get(t, "fairway-gateway", service)
+	service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: address}}
+	if err := i.client.Status().Update(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shows says whether the Ingress shows the address.
+func (i *installed) shows(ingress *networkingv1.Ingress, address string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		found := &networkingv1.Ingress{}
+		if err := i.client.Get(ctx, client.ObjectKeyFromObject(ingress), found); err != nil {
+			return err
+		}
+		if shown := found.Status.LoadBalancer.Ingress; len(shown) != 1 || shown[0].IP != address {
+			return fmt.Errorf("%s shows %v, want %s", ingress.Name, shown, address)
+		}
+		return nil
+	}
+}
+
+// idle are the rights that a short life such as a test's makes no use of, and
+// when they are.
+var idle = map[right]string{}
+
+// checkRights lists what is granted and was never used.
+func (i *installed) checkRights(t *testing.T, requests string) {
+	t.Helper()
+	var all []right
+	var everywhere rbacv1.ClusterRoleList
+	var inside rbacv1.RoleList
+	if err := i.client.List(t.Context(), &everywhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.client.List(t.Context(), &inside, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range everywhere.Items {
+		if strings.HasPrefix(role.Name, "fairway-") {
+			all = append(all, granted("", role.Rules)...)
+		}
+	}
+	for _, role := range inside.Items {
+		all = append(all, granted(namespace, role.Rules)...)
+	}
+	was := used(t, requests)
+	for _, r := range all {
+		if _, known := idle[r]; !was[r] && !known {
+			t.Errorf("%s is granted and was never used", r)
+		}
+	}
+	if len(all) == 0 {
+		t.Error("nothing is granted: are these the roles?")
+	}
+}
+
+// Pods of ours are what the namespace's own rules allow.
+func TestPodsAreAdmitted(t *testing.T) {
+	i := install(t)
+	for _, name := range []string{"fairway-controller", "fairway-gateway"} {
+		d := &appsv1.Deployment{}
+		i.get(t, name, d)
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: d.Spec.Template.Labels},
+			Spec:       d.Spec.Template.Spec,
+		}
+		if err := i.client.Create(t.Context(), pod); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A gateway on every node needs the node's ports, and the namespace admits them.
+func TestTheDaemonSetIsAdmitted(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{})
+	c.Kubectl(t, "", "apply", "--server-side", "-k", "../../config/daemonset")
+	printed := c.Kubectl(t, "", "get", "daemonset,deployment,service", "-n", namespace, "-o", "name")
+	want := "daemonset.apps/fairway-gateway\ndeployment.apps/fairway-controller\nservice/fairway-controller\n"
+	if printed != want {
+		t.Errorf("installed\n%swant\n%s", printed, want)
+	}
+}

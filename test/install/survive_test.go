@@ -1,0 +1,192 @@
+package install_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/fairwaynet/fairway/test/road"
+)
+
+// outage is how long a part is away: longer than any lease, timeout or back-off
+// that could hide what is lost with it.
+const outage = 2 * time.Minute
+
+// town is all that is installed, at work: two controllers, two gateways, a
+// Service whose pods come and go, one of long-lived requests, and clients.
+type town struct {
+	*testing.T
+	*installed
+
+	controllers []*process
+	gateways    []*process
+	pods        *pods
+	clients     road.Road // its loads
+	made        int       // Ingresses
+}
+
+// No request is lost, and no long-lived one ends, whatever happens to the road.
+func TestNothingIsLost(t *testing.T) {
+	w := &town{T: t, installed: install(t)}
+	w.balance(t)
+	for _, pod := range []string{"controller-a", "controller-b"} {
+		w.controllers = append(w.controllers, w.startController(t, pod))
+	}
+	for _, pod := range []string{"gateway-a", "gateway-b"} {
+		w.gateways = append(w.gateways, w.startGateway(t, pod))
+	}
+	w.pods = newPods(t, w.installed, "shop", 3)
+	road.Serve(t, "10.77.2.1", road.BackendPort, http.HandlerFunc(clock))
+	w.create(t, road.Service("clock"), road.Slice("clock", "10.77.2.1"),
+		road.Ingress("shop", "fairway", "shop.test", "/", "shop"), road.Ingress("clock", "fairway", "clock.test", "/", "clock"))
+	road.Eventually(t, patience, road.Answers("shop.test", "/", "shop"))
+
+	for _, event := range []struct {
+		name string
+		what func(*town)
+	}{
+		{"pods roll", podsRoll},
+		{"configuration churns", churn},
+		{"leader killed", leaderKilled},
+		{"controllers upgraded", controllersUpgraded},
+		{"certificates rotated", certificatesRotated},
+		{"gateway replaced", gatewayReplaced},
+		{"controllers away", controllersAway},
+		{"API server away", apiServerAway},
+	} {
+		t.Run(event.name, func(t *testing.T) {
+			w.T = t
+			long := startLasting(t, "clock.test")
+			load := w.clients.StartLoad(t, "shop.test", "/")
+			road.Eventually(t, patience, load.Reaches("shop", 100))
+			event.what(w)
+			w.changeArrives()
+			road.Eventually(t, patience, load.Reaches("shop", 100))
+			load.StopClean()
+			for _, l := range long {
+				l.survived(t)
+			}
+		})
+	}
+}
+
+// changeArrives checks that the road works as it did: a new Ingress is served,
+// and shows its address.
+func (w *town) changeArrives() {
+	w.Helper()
+	w.made++
+	host := fmt.Sprintf("new-%d.test", w.made)
+	ingress := road.Ingress(fmt.Sprintf("new-%d", w.made), "fairway", host, "/", "shop")
+	w.create(w.T, ingress)
+	road.Eventually(w, patience, road.Answers(host, "/", "shop"))
+	road.Eventually(w, patience, w.shows(ingress, address))
+}
+
+func podsRoll(w *town) {
+	for range 2 * len(w.pods.slice.Endpoints) {
+		w.pods.replace()
+	}
+}
+
+// churn is 20 changes a second of other hosts.
+func churn(w *town) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var there []*networkingv1.Ingress
+	for n := range 200 {
+		ingress := road.Ingress(fmt.Sprintf("churn-%d", n), "fairway", fmt.Sprintf("churn-%d.test", n), "/", "shop")
+		w.create(w.T, ingress)
+		there = append(there, ingress)
+		if len(there) > 20 {
+			if err := w.client.Delete(w.Context(), there[0]); err != nil {
+				w.Fatal(err)
+			}
+			there = there[1:]
+		}
+		<-tick.C
+	}
+}
+
+// leader is the controller that holds the Lease.
+func (w *town) leader() *process {
+	w.Helper()
+	holder := w.Kubectl(w, "", "get", "lease", "fairway-controller", "-n", namespace, "-o", "jsonpath={.spec.holderIdentity}")
+	for _, p := range w.controllers {
+		if strings.HasPrefix(holder, p.pod) {
+			return p
+		}
+	}
+	w.Fatalf("the leader is %q, which is none of ours", holder)
+	return nil
+}
+
+func leaderKilled(w *town) {
+	leader := w.leader()
+	leader.Kill()
+	w.changeArrives()
+	w.restart(w.T, leader)
+}
+
+// controllersUpgraded replaces one after the other, as the Deployment does; the
+// new version renders every cluster anew.
+func controllersUpgraded(w *town) {
+	for _, p := range w.controllers {
+		if err := p.Stop(w, patience); err != nil {
+			w.Errorf("%s after SIGTERM: %v", p.pod, err)
+		}
+		w.restart(w.T, p, "--connect-timeout=3s")
+		w.changeArrives()
+	}
+}
+
+func certificatesRotated(w *town) {
+	w.Kubectl(w, "", "delete", "secret", "-n", namespace, "fairway-controller-tls", "fairway-gateway-default")
+	w.changeArrives()
+	for _, name := range []string{"fairway-controller-tls", "fairway-gateway-default"} {
+		w.Kubectl(w, "", "wait", "--for=create", "--timeout=30s", "secret/"+name, "-n", namespace)
+	}
+}
+
+// gatewayReplaced drains a gateway when the next one is ready. What lasts on it
+// for longer than it may take to drain is not asked for here.
+func gatewayReplaced(w *town) {
+	next := w.startGateway(w.T, "gateway-c")
+	old := w.gateways[0]
+	if err := old.Stop(w, 2*time.Minute); err != nil {
+		w.Errorf("%s after SIGTERM: %v", old.pod, err)
+	}
+	w.gateways[0] = next
+}
+
+func controllersAway(w *town) {
+	for _, p := range w.controllers {
+		p.Kill()
+	}
+	w.pass(outage)
+	for _, p := range w.controllers {
+		w.restart(w.T, p)
+	}
+}
+
+func apiServerAway(w *town) {
+	for _, p := range w.controllers {
+		p.Tolerate("Failed to watch")
+	}
+	w.StopAPIServer()
+	w.pass(outage)
+	if err := w.StartAPIServer(); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// pass lets time pass.
+func (w *town) pass(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-w.Context().Done():
+	}
+}
