@@ -140,12 +140,16 @@ const retryBody = 256 << 10
 // dead one: of two endpoints it chooses that three times out of four.
 const reselections = 32
 
-// retryPolicy tries another endpoint, once, when the first cannot have begun
-// to work on the request.
+// retries is how many other endpoints are tried. One is not enough: when pods are
+// replaced several may be gone before Envoy has heard of the first.
+const retries = 3
+
+// retryPolicy tries other endpoints when the one before cannot have begun to
+// work on the request.
 func retryPolicy() *routev3.RetryPolicy {
 	return &routev3.RetryPolicy{
 		RetryOn:    "connect-failure,refused-stream,reset-before-request",
-		NumRetries: wrapperspb.UInt32(1),
+		NumRetries: wrapperspb.UInt32(retries),
 		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
 			Name: "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{
