@@ -26,6 +26,7 @@ import (
 	"github.com/fairwaynet/fairway/test/cluster"
 	"github.com/fairwaynet/fairway/test/netns"
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/tools"
 )
 
 func TestMain(m *testing.M) { netns.Main(m, road.Network) }
@@ -114,7 +115,7 @@ func (i *installed) restart(t *testing.T, p *process, flags ...string) {
 	t.Helper()
 	p.Program = road.Fairway(t, p.pod, []string{"POD_NAME=" + p.pod, "POD_NAMESPACE=" + namespace},
 		with(i.container(t, "fairway-controller").Args, append(flags,
-			"--kubeconfig="+i.config, "--address=0.0.0.0",
+			"--kubeconfig="+i.config, "--address=0.0.0.0", "--access-log=false",
 			"--xds-address="+p.xds.String(), "--metrics-address="+p.metrics.String())...)...)
 	road.Eventually(t, patience, p.ready)
 }
@@ -150,10 +151,14 @@ func (i *installed) startGateway(t *testing.T, pod string) *process {
 			t.Fatal(err)
 		}
 	}
+	envoy, err := tools.Find("envoy")
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := &process{pod: pod, metrics: road.FreePort(t)}
 	p.Program = road.Fairway(t, pod, []string{"POD_NAME=" + pod, "POD_NAMESPACE=" + namespace},
 		with(i.container(t, "fairway-gateway").Args,
-			"--tls-dir="+dir, "--metrics-address="+p.metrics.String(), "--xds="+strings.Join(i.xds, ","))...)
+			"--envoy="+envoy, "--drain-timeout=10s", "--tls-dir="+dir, "--metrics-address="+p.metrics.String(), "--xds="+strings.Join(i.xds, ","))...)
 	road.Eventually(t, patience, p.ready)
 	return p
 }

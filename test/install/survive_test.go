@@ -3,6 +3,7 @@ package install_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +20,10 @@ const outage = 2 * time.Minute
 // town is all that is installed, at work: two controllers, two gateways, a
 // Service whose pods come and go, one of long-lived requests, and clients.
 type town struct {
-	*testing.T
+	*testing.T // of what happens now
 	*installed
 
+	owner       *testing.T // with which the programs end
 	controllers []*process
 	gateways    []*process
 	pods        *pods
@@ -31,7 +33,7 @@ type town struct {
 
 // No request is lost, and no long-lived one ends, whatever happens to the road.
 func TestNothingIsLost(t *testing.T) {
-	w := &town{T: t, installed: install(t)}
+	w := &town{T: t, installed: install(t), owner: t}
 	w.balance(t)
 	for _, pod := range []string{"controller-a", "controller-b"} {
 		w.controllers = append(w.controllers, w.startController(t, pod))
@@ -41,22 +43,25 @@ func TestNothingIsLost(t *testing.T) {
 	}
 	w.pods = newPods(t, w.installed, "shop", 3)
 	road.Serve(t, "10.77.2.1", road.BackendPort, http.HandlerFunc(clock))
-	w.create(t, road.Service("clock"), road.Slice("clock", "10.77.2.1"),
-		road.Ingress("shop", "fairway", "shop.test", "/", "shop"), road.Ingress("clock", "fairway", "clock.test", "/", "clock"))
-	road.Eventually(t, patience, road.Answers("shop.test", "/", "shop"))
+	shop, clock := road.Ingress("shop", "fairway", "shop.test", "/", "shop"), road.Ingress("clock", "fairway", "clock.test", "/", "clock")
+	w.create(t, road.Service("clock"), road.Slice("clock", "10.77.2.1"), shop, clock)
+	// Who shows an address is served, by both.
+	road.Eventually(t, patience, w.shows(shop, address))
+	road.Eventually(t, patience, w.shows(clock, address))
 
 	for _, event := range []struct {
 		name string
 		what func(*town)
+		ends bool // connections, when their time to drain is over
 	}{
-		{"pods roll", podsRoll},
-		{"configuration churns", churn},
-		{"leader killed", leaderKilled},
-		{"controllers upgraded", controllersUpgraded},
-		{"certificates rotated", certificatesRotated},
-		{"gateway replaced", gatewayReplaced},
-		{"controllers away", controllersAway},
-		{"API server away", apiServerAway},
+		{name: "pods roll", what: podsRoll},
+		{name: "configuration churns", what: churn},
+		{name: "leader killed", what: leaderKilled},
+		{name: "controllers upgraded", what: controllersUpgraded},
+		{name: "certificates rotated", what: certificatesRotated},
+		{name: "gateway replaced", what: gatewayReplaced, ends: true},
+		{name: "controllers away", what: controllersAway},
+		{name: "API server away", what: apiServerAway},
 	} {
 		t.Run(event.name, func(t *testing.T) {
 			w.T = t
@@ -66,6 +71,12 @@ func TestNothingIsLost(t *testing.T) {
 			event.what(w)
 			w.changeArrives()
 			road.Eventually(t, patience, load.Reaches("shop", 100))
+			if event.ends {
+				if tally := load.Stop(); tally.Failures > 0 {
+					t.Errorf("%d of %d requests failed, first %v", tally.Failures, tally.Sent, tally.Failed[0])
+				}
+				return
+			}
 			load.StopClean()
 			for _, l := range long {
 				l.survived(t)
@@ -128,7 +139,7 @@ func leaderKilled(w *town) {
 	leader := w.leader()
 	leader.Kill()
 	w.changeArrives()
-	w.restart(w.T, leader)
+	w.restart(w.owner, leader)
 }
 
 // controllersUpgraded replaces one after the other, as the Deployment does; the
@@ -138,7 +149,7 @@ func controllersUpgraded(w *town) {
 		if err := p.Stop(w, patience); err != nil {
 			w.Errorf("%s after SIGTERM: %v", p.pod, err)
 		}
-		w.restart(w.T, p, "--connect-timeout=3s")
+		w.restart(w.owner, p, "--connect-timeout=3s")
 		w.changeArrives()
 	}
 }
@@ -151,10 +162,14 @@ func certificatesRotated(w *town) {
 	}
 }
 
-// gatewayReplaced drains a gateway when the next one is ready. What lasts on it
-// for longer than it may take to drain is not asked for here.
+// gatewayReplaced drains a gateway when the next one is ready. Here both listen
+// at one address, where the kernel would cut off a connection that waits to be
+// accepted when a listener closes; pods have an address each.
 func gatewayReplaced(w *town) {
-	next := w.startGateway(w.T, "gateway-c")
+	if err := os.WriteFile("/proc/sys/net/ipv4/tcp_migrate_req", []byte("1"), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	next := w.startGateway(w.owner, "gateway-c")
 	old := w.gateways[0]
 	if err := old.Stop(w, 2*time.Minute); err != nil {
 		w.Errorf("%s after SIGTERM: %v", old.pod, err)
@@ -168,7 +183,7 @@ func controllersAway(w *town) {
 	}
 	w.pass(outage)
 	for _, p := range w.controllers {
-		w.restart(w.T, p)
+		w.restart(w.owner, p)
 	}
 }
 
