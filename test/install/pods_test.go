@@ -51,9 +51,13 @@ func (p *pods) start() string {
 	return ip
 }
 
+// lingering is how long a pod serves on when it was told to end, as a preStop
+// hook makes it: until everybody has heard of it, with much to spare.
+const lingering = 500 * time.Millisecond
+
 // replace puts a new pod in the place of the oldest one, as a rolling update
-// does: the new one is ready; the old one is told to end at the very time at
-// which the API server hears that it is terminating; then it is gone.
+// does: the new one is ready; the old one is terminating, serves on for a
+// moment, ends what is under way on it, and is gone.
 func (p *pods) replace() {
 	p.t.Helper()
 	old := p.slice.Endpoints[0].Addresses[0]
@@ -66,6 +70,7 @@ func (p *pods) replace() {
 			Ready: new(false), Serving: new(true), Terminating: new(true),
 		}
 	})
+	time.Sleep(lingering)
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
 	if err := p.running[old].Shutdown(ctx); err != nil {
