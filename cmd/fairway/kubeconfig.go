@@ -5,11 +5,11 @@ import (
 	"fmt"
 
 	"github.com/spf13/pflag"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/survey"
 )
 
@@ -31,7 +31,11 @@ func (k *kubeconfig) reader() (survey.Reader, error) {
 	}
 	config.QPS, config.Burst = 50, 100
 	config.UserAgent = "fairway"
-	direct, err := client.New(config, client.Options{Scheme: scheme.Scheme})
+	scheme, err := index.Scheme()
+	if err != nil {
+		return survey.Reader{}, err
+	}
+	direct, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return survey.Reader{}, fmt.Errorf("reach the cluster: %w", err)
 	}

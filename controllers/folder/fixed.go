@@ -4,18 +4,23 @@ import (
 	"reflect"
 	"time"
 
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/index"
 )
 
 // Fixed is a Cache of objects that stand in no file and never change: of a
 // cluster, as it was at one moment. Objects of kinds that are not read are left
 // out.
 func Fixed(objects []client.Object) (*Cache, error) {
+	scheme, err := index.Scheme()
+	if err != nil {
+		return nil, err
+	}
 	c := &Cache{
 		options: Options{Now: time.Now},
 		store:   newStore(),
-		scheme:  scheme.Scheme,
+		scheme:  scheme,
 		tree:    newTree(nil, Limits{}),
 		merged:  true, // there are no files to replace them
 	}
@@ -28,7 +33,6 @@ func Fixed(objects []client.Object) (*Cache, error) {
 		}
 	}
 	c.store.set(all)
-	var err error
 	c.Cache, err = c.informers()
 	return c, err
 }

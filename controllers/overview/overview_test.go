@@ -11,10 +11,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
-	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/overview"
 	"github.com/fairwaynet/fairway/controllers/survey"
 )
@@ -65,7 +66,11 @@ func TestGolden(t *testing.T) {
 func look(t *testing.T, manifests string) *overview.Overview {
 	t.Helper()
 	var objects []client.Object
-	decoder := scheme.Codecs.UniversalDeserializer()
+	scheme, err := index.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
 	for _, text := range strings.Split("\n"+manifests, "\n---\n") {
 		decoded, _, err := decoder.Decode([]byte(text), nil, nil)
 		if err != nil {
@@ -73,7 +78,7 @@ func look(t *testing.T, manifests string) *overview.Overview {
 		}
 		objects = append(objects, decoded.(client.Object))
 	}
-	reader := survey.Reader{Reader: fake.NewClientBuilder().WithScheme(scheme.Scheme).WithObjects(objects...).Build()}
+	reader := survey.Reader{Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()}
 	seen, err := overview.Of(t.Context(), reader, now)
 	if err != nil {
 		t.Fatal(err)

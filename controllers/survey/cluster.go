@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
 // PermissionError is what somebody may not read.
@@ -40,11 +42,24 @@ type Reader struct {
 	client.Reader
 }
 
-// Routing is the IngressClasses and Ingresses, which decide what is served.
+// Routing is what decides which gateway serves what, and how: IngressClasses,
+// Ingresses, and the configurations of gateways.
 func (r Reader) Routing(ctx context.Context) ([]client.Object, error) {
-	classes, err1 := r.list(ctx, &networkingv1.IngressClassList{}, "ingressclasses.networking.k8s.io", "")
-	ingresses, err2 := r.list(ctx, &networkingv1.IngressList{}, "ingresses.networking.k8s.io", "")
-	return append(classes, ingresses...), errors.Join(err1, err2)
+	var all []client.Object
+	var wrong []error
+	for _, kind := range []struct {
+		list     client.ObjectList
+		resource string
+	}{
+		{&networkingv1.IngressClassList{}, "ingressclasses.networking.k8s.io"},
+		{&networkingv1.IngressList{}, "ingresses.networking.k8s.io"},
+		{&v1alpha1.ClusterGatewayConfigList{}, "clustergatewayconfigs.fairway.dev"},
+		{&v1alpha1.GatewayConfigList{}, "gatewayconfigs.fairway.dev"},
+	} {
+		found, err := r.list(ctx, kind.list, kind.resource, "")
+		all, wrong = append(all, found...), append(wrong, err)
+	}
+	return all, errors.Join(wrong...)
 }
 
 // AllServices is all Services and EndpointSlices.
@@ -88,6 +103,8 @@ func (r Reader) list(
 	for next := ""; ; {
 		asked := append(options, client.InNamespace(namespace), client.Limit(page), client.Continue(next))
 		switch err := r.List(ctx, list, asked...); {
+		case meta.IsNoMatchError(err):
+			return nil, nil // none, where the kind is not installed
 		case apierrors.IsForbidden(err):
 			return nil, &PermissionError{"list", resource, namespace, err}
 		case err != nil:
