@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -26,6 +27,16 @@ func Get(ctx context.Context, host, path string) (Answer, error) {
 	defer cancel()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
 	return get(ctx, transport, host, path)
+}
+
+// GetAt is Get from an Envoy that listens on another port.
+func GetAt(ctx context.Context, port int, host, path string) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	}
+	return get(ctx, &http.Transport{DisableKeepAlives: true, DialContext: dial}, host, path)
 }
 
 // dial connects to Envoy, whatever the host.

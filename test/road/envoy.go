@@ -30,8 +30,8 @@ type Envoy struct {
 	ended   chan struct{}
 }
 
-// startEnvoy runs an Envoy until the test ends.
-func (r *Road) startEnvoy(t testing.TB, i int) *Envoy {
+// startEnvoy runs an Envoy of a gateway until the test ends.
+func (r *Road) startEnvoy(t testing.TB, i int, gatewayName string) *Envoy {
 	t.Helper()
 	dir := r.path("envoy", i)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -95,7 +95,7 @@ func (r *Road) accessLog(i int) io.Writer {
 // AddEnvoy starts one more Envoy, and returns when it serves.
 func (r *Road) AddEnvoy(t testing.TB) *Envoy {
 	t.Helper()
-	e := r.startEnvoy(t, len(r.Envoys))
+	e := r.startEnvoy(t, len(r.Envoys), gatewayName)
 	r.Envoys = append(r.Envoys, e)
 	e.WaitReady(t)
 	return e

@@ -25,10 +25,10 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/test/cluster"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -110,8 +110,11 @@ func Start(t testing.TB, options Options) *Road {
 		r.Cluster = cluster.Start(t, cluster.Options{})
 	}
 	r.dir = shortDir(t)
-	var err error
-	if r.Client, err = client.New(r.Cluster.Config, client.Options{Scheme: scheme.Scheme}); err != nil {
+	scheme, err := index.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Client, err = client.New(r.Cluster.Config, client.Options{Scheme: scheme}); err != nil {
 		t.Fatalf("make client: %v", err)
 	}
 	for _, name := range append([]string{accountNamespace}, options.Namespaces...) {
@@ -136,7 +139,7 @@ func Start(t testing.TB, options Options) *Road {
 		options.Envoys = 1
 	}
 	for i := range options.Envoys {
-		r.Envoys = append(r.Envoys, r.startEnvoy(t, i))
+		r.Envoys = append(r.Envoys, r.startEnvoy(t, i, gatewayName))
 	}
 	for _, e := range r.Envoys {
 		e.WaitReady(t)
@@ -322,7 +325,7 @@ func (r *Road) Create(t testing.TB, objects ...client.Object) {
 	}
 }
 
-// gateway is the one that all Envoys here belong to.
+// gatewayName is that of the Envoys that Start starts.
 const gatewayName = string(route.DefaultGateway)
 
 func (r *Road) path(name string, i int) string {
