@@ -92,7 +92,7 @@ func (b Bootstrap) Message(dir string) (*bootstrapv3.Bootstrap, error) {
 			IgnoreGlobalConnLimit: true, // a full Envoy must still be drained
 		},
 		LayeredRuntime:      runtime(),
-		OverloadManager:     b.overload(),
+		OverloadManager:     b.overload(dir),
 		StatsConfig:         stats(),
 		StatsFlushInterval:  durationpb.New(10 * time.Second),
 		StatsEviction:       &bootstrapv3.Bootstrap_StatsEvictionInterval{StatsEvictionInterval: durationpb.New(10 * time.Minute)},
@@ -130,7 +130,7 @@ func (b Bootstrap) Write(dir string) (string, error) {
 			return "", fmt.Errorf("write bootstrap: %w", err)
 		}
 	}
-	return filepath.Join(dir, "bootstrap.json"), nil
+	return filepath.Join(dir, "bootstrap.json"), writePressure(dir, 0)
 }
 
 // render is a message as JSON for people. protojson's own indentation varies

@@ -108,8 +108,8 @@ func TestTheFilesAreForThisUserOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 3 {
-		t.Fatalf("files %v, %v; want three", files, err)
+	if err != nil || len(files) != 4 {
+		t.Fatalf("files %v, %v; want four", files, err)
 	}
 	for _, file := range files {
 		info, err := file.Info()

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -11,11 +12,13 @@ import (
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
+	injectedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/injected_resource/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
 
 const (
-	heapMonitor = "envoy.resource_monitors.fixed_heap"
+	heapMonitor        = "envoy.resource_monitors.fixed_heap"
+	connectionsMonitor = "envoy.resource_monitors.injected_resource"
 
 	// trackedStream is the power of two from which on the bytes that a stream
 	// holds are worth a reset. A response that nobody reads holds 64 KiB.
@@ -31,25 +34,29 @@ const (
 // is. As the heap fills, those pay first who fill it: connections without
 // requests and requests in which nothing moves are ended sooner and sooner, then
 // the streams that hold the most are reset. Only when that does not help are
-// others turned away.
-func (b Bootstrap) overload() *overloadv3.OverloadManager {
+// others turned away. As connections come near their bound, those that do nothing
+// are ended sooner, too, so that nobody can hold them all by doing nothing.
+func (b Bootstrap) overload(dir string) *overloadv3.OverloadManager {
 	manager := &overloadv3.OverloadManager{
 		RefreshInterval: durationpb.New(refresh),
 		ResourceMonitors: []*overloadv3.ResourceMonitor{
 			monitor("envoy.resource_monitors.global_downstream_max_connections", &connectionsv3.DownstreamConnectionsConfig{
 				MaxActiveDownstreamConnections: cmp.Or(b.MaxConnections, DefaultMaxConnections),
 			}),
+			monitor(connectionsMonitor, &injectedv3.InjectedResourceConfig{Filename: filepath.Join(dir, pressureFile)}),
 		},
 	}
+	crowded := between(connectionsMonitor, 0.90, 1)
 	if b.MaxHeapBytes == 0 {
+		manager.Actions = []*overloadv3.OverloadAction{reduceTimeouts(crowded)}
 		return manager
 	}
 	manager.ResourceMonitors = append(manager.ResourceMonitors,
 		monitor(heapMonitor, &heapv3.FixedHeapConfig{MaxHeapSizeBytes: b.MaxHeapBytes}))
 	manager.Actions = []*overloadv3.OverloadAction{
 		action("envoy.overload_actions.shrink_heap", above(0.80)),
-		reduceTimeouts(between(0.75, 0.85)),
-		action("envoy.overload_actions.reset_high_memory_stream", between(0.85, 0.95)),
+		reduceTimeouts(crowded, between(heapMonitor, 0.75, 0.85)),
+		action("envoy.overload_actions.reset_high_memory_stream", between(heapMonitor, 0.85, 0.95)),
 		action("envoy.overload_actions.disable_http_keepalive", above(0.95)),
 		action("envoy.overload_actions.stop_accepting_requests", above(0.98)),
 	}
@@ -69,12 +76,12 @@ func monitor(name string, config proto.Message) *overloadv3.ResourceMonitor {
 	}
 }
 
-func action(name string, trigger *overloadv3.Trigger) *overloadv3.OverloadAction {
-	return &overloadv3.OverloadAction{Name: name, Triggers: []*overloadv3.Trigger{trigger}}
+func action(name string, triggers ...*overloadv3.Trigger) *overloadv3.OverloadAction {
+	return &overloadv3.OverloadAction{Name: name, Triggers: triggers}
 }
 
 // reduceTimeouts shortens how long a client may do nothing.
-func reduceTimeouts(trigger *overloadv3.Trigger) *overloadv3.OverloadAction {
+func reduceTimeouts(triggers ...*overloadv3.Trigger) *overloadv3.OverloadAction {
 	var scales []*overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer
 	for _, timer := range []overloadv3.ScaleTimersOverloadActionConfig_TimerType{
 		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_CONNECTION_IDLE,
@@ -87,13 +94,13 @@ func reduceTimeouts(trigger *overloadv3.Trigger) *overloadv3.OverloadAction {
 			OverloadAdjust: &overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer_MinTimeout{MinTimeout: durationpb.New(hurry)},
 		})
 	}
-	reduce := action("envoy.overload_actions.reduce_timeouts", trigger)
+	reduce := action("envoy.overload_actions.reduce_timeouts", triggers...)
 	reduce.TypedConfig = typed(&overloadv3.ScaleTimersOverloadActionConfig{TimerScaleFactors: scales})
 	return reduce
 }
 
 func point(name string, from, to float64) *overloadv3.LoadShedPoint {
-	return &overloadv3.LoadShedPoint{Name: name, Triggers: []*overloadv3.Trigger{between(from, to)}}
+	return &overloadv3.LoadShedPoint{Name: name, Triggers: []*overloadv3.Trigger{between(heapMonitor, from, to)}}
 }
 
 // above triggers in full once the heap is that full.
@@ -104,10 +111,10 @@ func above(share float64) *overloadv3.Trigger {
 	}
 }
 
-// between triggers more and more often as the heap fills.
-func between(from, to float64) *overloadv3.Trigger {
+// between triggers more and more as a resource fills.
+func between(resource string, from, to float64) *overloadv3.Trigger {
 	return &overloadv3.Trigger{
-		Name:         heapMonitor,
+		Name:         resource,
 		TriggerOneof: &overloadv3.Trigger_Scaled{Scaled: &overloadv3.ScaledTrigger{ScalingThreshold: from, SaturationThreshold: to}},
 	}
 }

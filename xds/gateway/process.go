@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -94,7 +96,7 @@ func (p *Process) Run(ctx context.Context) error {
 	wait := firstRestart
 	for failures := 1; ; failures++ {
 		began := time.Now()
-		said, err := p.once(ctx, config)
+		said, err := p.once(ctx, config, cmp.Or(bootstrap.MaxConnections, DefaultMaxConnections))
 		if err == nil {
 			return nil
 		}
@@ -126,7 +128,7 @@ func (e *startError) Unwrap() error { return e.cause }
 
 // once runs one Envoy until ctx ends and it is stopped. When it ends by itself,
 // that is an error, with the last lines that it logged.
-func (p *Process) once(ctx context.Context, config string) (said string, err error) {
+func (p *Process) once(ctx context.Context, config string, connections int64) (said string, err error) {
 	// The kernel kills the child when the thread that started it ends: the
 	// thread must live as long as the child.
 	goruntime.LockOSThread()
@@ -146,9 +148,10 @@ func (p *Process) once(ctx context.Context, config string) (said string, err err
 	running := &child{process: command.Process, ended: make(chan struct{})}
 	go func() { defer close(running.ended); running.how = command.Wait() }()
 	watch, stopWatching := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() { defer close(watched); p.watch(watch) }()
-	defer func() { stopWatching(); <-watched }()
+	var watching sync.WaitGroup
+	watching.Go(func() { p.watch(watch) })
+	watching.Go(func() { p.tell(watch, connections) })
+	defer func() { stopWatching(); watching.Wait() }()
 
 	select {
 	case <-running.ended:
