@@ -116,7 +116,7 @@ func (r *replicas) connect(road *controllers.Road) {
 	road.Tracker = r.tracker
 	road.Delivery.Served, road.Delivery.Rejected = r.tracker.Heard, r.tracker.Heard
 	road.Delivery.Envoys = func(route.Gateway) { r.lease.EnvoysChanged() }
-	r.tracker.Settled = r.controller.Wake
+	r.tracker.Settled, r.tracker.Moved = r.controller.Wake, r.controller.WakeWaiting
 	r.view.Changed = r.controller.WakeWaiting
 	r.addresses.Changed = r.controller.WakeAll
 	var list []networkingv1.IngressLoadBalancerIngress

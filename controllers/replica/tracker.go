@@ -28,9 +28,11 @@ type Hosts interface {
 // not matter in which order things are heard.
 type Tracker struct {
 	Hosts Hosts
-	// Settled hears that an Ingress waits no more, Changed that Report has
-	// changed; both may be nil, are called without locks, and must not block.
+	// Settled hears that an Ingress waits no more, Moved that there are other
+	// Envoys, Changed that Report has changed for whatever reason. Each may be
+	// nil, is called without locks, and must not block.
 	Settled func(types.NamespacedName)
+	Moved   func()
 	Changed func()
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
@@ -170,6 +172,9 @@ func (t *Tracker) Envoys(gateways map[route.Gateway]Gateway) {
 	})
 	if changed {
 		t.changed()
+	}
+	if changed && t.Moved != nil {
+		t.Moved()
 	}
 }
 

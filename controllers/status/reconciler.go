@@ -205,24 +205,12 @@ func explain(name types.NamespacedName, gateway route.Gateway, verdict replica.V
 
 // write makes list the addresses of the Ingress that we own.
 func (r *Reconciler) write(ctx context.Context, ing *networkingv1.Ingress, list []networkingv1.IngressLoadBalancerIngress) error {
-	status := acv1.IngressStatus()
-	if len(list) > 0 {
-		balancer := acv1.IngressLoadBalancerStatus()
-		for i := range list {
-			entry := acv1.IngressLoadBalancerIngress()
-			if list[i].IP != "" {
-				entry.WithIP(list[i].IP)
-			}
-			if list[i].Hostname != "" {
-				entry.WithHostname(list[i].Hostname)
-			}
-			balancer.WithIngress(entry)
-		}
-		status.WithLoadBalancer(balancer)
-	}
 	// The UID keeps an Ingress that was made anew from getting what its
 	// predecessor has earned.
-	object := acv1.Ingress(ing.Name, ing.Namespace).WithUID(ing.UID).WithStatus(status)
+	object := acv1.Ingress(ing.Name, ing.Namespace).WithUID(ing.UID)
+	if len(list) > 0 { // else we own nothing any more, not even an empty status
+		object.WithStatus(acv1.IngressStatus().WithLoadBalancer(balancer(list)))
+	}
 	_, err := r.Ingresses.Ingresses(ing.Namespace).ApplyStatus(ctx, object, metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
@@ -240,6 +228,21 @@ func (r *Reconciler) write(ctx context.Context, ing *networkingv1.Ingress, list 
 	}
 	r.given[types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}] = gift{ing.UID, r.Now()}
 	return nil
+}
+
+func balancer(list []networkingv1.IngressLoadBalancerIngress) *acv1.IngressLoadBalancerStatusApplyConfiguration {
+	balancer := acv1.IngressLoadBalancerStatus()
+	for i := range list {
+		entry := acv1.IngressLoadBalancerIngress()
+		if list[i].IP != "" {
+			entry.WithIP(list[i].IP)
+		}
+		if list[i].Hostname != "" {
+			entry.WithHostname(list[i].Hostname)
+		}
+		balancer.WithIngress(entry)
+	}
+	return balancer
 }
 
 // startWaiting says since when the Ingress waits, and how long it must in any
