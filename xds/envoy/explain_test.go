@@ -56,7 +56,10 @@ func TestExplanationsAgreeWithEnvoy(t *testing.T) {
 			for _, h := range hosts {
 				g.serve(h)
 			}
-			g.ready("shop.test", "a.shop.test", "other.test")
+			for _, url := range []string{"shop.test/", "shop.test/admin", "shop.test/admin/", "a.shop.test/", "paths.test/cart", "other.test/"} {
+				name, path, _ := strings.Cut(url, "/")
+				g.eventually(url+" is served", func() error { return want(g.get(name, "/"+path), http.StatusOK) })
+			}
 			find := func(name route.Hostname) *route.Host { return hosts[name] }
 			connect := route.Explain(s, find, route.Request{Authority: "shop.test:443", Method: http.MethodConnect})
 			if r := g.raw("CONNECT shop.test:443 HTTP/1.1\nHost: shop.test:443\n\n"); r.StatusCode != connect.Status {

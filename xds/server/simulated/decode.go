@@ -109,14 +109,8 @@ func (h *held) routes(name string) error {
 	h.hosts = make(map[string][]string)
 	for _, vh := range rc.GetVirtualHosts() {
 		clusters := make(map[string]struct{})
-		for _, r := range vh.GetRoutes() {
+		for _, r := range routesOf(vh) {
 			collect(r.GetRoute(), clusters)
-		}
-		for _, m := range vh.GetMatcher().GetMatcherList().GetMatchers() {
-			var r routev3.Route
-			if m.GetOnMatch().GetAction().GetTypedConfig().UnmarshalTo(&r) == nil {
-				collect(r.GetRoute(), clusters)
-			}
 		}
 		for _, domain := range vh.GetDomains() {
 			if _, ok := h.hosts[domain]; ok {
@@ -126,6 +120,20 @@ func (h *held) routes(name string) error {
 		}
 	}
 	return nil
+}
+
+// routesOf are the routes of a virtual host: its list, or those of all lists of
+// its tree.
+func routesOf(vh *routev3.VirtualHost) []*routev3.Route {
+	routes := vh.GetRoutes()
+	lists := slices.Collect(maps.Values(vh.GetMatcher().GetMatcherTree().GetPrefixMatchMap().GetMap()))
+	for _, match := range append(lists, vh.GetMatcher().GetOnNoMatch()) {
+		var list routev3.RouteList
+		if match.GetAction().GetTypedConfig().UnmarshalTo(&list) == nil {
+			routes = append(routes, list.GetRoutes()...)
+		}
+	}
+	return routes
 }
 
 // collect adds the clusters that an action names.
