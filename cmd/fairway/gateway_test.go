@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairwaynet/fairway/test/tools"
+	"github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -215,6 +217,35 @@ func TestAGatewayGoesToAnotherController(t *testing.T) {
 		}
 		start(connected)
 	}
+}
+
+// A gateway whose certificate is not there yet says so, and starts when it is.
+func TestAGatewayWaitsForItsCertificate(t *testing.T) {
+	now := time.Now()
+	by, reason, err := identity.Policy{}.Succeed(identity.Files{}, identity.Files{}, nil, now)
+	if err != nil || reason == "" {
+		t.Fatal(reason, err)
+	}
+	controllers, err1 := identity.Policy{}.Issue(identity.Controllers("fairway-system"), by, now)
+	files, err2 := identity.Policy{}.Issue(identity.Gateway(route.DefaultGateway), by, now)
+	config, err3 := identity.ServerConfig(controllers)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	port, xds, dir := freePort(t), fmt.Sprintf("127.0.0.1:%d", freePort(t)), t.TempDir()
+	startReplica(t, xds, credentials.NewTLS(config), port)
+	p, probes := startGateway(t, "--xds", xds, "--tls-dir", dir)
+	p.says("waiting for the certificate with which Envoy connects to the controllers")
+	if err := gets("http://"+probes+"/readyz", 503, "")(); err != nil {
+		t.Error(err)
+	}
+	for name, content := range map[string][]byte{"ca.crt": files.CA, "tls.crt": files.Certificate, "tls.key": files.Key} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, patience, gets("http://"+probes+"/readyz", 200, "ok"))
+	p.says("the certificate is there")
 }
 
 // What is served is what docs/metrics.md tells of, and remains few series with

@@ -45,6 +45,8 @@ func TestUsage(t *testing.T) {
 		{"an argument too few", []string{"serve"}, 2, "fairway: accepts 1 arg(s), received 0\nSee 'fairway serve --help'.\n"},
 		{"a wrong setting", []string{"serve", ".", "--address=here"}, 2, "fairway: --address: \"here\" is no IP address\nSee 'fairway serve --help'.\n"},
 		{"a negative drain", []string{"serve", ".", "--drain=-1s"}, 2, "fairway: --drain: cannot be negative\nSee 'fairway serve --help'.\n"},
+		{"a gateway without controllers", []string{"gateway"}, 2, "fairway: --xds: say where a controller is\nSee 'fairway gateway --help'.\n"},
+		{"a controller elsewhere without TLS", []string{"gateway", "--xds=10.0.0.1:1"}, 2, "fairway: --xds: 10.0.0.1:1 is on another machine: give --tls-dir\nSee 'fairway gateway --help'.\n"},
 		{"another output", []string{"check", ".", "-o", "yaml"}, 2, "fairway: --output: \"yaml\" is neither text nor json\nSee 'fairway check --help'.\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
