@@ -49,7 +49,7 @@ func change(b *testing.B, hosts int) {
 	var began time.Time
 	r := road.Start(b, road.Options{Before: func(r *road.Road) {
 		r.Create(b, road.Class(class))
-		if err := fill(b.Context(), r.Client, hosts); err != nil {
+		if err := fill(b.Context(), r.Client, hosts, onFirst); err != nil {
 			b.Fatal(err)
 		}
 		began = time.Now()

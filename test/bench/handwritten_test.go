@@ -142,7 +142,7 @@ func staticCluster(b *testing.B, i int) *clusterv3.Cluster {
 			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
 				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
 					Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-						Address: first, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: road.BackendPort},
+						Address: rawAddress(i), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: road.BackendPort},
 					}}},
 				}},
 			}}}},

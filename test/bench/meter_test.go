@@ -29,8 +29,8 @@ func startBackends(b *testing.B) {
 }
 
 // fill creates n hosts, several at a time, each with an Ingress, a Service and
-// an EndpointSlice of its own.
-func fill(ctx context.Context, cluster client.Client, n int) error {
+// an EndpointSlice of its own that holds the address of the host's backend.
+func fill(ctx context.Context, cluster client.Client, n int, backend func(i int) string) error {
 	creating, ctx := errgroup.WithContext(ctx)
 	creating.SetLimit(32)
 	create := func(objects ...client.Object) {
@@ -41,10 +41,13 @@ func fill(ctx context.Context, cluster client.Client, n int) error {
 	create(road.Service("first"), road.Slice("first", first), road.Service("second"), road.Slice("second", second))
 	for i := range n {
 		name := fmt.Sprintf("site-%d", i)
-		create(road.Service(name), road.Slice(name, first), road.Ingress(name, class, host(i), "/", name))
+		create(road.Service(name), road.Slice(name, backend(i)), road.Ingress(name, class, host(i), "/", name))
 	}
 	return creating.Wait()
 }
+
+// onFirst has all hosts served by the first backend.
+func onFirst(int) string { return first }
 
 func host(i int) string { return fmt.Sprintf("site-%d.test", i) }
 

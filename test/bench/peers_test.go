@@ -185,7 +185,7 @@ func newWorld(b *testing.B, peer peer, hosts int) *world {
 	if err := w.client.Create(b.Context(), ingressClass); err != nil {
 		b.Fatal(err)
 	}
-	if err := fill(b.Context(), w.client, hosts); err != nil {
+	if err := fill(b.Context(), w.client, hosts, onFirst); err != nil {
 		b.Fatal(err)
 	}
 	return w
