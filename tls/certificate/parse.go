@@ -1,0 +1,174 @@
+package certificate
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/fairwaynet/fairway/api/secret"
+)
+
+// The types of PEM blocks.
+const (
+	blockCertificate = "CERTIFICATE"
+	suffixKey        = "PRIVATE KEY"
+)
+
+// minRSA is the size in bits of the smallest RSA key that Envoy takes.
+const minRSA = 2048
+
+// MaxSize bounds a chain and a key in bytes, each: a Secret can hold 1 MiB, and
+// no client would wait for such a chain.
+const MaxSize = 256 << 10
+
+// Parse reads a chain and its key from PEM. Their order in the chain does not
+// matter: it is mended. Where they cannot be served, fault is why, for people,
+// as what follows "the Secret cannot be used: "; it never tells of the key more
+// than its type.
+func Parse(chainPEM, keyPEM []byte) (c *Certificate, fault string) {
+	all, fault := certificates(chainPEM)
+	if fault != "" {
+		return nil, fault
+	}
+	key, block, fault := privateKey(keyPEM)
+	if fault != "" {
+		return nil, fault
+	}
+	if fault := unsupported(key); fault != "" {
+		return nil, fault
+	}
+	for _, leaf := range all {
+		if belongs(key, leaf) {
+			return &Certificate{
+				Chain: chainOf(leaf, all), Key: secret.New(pem.EncodeToMemory(block)),
+				NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+				Serial: leaf.SerialNumber.Text(16), DNSNames: namesOf(leaf),
+			}, ""
+		}
+	}
+	return nil, "the key does not belong to the certificate"
+}
+
+// ValidAt says why clients do not accept the certificate at that time; empty
+// if they do.
+func (c *Certificate) ValidAt(now time.Time) (fault string) {
+	switch {
+	case now.After(c.NotAfter):
+		return fmt.Sprintf("the certificate expired on %s", c.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(c.NotBefore):
+		return fmt.Sprintf("the certificate is not valid before %s", c.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return ""
+}
+
+func certificates(text []byte) (all []*x509.Certificate, fault string) {
+	if len(text) > MaxSize {
+		return nil, fmt.Sprintf("the chain is larger than %d bytes", MaxSize)
+	}
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != blockCertificate {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Sprintf("certificate %d of the chain cannot be read: %s", len(all)+1, reason(err))
+		}
+		all = append(all, c)
+	}
+	switch {
+	case len(all) > 0:
+		return all, ""
+	case len(text) == 0:
+		return nil, "there is no certificate in it"
+	case !strings.Contains(string(text), "-----BEGIN "):
+		return nil, "the certificate is not PEM: it has no line \"-----BEGIN CERTIFICATE-----\""
+	default:
+		return nil, "there is no readable PEM block of type CERTIFICATE in the chain"
+	}
+}
+
+// reason is an error of crypto/x509 without the package's name.
+func reason(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
+
+// privateKey finds the key. What is wrong with it is said without its bytes.
+func privateKey(text []byte) (key crypto.Signer, found *pem.Block, fault string) {
+	if len(text) > MaxSize {
+		return nil, nil, fmt.Sprintf("the key is larger than %d bytes", MaxSize)
+	}
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if !strings.HasSuffix(block.Type, suffixKey) {
+			continue // of curve parameters, for example
+		}
+		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+			return nil, nil, "the key is protected by a password"
+		}
+		key := readKey(block)
+		if key == nil {
+			return nil, nil, "the key cannot be read"
+		}
+		return key, &pem.Block{Type: block.Type, Bytes: block.Bytes}, ""
+	}
+	switch {
+	case len(text) == 0:
+		return nil, nil, "there is no key in it"
+	case !strings.Contains(string(text), "-----BEGIN "):
+		return nil, nil, "the key is not PEM: it has no line \"-----BEGIN PRIVATE KEY-----\""
+	default:
+		return nil, nil, "there is no readable PEM block of type PRIVATE KEY in the key"
+	}
+}
+
+func readKey(block *pem.Block) crypto.Signer {
+	if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+		signer, _ := key.(crypto.Signer)
+		return signer
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return key
+	}
+	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+		return key
+	}
+	return nil
+}
+
+// unsupported says why Envoy does not take keys of that kind.
+func unsupported(key crypto.Signer) (fault string) {
+	const can = "use RSA of 2048 bits or more, or ECDSA on P-256, P-384 or P-521"
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		if bits := key.N.BitLen(); bits < minRSA {
+			return fmt.Sprintf("an RSA key of %d bits is too short; %s", bits, can)
+		}
+	case *ecdsa.PrivateKey:
+		if key.Curve == elliptic.P224() {
+			return "keys on the curve P-224 are not supported; " + can
+		}
+	case ed25519.PrivateKey:
+		return "Ed25519 keys are not supported; " + can
+	default:
+		return "keys of this kind are not supported; " + can
+	}
+	return ""
+}
+
+// belongs reports whether key is that of the certificate.
+func belongs(key crypto.Signer, c *x509.Certificate) bool {
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(c.PublicKey)
+}
