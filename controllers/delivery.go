@@ -24,9 +24,10 @@ const RejectedByEnvoy problem.Reason = "RejectedByEnvoy"
 
 // What can be rejected, as the label of a metric.
 const (
-	rejectedHost     = "host"
-	rejectedBackend  = "backend"
-	rejectedSettings = "settings"
+	rejectedHost        = "host"
+	rejectedBackend     = "backend"
+	rejectedSettings    = "settings"
+	rejectedCertificate = "certificate"
 )
 
 // Delivery hears what became of what was published: it is the server's
@@ -102,6 +103,12 @@ func (d *Delivery) EnvoysChanged(gateway route.Gateway) {
 	if d.Envoys != nil {
 		d.Envoys(gateway)
 	}
+}
+
+// CertificateRejected implements server.Observer.
+func (d *Delivery) CertificateRejected(key route.Key, detail string) {
+	d.Metrics.rejected(rejectedCertificate)
+	d.Log.Error(nil, "envoy refused a certificate; the last good one stays", "gateway", key.Gateway, "host", key.Host, "detail", detail)
 }
 
 // blame is the Problem on every Ingress of the host.

@@ -64,9 +64,10 @@ func TestARejectionIsAProblemUntilTheHostIsServed(t *testing.T) {
 
 	d.BackendRejected(portOf("cart", 80), "bad address")
 	d.SettingsRejected(route.DefaultGateway, "bad listener")
-	want := `# HELP fairway_xds_rejections_total Hosts, backends and gateway settings that an Envoy refused. Each is a bug of Fairway's.
+	want := `# HELP fairway_xds_rejections_total Hosts, backends, gateway settings and certificates that an Envoy refused. Each is a bug of Fairway's.
 # TYPE fairway_xds_rejections_total counter
 fairway_xds_rejections_total{kind="backend"} 1
+fairway_xds_rejections_total{kind="certificate"} 0
 fairway_xds_rejections_total{kind="host"} 1
 fairway_xds_rejections_total{kind="settings"} 1
 `

@@ -34,10 +34,10 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		}),
 		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairway_xds_rejections_total",
-			Help: "Hosts, backends and gateway settings that an Envoy refused. Each is a bug of Fairway's.",
+			Help: "Hosts, backends, gateway settings and certificates that an Envoy refused. Each is a bug of Fairway's.",
 		}, []string{"kind"}),
 	}
-	for _, kind := range []string{rejectedHost, rejectedBackend, rejectedSettings} {
+	for _, kind := range []string{rejectedHost, rejectedBackend, rejectedSettings, rejectedCertificate} {
 		m.rejections.WithLabelValues(kind)
 	}
 	for _, c := range []prometheus.Collector{m.hosts, m.backends, m.change, m.rejections} {

@@ -28,9 +28,9 @@ func numbered(n int) *route.Host {
 func BenchmarkRenderHost(b *testing.B) {
 	h := numbered(1)
 	b.ReportAllocs()
-	b.ReportMetric(float64(len(envoy.VirtualHost(h))), "bytes")
+	b.ReportMetric(float64(len(envoy.VirtualHost(h, route.Settings{}))), "bytes")
 	for b.Loop() {
-		envoy.VirtualHost(h)
+		envoy.VirtualHost(h, route.Settings{})
 	}
 }
 
@@ -66,7 +66,7 @@ func fresh(hosts []*route.Host, settings route.Settings) []envoy.Resource {
 			out = append(out, envoy.Cluster(c, settings), envoy.Endpoints(backend))
 		}
 		shard := envoy.ShardOf(h.Key.Host)
-		shards[shard] = append(shards[shard], envoy.VirtualHost(h))
+		shards[shard] = append(shards[shard], envoy.VirtualHost(h, route.Settings{}))
 	}
 	for _, shard := range envoy.Shards() {
 		out = append(out, envoy.Placeholder(shard), envoy.RouteConfiguration(shard, shards[shard]))
@@ -79,7 +79,7 @@ func BenchmarkAssembleShard(b *testing.B) {
 		b.Run(fmt.Sprintf("%d hosts", n), func(b *testing.B) {
 			var hosts [][]byte
 			for i := range n {
-				hosts = append(hosts, envoy.VirtualHost(numbered(i)))
+				hosts = append(hosts, envoy.VirtualHost(numbered(i), route.Settings{}))
 			}
 			b.ReportAllocs()
 			b.ReportMetric(float64(len(envoy.RouteConfiguration("exact-1", hosts).Body)), "bytes")
@@ -168,9 +168,9 @@ func BenchmarkPaths(b *testing.B) {
 		for _, rendering := range []struct {
 			name string
 			host []byte
-		}{{"list", listed}, {"tree", envoy.VirtualHost(many)}} {
+		}{{"list", listed}, {"tree", envoy.VirtualHost(many, route.Settings{})}} {
 			mark := fmt.Sprintf("%d-%s", n, rendering.name)
-			marker := envoy.VirtualHost(host(mark, route.Route{Status: 200, Match: route.Match{Path: "/"}}))
+			marker := envoy.VirtualHost(host(mark, route.Route{Status: 200, Match: route.Match{Path: "/"}}), route.Settings{})
 			shard := envoy.ShardOf("shop.test")
 			scope := rescoped(b, envoy.Scope(route.Hostname(mark)), shard)
 			g.ads.publish(envoy.RouteConfiguration(shard, [][]byte{rendering.host, marker}), envoy.Scope("shop.test"), scope)
@@ -206,9 +206,9 @@ func BenchmarkRenderPaths(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			h := numberedPaths(n)
 			b.ReportAllocs()
-			b.ReportMetric(float64(len(envoy.VirtualHost(h))), "bytes")
+			b.ReportMetric(float64(len(envoy.VirtualHost(h, route.Settings{}))), "bytes")
 			for b.Loop() {
-				envoy.VirtualHost(h)
+				envoy.VirtualHost(h, route.Settings{})
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func FuzzRender(f *testing.F) {
 func renderAll(s route.Settings, h *route.Host, clusters []route.Cluster, b route.Backend) []envoy.Resource {
 	out := envoy.Listeners(s)
 	out = append(out, envoy.Scope(h.Key.Host), envoy.Endpoints(b),
-		envoy.RouteConfiguration(envoy.ShardOf(h.Key.Host), [][]byte{envoy.VirtualHost(h)}))
+		envoy.RouteConfiguration(envoy.ShardOf(h.Key.Host), [][]byte{envoy.VirtualHost(h, route.Settings{})}))
 	for _, c := range clusters {
 		out = append(out, envoy.Cluster(c, s))
 	}

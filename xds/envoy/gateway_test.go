@@ -87,7 +87,7 @@ func (g *gateway) serve(hosts ...*route.Host) {
 			}
 		}
 		shard := envoy.ShardOf(h.Key.Host)
-		g.shards[shard][h.Key.Host] = envoy.VirtualHost(h)
+		g.shards[shard][h.Key.Host] = envoy.VirtualHost(h, g.settings)
 		g.ads.publish(g.shard(shard), envoy.Scope(h.Key.Host))
 	}
 }

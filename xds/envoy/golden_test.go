@@ -82,7 +82,7 @@ func render(t testing.TB, in input) []txtar.File {
 	var routes, scopes, clusters, endpoints, listeners []envoy.Resource
 	for _, h := range in.hosts() {
 		shard := envoy.ShardOf(h.Key.Host)
-		routes = append(routes, envoy.RouteConfiguration(shard, [][]byte{envoy.VirtualHost(h)}))
+		routes = append(routes, envoy.RouteConfiguration(shard, [][]byte{envoy.VirtualHost(h, settings)}))
 		scopes = append(scopes, envoy.Scope(h.Key.Host))
 	}
 	for _, c := range in.clusters() {

@@ -71,6 +71,10 @@ func listener(name string, port uint16, socket *corev3.TransportSocket, s route.
 	})
 }
 
+// NoServerName is the name of the secret for clients that send no server name.
+// No client can send it as one; and "*" would mean all secrets to a server.
+const NoServerName = "no server name"
+
 // downstreamTLS chooses the certificate by SNI: the secret of that very name
 // is asked for at its first handshake. Envoy demands that sessions are not
 // resumed, because a session would outlive the choice.
@@ -85,7 +89,7 @@ func downstreamTLS() *tlsv3.DownstreamTlsContext {
 					ConfigSource: ads(),
 					CertificateMapper: &corev3.TypedExtensionConfig{
 						Name:        "envoy.tls.certificate_mappers.sni",
-						TypedConfig: typed(&sniv3.SNI{DefaultValue: "*"}),
+						TypedConfig: typed(&sniv3.SNI{DefaultValue: NoServerName}),
 					},
 				}),
 			},

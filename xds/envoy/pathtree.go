@@ -125,12 +125,17 @@ func (t pathLists) list(leaves []leaf, end int) *matcherv3.Matcher_OnMatch {
 		}
 	}
 	slices.Sort(places)
-	list := &routev3.RouteList{}
+	var routes []*routev3.Route
 	for _, place := range append(places, end) {
-		list.Routes = append(list.Routes, t.routes[place])
+		routes = append(routes, t.routes[place])
 	}
+	return routeList(routes)
+}
+
+// routeList is what a matcher leads to: routes that are tried in order.
+func routeList(routes []*routev3.Route) *matcherv3.Matcher_OnMatch {
 	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
-		Action: &xdscorev3.TypedExtensionConfig{Name: "routes", TypedConfig: typed(list)},
+		Action: &xdscorev3.TypedExtensionConfig{Name: "routes", TypedConfig: typed(&routev3.RouteList{Routes: routes})},
 	}}
 }
 

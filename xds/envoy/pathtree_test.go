@@ -47,7 +47,7 @@ func forSeeds(t *testing.T, n int, property func(t *testing.T, random *rand.Rand
 func virtualHost(t testing.TB, h *route.Host) *routev3.VirtualHost {
 	t.Helper()
 	host := &routev3.VirtualHost{}
-	if err := proto.Unmarshal(envoy.VirtualHost(h), host); err != nil {
+	if err := proto.Unmarshal(envoy.VirtualHost(h, route.Settings{}), host); err != nil {
 		t.Fatal(err)
 	}
 	return host
@@ -224,7 +224,7 @@ func TestATreeIsSmall(t *testing.T) {
 func TestEqualHostsHaveEqualTrees(t *testing.T) {
 	forSeeds(t, 50, func(t *testing.T, random *rand.Rand) {
 		h := manyPaths(random)
-		if diff := cmp.Diff(envoy.VirtualHost(h), envoy.VirtualHost(h)); diff != "" {
+		if diff := cmp.Diff(envoy.VirtualHost(h, route.Settings{}), envoy.VirtualHost(h, route.Settings{})); diff != "" {
 			t.Error("two renderings differ")
 		}
 	})

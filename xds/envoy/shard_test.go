@@ -69,7 +69,7 @@ func TestEveryShardHasAPlaceholderThatNoRequestFinds(t *testing.T) {
 func TestAShardIsItsVirtualHosts(t *testing.T) {
 	var bodies [][]byte
 	for _, name := range []string{"shop.test", "www.shop.test"} {
-		bodies = append(bodies, envoy.VirtualHost(host(name, prefix("/", "web"))))
+		bodies = append(bodies, envoy.VirtualHost(host(name, prefix("/", "web")), route.Settings{}))
 	}
 	config := message[*routev3.RouteConfiguration](t, envoy.RouteConfiguration("exact-1", bodies))
 	if config.GetName() != "exact-1" || len(config.GetVirtualHosts()) != 2 ||

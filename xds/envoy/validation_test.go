@@ -75,7 +75,7 @@ func (v *validation) cluster(c *clusterv3.Cluster) {
 func (v *validation) hosts(s route.Settings, hosts []*route.Host) {
 	list := &managerv3.ScopedRouteConfigurationsList{}
 	for _, h := range hosts {
-		routes := envoy.RouteConfiguration(envoy.ShardOf(h.Key.Host), [][]byte{envoy.VirtualHost(h)})
+		routes := envoy.RouteConfiguration(envoy.ShardOf(h.Key.Host), [][]byte{envoy.VirtualHost(h, route.Settings{})})
 		scope := message[*routev3.ScopedRouteConfiguration](v.t, envoy.Scope(h.Key.Host))
 		scope.RouteConfigurationName = ""
 		scope.RouteConfiguration = message[*routev3.RouteConfiguration](v.t, routes)

@@ -21,11 +21,11 @@ import (
 const noRoute = "-"
 
 // VirtualHost is all that is served under one name, marshalled, for use in
-// RouteConfiguration. It depends on no setting, so that a change of those
-// touches no host. What no route matches is answered here with 404, so that
+// RouteConfiguration. Of the settings it depends on where HTTPS is alone (see
+// SameHosts), so that a change of others touches no host. What no route matches is answered here with 404, so that
 // it never falls through to a wildcard or the default host. (A host that serves
 // all paths does without that route, which costs Envoy almost 2 KB.)
-func VirtualHost(h *route.Host) []byte {
+func VirtualHost(h *route.Host, s route.Settings) []byte {
 	host := &routev3.VirtualHost{
 		Name:        hostName(h.Key.Host),
 		Domains:     []string{scopeKey(h.Key.Host)},
@@ -33,30 +33,47 @@ func VirtualHost(h *route.Host) []byte {
 
 		RequestBodyBufferLimit: wrapperspb.UInt64(retryBody),
 	}
-	routes := routesOf(h)
-	if len(routes) <= listedRoutes {
-		host.Routes = routes
-	} else {
+	routes := routesOf(h, served)
+	switch isLong := len(routes) > listedRoutes; {
+	case isLong && redirectsAll(h, s):
+		host.Matcher = byScheme(routeList(redirected(h.Routes[0], anyPath(), s)), below(pathTree(routes)))
+	case isLong && redirects(h, s):
+		host.Matcher = byScheme(below(pathTree(routesOf(h, overHTTP(s)))), below(pathTree(routes)))
+	case isLong:
 		host.Matcher = pathTree(routes)
+	case redirectsAll(h, s):
+		host.Routes = append(redirected(h.Routes[0], anyPath(), s), routes...)
+	case redirects(h, s):
+		host.Routes = routesOf(h, overBoth(s))
+	default:
+		host.Routes = routes
 	}
 	return marshal(host)
 }
 
+// rendering makes Envoy's routes of one of ours, for requests that match.
+type rendering func(route.Route, *routev3.RouteMatch) []*routev3.Route
+
 // routesOf are the routes of a host in the order in which they are tried. The
 // last of them takes all paths.
-func routesOf(h *route.Host) []*routev3.Route {
+func routesOf(h *route.Host, render rendering) []*routev3.Route {
 	var routes []*routev3.Route
 	for _, r := range h.Routes {
 		match := pathMatch(r.Match)
 		if match == nil {
 			continue
 		}
-		routes = append(routes, routeOf(r, match))
+		routes = append(routes, render(r, match)...)
 		if match.GetPrefix() == "/" {
 			return routes
 		}
 	}
 	return append(routes, notFound())
+}
+
+// served is the rendering of what is served.
+func served(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
+	return []*routev3.Route{routeOf(r, match)}
 }
 
 func routeOf(r route.Route, match *routev3.RouteMatch) *routev3.Route {
@@ -88,9 +105,13 @@ func routeName(r route.Route) string {
 func notFound() *routev3.Route {
 	return &routev3.Route{
 		Name:   noRoute,
-		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}},
+		Match:  anyPath(),
 		Action: directResponse(http.StatusNotFound),
 	}
+}
+
+func anyPath() *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}}
 }
 
 // pathMatch is nil for a path that no request can have.

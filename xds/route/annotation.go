@@ -15,9 +15,15 @@ const annotationPrefix = "fairway.dev/"
 // value is a quantity ("10Mi").
 const AnnotationMaxRequestBody = annotationPrefix + "max-request-body"
 
+// AnnotationSSLRedirect with the value "false" has requests over HTTP served
+// like those over HTTPS, where the host is served over TLS. Without it they are
+// sent there.
+const AnnotationSSLRedirect = annotationPrefix + "ssl-redirect"
+
 // options are what the annotations of an Ingress ask for.
 type options struct {
-	maxBody int64
+	maxBody   int64
+	plainHTTP bool
 }
 
 // optionsOf reads the annotations of ing. An option whose value cannot be read
@@ -40,6 +46,13 @@ func optionsOf(ing *networkingv1.Ingress) (options, []fault) {
 				continue
 			}
 			read.maxBody = size
+		case AnnotationSSLRedirect:
+			if value != "true" && value != "false" {
+				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
+					"%q is neither \"true\" nor \"false\"; requests over HTTP are redirected", value)})
+				continue
+			}
+			read.plainHTTP = value == "false"
 		default:
 			faults = append(faults, fault{at, ReasonUnknownAnnotation, fmt.Sprintf(
 				"Fairway knows no annotation %q; it has no effect", annotationPrefix+option)})

@@ -162,6 +162,7 @@ func (b *builder) claimOf(ing *networkingv1.Ingress, match Match, backend *netwo
 	route := to.route()
 	route.Match = match
 	route.MaxBody = opts.maxBody
+	route.Redirect = !opts.plainHTTP && b.key.Host.isSecure(ing)
 	route.Origin = nameOf(ing)
 	return claim{route, at, to.fault}
 }

@@ -23,17 +23,13 @@ func faultsOf(ing *networkingv1.Ingress) []fault {
 		faults = append(faults, fault{"spec", ReasonEmptyIngress,
 			"the Ingress has neither rules nor a default backend; it serves nothing"})
 	}
-	if len(ing.Spec.TLS) > 0 {
-		faults = append(faults, fault{"spec.tls", ReasonTLSNotServed,
-			"this version of Fairway does not serve TLS; the hosts are served over HTTP"})
-	}
 	for i := range ing.Spec.Rules {
 		if _, wrong := hostnameOf(ing.Spec.Rules[i].Host); wrong != "" {
 			faults = append(faults, fault{fmt.Sprintf("spec.rules[%d].host", i), ReasonInvalidHost,
 				fmt.Sprintf("host %q is not served: %s", ing.Spec.Rules[i].Host, wrong)})
 		}
 	}
-	return faults
+	return append(faults, tlsFaultsOf(ing)...)
 }
 
 // report keeps faults of the part of ing at a field as Problems.

@@ -128,6 +128,9 @@ func printRoute(r route.Route) string {
 			words = append(words, "dns="+c.DNS)
 		}
 	}
+	if r.Redirect {
+		words = append(words, "https-only")
+	}
 	if r.MaxBody != 0 {
 		words = append(words, fmt.Sprintf("max-body=%d", r.MaxBody))
 	}

@@ -7,7 +7,6 @@ import "github.com/fairwaynet/fairway/api/problem"
 const (
 	// The Ingress as a whole.
 	ReasonEmptyIngress      problem.Reason = "EmptyIngress"      // neither rules nor a default backend
-	ReasonTLSNotServed      problem.Reason = "TLSNotServed"      // spec.tls is set
 	ReasonUnknownAnnotation problem.Reason = "UnknownAnnotation" // a fairway.dev/ annotation that does not exist
 	ReasonInvalidAnnotation problem.Reason = "InvalidAnnotation" // a value that cannot be read
 
@@ -33,6 +32,14 @@ const (
 	ReasonBackendInvalid     problem.Reason = "BackendInvalid"     // cannot be understood
 	ReasonBackendNotFound    problem.Reason = "BackendNotFound"    // no such Service or port
 	ReasonBackendUnsupported problem.Reason = "BackendUnsupported" // a resource backend
+
+	// TLS.
+	ReasonTLSHostConflict    problem.Reason = "TLSHostConflict"    // an older Ingress of another namespace has the name
+	ReasonSecretNotFound     problem.Reason = "SecretNotFound"     // it does not exist in the Ingress's namespace
+	ReasonSecretInvalid      problem.Reason = "SecretInvalid"      // of another type, or without the keys of a certificate
+	ReasonCertificateInvalid problem.Reason = "CertificateInvalid" // cannot be read, or its key does not belong to it
+	ReasonCertificateExpired problem.Reason = "CertificateExpired" // or is not valid yet
+	ReasonCertificateNames   problem.Reason = "CertificateNames"   // it is not for the host
 
 	// Endpoints.
 	ReasonInvalidEndpoint problem.Reason = "InvalidEndpoint" // an address or port that nothing can connect to

@@ -52,6 +52,9 @@ type Route struct {
 	Cluster *Cluster
 	Status  int    // HTTP status, when Cluster is nil
 	Reason  string // with Status: why, for people ("BackendNotFound")
+	// Redirect sends requests that came over HTTP to the same place over HTTPS
+	// (308), where the gateway serves that.
+	Redirect bool
 	// MaxBody bounds a request's body in bytes (413 beyond); 0 means the
 	// gateway's own default.
 	MaxBody int64

@@ -29,6 +29,10 @@ type Observer interface {
 	SettingsRejected(gateway route.Gateway, detail string)
 	// EnvoysChanged says that Envoys of the gateway came, caught up, or left.
 	EnvoysChanged(gateway route.Gateway)
+	// CertificateRejected says that an Envoy refused the certificate that is
+	// published under key; the last good one stays, or what is served without
+	// it. A key without gateway is that of the default certificate.
+	CertificateRejected(key route.Key, detail string)
 }
 
 // Options are the server's settings; the zero value of each is its default.

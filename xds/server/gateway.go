@@ -23,6 +23,8 @@ type gateway struct {
 	dirty    []*shard // to be assembled before the lock is let go
 	clusters map[route.Cluster]*cluster
 	ports    map[route.ServicePort]*port
+
+	certificates certificates
 }
 
 func newGateway(s *Server, name route.Gateway) *gateway {
@@ -35,6 +37,8 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 		shards:   make(map[string]*shard),
 		clusters: make(map[route.Cluster]*cluster),
 		ports:    make(map[route.ServicePort]*port),
+
+		certificates: newCertificates(),
 	}
 	for k := range g.resources {
 		g.resources[k] = make(map[string]*resource)
@@ -65,6 +69,13 @@ func (g *gateway) apply(settings route.Settings) {
 			g.set(kindListener, name, nil)
 		}
 	}
+	if !envoy.SameHosts(before, settings) {
+		for name, h := range g.hosts {
+			if h.wanted != nil {
+				g.publishHost(name, h.wanted.value)
+			}
+		}
+	}
 	if envoy.SameClusters(before, settings) {
 		return
 	}
@@ -84,7 +95,7 @@ func (g *gateway) apply(settings route.Settings) {
 // isOver reports whether nobody asks for anything of the gateway any more, and
 // no Envoy is left that has anything of it.
 func (g *gateway) isOver() bool {
-	if g.asked || len(g.streams) > 0 {
+	if g.asked || len(g.streams) > 0 || len(g.certificates.slots) > 0 {
 		return false
 	}
 	for name, h := range g.hosts {

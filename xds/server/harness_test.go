@@ -326,6 +326,12 @@ func (h *heard) SettingsRejected(gateway route.Gateway, detail string) {
 	h.settings[gateway] = detail
 }
 
+func (h *heard) CertificateRejected(key route.Key, detail string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rejected[key] = append(h.rejected[key], detail)
+}
+
 // once reports whether it is asked of a port for the first time.
 func (h *heard) once(port route.ServicePort) bool {
 	h.mu.Lock()

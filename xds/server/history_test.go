@@ -321,7 +321,7 @@ func (p *published) compareRoutes(t testing.TB, e *simulated.Envoy) {
 			p.compareRejected(t, name, got)
 			continue
 		}
-		body := envoy.RouteConfiguration(envoy.ShardOf(name), [][]byte{envoy.VirtualHost(value)}).Body
+		body := envoy.RouteConfiguration(envoy.ShardOf(name), [][]byte{envoy.VirtualHost(value, route.Settings{})}).Body
 		want := virtualHostBytes(body)[0]
 		if !slices.Contains(virtualHostBytes(e.Body(envoy.TypeRoute, envoy.ShardOf(name))), want) {
 			t.Errorf("%s serves %q, want %v", name, got, hostsIn(body))
@@ -345,7 +345,7 @@ func (p *published) compareRejected(t testing.TB, name route.Hostname, got strin
 	}
 	for _, past := range p.past[name] {
 		if !isPoison(past) {
-			body := envoy.RouteConfiguration("", [][]byte{envoy.VirtualHost(past)}).Body
+			body := envoy.RouteConfiguration("", [][]byte{envoy.VirtualHost(past, route.Settings{})}).Body
 			could = append(could, slices.Collect(maps.Values(hostsIn(body)))...)
 		}
 	}

@@ -48,7 +48,7 @@ type version struct {
 
 // newVersion renders value. The caller gets no reference.
 func (g *gateway) newVersion(value *route.Host) *version {
-	v := &version{gateway: g, value: value, virtualHost: envoy.VirtualHost(value)}
+	v := &version{gateway: g, value: value, virtualHost: envoy.VirtualHost(value, g.settings)}
 	seen := make(map[route.Cluster]struct{})
 	for _, r := range value.Routes {
 		if r.Cluster == nil {
@@ -104,6 +104,12 @@ func replace(field **version, v *version) {
 // default host is always there: without a value it answers 404.
 func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
 	h, ok := g.hosts[name]
+	known := g.knows(name)
+	defer func() {
+		if g.knows(name) != known {
+			g.lookAgain(name)
+		}
+	}()
 	if value == nil && name == route.AnyHost {
 		value = &route.Host{Key: route.Key{Gateway: g.name, Host: name}}
 	}

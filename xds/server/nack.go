@@ -70,7 +70,8 @@ func (g *gateway) blame(s *stream, r *resource, detail string) {
 		if r.host != nil {
 			g.refuse(r.host, r.host.released, detail)
 		}
-	default: // secrets are not published yet
+	case kindSecret:
+		g.blameSecret(r, detail)
 	}
 }
 

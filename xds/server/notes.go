@@ -72,6 +72,10 @@ func (n *notes) envoysChanged(gateway route.Gateway) {
 	n.poke()
 }
 
+func (n *notes) certificateRejected(key route.Key, detail string) {
+	n.add(func(o Observer) { o.CertificateRejected(key, detail) })
+}
+
 func (n *notes) poke() {
 	select {
 	case n.wake <- struct{}{}:

@@ -146,9 +146,17 @@ func (g *gateway) set(k kind, name string, body []byte) *resource {
 	return r
 }
 
-// collect forgets a resource that does not exist and that nobody refers to.
+// collect forgets a resource that does not exist and that nobody refers to. A
+// secret exists only while an Envoy asks for it.
 func (g *gateway) collect(r *resource) {
-	if !r.exists() && r.refs == 0 && len(r.waiting) == 0 {
-		delete(g.resources[r.kind], r.name)
+	if r.refs > 0 || len(r.waiting) > 0 {
+		return
 	}
+	switch {
+	case r.kind == kindSecret:
+		g.left(r)
+	case r.exists():
+		return
+	}
+	delete(g.resources[r.kind], r.name)
 }

@@ -33,6 +33,7 @@ type Server struct {
 	mu       sync.Mutex
 	gateways map[route.Gateway]*gateway
 	backends map[route.ServicePort][]byte
+	fallback slot // the default certificate of all gateways
 	open     bool
 	closing  bool
 }

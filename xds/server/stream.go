@@ -219,6 +219,9 @@ func (s *stream) subscribe(k kind, names []string) error {
 			u.names[r] = struct{}{}
 			r.refs++
 		}
+		if k == kindSecret {
+			s.gateway.askedFor(r)
+		}
 		switch {
 		case !again:
 			u.lacking(r, holding{}).force = true
@@ -303,6 +306,9 @@ func (s *stream) accepted(item sentResource) {
 	r := item.r
 	u := &s.subscriptions[r.kind]
 	r.proved(item.body, item.seq)
+	if r.kind == kindSecret && item.seq == r.seq {
+		s.gateway.acceptedSecret(r)
+	}
 	l, ok := u.lacks[r]
 	if !ok {
 		return // unsubscribed meanwhile

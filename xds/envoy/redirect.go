@@ -1,0 +1,128 @@
+package envoy
+
+import (
+	"cmp"
+	"slices"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// schemeHeader says how the client sent a request: to us, or to the proxy in
+// front of us that is trusted to say so. Envoy writes it, so that a stranger's
+// word does not count; that is why it is not ":scheme".
+const schemeHeader = "x-forwarded-proto"
+
+// SameHosts reports whether virtual hosts look the same under both settings.
+func SameHosts(a, b route.Settings) bool {
+	return (a.HTTPSPort == 0) == (b.HTTPSPort == 0) && redirectPort(a) == redirectPort(b)
+}
+
+// redirects reports whether requests over HTTP may be answered otherwise than
+// those over HTTPS.
+func redirects(h *route.Host, s route.Settings) bool {
+	return s.HTTPSPort != 0 && slices.ContainsFunc(h.Routes, func(r route.Route) bool { return r.Redirect })
+}
+
+// toHTTPS is the answer that sends a client to the same place over HTTPS. The
+// client repeats its request as it was, body included (308). Envoy's require_tls
+// would answer 301, with which a POST becomes a GET.
+func toHTTPS(port uint16) *routev3.Route_Redirect {
+	return &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{
+		SchemeRewriteSpecifier: &routev3.RedirectAction_HttpsRedirect{HttpsRedirect: true},
+		PortRedirect:           uint32(port),
+		ResponseCode:           routev3.RedirectAction_PERMANENT_REDIRECT,
+	}}
+}
+
+// redirectsAll reports whether all requests over HTTP are redirected.
+func redirectsAll(h *route.Host, s route.Settings) bool {
+	return redirects(h, s) && !slices.ContainsFunc(h.Routes, func(r route.Route) bool { return !r.Redirect })
+}
+
+// overHTTP is the rendering for requests that are known to have come over HTTP.
+func overHTTP(s route.Settings) rendering {
+	return func(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
+		if !r.Redirect {
+			return served(r, match)
+		}
+		return []*routev3.Route{{Name: routeName(r), Match: match, Action: toHTTPS(redirectPort(s))}}
+	}
+}
+
+// overBoth is the rendering for requests that came either way.
+func overBoth(s route.Settings) rendering {
+	return func(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
+		if !r.Redirect {
+			return served(r, match)
+		}
+		return append(redirected(r, match, s), routeOf(r, match))
+	}
+}
+
+// redirected are the routes of those requests of match that came over HTTP. A
+// port that the client named is that of HTTP and must not stay; where there is
+// none, none is named to it.
+func redirected(r route.Route, match *routev3.RouteMatch, s route.Settings) []*routev3.Route {
+	redirect := func(port uint16, conditions ...*routev3.HeaderMatcher) *routev3.Route {
+		return &routev3.Route{
+			Name:   routeName(r),
+			Action: toHTTPS(port),
+			Match:  &routev3.RouteMatch{PathSpecifier: match.GetPathSpecifier(), Headers: conditions},
+		}
+	}
+	byHTTP := headerIs(schemeHeader, &typematcherv3.StringMatcher{
+		MatchPattern: &typematcherv3.StringMatcher_Exact{Exact: "http"},
+	})
+	port := redirectPort(s)
+	if port != https {
+		return []*routev3.Route{redirect(port, byHTTP)}
+	}
+	withPort := headerIs(":authority", &typematcherv3.StringMatcher{
+		MatchPattern: &typematcherv3.StringMatcher_SafeRegex{SafeRegex: &typematcherv3.RegexMatcher{Regex: ".*:[0-9]+"}},
+	})
+	return []*routev3.Route{redirect(https, byHTTP, withPort), redirect(0, byHTTP)}
+}
+
+func headerIs(name string, value *typematcherv3.StringMatcher) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
+}
+
+// https is the port that need not be named.
+const https = 443
+
+func redirectPort(s route.Settings) uint16 { return cmp.Or(s.RedirectPort, https) }
+
+// byScheme is a matcher that asks one of two others, by how a request came.
+func byScheme(http, others *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {
+	return &matcherv3.Matcher{
+		MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
+			Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
+				Predicate: &matcherv3.Matcher_MatcherList_Predicate{
+					MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+						SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+							Input: &xdscorev3.TypedExtensionConfig{
+								Name:        "scheme",
+								TypedConfig: typed(&typematcherv3.HttpRequestHeaderMatchInput{HeaderName: schemeHeader}),
+							},
+							Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{
+								ValueMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "http"}},
+							},
+						},
+					},
+				},
+				OnMatch: http,
+			}},
+		}},
+		OnNoMatch: others,
+	}
+}
+
+// below is a matcher below another.
+func below(matcher *matcherv3.Matcher) *matcherv3.Matcher_OnMatch {
+	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Matcher{Matcher: matcher}}
+}

@@ -1,0 +1,274 @@
+package server
+
+import (
+	"container/list"
+	"strings"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Envoy asks for a certificate when a handshake wants one, by the server name
+// that the client sent, and expects it under that very name. So a Secret exists
+// here only while an Envoy asks for it; its certificate is looked up when it
+// does, and again when a certificate changes that it could have.
+
+// maxBorrowed bounds how many names an Envoy can have at once whose certificate
+// is that of a wildcard or the default one: anybody can invent such names, and
+// Envoy keeps what it has got. Beyond it the one asked for first goes; whoever
+// connects under it next waits for one exchange with us.
+const maxBorrowed = 2000
+
+// slot is where a certificate is published: a name, a wildcard, or the default.
+type slot struct {
+	newest *route.Certificate // nil: withdrawn
+	good   *route.Certificate // newest that an Envoy accepted
+	// refused says that no Envoy takes newest.
+	refused bool
+}
+
+// usable is what is served from the slot, nil for nothing.
+func (s *slot) usable() *route.Certificate {
+	switch {
+	case s == nil || s.newest == nil:
+		return nil
+	case s.refused:
+		return s.good
+	}
+	return s.newest
+}
+
+// look is what is known of a name that some Envoy asks for.
+type look struct {
+	resource *resource
+	name     route.Hostname // as we spell it
+	from     *slot          // nil: nothing is served
+	served   *route.Certificate
+	borrowed *list.Element // in certificates.borrowed, nil if the name has one of its own
+	evicted  bool          // until it is asked for again
+}
+
+// certificates are those of one gateway, and who asks for them.
+type certificates struct {
+	slots    map[route.Hostname]*slot
+	looks    map[*resource]*look
+	named    map[route.Hostname]map[*look]struct{} // by name, and by the wildcard that covers it
+	borrowed *list.List                            // of *look, oldest first
+}
+
+func newCertificates() certificates {
+	return certificates{
+		slots:    make(map[route.Hostname]*slot),
+		looks:    make(map[*resource]*look),
+		named:    make(map[route.Hostname]map[*look]struct{}),
+		borrowed: list.New(),
+	}
+}
+
+// PublishCertificate makes certificate what is served under a server name of a
+// gateway: a full name, a wildcard, or route.AnyHost for clients that send no
+// name and for hosts that have no certificate. nil withdraws it. Without a
+// gateway it is the default of all gateways, for where they have none.
+func (s *Server) PublishCertificate(key route.Key, certificate *route.Certificate) {
+	s.do(func() {
+		if key.Gateway == "" {
+			s.fallback.put(certificate)
+			for _, g := range s.gateways {
+				g.lookAgain(route.AnyHost)
+			}
+			return
+		}
+		g, ok := s.gateways[key.Gateway]
+		if !ok {
+			if certificate == nil {
+				return
+			}
+			g = s.gateway(key.Gateway)
+		}
+		g.publishCertificate(key.Host, certificate)
+		s.collect(g)
+	})
+}
+
+func (s *slot) put(certificate *route.Certificate) {
+	if !s.newest.Equal(certificate) {
+		s.newest, s.refused = certificate, false
+	}
+}
+
+func (g *gateway) publishCertificate(name route.Hostname, certificate *route.Certificate) {
+	all := g.certificates.slots
+	if certificate == nil {
+		delete(all, name)
+	} else {
+		if all[name] == nil {
+			all[name] = &slot{}
+		}
+		all[name].put(certificate)
+	}
+	g.lookAgain(name)
+}
+
+// lookUp is the slot whose certificate a name has: its own, that of the wildcard
+// which covers it, or if a host is served under the name, the default one.
+func (g *gateway) lookUp(name route.Hostname) (from *slot, own bool) {
+	if from := g.certificates.slots[name]; from.usable() != nil {
+		return from, true
+	}
+	wildcard, covered := name.Wildcard()
+	if from := g.certificates.slots[wildcard]; covered && from.usable() != nil {
+		return from, false
+	}
+	if name != route.AnyHost && !g.knows(name) {
+		return nil, false
+	}
+	if from := g.certificates.slots[route.AnyHost]; from.usable() != nil {
+		return from, false
+	}
+	return &g.server.fallback, name == route.AnyHost
+}
+
+// knows reports whether any host of the gateway serves requests for the name.
+func (g *gateway) knows(name route.Hostname) bool {
+	wanted := func(name route.Hostname) bool {
+		h, ok := g.hosts[name]
+		return ok && h.wanted != nil && (name != route.AnyHost || len(h.wanted.value.Routes) > 0)
+	}
+	wildcard, covered := name.Wildcard()
+	return wanted(name) || covered && wanted(wildcard) || wanted(route.AnyHost)
+}
+
+// askedFor notes that an Envoy asks for a name, which is looked up now.
+func (g *gateway) askedFor(r *resource) {
+	c := &g.certificates
+	l, ok := c.looks[r]
+	if !ok {
+		l = &look{resource: r, name: serverName(r.name)}
+		c.looks[r] = l
+		for _, name := range l.names() {
+			if c.named[name] == nil {
+				c.named[name] = make(map[*look]struct{})
+			}
+			c.named[name][l] = struct{}{}
+		}
+	}
+	l.evicted = false
+	g.look(l)
+}
+
+// serverName is the one spelling of a name that a client sent.
+func serverName(sent string) route.Hostname {
+	if sent == envoy.NoServerName {
+		return route.AnyHost
+	}
+	return route.Hostname(strings.TrimSuffix(strings.ToLower(sent), "."))
+}
+
+// names are those by whose certificates or hosts l is served.
+func (l *look) names() []route.Hostname {
+	if wildcard, ok := l.name.Wildcard(); ok {
+		return []route.Hostname{l.name, wildcard}
+	}
+	return []route.Hostname{l.name}
+}
+
+// left notes that no Envoy asks for a name any more.
+func (g *gateway) left(r *resource) {
+	c := &g.certificates
+	l, ok := c.looks[r]
+	if !ok {
+		return
+	}
+	delete(c.looks, r)
+	for _, name := range l.names() {
+		delete(c.named[name], l)
+		if len(c.named[name]) == 0 {
+			delete(c.named, name)
+		}
+	}
+	c.returned(l)
+}
+
+// lookAgain looks up all names whose certificate may be another one, now that
+// the certificate or the host of that name has changed.
+func (g *gateway) lookAgain(name route.Hostname) {
+	if name == route.AnyHost {
+		for _, l := range g.certificates.looks {
+			g.look(l)
+		}
+		return
+	}
+	for l := range g.certificates.named[name] {
+		g.look(l)
+	}
+}
+
+// look makes the resource of l what is served under its name now.
+func (g *gateway) look(l *look) {
+	if l.evicted {
+		return
+	}
+	from, own := g.lookUp(l.name)
+	l.from, l.served = from, from.usable()
+	if l.served == nil {
+		g.certificates.returned(l)
+		g.set(kindSecret, l.resource.name, nil)
+		return
+	}
+	g.set(kindSecret, l.resource.name, envoy.Secret(l.resource.name, l.served.Chain, l.served.Key.Reveal()).Body)
+	if own {
+		g.certificates.returned(l)
+	} else {
+		g.borrow(l)
+	}
+}
+
+// borrow notes that l has the certificate of another name.
+func (g *gateway) borrow(l *look) {
+	c := &g.certificates
+	if l.borrowed == nil {
+		l.borrowed = c.borrowed.PushBack(l)
+	}
+	for c.borrowed.Len() > maxBorrowed {
+		oldest := c.borrowed.Front().Value.(*look)
+		c.returned(oldest)
+		oldest.evicted, oldest.from, oldest.served = true, nil, nil
+		g.set(kindSecret, oldest.resource.name, nil)
+	}
+}
+
+func (c *certificates) returned(l *look) {
+	if l.borrowed != nil {
+		c.borrowed.Remove(l.borrowed)
+		l.borrowed = nil
+	}
+}
+
+// acceptedSecret notes that an Envoy took the newest version of a secret.
+func (g *gateway) acceptedSecret(r *resource) {
+	if l, ok := g.certificates.looks[r]; ok && l.from != nil && l.served != nil {
+		l.from.good = l.served
+	}
+}
+
+// blameSecret goes back to the last good certificate of where a refused one came
+// from, or to what is served without it.
+func (g *gateway) blameSecret(r *resource, detail string) {
+	l, ok := g.certificates.looks[r]
+	if !ok || l.from == nil || l.served != l.from.newest {
+		return
+	}
+	from := l.from
+	from.refused = true
+	for name, s := range g.certificates.slots {
+		if s == from {
+			g.server.notes.certificateRejected(route.Key{Gateway: g.name, Host: name}, detail)
+			g.lookAgain(name)
+			return
+		}
+	}
+	g.server.notes.certificateRejected(route.Key{Host: route.AnyHost}, detail)
+	for _, g := range g.server.gateways {
+		g.lookAgain(route.AnyHost)
+	}
+}
