@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -73,12 +74,15 @@ type stage struct {
 	gateways queue[route.Gateway]
 	hosts    queue[route.Key]
 	backends queue[route.ServicePort]
+
+	certificates queue[certificate.Key]
 }
 
 // queue is the work of one controller.
 type queue[K comparable] struct {
 	workqueue.TypedRateLimitingInterface[K]
 	reconciler reconcile.TypedReconciler[K]
+	later      map[K]bool // to be looked at again after a while
 }
 
 func start(ctx context.Context, t testing.TB, w *world) *stage {
@@ -105,6 +109,7 @@ func (s *stage) open(ctx context.Context, t *testing.T) {
 		append(all.gateways.Sources(s.world), all.gateways.CustomSources(s.world, false)...))
 	s.hosts = listen(ctx, t, all.hosts, all.hosts.Sources(s.world))
 	s.backends = listen(ctx, t, all.backends, all.backends.Sources(s.world))
+	s.certificates = listen(ctx, t, all.certificates, all.certificates.Sources(s.world))
 	if err := s.road.open(ctx, all); err != nil {
 		t.Fatal(err)
 	}
@@ -117,14 +122,17 @@ func listen[K comparable](
 	q := queue[K]{
 		TypedRateLimitingInterface: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[K]()),
 		reconciler:                 reconciler,
+		later:                      map[K]bool{},
 	}
 	context.AfterFunc(ctx, q.ShutDown)
 	for _, from := range sources {
 		if err := from.Start(ctx, q); err != nil {
 			t.Fatal(err)
 		}
-		if err := from.(source.TypedSyncingSource[K]).WaitForSync(ctx); err != nil {
-			t.Fatal(err)
+		if syncing, ok := from.(source.TypedSyncingSource[K]); ok {
+			if err := syncing.WaitForSync(ctx); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return q
@@ -136,19 +144,29 @@ func (q queue[K]) work(ctx context.Context) bool {
 		return false
 	}
 	key, _ := q.Get()
-	_, err := q.reconciler.Reconcile(ctx, key)
+	result, err := q.reconciler.Reconcile(ctx, key)
 	q.Done(key)
 	if err != nil {
 		q.Add(key)
 	}
+	q.later[key] = result.RequeueAfter > 0
 	return true
+}
+
+// wait lets the time pass after which keys are looked at again.
+func (q queue[K]) wait() {
+	for key, again := range q.later {
+		if again {
+			q.Add(key)
+		}
+	}
 }
 
 // step lets any one thing happen: a change of an object, its arrival in a
 // store, its arrival at a handler, or a reconciliation.
 func (s *stage) step(ctx context.Context, random *rand.Rand) {
 	k := s.world.kinds[random.IntN(len(s.world.kinds))]
-	switch random.IntN(13) {
+	switch random.IntN(14) {
 	case 0, 1, 2:
 		s.world.mutate(random)
 	case 3, 4, 5:
@@ -161,6 +179,8 @@ func (s *stage) step(ctx context.Context, random *rand.Rand) {
 		s.busily(random, func() { s.backends.work(ctx) })
 	case 11:
 		s.busily(random, func() { s.gateways.work(ctx) })
+	case 12:
+		s.busily(random, func() { s.certificates.work(ctx) })
 	default:
 		k.relist()
 		s.live.away = random.IntN(4) == 0
@@ -183,7 +203,8 @@ func (s *stage) busily(random *rand.Rand, work func()) {
 // settle lets everything happen that is left to happen.
 func (s *stage) settle(ctx context.Context) {
 	s.world.sync()
-	for s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) {
+	s.certificates.wait()
+	for s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) {
 	}
 }
 
@@ -250,6 +271,7 @@ type wall struct {
 	settings map[route.Gateway]*route.Settings
 	hosts    map[route.Key]*route.Host
 	backends map[route.ServicePort]*route.Backend
+	served   map[route.Key]*route.Certificate
 	opened   int
 	observe  func(any) // every key and gateway, and nil for Open
 }
@@ -259,6 +281,7 @@ func newWall() *wall {
 		settings: map[route.Gateway]*route.Settings{},
 		hosts:    map[route.Key]*route.Host{},
 		backends: map[route.ServicePort]*route.Backend{},
+		served:   map[route.Key]*route.Certificate{},
 		observe:  func(any) {},
 	}
 }
@@ -289,6 +312,13 @@ func (w *wall) PublishBackend(port route.ServicePort, backend *route.Backend) {
 	put(w.backends, port, backend)
 	w.mu.Unlock()
 	w.observe(port)
+}
+
+func (w *wall) PublishCertificate(key route.Key, certificate *route.Certificate) {
+	w.mu.Lock()
+	put(w.served, key, certificate)
+	w.mu.Unlock()
+	w.observe(certificate)
 }
 
 func (w *wall) Open() {

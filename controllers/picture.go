@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -13,6 +14,8 @@ type Picture struct {
 	Settings map[route.Gateway]*route.Settings
 	Hosts    map[route.Key]*route.Host
 	Backends map[route.ServicePort]*route.Backend
+
+	Certificates map[certificate.Key]*route.Certificate
 	// Reports is the Problems of each reconciler's key that has any, as they
 	// are reported.
 	Reports map[any][]problem.Problem
@@ -44,6 +47,9 @@ func (r *reconcilers) firstPass(ctx context.Context) (*Picture, error) {
 	}
 	if picture.Hosts, err = pass(ctx, picture.Reports, r.hosts); err != nil {
 		return nil, fmt.Errorf("hosts: %w", err)
+	}
+	if picture.Certificates, err = pass(ctx, picture.Reports, r.certificates); err != nil {
+		return nil, fmt.Errorf("certificates: %w", err)
 	}
 	return picture, nil
 }

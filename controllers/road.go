@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/endpoints"
 	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
 	"github.com/fairwaynet/fairway/controllers/index"
@@ -48,6 +49,7 @@ type Publisher interface {
 	ingress.Publisher
 	endpoints.Publisher
 	gatewayconfig.Publisher
+	certificate.Publisher
 	// Open says that the first picture is complete.
 	Open()
 }
@@ -68,6 +70,8 @@ type Road struct {
 	Conditions *gatewayconfig.Conditions
 	// Scope says which Ingresses are looked at.
 	Scope index.Scope
+	// Certificates says what the default certificate is.
+	Certificates certificate.Options
 	// Delivery hears what became of what was published; nil: nobody.
 	Delivery *Delivery
 	// Tracker hears of Ingresses and of what was reconciled; nil: nobody.
@@ -81,7 +85,9 @@ type Road struct {
 }
 
 // Index tells the cache what the Road reads and by what. Call it before the
-// cache starts: then all kinds are listed at once.
+// cache starts: then all kinds are listed at once. But for Secrets: what a cache
+// keeps of them follows from the Ingresses (certificate.Trimmer), so that they
+// come after these.
 func (r *Road) Index(ctx context.Context) error {
 	kinds := []client.Object{
 		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{},
@@ -163,6 +169,9 @@ func (r *Road) open(ctx context.Context, all *reconcilers) error {
 	for port, backend := range picture.Backends {
 		all.backends.Publish(port, backend)
 	}
+	for key, served := range picture.Certificates {
+		r.Publisher.PublishCertificate(route.Key(key), served)
+	}
 	for key, host := range picture.Hosts {
 		all.hosts.Publisher.PublishHost(key, host)
 	}
@@ -172,7 +181,7 @@ func (r *Road) open(ctx context.Context, all *reconcilers) error {
 	r.Publisher.Open()
 	published()
 	r.Log.Info("first picture published", "gateways", len(picture.Settings),
-		"hosts", len(picture.Hosts), "backends", len(picture.Backends), "problems", len(picture.Problems()))
+		"hosts", len(picture.Hosts), "backends", len(picture.Backends), "certificates", len(picture.Certificates), "problems", len(picture.Problems()))
 	if r.Opened != nil {
 		r.Opened()
 	}
@@ -197,7 +206,8 @@ func (r *Road) loops(all *reconcilers) ([]loop, error) {
 	first, err1 := newLoop(r.Log, "gateway", all.gateways, sources)
 	second, err2 := newLoop(r.Log, "ingress", r.tracked(timed), all.hosts.Sources(r.Cache))
 	third, err3 := newLoop(r.Log, "endpoints", all.backends, all.backends.Sources(r.Cache))
-	return []loop{first, second, third}, errors.Join(err1, err2, err3)
+	fourth, err4 := newLoop(r.Log, "certificate", all.certificates, all.certificates.Sources(r.Cache))
+	return []loop{first, second, third, fourth}, errors.Join(err1, err2, err3, err4)
 }
 
 func newLoop[K comparable](
@@ -243,6 +253,8 @@ type reconcilers struct {
 	gateways *gatewayconfig.Reconciler
 	hosts    *ingress.Reconciler
 	backends *endpoints.Reconciler
+
+	certificates *certificate.Reconciler
 }
 
 func (r *Road) reconcilers(publisher Publisher) *reconcilers {
@@ -255,6 +267,7 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 		hosts: &ingress.Reconciler{
 			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, Tracker: r.Tracker,
 		},
-		backends: endpoints.New(objects, r.Live, publisher, r.Reporter),
+		backends:     endpoints.New(objects, r.Live, publisher, r.Reporter),
+		certificates: certificate.New(objects, r.Live, publisher, r.Reporter, r.Certificates),
 	}
 }

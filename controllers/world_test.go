@@ -66,7 +66,7 @@ type listener struct {
 func newWorld() *world {
 	w := &world{now: time.Unix(1_800_000_000, 0)}
 	for _, empty := range []client.Object{
-		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, index.Namespace(),
+		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Secret{}, index.Namespace(),
 		&v1alpha1.ClusterGatewayConfig{}, &v1alpha1.GatewayConfig{},
 	} {
 		w.kinds = append(w.kinds, &kind{

@@ -23,6 +23,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/leader"
 	"github.com/fairwaynet/fairway/controllers/report"
@@ -70,6 +71,7 @@ func (c *controllerSettings) load(flags *pflag.FlagSet) error {
 func controllerCommand(std streams) *cobra.Command {
 	defaults := newSettings(route.DefaultSettings())
 	defaults.MetricsAddress = ":9090"
+	defaults.Route.HTTPSPort = 443
 	c := &controllerSettings{
 		settings: defaults,
 		XDS:      newXDSSettings(),
@@ -108,12 +110,14 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	trimmer := &certificate.Trimmer{}
 	mgr, err := manager.New(config, manager.Options{
 		Logger:  log,
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve them
 		Cache: cache.Options{
 			DefaultTransform:            controllers.Trim,
+			ByObject:                    secretsOnly(trimmer),
 			DefaultNamespaces:           c.Scope.namespaces(),
 			ReaderFailOnMissingInformer: true, // nothing is watched by mistake
 		},
@@ -121,6 +125,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("reach the cluster: %w", err)
 	}
+	trimmer.Use(index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()})
 	events, err := startEvents(ctx, config)
 	if err != nil {
 		return err
@@ -172,15 +177,20 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 	elector.Add("events", told.Lead)
 	registry.MustRegister(ledOnly{reporter, elector}, ads, elector)
 	serving := &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
+	certificates, err := c.certificates(log)
+	if err != nil {
+		return err
+	}
 	road := &controllers.Road{
-		Cache:     mgr.GetCache(),
-		Live:      mgr.GetAPIReader(),
-		Publisher: ads,
-		Reporter:  reporter,
-		Scope:     c.Scope.scope(),
-		Base:      c.Route,
-		Delivery:  delivery,
-		Metrics:   metrics,
+		Cache:        mgr.GetCache(),
+		Live:         mgr.GetAPIReader(),
+		Publisher:    ads,
+		Reporter:     reporter,
+		Scope:        c.Scope.scope(),
+		Base:         c.Route,
+		Certificates: certificates,
+		Delivery:     delivery,
+		Metrics:      metrics,
 
 		Conditions: c.conditions(mgr, elector, log),
 		Opened:     func() { serving.ready.Store(true) },

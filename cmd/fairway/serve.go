@@ -59,6 +59,9 @@ func (s *serveSettings) load(flags *pflag.FlagSet) error {
 	if err := s.settings.load(flags); err != nil {
 		return err
 	}
+	if s.Route.RedirectPort == 0 {
+		s.Route.RedirectPort = s.Route.HTTPSPort // nothing stands in front
+	}
 	if s.Drain < 0 {
 		return usage(s.wrong("drain", "cannot be negative"))
 	}
@@ -67,7 +70,7 @@ func (s *serveSettings) load(flags *pflag.FlagSet) error {
 
 func serveCommand(std streams) *cobra.Command {
 	defaults := route.DefaultSettings()
-	defaults.Address, defaults.HTTPPort = "127.0.0.1", 8080
+	defaults.Address, defaults.HTTPPort, defaults.HTTPSPort = "127.0.0.1", 8080, 8443
 	s := &serveSettings{settings: newSettings(defaults), Drain: time.Second}
 	cmd := &cobra.Command{
 		Use:   "serve FOLDER",
@@ -137,7 +140,7 @@ func (s *serveSettings) prepare(ctx context.Context) (envoy string, err error) {
 		return "", fmt.Errorf("find Envoy: %w: run 'make tools-envoy', or say with --envoy or $FAIRWAY_ENVOY where it is",
 			errors.Join(notAProgram(err)))
 	}
-	return envoy, s.checkPort(ctx)
+	return envoy, s.checkPorts(ctx)
 }
 
 // notAProgram is an error of exec.LookPath without the package's name.
@@ -148,25 +151,30 @@ func notAProgram(err error) error {
 	return err
 }
 
-// checkPort takes the port for a moment. Envoy would share it with another
+// checkPorts takes the ports for a moment. Envoy would share them with another
 // Envoy of the same user without a word.
-func (s *serveSettings) checkPort(ctx context.Context) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address())
+func (s *serveSettings) checkPorts(ctx context.Context) error {
+	err := s.checkPort(ctx, s.Route.HTTPPort, "--http-port")
+	if s.Route.HTTPSPort == 0 {
+		return err
+	}
+	return errors.Join(err, s.checkPort(ctx, s.Route.HTTPSPort, "--https-port"))
+}
+
+func (s *serveSettings) checkPort(ctx context.Context, port uint16, flag string) error {
+	address := net.JoinHostPort(s.Route.Address, strconv.Itoa(int(port)))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	switch {
 	case err == nil:
 		return listener.Close()
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("serve on %s: the port is in use: stop what serves there, or choose another with --http-port", s.address())
+		return fmt.Errorf("serve on %s: the port is in use: stop what serves there, or choose another with %s", address, flag)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("serve on %s: this user may not use that port: choose one from 1024 on with --http-port", s.address())
+		return fmt.Errorf("serve on %s: this user may not use that port: choose one from 1024 on with %s", address, flag)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("serve on %s: this machine does not have that address: choose another with --address", s.address())
+		return fmt.Errorf("serve on %s: this machine does not have that address: choose another with --address", address)
 	}
-	return fmt.Errorf("serve on %s: %w", s.address(), err)
-}
-
-func (s *serveSettings) address() string {
-	return net.JoinHostPort(s.Route.Address, strconv.Itoa(int(s.Route.HTTPPort)))
+	return fmt.Errorf("serve on %s: %w", address, err)
 }
 
 // url is what a browser on this machine asks.
@@ -212,6 +220,10 @@ func (s *serveSettings) assemble(
 		Objects:  index.Objects{Cluster: files, Scope: scope},
 		Reporter: reporter, Metrics: metrics, Log: log, Served: n.served,
 	}
+	certificates, err := s.certificates(quiet)
+	if err != nil {
+		return nil, err
+	}
 	ads := server.New(server.Options{Log: quiet, Observer: delivery})
 	registry.MustRegister(reporter, ads)
 	r := &serving{
@@ -220,8 +232,9 @@ func (s *serveSettings) assemble(
 		road: &controllers.Road{
 			Cache: files, Live: files.Live(), Publisher: n.publisher(ads), Reporter: reporter,
 			Base: s.Route, Adapt: s.adapt,
-			Scope:    scope,
-			Delivery: delivery, Metrics: metrics, Log: quiet,
+			Certificates: certificates,
+			Scope:        scope,
+			Delivery:     delivery, Metrics: metrics, Log: quiet,
 		},
 	}
 	if err := r.road.Index(ctx); err != nil {
@@ -234,7 +247,7 @@ func (s *serveSettings) assemble(
 // and which load balancer is before it, does not hold on this machine.
 func (s *serveSettings) adapt(settings route.Settings) route.Settings {
 	settings.Address, settings.HTTPPort, settings.HTTPSPort = s.Route.Address, s.Route.HTTPPort, s.Route.HTTPSPort
-	settings.ProxyProtocol = nil
+	settings.RedirectPort, settings.ProxyProtocol = s.Route.RedirectPort, nil
 	return settings
 }
 

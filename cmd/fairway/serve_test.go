@@ -55,7 +55,7 @@ func startServe(t *testing.T, envoy string, args ...string) *program {
 	t.Helper()
 	temp := shortTemp(t)
 	p := &program{t: t, port: freePort(t), temp: temp, ended: make(chan struct{})}
-	args = append([]string{"serve", "dir", "--http-port", strconv.Itoa(p.port), "--envoy", envoy}, args...)
+	args = append([]string{"serve", "dir", "--http-port", strconv.Itoa(p.port), "--https-port=0", "--envoy", envoy}, args...)
 	p.command = exec.Command(os.Args[0], args...)
 	p.command.Env = append(os.Environ(), asFairway+"=yes", "TMPDIR="+temp)
 	stderr, err := p.command.StderrPipe()
@@ -401,11 +401,11 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 		{"no folder", []string{"absent"}, "serve absent: no such file or directory"},
 		{"a file", []string{"file"}, "serve file: it is not a folder"},
 		{"no Envoy", []string{"dir", "--http-port", free}, "find Envoy: envoy: executable file not found in $PATH: run 'make tools-envoy', or say with --envoy or $FAIRWAY_ENVOY where it is"},
-		{"an Envoy that is not there", []string{"dir", "--http-port", free, "--envoy=./absent"}, "find Envoy: ./absent: "},
-		{"no Envoy at all", []string{"dir", "--http-port", free, "--envoy=./dud"}, "exit status 3, 3 times before it was ready; its last words: not today\n"},
-		{"a port in use", []string{"dir", "--http-port", inUse, "--envoy", envoy}, "the port is in use: stop what serves there, or choose another with --http-port"},
-		{"another machine's address", []string{"dir", "--http-port", free, "--address=192.0.2.1", "--envoy", envoy}, "this machine does not have that address: choose another with --address"},
-		{"metrics on a port in use", []string{"dir", "--http-port", free, "--envoy", envoy, "--metrics-address=127.0.0.1:" + inUse}, "serve --metrics-address: "},
+		{"an Envoy that is not there", []string{"dir", "--http-port", free, "--https-port=0", "--envoy=./absent"}, "find Envoy: ./absent: "},
+		{"no Envoy at all", []string{"dir", "--http-port", free, "--https-port=0", "--envoy=./dud"}, "exit status 3, 3 times before it was ready; its last words: not today\n"},
+		{"a port in use", []string{"dir", "--http-port", inUse, "--https-port=0", "--envoy", envoy}, "the port is in use: stop what serves there, or choose another with --http-port"},
+		{"another machine's address", []string{"dir", "--http-port", free, "--https-port=0", "--address=192.0.2.1", "--envoy", envoy}, "this machine does not have that address: choose another with --address"},
+		{"metrics on a port in use", []string{"dir", "--http-port", free, "--https-port=0", "--envoy", envoy, "--metrics-address=127.0.0.1:" + inUse}, "serve --metrics-address: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)

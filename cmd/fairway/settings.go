@@ -27,11 +27,12 @@ import (
 // that what is documented of a flag is documented of the file. A flag that was
 // given wins over the file, the file over the default.
 type settings struct {
-	Config         string // path of the file
-	LogFormat      string // "text" or "json"
-	Verbosity      int
-	MetricsAddress string // host:port; empty: no metrics
-	Route          route.Settings
+	Config             string // path of the file
+	LogFormat          string // "text" or "json"
+	Verbosity          int
+	MetricsAddress     string     // host:port; empty: no metrics
+	DefaultCertificate secretName // of HTTPS; empty: self-signed
+	Route              route.Settings
 
 	lines map[string]string // "file:line" of what the file has set, by name
 }
@@ -60,6 +61,7 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	r := &s.Route
 	flags.StringVar(&r.Address, "address", r.Address, "IP `address` to serve on; :: is all, IPv4 included")
 	flags.Var((*portNumber)(&r.HTTPPort), "http-port", "`port` to serve HTTP on")
+	bindTLS(flags, r, &s.DefaultCertificate)
 	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front are believed in X-Forwarded-For")
 	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "what becomes of %2F and %5C in paths: Redirect, Reject or Keep")
 	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: any")
@@ -181,6 +183,7 @@ func (s *settings) validate() error {
 		{"log-format", s.LogFormat == "text" || s.LogFormat == "json", fmt.Sprintf("%q is neither text nor json", s.LogFormat)},
 		{"metrics-address", metrics == nil, fmt.Sprintf("%q is no host:port", s.MetricsAddress)},
 		{"address", badAddress == nil, fmt.Sprintf("%q is no IP address", r.Address)},
+		{"https-port", r.HTTPSPort != r.HTTPPort, "is the port of HTTP, too"},
 		{"escaped-slashes", slices.Contains(choices, string(r.EscapedSlashes)), fmt.Sprintf("%q is none of %s", r.EscapedSlashes, strings.Join(choices, ", "))},
 		{"max-request-body", r.MaxRequestBody >= 0, "cannot be negative"},
 		{"max-request-headers", r.MaxRequestHeaders >= 1 && r.MaxRequestHeaders <= 8192, fmt.Sprintf("%d is not between 1 and 8192 KiB", r.MaxRequestHeaders)},

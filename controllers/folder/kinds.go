@@ -29,6 +29,7 @@ func kinds() []kind {
 		{networkingv1.SchemeGroupVersion.WithKind("Ingress"), true, func() client.Object { return &networkingv1.Ingress{} }},
 		{networkingv1.SchemeGroupVersion.WithKind("IngressClass"), false, func() client.Object { return &networkingv1.IngressClass{} }},
 		{corev1.SchemeGroupVersion.WithKind("Service"), true, func() client.Object { return &corev1.Service{} }},
+		{corev1.SchemeGroupVersion.WithKind("Secret"), true, func() client.Object { return &corev1.Secret{} }},
 		{discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), true, func() client.Object { return &discoveryv1.EndpointSlice{} }},
 		{v1alpha1.SchemeGroupVersion().WithKind("ClusterGatewayConfig"), false, func() client.Object { return &v1alpha1.ClusterGatewayConfig{} }},
 		{v1alpha1.SchemeGroupVersion().WithKind("GatewayConfig"), true, func() client.Object { return &v1alpha1.GatewayConfig{} }},
@@ -118,6 +119,15 @@ func complete(object client.Object, r ref) {
 				port.TargetPort = intstr.FromInt32(port.Port)
 			}
 		}
+	case *corev1.Secret:
+		o.Type = cmp.Or(o.Type, corev1.SecretTypeOpaque)
+		for key, value := range o.StringData {
+			if o.Data == nil {
+				o.Data = map[string][]byte{}
+			}
+			o.Data[key] = []byte(value)
+		}
+		o.StringData = nil
 	case *discoveryv1.EndpointSlice:
 		for i := range o.Ports {
 			port := &o.Ports[i]

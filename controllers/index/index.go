@@ -24,6 +24,8 @@ const (
 	hostField    = "fairway.host"
 	serviceField = "fairway.service"
 	classField   = "fairway.class"
+	tlsField     = "fairway.tls"
+	secretField  = "fairway.secret"
 )
 
 // classAnnotation is how Ingresses named their class before spec had a field.
@@ -40,6 +42,8 @@ func Register(ctx context.Context, cache client.FieldIndexer) error {
 		{&networkingv1.Ingress{}, hostField, hostsOf},
 		{&networkingv1.Ingress{}, serviceField, servicesOf},
 		{&networkingv1.Ingress{}, classField, classesOf},
+		{&networkingv1.Ingress{}, tlsField, tlsNamesOf},
+		{&networkingv1.Ingress{}, secretField, secretsOf},
 		{&discoveryv1.EndpointSlice{}, serviceField, sliceServiceOf},
 	} {
 		if err := cache.IndexField(ctx, index.object, index.field, index.values); err != nil {
@@ -63,6 +67,22 @@ func servicesOf(object client.Object) []string {
 		services = append(services, service.Name)
 	}
 	return services
+}
+
+func tlsNamesOf(object client.Object) []string {
+	var names []string
+	for _, name := range route.TLSNamesOf(object.(*networkingv1.Ingress)) {
+		names = append(names, string(name))
+	}
+	return names
+}
+
+func secretsOf(object client.Object) []string {
+	var secrets []string
+	for _, secret := range route.SecretsOf(object.(*networkingv1.Ingress)) {
+		secrets = append(secrets, secret.Name)
+	}
+	return secrets
 }
 
 // classesOf is every class name that could decide whose the Ingress is; which
@@ -180,6 +200,16 @@ func (o Objects) IngressesOfHost(ctx context.Context, host route.Hostname) ([]*n
 // IngressesOfService is those with a backend that names the Service.
 func (o Objects) IngressesOfService(ctx context.Context, service types.NamespacedName) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx, client.InNamespace(service.Namespace), client.MatchingFields{serviceField: service.Name})
+}
+
+// IngressesOfTLS is those that want the server name over TLS.
+func (o Objects) IngressesOfTLS(ctx context.Context, name route.Hostname) ([]*networkingv1.Ingress, error) {
+	return o.ingresses(ctx, client.MatchingFields{tlsField: string(name)})
+}
+
+// IngressesOfSecret is those that name the Secret in spec.tls.
+func (o Objects) IngressesOfSecret(ctx context.Context, secret types.NamespacedName) ([]*networkingv1.Ingress, error) {
+	return o.ingresses(ctx, client.InNamespace(secret.Namespace), client.MatchingFields{secretField: secret.Name})
 }
 
 // IngressesOfClass is those that the class decides on: those that name it,

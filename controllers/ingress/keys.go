@@ -57,37 +57,8 @@ func (r *Reconciler) serviceKeys(ctx context.Context, service *corev1.Service) (
 	})
 }
 
-// keysOf is those hosts of the Ingresses, each once, on the gateways of the
-// Ingresses and on those that know the host: at the time of an event the class
-// that decided before may be gone.
 func (r *Reconciler) keysOf(
 	ctx context.Context, ingresses []*networkingv1.Ingress, hosts func(*networkingv1.Ingress) []route.Hostname,
 ) ([]route.Key, error) {
-	if len(ingresses) == 0 {
-		return nil, nil
-	}
-	classes, err := r.Objects.Classes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var keys []route.Key
-	seen := map[route.Key]bool{}
-	add := func(gateway route.Gateway, host route.Hostname) {
-		if key := (route.Key{Gateway: gateway, Host: host}); !seen[key] {
-			seen[key] = true
-			keys = append(keys, key)
-		}
-	}
-	for _, ingress := range ingresses {
-		gateway, ours := classes.Gateway(ingress)
-		for _, host := range hosts(ingress) {
-			if ours {
-				add(gateway, host)
-			}
-			for _, knows := range r.known.of(host) {
-				add(knows, host)
-			}
-		}
-	}
-	return keys, nil
+	return r.known.Keys(ctx, r.Objects, ingresses, hosts)
 }

@@ -125,7 +125,7 @@ func TestWhichHostsAnObjectConcerns(t *testing.T) {
 			for _, host := range []route.Hostname{
 				"*", "*.wild.test", "a.test", "b.test", "blog.test", "cart.test", "old.test", "pay.test",
 			} {
-				r.known.note(route.Key{Gateway: route.DefaultGateway, Host: host}, true)
+				r.known.Note(route.Key{Gateway: route.DefaultGateway, Host: host}, true)
 			}
 			if diff := gocmp.Diff(test.want, hostsOf(t, r, test.object)); diff != "" {
 				t.Errorf("hosts (-want +got):\n%s", diff)
@@ -167,10 +167,10 @@ func TestAHostConcernsItsGatewayAndThoseThatKnowIt(t *testing.T) {
 		APIGroup: new("fairway.dev"), Kind: route.KindClusterGatewayConfig, Name: "inner",
 	}
 	r := &Reconciler{Objects: index.Objects{Cluster: clusterOf(t, inner)}}
-	r.known.note(route.Key{Gateway: "outer", Host: "a.test"}, true)
-	r.known.note(route.Key{Gateway: "gone", Host: "a.test"}, true)
-	r.known.note(route.Key{Gateway: "gone", Host: "a.test"}, false)
-	r.known.note(route.Key{Gateway: "gone", Host: "b.test"}, true)
+	r.known.Note(route.Key{Gateway: "outer", Host: "a.test"}, true)
+	r.known.Note(route.Key{Gateway: "gone", Host: "a.test"}, true)
+	r.known.Note(route.Key{Gateway: "gone", Host: "a.test"}, false)
+	r.known.Note(route.Key{Gateway: "gone", Host: "b.test"}, true)
 	keys, err := r.ingressKeys(t.Context(), leading("new", new("inner"), "a.test", "x"))
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/ledger"
 	"github.com/fairwaynet/fairway/controllers/replica"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -50,13 +51,13 @@ type Reconciler struct {
 	// Tracker hears of every event before its keys are queued; nil: nobody does.
 	Tracker *replica.Tracker
 
-	known ledger
+	known ledger.Ledger
 }
 
 // Reconcile brings the host of key up to date. What it does follows from nothing
 // that it remembers, so a run can never act on a stale half of the picture.
 func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Result, error) {
-	r.known.note(key, true) // before looking: an event from now on finds it there
+	r.known.Note(key, true) // before looking: an event from now on finds it there
 	objects, err := r.gather(ctx, key)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
@@ -70,20 +71,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Re
 	}
 	r.Publisher.PublishHost(key, host)
 	r.Reporter.Report(ctx, key, problems)
-	r.known.note(key, host != nil || len(problems) > 0)
+	r.known.Note(key, host != nil || len(problems) > 0)
 	return reconcile.Result{}, nil
 }
 
 // Build is what Reconcile publishes and reports for key when nothing is
 // published yet.
 func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []problem.Problem, error) {
-	r.known.note(key, true)
+	r.known.Note(key, true)
 	objects, err := r.gather(ctx, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
 	}
 	host, problems := route.Build(key, objects)
-	r.known.note(key, host != nil || len(problems) > 0)
+	r.known.Note(key, host != nil || len(problems) > 0)
 	return host, problems, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/folder"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
@@ -28,6 +29,9 @@ func Look(
 		Reporter: report.New(),
 		Base:     route.DefaultSettings(),
 		Scope:    scope,
+		// Secrets are not kept with other manifests, and whoever asks may not
+		// read those of a cluster.
+		Certificates: certificate.Options{WithoutSecrets: true},
 	}
 	if err := road.Index(ctx); err != nil {
 		return err

@@ -46,7 +46,8 @@ func mistakes() []mistake {
 	portless := road.Slice("portless", "10.77.127.1")
 	portless.Ports[0].Name = new("other")
 	return []mistake{
-		on(route.ReasonTLSNotServed, func(i *networkingv1.Ingress) {
+		on(route.ReasonSecretNotFound, func(i *networkingv1.Ingress) {
+			i.Annotations = map[string]string{route.AnnotationSSLRedirect: "false"}
 			i.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{i.Spec.Rules[0].Host}, SecretName: "certificate"}}
 		}),
 		on(route.ReasonUnknownAnnotation, annotate("fairway.dev/max-request-boody", "1Mi")),

@@ -160,7 +160,7 @@ func (r *Road) controllerFlags(xds, metrics netip.AddrPort) []string {
 	return append([]string{
 		"controller", "--kubeconfig", r.kubeconfig,
 		"--xds-address", xds.String(), "--metrics-address", metrics.String(),
-		"--address", "0.0.0.0", "--http-port", "8080", fmt.Sprintf("--access-log=%t", r.recorded),
+		"--address", "0.0.0.0", "--http-port", "8080", "--https-port", "8443", fmt.Sprintf("--access-log=%t", r.recorded),
 	}, r.flags...)
 }
 

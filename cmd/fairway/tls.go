@@ -1,0 +1,93 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/certificate"
+	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// bindTLS declares the flags of HTTPS.
+func bindTLS(flags *pflag.FlagSet, r *route.Settings, defaultCertificate *secretName) {
+	flags.Var((*optionalPort)(&r.HTTPSPort), "https-port", "`port` to serve HTTPS on; 0: none")
+	flags.Var((*optionalPort)(&r.RedirectPort), "https-redirect-port", "`port` of HTTPS that clients are sent to from HTTP, if it is not 443")
+	flags.Var(defaultCertificate, "default-certificate", "`namespace/name` of the Secret that is served where a host has no certificate; by default a self-signed one")
+}
+
+// certificates is what stands in where there is no certificate.
+func (s *settings) certificates(log logr.Logger) (certificate.Options, error) {
+	made, err := tlscertificate.SelfSigned(time.Now(), rand.Reader)
+	if err != nil {
+		return certificate.Options{}, err
+	}
+	if s.DefaultCertificate == (secretName{}) && s.Route.HTTPSPort != 0 {
+		log.Info("no default certificate is configured; a self-signed one is served where a host has none")
+	}
+	return certificate.Options{Default: types.NamespacedName(s.DefaultCertificate), SelfSigned: made}, nil
+}
+
+// secretsOnly is how Secrets are cached: those with certificates, and of them
+// the bytes of those alone that are served.
+func secretsOnly(trimmer *certificate.Trimmer) map[client.Object]cache.ByObject {
+	return map[client.Object]cache.ByObject{&corev1.Secret{}: {
+		Field:     fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS)),
+		Transform: trimmer.Trim,
+	}}
+}
+
+// secretName is a flag that names a Secret.
+type secretName types.NamespacedName
+
+// String is "namespace/name", empty for none.
+func (n *secretName) String() string {
+	if *n == (secretName{}) {
+		return ""
+	}
+	return types.NamespacedName(*n).String()
+}
+
+// Set implements pflag.Value.
+func (n *secretName) Set(value string) error {
+	namespace, name, found := strings.Cut(value, "/")
+	if !found || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return errors.New("must be namespace/name of a Secret")
+	}
+	*n = secretName{Namespace: namespace, Name: name}
+	return nil
+}
+
+// Type implements pflag.Value.
+func (*secretName) Type() string { return "namespace/name" }
+
+// optionalPort is a flag of a TCP port, 0 for none.
+type optionalPort uint16
+
+// String is the number.
+func (p *optionalPort) String() string { return strconv.Itoa(int(*p)) }
+
+// Set implements pflag.Value.
+func (p *optionalPort) Set(value string) error {
+	number, err := strconv.ParseUint(value, 10, 16)
+	if err != nil {
+		return errors.New("must be a port, from 1 to 65535, or 0 for none")
+	}
+	*p = optionalPort(number)
+	return nil
+}
+
+// Type implements pflag.Value.
+func (p *optionalPort) Type() string { return "port" }

@@ -1,0 +1,244 @@
+// Package certificate keeps the certificates that are served under the server
+// names for which Ingresses ask in spec.tls.
+//
+// Its key is a server name of a gateway, because that is what an Envoy asks for;
+// a Secret may be served under many. It does not read X.509 itself
+// (tls/certificate), nor decide whose a name is (xds/route), nor what is served
+// under a name without a certificate (xds/server). Its invariant: a certificate
+// that cannot be used never displaces one that can.
+package certificate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/ledger"
+	"github.com/fairwaynet/fairway/tls/certificate"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Key is a server name of a gateway. The one without a gateway is the default
+// certificate, which all gateways share.
+type Key route.Key
+
+// String is "default/shop.test".
+func (k Key) String() string { return route.Key(k).String() }
+
+// isDefault reports whether the key is that of the default certificate.
+func (k Key) isDefault() bool { return k.Gateway == "" }
+
+// Publisher takes the certificates.
+type Publisher interface {
+	// PublishCertificate makes certificate what is served under the name; nil
+	// withdraws it. Publishing what is published already costs nothing.
+	PublishCertificate(key route.Key, certificate *route.Certificate)
+}
+
+// Reporter takes all that is wrong with a key, in place of what it was told
+// before.
+type Reporter interface {
+	Report(ctx context.Context, key any, problems []problem.Problem)
+}
+
+// Options are what the default certificate is, and the clock.
+type Options struct {
+	// Default is the Secret of the default certificate; the zero value is none.
+	Default types.NamespacedName
+	// SelfSigned stands in for it; nil: nothing does.
+	SelfSigned *certificate.Certificate
+	// WithoutSecrets says that a Secret which is not there may be there
+	// nevertheless: that is no Problem then.
+	WithoutSecrets bool
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+}
+
+// Reconciler keeps the certificate of one name. Use New.
+type Reconciler struct {
+	objects   index.Objects
+	secrets   *secrets
+	options   Options
+	publisher Publisher
+	reporter  Reporter
+
+	known ledger.Ledger
+
+	mu     sync.Mutex
+	served map[Key]served
+	queue  workqueue.TypedRateLimitingInterface[Key] // nil until the sources start
+}
+
+// served is what is published under a key that is asked for.
+type served struct {
+	*certificate.Certificate // nil: another name's, or the default one
+
+	secret types.NamespacedName
+}
+
+// New makes a Reconciler of what it reads and writes.
+func New(objects index.Objects, live client.Reader, publisher Publisher, reporter Reporter, options Options) *Reconciler {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &Reconciler{
+		objects: objects, secrets: &secrets{cache: objects.Cluster, live: live}, options: options,
+		publisher: publisher, reporter: reporter, served: map[Key]served{},
+	}
+}
+
+// Reconcile brings the certificate of key up to date.
+func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, error) {
+	r.note(key, true) // before looking: an event from now on finds it there
+	found, err := r.find(ctx, key)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
+	}
+	r.publisher.PublishCertificate(route.Key(key), found.value())
+	r.reporter.Report(ctx, key, found.problems)
+	r.keep(key, found)
+	return reconcile.Result{RequeueAfter: found.again}, nil
+}
+
+// Build is what Reconcile publishes and reports for key when nothing is
+// published yet.
+func (r *Reconciler) Build(ctx context.Context, key Key) (*route.Certificate, []problem.Problem, error) {
+	r.note(key, true)
+	if r.secrets.asked.Load() >= maxAsked && r.later(key, 0) {
+		return nil, nil, nil
+	}
+	found, err := r.find(ctx, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
+	}
+	r.keep(key, found)
+	if found.again > 0 {
+		r.later(key, found.again)
+	}
+	return found.value(), found.problems, nil
+}
+
+// maxAsked bounds how often the API server is asked for a Secret before the
+// first picture is complete. What is left then is the queue's.
+const maxAsked = 100
+
+// later has key reconciled after d. It reports false if nobody will.
+func (r *Reconciler) later(key Key, d time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue == nil {
+		return false
+	}
+	r.queue.AddAfter(key, d)
+	return true
+}
+
+// keep remembers what is served under key, and whether anybody asks for it.
+func (r *Reconciler) keep(key Key, found findings) {
+	r.mu.Lock()
+	if found.asked {
+		r.served[key] = found.served
+	} else {
+		delete(r.served, key)
+	}
+	r.mu.Unlock()
+	r.note(key, found.asked || len(found.problems) > 0)
+}
+
+func (r *Reconciler) note(key Key, known bool) {
+	if !key.isDefault() {
+		r.known.Note(route.Key(key), known)
+	}
+}
+
+// last is what is served under key now.
+func (r *Reconciler) last(key Key) served {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.served[key]
+}
+
+// find finds out what shall be served under key.
+func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
+	if key.isDefault() {
+		return r.findDefault(ctx, key)
+	}
+	ingresses, err := r.ingresses(ctx, key)
+	if err != nil {
+		return findings{}, err
+	}
+	uses, asked, problems := route.SecretsFor(key.Host, ingresses)
+	contents := map[types.NamespacedName]content{}
+	for _, use := range uses {
+		if _, known := contents[use.Secret]; known {
+			continue
+		}
+		if contents[use.Secret], err = r.secrets.read(ctx, use.Secret); err != nil {
+			return findings{}, err
+		}
+	}
+	if r.options.WithoutSecrets {
+		uses = slices.DeleteFunc(uses, func(use route.SecretUse) bool { return contents[use.Secret].reason == route.ReasonSecretNotFound })
+	}
+	found := judge(key.Host, uses, contents, r.last(key), r.options.Now())
+	found.asked = asked
+	found.problems = problem.Sort(append(found.problems, problems...))
+	return found, nil
+}
+
+// ingresses is those of the gateway of key that ask for its name.
+func (r *Reconciler) ingresses(ctx context.Context, key Key) ([]*networkingv1.Ingress, error) {
+	classes, err := r.objects.Classes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.objects.IngressesOfTLS(ctx, key.Host)
+	if err != nil {
+		return nil, err
+	}
+	var ours []*networkingv1.Ingress
+	for _, ingress := range all {
+		if gateway, ok := classes.Gateway(ingress); ok && gateway == key.Gateway {
+			ours = append(ours, ingress)
+		}
+	}
+	return ours, nil
+}
+
+// findDefault finds the default certificate: the configured one, else what was
+// served last, else the self-signed one.
+func (r *Reconciler) findDefault(ctx context.Context, key Key) (findings, error) {
+	name := r.options.Default
+	if name == (types.NamespacedName{}) {
+		return findings{asked: true, served: served{Certificate: r.options.SelfSigned}}, nil
+	}
+	read := r.secrets.read
+	if r.secrets.live != nil {
+		read = r.secrets.ask // its namespace may not be one that is watched
+	}
+	c, err := read(ctx, name)
+	if err != nil {
+		return findings{}, err
+	}
+	use := route.SecretUse{Secret: name}
+	found := judge(key.Host, []route.SecretUse{use}, map[types.NamespacedName]content{name: c}, r.last(key), r.options.Now())
+	found.asked = true
+	found.soon(rereadOther)
+	for i := range found.problems {
+		found.problems[i].Object = problem.Object{Kind: "Secret", Name: name}
+	}
+	if found.Certificate == nil {
+		found.Certificate = r.options.SelfSigned
+	}
+	return found, nil
+}

@@ -1,0 +1,113 @@
+package certificate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// secrets reads Secrets: from the cache where it has them, by name from the API
+// server where it has not, or has only their names (see Trimmer). It remembers
+// what it has read, by the version of the Secret, so that one with many names is
+// parsed once.
+type secrets struct {
+	cache client.Reader
+	live  client.Reader // nil: the cache is all there is
+	asked atomic.Int64  // how often live was
+
+	mu    sync.Mutex
+	known map[types.NamespacedName]remembered
+}
+
+// remembered is the content of a Secret at a version.
+type remembered struct {
+	uid     types.UID
+	version string
+	content content
+}
+
+// read is what the Secret holds.
+func (s *secrets) read(ctx context.Context, name types.NamespacedName) (content, error) {
+	secret, err := get(ctx, s.cache, name, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return content{}, err
+	}
+	if secret != nil {
+		if c, ok := s.recall(name, secret); ok {
+			return c, nil
+		}
+	}
+	if s.live != nil && (secret == nil || isTrimmed(secret)) {
+		return s.ask(ctx, name)
+	}
+	return s.open(name, secret), nil
+}
+
+// ask is what the Secret holds by the API server, which may know one that no
+// watch tells of.
+func (s *secrets) ask(ctx context.Context, name types.NamespacedName) (content, error) {
+	s.asked.Add(1)
+	secret, err := get(ctx, s.live, name)
+	if err != nil {
+		return content{}, err
+	}
+	return s.open(name, secret), nil
+}
+
+// open is what a Secret holds; nil: it is not there.
+func (s *secrets) open(name types.NamespacedName, secret *corev1.Secret) content {
+	if secret == nil {
+		s.forget(name)
+		return missing()
+	}
+	if c, ok := s.recall(name, secret); ok {
+		return c
+	}
+	c := contentOf(secret)
+	s.remember(name, secret, c)
+	return c
+}
+
+// get reads a Secret, nil if there is none.
+func get(ctx context.Context, from client.Reader, name types.NamespacedName, options ...client.GetOption) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	switch err := from.Get(ctx, name, secret, options...); {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get secret %s: %w", name, err)
+	}
+	return secret, nil
+}
+
+func (s *secrets) recall(name types.NamespacedName, secret *corev1.Secret) (content, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.known[name]
+	if !ok || r.uid != secret.UID || r.version != secret.ResourceVersion {
+		return content{}, false
+	}
+	return r.content, true
+}
+
+func (s *secrets) remember(name types.NamespacedName, secret *corev1.Secret, c content) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known = map[types.NamespacedName]remembered{}
+	}
+	s.known[name] = remembered{secret.UID, secret.ResourceVersion, c}
+}
+
+// forget lets go of what a Secret held, once nobody asks for it.
+func (s *secrets) forget(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, name)
+}

@@ -1,0 +1,75 @@
+package certificate
+
+import (
+	"context"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/controllers/index"
+)
+
+// Trimmer takes the bytes from Secrets before a cache keeps them, unless an
+// Ingress of ours names them: a cluster has many more than are served, and what
+// is not there can neither leak nor fill memory. What is named later is read by
+// name. The zero value takes all.
+type Trimmer struct {
+	objects atomic.Pointer[index.Objects]
+}
+
+// Use says where to look for Ingresses.
+func (t *Trimmer) Use(objects index.Objects) { t.objects.Store(&objects) }
+
+// Trim is a cache's transform function for Secrets.
+func (t *Trimmer) Trim(object any) (any, error) {
+	secret, ok := object.(*corev1.Secret)
+	if !ok {
+		return object, nil // of what a stream missed, as it is
+	}
+	trimmed := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: secret.Namespace, Name: secret.Name,
+			UID: secret.UID, ResourceVersion: secret.ResourceVersion,
+		},
+		Type: secret.Type,
+	}
+	if t.isNamed(types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}) {
+		trimmed.Data = map[string][]byte{
+			corev1.TLSCertKey:       secret.Data[corev1.TLSCertKey],
+			corev1.TLSPrivateKeyKey: secret.Data[corev1.TLSPrivateKeyKey],
+		}
+	}
+	return trimmed, nil
+}
+
+// isTrimmed reports whether the bytes of a Secret from a cache are missing. The
+// API lets no Secret of this type be without both keys.
+func isTrimmed(secret *corev1.Secret) bool {
+	return secret.Type == corev1.SecretTypeTLS && len(secret.Data) == 0
+}
+
+// isNamed reports whether an Ingress of ours names the Secret. An error is for
+// those to deal with who look at the Ingresses next.
+func (t *Trimmer) isNamed(name types.NamespacedName) bool {
+	objects := t.objects.Load()
+	if objects == nil {
+		return false
+	}
+	ctx := context.Background()
+	ingresses, err := objects.IngressesOfSecret(ctx, name)
+	if err != nil || len(ingresses) == 0 {
+		return false
+	}
+	classes, err := objects.Classes(ctx)
+	if err != nil {
+		return false
+	}
+	for _, ingress := range ingresses {
+		if _, ours := classes.Gateway(ingress); ours {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,349 @@
+package ingress_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+func TestTLS(t *testing.T) {
+	r := start(t, road.Options{Flags: []string{"-v"}, Record: true})
+	authority := road.NewAuthority(t)
+	for _, feature := range []struct {
+		name string
+		test func(*site, *road.Authority)
+	}{
+		{"certificates", testCertificates},
+		{"redirect", testRedirect},
+		{"rotation", testRotation},
+		{"broken secrets", testBrokenSecrets},
+		{"other types", testOtherTypes},
+		{"namespaces", testSecretsOfNamespaces},
+	} {
+		t.Run(feature.name, func(t *testing.T) { feature.test(newSite(t, r), authority) })
+	}
+}
+
+// overTLS is an Ingress with an entry of spec.tls: a Secret, and its hosts, none
+// for all of the Ingress.
+func overTLS(i *networkingv1.Ingress, secret string, hosts ...string) *networkingv1.Ingress {
+	i.Spec.TLS = append(i.Spec.TLS, networkingv1.IngressTLS{SecretName: secret, Hosts: hosts})
+	return i
+}
+
+// A client gets the certificate of the most specific name, by TLS 1.2 and 1.3,
+// with HTTP/2 and HTTP/1.1, RSA or ECDSA; and the hosts behind it are those of
+// HTTP.
+func testCertificates(s *site, authority *road.Authority) {
+	s.backends("shop", "wild", "rest")
+	exact := authority.Secret(s, "exact", road.Wish{Names: []string{"a.tls.test"}, RSA: true})
+	wildcard := authority.Secret(s, "wildcard", road.Wish{Names: []string{"*.tls.test"}})
+	s.create(exact, wildcard,
+		overTLS(withRules("exact", rule("a.tls.test", "/", "shop")), "exact", "a.tls.test"),
+		overTLS(withRules("wild", rule("*.tls.test", "/", "wild")), "wildcard", "*.tls.test"),
+		overTLS(withRules("plain", rule("none.test", "/", "rest")), "", "none.test"),
+	)
+	road.Eventually(s, patience, road.Presents("a.tls.test", exact))
+	road.Eventually(s, patience, road.Presents("b.tls.test", wildcard))
+	road.Eventually(s, patience, road.Presents("B.TLS.test", wildcard))
+	road.Eventually(s, patience, road.PresentsDefault("none.test"))
+	road.Eventually(s, patience, road.PresentsDefault(""))
+	road.Eventually(s, patience, road.Refuses("x.b.tls.test"))
+	road.Eventually(s, patience, road.Refuses("unknown.test"))
+	for host, want := range map[string]string{"a.tls.test": "shop", "b.tls.test": "wild", "none.test": "rest"} {
+		if a, err := road.GetTLS(s.Context(), host, "/"); err != nil || a.Header.Get("Backend") != want {
+			s.Errorf("%s: %+v, %v", host, a, err)
+		}
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, protocol := range []string{"h2", "http/1.1"} {
+			conn, err := road.Handshake(s.Context(), "a.tls.test", &tls.Config{
+				MinVersion: version, MaxVersion: version, NextProtos: []string{protocol},
+			})
+			if err != nil {
+				s.Fatal(err)
+			}
+			if got := conn.ConnectionState().NegotiatedProtocol; got != protocol {
+				s.Errorf("negotiated %q, want %q", got, protocol)
+			}
+			conn.Close()
+		}
+	}
+	if conn, err := road.Handshake(s.Context(), "a.tls.test", &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
+		conn.Close()
+		s.Error("TLS 1.1 is accepted")
+	}
+	// Without a certificate of its own, a name has that of the wildcard.
+	s.delete(exact)
+	s.now("unknown.test", "/", notFound)
+	road.Eventually(s, patience, s.road.Metric(`fairway_problems{kind="Ingress",reason="SecretNotFound"} 1`))
+	if err := road.Presents("a.tls.test", exact)(s.Context()); err != nil {
+		s.Errorf("the last good certificate is gone with its secret: %v", err)
+	}
+}
+
+// Requests over HTTP for hosts with TLS are sent to HTTPS as they are; an
+// Ingress can do without.
+func testRedirect(s *site, authority *road.Authority) {
+	s.backends("shop")
+	s.create(authority.Secret(s, "all", road.Wish{Names: []string{"a.redirect.test", "*.redirect.test"}}))
+	plain := withRules("plain", rule("plain.redirect.test", "/", "shop"))
+	plain.Annotations = map[string]string{route.AnnotationSSLRedirect: "false"}
+	mixed := withRules("mixed", rule("a.redirect.test", "/plain", "shop"))
+	mixed.Annotations = plain.Annotations
+	many := withRules("many", rule("many.redirect.test"))
+	for i := range 40 {
+		many.Spec.Rules[0].HTTP.Paths = append(many.Spec.Rules[0].HTTP.Paths, path(fmt.Sprintf("/p%d", i), "shop"))
+	}
+	s.create(
+		overTLS(withRules("exact", rule("a.redirect.test", "/", "shop")), "all", "a.redirect.test"),
+		overTLS(withRules("wild", rule("*.redirect.test", "/", "shop")), "all", "*.redirect.test"),
+		overTLS(withRules("any", rule("", "/", "shop")), "all"),
+		overTLS(plain, "all", "*.redirect.test"),
+		overTLS(mixed, "all", "a.redirect.test"),
+		overTLS(many, "all", "*.redirect.test"),
+	)
+	for _, host := range []string{"a.redirect.test", "b.redirect.test", "other.test", "A.redirect.test:8080", "many.redirect.test"} {
+		path := "/p7/x?a=b%20c"
+		road.Eventually(s, patience, road.Status(host, path, http.StatusPermanentRedirect))
+		a, err := road.Do(s.Context(), http.MethodPost, host, path, "body")
+		name, _, named := strings.Cut(host, ":")
+		want := "https://" + name + path
+		if named {
+			want = "https://" + name + ":443" + path
+		}
+		if err != nil || a.Status != http.StatusPermanentRedirect || a.Header.Get("Location") != want {
+			s.Errorf("POST %s: %d to %q, %v; want %s", host, a.Status, a.Header.Get("Location"), err, want)
+		}
+		road.Eventually(s, patience, func(ctx context.Context) error {
+			if a, err := road.GetTLS(ctx, name, path); err != nil || a.Header.Get("Backend") != "shop" {
+				return fmt.Errorf("over TLS %s: %+v, %w", name, a, err)
+			}
+			return nil
+		})
+	}
+	s.eventually("plain.redirect.test", "/", "shop")
+	s.eventually("a.redirect.test", "/plain", "shop")
+	s.now("many.redirect.test", "/none", "308")
+}
+
+// A new certificate is served within a second, and closes no connection; nor
+// does adding 200 hosts.
+func testRotation(s *site, authority *road.Authority) {
+	s.backends("shop")
+	before := authority.Secret(s, "rotated", road.Wish{Names: []string{"rotation.test"}})
+	s.create(before, overTLS(withRules("shop", rule("rotation.test", "/", "shop")), "rotated"))
+	road.Eventually(s, patience, road.Presents("rotation.test", before))
+	road.Eventually(s, patience, func(ctx context.Context) error {
+		if a, err := road.GetTLS(ctx, "rotation.test", "/"); err != nil || a.Header.Get("Backend") != "shop" {
+			return fmt.Errorf("over TLS: %+v, %w", a, err)
+		}
+		return nil
+	})
+	open := openConnections(s, "rotation.test", 5)
+
+	after := before.DeepCopy()
+	after.Data = authority.Secret(s, "rotated", road.Wish{Names: []string{"rotation.test"}}).Data
+	begin := time.Now()
+	if err := s.road.Client.Update(s.Context(), after); err != nil {
+		s.Fatal(err)
+	}
+	road.Eventually(s, patience, road.Presents("rotation.test", after))
+	took := time.Since(begin)
+	s.Logf("a rotated certificate was served after %s", took)
+	if took > time.Second {
+		s.Errorf("a rotated certificate was served after %s", took)
+	}
+	for i := range 200 {
+		name := fmt.Sprintf("host-%d.rotation.test", i)
+		s.create(
+			authority.Secret(s, fmt.Sprintf("host-%d", i), road.Wish{Names: []string{name}}),
+			overTLS(withRules(fmt.Sprintf("host-%d", i), rule(name, "/", "shop")), fmt.Sprintf("host-%d", i)),
+		)
+	}
+	for i := range 200 {
+		name := fmt.Sprintf("host-%d.rotation.test", i)
+		road.Eventually(s, patience, func(ctx context.Context) error {
+			conn, err := road.Handshake(ctx, name, nil)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			return conn.ConnectionState().PeerCertificates[0].VerifyHostname(name)
+		})
+	}
+	for _, use := range open {
+		use()
+	}
+}
+
+// openConnections opens connections, and returns functions that demand that
+// each still serves.
+func openConnections(s *site, host string, n int) []func() {
+	s.Helper()
+	var all []func()
+	for range n {
+		conn, err := road.Handshake(s.Context(), host, &tls.Config{NextProtos: []string{"h2"}})
+		if err != nil {
+			s.Fatal(err)
+		}
+		h2 := &http.Transport{
+			Protocols:      new(http.Protocols),
+			DialTLSContext: road.Once(conn),
+		}
+		h2.Protocols.SetHTTP2(true)
+		s.Cleanup(h2.CloseIdleConnections)
+		use := func() {
+			request, err := http.NewRequestWithContext(s.Context(), http.MethodGet, "https://"+host+"/", nil)
+			if err != nil {
+				s.Fatal(err)
+			}
+			response, err := h2.RoundTrip(request)
+			if err != nil {
+				s.Errorf("a connection that was open is closed: %v", err)
+				return
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK || response.ProtoMajor != 2 {
+				s.Errorf("answered %d by %s", response.StatusCode, response.Proto)
+			}
+		}
+		use()
+		all = append(all, use)
+	}
+	return all
+}
+
+// What is wrong with a Secret is said on the Ingress that names it, and costs
+// nothing else; when it is mended, it is served.
+func testBrokenSecrets(s *site, authority *road.Authority) {
+	s.backends("shop")
+	good := authority.Secret(s, "good", road.Wish{Names: []string{"good.broken.test"}})
+	s.create(good, overTLS(withRules("good", rule("good.broken.test", "/", "shop")), "good"))
+	road.Eventually(s, patience, road.Presents("good.broken.test", good))
+	for _, c := range []struct {
+		reason, says string
+		broken       func(good *corev1.Secret)
+	}{
+		{string(route.ReasonCertificateInvalid), "the certificate is not PEM", func(good *corev1.Secret) {
+			good.Data[corev1.TLSCertKey] = []byte("nothing")
+		}},
+		{string(route.ReasonCertificateInvalid), "the key does not belong to the certificate", func(good *corev1.Secret) {
+			_, good.Data[corev1.TLSPrivateKeyKey] = authority.Issue(s, road.Wish{})
+		}},
+		{string(route.ReasonCertificateExpired), "the certificate expired on", func(good *corev1.Secret) {
+			good.Data = authority.Secret(s, "", road.Wish{Names: []string{"good.broken.test"}, Until: time.Now().Add(-time.Minute)}).Data
+		}},
+		{string(route.ReasonCertificateNames), `its certificate is for other.test, not for "good.broken.test"`, func(good *corev1.Secret) {
+			good.Data = authority.Secret(s, "", road.Wish{Names: []string{"other.test"}}).Data
+		}},
+		{string(route.ReasonSecretInvalid), "it has no tls.key", func(good *corev1.Secret) {
+			good.Data[corev1.TLSPrivateKeyKey] = nil
+		}},
+	} {
+		problem := fmt.Sprintf(`fairway_problems{kind="Ingress",reason="%s"} 1`, c.reason)
+		broken := good.DeepCopy()
+		c.broken(broken)
+		update(s, broken)
+		road.Eventually(s, patience, s.road.Metric(problem))
+		road.Eventually(s, patience, s.said("good", c.reason, c.says))
+		if err := road.Presents("good.broken.test", good)(s.Context()); err != nil {
+			s.Errorf("%s: the last good certificate is not served: %v", c.says, err)
+		}
+		good.Data = authority.Secret(s, "", road.Wish{Names: []string{"good.broken.test"}}).Data
+		update(s, good)
+		road.Eventually(s, patience, road.Presents("good.broken.test", good))
+		road.Eventually(s, patience, s.road.NoMetric("fairway_problems"))
+	}
+	// A host whose Secret is not there yet is served all the same, and mended by
+	// its appearance.
+	s.create(overTLS(withRules("late", rule("late.broken.test", "/", "shop")), "late"))
+	road.Eventually(s, patience, s.said("late", string(route.ReasonSecretNotFound), `Secret late cannot be used: it does not exist`))
+	road.Eventually(s, patience, road.PresentsDefault("late.broken.test"))
+	late := authority.Secret(s, "late", road.Wish{Names: []string{"late.broken.test"}})
+	s.create(late)
+	road.Eventually(s, patience, road.Presents("late.broken.test", late))
+	road.Eventually(s, patience, s.road.NoMetric("fairway_problems"))
+}
+
+func update(s *site, secret *corev1.Secret) {
+	s.Helper()
+	secret = secret.DeepCopy()
+	secret.ResourceVersion = ""
+	if err := s.road.Client.Update(s.Context(), secret); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// said is a check for road.Eventually: an Ingress has an event with that reason
+// and those words.
+func (s *site) said(ingress, reason, words string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		var list corev1.EventList
+		if err := s.road.Client.List(ctx, &list); err != nil {
+			return err
+		}
+		var said []string
+		for _, e := range list.Items {
+			if e.Namespace == s.namespace && e.InvolvedObject.Name == ingress {
+				said = append(said, e.Reason+": "+e.Message)
+				if e.Reason == reason && strings.Contains(e.Message, words) {
+					return nil
+				}
+			}
+		}
+		slices.Sort(said)
+		return fmt.Errorf("nobody says %s: %s; said is %q", reason, words, said)
+	}
+}
+
+// A Secret that no watch tells of is read by its name; one of a type that holds
+// no certificate is a Problem.
+func testOtherTypes(s *site, authority *road.Authority) {
+	s.backends("shop")
+	opaque := authority.Secret(s, "opaque", road.Wish{Names: []string{"opaque.test"}})
+	opaque.Type = corev1.SecretTypeOpaque
+	wrong := &corev1.Secret{Type: "example.com/other", Data: opaque.Data}
+	wrong.Name = "wrong"
+	s.create(opaque, wrong)
+	s.create(
+		overTLS(withRules("opaque", rule("opaque.test", "/", "shop")), "opaque"),
+		overTLS(withRules("wrong", rule("wrong.test", "/", "shop")), "wrong"),
+	)
+	road.Eventually(s, patience, road.Presents("opaque.test", opaque))
+	road.Eventually(s, patience, s.said("wrong", string(route.ReasonSecretInvalid), `it is of type "example.com/other"`))
+}
+
+// A Secret of another namespace is never used, and a name belongs to the
+// namespace that asked for it first.
+func testSecretsOfNamespaces(s *site, authority *road.Authority) {
+	s.backends("shop")
+	mine := authority.Secret(s, "mine", road.Wish{Names: []string{"mine.test"}})
+	s.create(mine)
+	s.create(overTLS(withRules("mine", rule("mine.test", "/", "shop")), "mine"))
+	road.Eventually(s, patience, road.Presents("mine.test", mine))
+
+	other := newSite(s.T, s.road)
+	other.create(authority.Secret(s, "theirs", road.Wish{Names: []string{"mine.test"}}))
+	other.create(
+		overTLS(withRules("steals", rule("steals.test", "/", "shop")), "mine"),
+		overTLS(withRules("claims", rule("claims.test", "/", "shop")), "theirs", "mine.test"),
+	)
+	road.Eventually(s, patience, other.said("steals", string(route.ReasonSecretNotFound), "Secret mine cannot be used"))
+	road.Eventually(s, patience, other.said("claims", string(route.ReasonTLSHostConflict), "Ingress "+s.namespace+"/mine"))
+	road.Eventually(s, patience, road.PresentsDefault("steals.test"))
+	if err := road.Presents("mine.test", mine)(s.Context()); err != nil {
+		s.Error(err)
+	}
+}

@@ -1,0 +1,223 @@
+package road
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// addressTLS is where requests over HTTPS go.
+const addressTLS = "127.0.0.1:8443"
+
+// Authority signs certificates for tests.
+type Authority struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
+	Pool        *x509.CertPool
+}
+
+// NewAuthority makes one.
+func NewAuthority(t testing.TB) *Authority {
+	t.Helper()
+	a := &Authority{Pool: x509.NewCertPool()}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1),
+	}
+	var err error
+	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.certificate, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	a.Pool.AddCert(a.certificate)
+	return a
+}
+
+// Wish is what a certificate shall be; the zero value is an ECDSA one that is
+// valid for the hour.
+type Wish struct {
+	Names  []string
+	RSA    bool
+	Serial int64     // 0: some
+	Until  time.Time // zero: in an hour
+}
+
+// Issue makes a certificate and its key, in PEM.
+func (a *Authority) Issue(t testing.TB, wish Wish) (chain, key []byte) {
+	t.Helper()
+	var private crypto.Signer
+	var err error
+	if private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); wish.RSA {
+		private, err = rsa.GenerateKey(rand.Reader, 2048)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wish.Serial == 0 {
+		wish.Serial = time.Now().UnixNano()
+	}
+	if wish.Until.IsZero() {
+		wish.Until = time.Now().Add(time.Hour)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(wish.Serial), DNSNames: wish.Names,
+		NotBefore: wish.Until.Add(-2 * time.Hour), NotAfter: wish.Until,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, private.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+}
+
+// Secret holds a new certificate.
+func (a *Authority) Secret(t testing.TB, name string, wish Wish) *corev1.Secret {
+	t.Helper()
+	chain, key := a.Issue(t, wish)
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name},
+		Type:       corev1.SecretTypeTLS,
+		Data:       map[string][]byte{corev1.TLSCertKey: chain, corev1.TLSPrivateKeyKey: key},
+	}
+}
+
+// Handshake connects over TLS with a server name, which may be empty, and
+// returns the connection, whose certificate nobody has verified.
+func Handshake(ctx context.Context, name string, config *tls.Config) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if config == nil {
+		config = &tls.Config{}
+	}
+	config = config.Clone()
+	config.ServerName, config.InsecureSkipVerify = name, true
+	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", addressTLS)
+	if err != nil {
+		return nil, fmt.Errorf("handshake for %q: %w", name, err)
+	}
+	return conn.(*tls.Conn), nil
+}
+
+// Presents is a check for Eventually: the certificate for a server name is that
+// of a Secret.
+func Presents(name string, secret *corev1.Secret) func(context.Context) error {
+	return func(ctx context.Context) error {
+		conn, err := Handshake(ctx, name, nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		got := conn.ConnectionState().PeerCertificates[0]
+		block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
+		if !bytes.Equal(block.Bytes, got.Raw) {
+			return fmt.Errorf("the certificate for %q is that of %s for %q with serial %s, not that of secret %s",
+				name, got.Subject, got.DNSNames, got.SerialNumber, secret.Name)
+		}
+		return nil
+	}
+}
+
+// PresentsDefault is a check for Eventually: the certificate for a server name
+// is the self-signed one.
+func PresentsDefault(name string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		conn, err := Handshake(ctx, name, nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if got := conn.ConnectionState().PeerCertificates[0]; got.Subject.CommonName != "Fairway default certificate" {
+			return fmt.Errorf("the certificate for %q is that of %s for %q", name, got.Subject, got.DNSNames)
+		}
+		return nil
+	}
+}
+
+// Refuses is a check for Eventually: there is no handshake for a server name.
+func Refuses(name string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		conn, err := Handshake(ctx, name, nil)
+		if err != nil {
+			return nil
+		}
+		conn.Close()
+		return errors.New("a handshake with the server name " + name)
+	}
+}
+
+// GetTLS asks for a path of a host over HTTPS, on a connection of its own.
+func GetTLS(ctx context.Context, host, path string) (Answer, error) {
+	conn, err := Handshake(ctx, host, &tls.Config{NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		return Answer{}, err
+	}
+	defer conn.Close()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, nil)
+	if err != nil {
+		return Answer{}, err
+	}
+	return converse(conn, request)
+}
+
+// converse sends a request over conn and reads the answer.
+func converse(conn net.Conn, request *http.Request) (Answer, error) {
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return Answer{}, err
+	}
+	if err := request.Write(conn); err != nil {
+		return Answer{}, err
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), request)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(text)}, err
+}
+
+// Once is a dialer that gives conn to the first who asks, and nobody else.
+func Once(conn net.Conn) func(context.Context, string, string) (net.Conn, error) {
+	given := make(chan net.Conn, 1)
+	given <- conn
+	return func(context.Context, string, string) (net.Conn, error) {
+		select {
+		case conn := <-given:
+			return conn, nil
+		default:
+			return nil, errors.New("the only connection is gone")
+		}
+	}
+}
