@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/fairwaynet/fairway/xds/route"
@@ -52,4 +53,22 @@ func TestAWithdrawnGatewayComesBack(t *testing.T) {
 	key := route.Key{Gateway: "inner", Host: "shop.test"}
 	b.publish(&route.Host{Key: key, Routes: []route.Route{to("/", "web")}})
 	b.eventually("the host is served", func() bool { return virtualHost(e, "shop.test") != "" && b.server.Host(key).Served })
+}
+
+// A change of settings costs what it touches: a listener, and no host.
+func TestAChangeOfSettingsTouchesNoHost(t *testing.T) {
+	b := opened(t, quick())
+	e := b.synced(simulated.Options{})
+	for i := range 50 {
+		name := fmt.Sprintf("shop-%d.test", i)
+		b.served(hostOf(route.Hostname(name), to("/", "web")))
+	}
+	before := e.Statistics().Resources
+	settings := route.DefaultSettings()
+	settings.TrustedHops, settings.AccessLogFields = 2, []route.LogField{route.LogStatus}
+	b.server.PublishSettings(route.DefaultGateway, settings)
+	b.eventually("the listener changes", func() bool { return e.Statistics().Resources > before && b.idle() })
+	if n := e.Statistics().Resources - before; n != 1 {
+		t.Errorf("%d resources are sent, want the listener alone", n)
+	}
 }
