@@ -196,7 +196,7 @@ func TestNobodyIsRefusedWhileEverythingIsRenewed(t *testing.T) {
 	var then time.Time
 	changed := start
 	for now := start; now.Before(start.Add(550 * day)); now = then {
-		then = now.Add(6 * time.Hour)
+		then = now.Add(12 * time.Hour)
 		if now.Sub(changed) < 3*time.Hour {
 			then = now.Add(15 * time.Minute)
 		}
