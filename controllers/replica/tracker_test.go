@@ -173,6 +173,11 @@ func (w *world) untrue() error {
 		if o.version > report.Watermark || held[name] {
 			continue
 		}
+		for key, h := range w.hosts {
+			if _, there := h.served[name]; there && !slices.Contains(o.hosts, key) {
+				return fmt.Errorf("%s at %d is claimed by watermark %d, but %s still serves it", name, o.version, report.Watermark, key)
+			}
+		}
 		for _, key := range o.hosts {
 			if h := w.hosts[key]; h == nil || h.served[name] != o.essence {
 				return fmt.Errorf("%s at %d is claimed by watermark %d, but %s is not served", name, o.version, report.Watermark, key)
