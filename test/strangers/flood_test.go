@@ -72,18 +72,18 @@ var floods = []flood{
 		begin: func(c *h2) error {
 			return c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block(plain("GET", "/")...)})
 		},
-		frame: func(c *h2, i int) error { return c.WriteContinuation(1, false, block("a", "b")) },
+		frame: func(c *h2, _ int) error { return c.WriteContinuation(1, false, block("a", "b")) },
 	},
 	{
 		name: "empty continuation",
 		begin: func(c *h2) error {
 			return c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block(plain("GET", "/")...)})
 		},
-		frame: func(c *h2, i int) error { return c.WriteContinuation(1, false, nil) },
+		frame: func(c *h2, _ int) error { return c.WriteContinuation(1, false, nil) },
 	},
 	{
 		name: "ping", deaf: true,
-		frame: func(c *h2, i int) error { return c.WritePing(false, [8]byte{}) },
+		frame: func(c *h2, _ int) error { return c.WritePing(false, [8]byte{}) },
 	},
 	{
 		name: "settings", deaf: true,
@@ -94,7 +94,7 @@ var floods = []flood{
 	{
 		name: "empty data", requests: 1,
 		begin: func(c *h2) error { return c.request(1, false, plain("POST", "/")...) },
-		frame: func(c *h2, i int) error { return c.WriteData(1, false, nil) },
+		frame: func(c *h2, _ int) error { return c.WriteData(1, false, nil) },
 	},
 	{
 		name:  "priority",
@@ -103,11 +103,11 @@ var floods = []flood{
 	{
 		name: "window update", requests: 1,
 		begin: func(c *h2) error { return c.request(1, false, plain("POST", "/")...) },
-		frame: func(c *h2, i int) error { return c.WriteWindowUpdate(1, 1) },
+		frame: func(c *h2, _ int) error { return c.WriteWindowUpdate(1, 1) },
 	},
 	{
 		name: "unknown frames", harmless: true,
-		frame: func(c *h2, i int) error { return c.WriteRawFrame(0x7f, 0, 0, make([]byte, 1000)) },
+		frame: func(c *h2, _ int) error { return c.WriteRawFrame(0x7f, 0, 0, make([]byte, 1000)) },
 	},
 	{
 		// A small block that stands for a large one (CVE-2016-6581).
@@ -192,7 +192,7 @@ func (f flood) once(sum *tally) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // it was flooded
+	defer conn.Close()
 	if err := conn.(*net.TCPConn).SetWriteBuffer(32 << 10); err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func (f flood) once(sum *tally) error {
 			sum.survived.Add(1)
 		}
 	}
-	conn.Close() //nolint:errcheck // as above
+	conn.Close()
 	<-closed
 	return nil
 }

@@ -55,14 +55,14 @@ func (c *h2) request(id uint32, end bool, pairs ...string) error {
 
 // sendHTTP2 sends one request: a line for each header, then "!data text" or
 // "!trailer name: value". It tells the answer.
-func sendHTTP2(t *testing.T, client, sends string) string {
+func sendHTTP2(t *testing.T, client, sends, _ string) string {
 	t.Helper()
 	conn, err := connect(client)
 	if err != nil {
 		t.Error(err)
 		return ""
 	}
-	defer conn.Close() //nolint:errcheck // all was said
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Error(err)
 	}

@@ -48,7 +48,7 @@ func (c *connections) closeAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, conn := range c.all {
-		conn.Close() //nolint:errcheck // nobody needs them
+		conn.Close()
 	}
 	c.all = nil
 }

@@ -148,7 +148,7 @@ func (s *site) run(bootstrap gateway.Bootstrap, dir string) *gateway.Process {
 		if err := <-ended; err != nil {
 			s.Error(err)
 		}
-		log.Close() //nolint:errcheck // it is read below
+		log.Close()
 		text, err := os.ReadFile(log.Name())
 		if s.Failed() || err != nil {
 			s.Logf("Envoy's log: %s %v", text, err)

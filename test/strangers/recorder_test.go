@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"sync"
 	"syscall"
 	"testing"
@@ -50,10 +51,10 @@ func newRecorder(t *testing.T, name string) *recorder {
 		}
 	})
 	t.Cleanup(func() {
-		listen.Close() //nolint:errcheck // nobody will use it
+		listen.Close()
 		r.note(func() {
 			for conn := range r.open {
-				conn.Close() //nolint:errcheck // as above
+				conn.Close()
 			}
 		})
 		running.Wait()
@@ -73,7 +74,7 @@ func (r *recorder) note(what func()) {
 func (r *recorder) serve(conn net.Conn) {
 	defer r.note(func() {
 		delete(r.open, conn)
-		conn.Close() //nolint:errcheck // all was said
+		conn.Close()
 	})
 	from := bufio.NewReader(conn)
 	for {
@@ -112,7 +113,7 @@ func (r *recorder) answer(to io.Writer, request *received) error {
 		return err
 	}
 	body := r.name
-	if request.Method == "HEAD" {
+	if request.Method == http.MethodHead {
 		body = ""
 	}
 	_, err := fmt.Fprintf(to, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nBackend: %s\r\n\r\n%s", len(r.name), r.name, body)

@@ -39,9 +39,9 @@ func refusals() *rbacv3.RBAC {
 }
 
 // refuse is a policy for requests of anybody that have one of the properties.
-func refuse(any ...*rbacconfigv3.Permission) *rbacconfigv3.Policy {
+func refuse(properties ...*rbacconfigv3.Permission) *rbacconfigv3.Policy {
 	return &rbacconfigv3.Policy{
-		Permissions: any,
+		Permissions: properties,
 		Principals:  []*rbacconfigv3.Principal{{Identifier: &rbacconfigv3.Principal_Any{Any: true}}},
 	}
 }
