@@ -87,7 +87,7 @@ bench: tools tools-peers ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
 
 # What these two print goes into docs/benchmarks.md, which says what to choose.
 .PHONY: bench-peers
-bench-peers: tools tools-peers ## Run other ingress controllers beside ours (FAIRWAY_BENCH_HOSTS, _PEERS)
+bench-peers: tools tools-peers ## Run other ingress controllers beside ours (FAIRWAY_BENCH_HOSTS=100,1000)
 	$(GO) test -run '^$$' -bench '^BenchmarkPeers$$' -benchtime 1x -timeout 3h ./test/bench
 
 .PHONY: bench-dataplane
