@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -22,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/test/cluster"
 	"github.com/fairwaynet/fairway/test/netns"
@@ -74,6 +76,7 @@ type installed struct {
 
 func install(t *testing.T, flags ...string) *installed {
 	t.Helper()
+	log.SetLogger(logr.Discard())
 	c := cluster.Start(t, cluster.Options{APIServerFlags: flags})
 	c.Kubectl(t, "", "apply", "--server-side", "-k", "../../config")
 	admin, err := client.New(c.Config, client.Options{Scheme: scheme.Scheme})

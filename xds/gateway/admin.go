@@ -71,6 +71,12 @@ func (a Admin) Drain(ctx context.Context) error {
 	return err
 }
 
+// StopListening closes the listeners. Connections that are open stay.
+func (a Admin) StopListening(ctx context.Context) error {
+	_, err := a.ask(ctx, http.MethodPost, "/drain_listeners", nil)
+	return err
+}
+
 // stats are the counters and gauges whose names match a regular expression.
 func (a Admin) stats(ctx context.Context, filter string) (map[string]uint64, error) {
 	text, err := a.ask(ctx, http.MethodGet, "/stats", url.Values{"filter": {filter}})

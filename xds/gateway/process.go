@@ -239,7 +239,12 @@ func (p *Process) linger(c *child) {
 	}
 }
 
+// lastRequests is how long those may take who connected just before the
+// listeners were closed.
+const lastRequests = time.Second
+
 // drain waits until the last client has left, at most as long as Drain says.
+// Only then are the listeners closed: whoever still comes is served.
 func (p *Process) drain(ctx context.Context, c *child) {
 	if p.Drain <= 0 {
 		return
@@ -251,17 +256,31 @@ func (p *Process) drain(ctx context.Context, c *child) {
 		p.Log.Error(err, "envoy could not be told to drain")
 		return
 	}
+	p.empty(ctx, c)
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastRequests)
+	defer cancel()
+	if err := admin.StopListening(ctx); err != nil {
+		p.Log.Error(err, "envoy could not be told to stop listening")
+		return
+	}
+	if open := p.empty(ctx, c); open > 0 {
+		p.Log.Info("connections are cut off, their time to drain is over", "connections", open)
+	}
+}
+
+// empty waits until there is no connection, and returns how many there are when
+// ctx or Envoy ends first.
+func (p *Process) empty(ctx context.Context, c *child) uint64 {
 	for {
-		open, err := admin.Connections(ctx)
+		open, err := p.Admin().Connections(ctx)
 		if err == nil && open == 0 {
-			return
+			return 0
 		}
 		select {
 		case <-c.ended:
-			return
+			return 0
 		case <-ctx.Done():
-			p.Log.Info("connections are cut off, their time to drain is over", "connections", open)
-			return
+			return max(open, 1)
 		case <-time.After(poll):
 		}
 	}
