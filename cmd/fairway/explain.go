@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,7 +116,11 @@ func (s *explainSettings) explain(ctx context.Context, question explain.Question
 			return nil, nil, err
 		}
 		said, err := explainObjects(ctx, files, index.Scope{ClaimWithoutClasses: true}, question)
-		return said, files.Locate, err
+		if err != nil {
+			return nil, nil, err
+		}
+		said.Problems = slices.Concat(files.Problems(), said.Problems)
+		return said, files.Locate, nil
 	}
 	reader, err := s.Cluster.reader()
 	if err != nil {

@@ -107,8 +107,9 @@ func (w *walk) gatewayOf(ctx context.Context, classes route.Classes) (route.Gate
 		return gateway, nil
 	}
 	var serving []route.Gateway
+	probe := route.Request{Authority: w.question.Request.Authority, Target: "/"} // of the host, whatever the path
 	for _, gateway := range classes.Gateways() {
-		trace, err := w.trace(ctx, gateway, w.base, w.question.Request.sent())
+		trace, err := w.trace(ctx, gateway, w.base, probe)
 		if err != nil {
 			return "", err
 		}
