@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1 "k8s.io/api/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -54,6 +55,9 @@ func walk(t *testing.T, seed uint64) {
 	if seed%3 == 0 {
 		s.road.Scope.Namespaces = labels.SelectorFromSet(served)
 	}
+	trimmer := &certificate.Trimmer{}
+	trimmer.Use(s.road.objects())
+	w.kindOf(&corev1.Secret{}).transform = trimmer.Trim
 	s.open(ctx, t)
 	for range 3 {
 		for range 10 + random.IntN(100) {
@@ -226,6 +230,7 @@ func (s *stage) compare(ctx context.Context, t *testing.T, seed uint64) {
 	if diff := cmp.Diff(fresh.Problems(), s.road.Reporter.Problems()); diff != "" {
 		t.Errorf("seed %d: problems (-fresh +walked):\n%s", seed, diff)
 	}
+	s.compareCertificates(t, seed, fresh)
 	for key, host := range fresh.Hosts {
 		for _, port := range route.PortsOf(host) {
 			if fresh.Backends[port] == nil {
@@ -253,6 +258,33 @@ func (s *stage) compareGateways(t *testing.T, seed uint64, fresh *Picture) {
 	if diff := cmp.Diff(fresh.Settings, s.wall.settings); diff != "" {
 		t.Errorf("seed %d: gateways (-fresh +walked):\n%s", seed, diff)
 	}
+}
+
+// compareCertificates fails the test unless the certificates are those of a
+// fresh start, or where that has none that can be used, one that could.
+func (s *stage) compareCertificates(t *testing.T, seed uint64, fresh *Picture) {
+	t.Helper()
+	for key, want := range fresh.Certificates {
+		if got := s.wall.served[route.Key(key)]; !got.Equal(want) {
+			t.Errorf("seed %d: another certificate is served for %s", seed, key)
+		}
+	}
+	for key := range s.wall.served {
+		if fresh.Certificates[certificate.Key(key)] == nil && !s.wanted(key) {
+			t.Errorf("seed %d: a certificate is served for %s, for which nobody asks", seed, key)
+		}
+	}
+}
+
+// wanted says whether an Ingress on the server names a Secret for the name.
+func (s *stage) wanted(key route.Key) bool {
+	for _, object := range s.world.kindOf(&networkingv1.Ingress{}).server {
+		ingress := object.(*networkingv1.Ingress)
+		if uses, _, _ := route.SecretsFor(key.Host, []*networkingv1.Ingress{ingress}); len(uses) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // routed says whether any Ingress on the server could mean the port.
@@ -343,7 +375,7 @@ func put[K comparable, V any](all map[K]*V, key K, value *V) {
 // The histories are worth nothing if they touch too little.
 func TestHistoriesSeeEverything(t *testing.T) {
 	reasons := map[problem.Reason]int{}
-	routes, answers, endpoints, external, inner := 0, 0, 0, 0, 0
+	routes, answers, endpoints, external, inner, certificates := 0, 0, 0, 0, 0, 0
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		w := newWorld()
@@ -373,6 +405,7 @@ func TestHistoriesSeeEverything(t *testing.T) {
 				}
 			}
 		}
+		certificates += len(picture.Certificates)
 		for _, backend := range picture.Backends {
 			endpoints += len(backend.Endpoints)
 		}
@@ -382,6 +415,10 @@ func TestHistoriesSeeEverything(t *testing.T) {
 		"hosts of gateway inner": inner,
 		"invalid settings":       reasons[route.ReasonInvalidSetting],
 		"invalid parameters":     reasons[route.ReasonInvalidParameters],
+		"missing secrets":        reasons[route.ReasonSecretNotFound],
+		"broken secrets":         reasons[route.ReasonCertificateInvalid],
+		"other names":            reasons[route.ReasonCertificateNames],
+		"certificates":           certificates,
 		"missing parameters":     reasons[route.ReasonParametersNotFound],
 		"missing backends":       reasons[route.ReasonBackendNotFound],
 		"path conflicts":         reasons[route.ReasonPathConflict],

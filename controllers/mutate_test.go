@@ -24,7 +24,7 @@ var served = map[string]string{"served": "yes"}
 // objects meet.
 func (w *world) mutate(random *rand.Rand) {
 	namespace := pick(random, "shop", "shop", "shop", "blog")
-	switch random.IntN(15) {
+	switch random.IntN(17) {
 	case 0, 1, 2, 3:
 		name := metav1.ObjectMeta{Namespace: namespace, Name: pick(random, "one", "two", "three")}
 		w.applyOrRemove(random, randomIngress(random, name))
@@ -49,7 +49,10 @@ func (w *world) mutate(random *rand.Rand) {
 	case 12:
 		name := metav1.ObjectMeta{Namespace: namespace, Name: "inner"}
 		w.applyOrRemove(random, &v1alpha1.GatewayConfig{ObjectMeta: name, Spec: randomSettings(random)})
-	case 13:
+	case 13, 14:
+		name := metav1.ObjectMeta{Namespace: namespace, Name: pick(random, "good", "good", "broken", "late")}
+		w.applyOrRemove(random, randomSecret(random, name))
+	case 15:
 		if ingress := pickAny[*networkingv1.Ingress](w, random); ingress != nil {
 			w.remove(ingress)
 			w.apply(ingress.DeepCopy())
@@ -95,6 +98,13 @@ func randomIngress(random *rand.Rand, meta metav1.ObjectMeta) *networkingv1.Ingr
 	}
 	if random.IntN(4) == 0 {
 		ingress.Spec.DefaultBackend = randomBackend(random)
+	}
+	for random.IntN(5) < 2 {
+		entry := networkingv1.IngressTLS{SecretName: pick(random, "good", "good", "broken", "late", "")}
+		for range random.IntN(3) {
+			entry.Hosts = append(entry.Hosts, pick(random, "shop.test", "*.shop.test", "blog.test"))
+		}
+		ingress.Spec.TLS = append(ingress.Spec.TLS, entry)
 	}
 	for range random.IntN(4) {
 		rule := networkingv1.IngressRule{Host: pick(random, "shop.test", "blog.test", "*.shop.test", "", "Bad Host")}

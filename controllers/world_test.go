@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -45,6 +46,8 @@ type kind struct {
 	server map[string]client.Object
 	stream []change // what the store has not yet received
 	store  toolscache.Indexer
+
+	transform toolscache.TransformFunc // may be nil
 
 	mu        sync.Mutex
 	listeners []*listener
@@ -96,9 +99,18 @@ func (w *world) apply(objects ...client.Object) {
 		if before, ok := k.server[nameOf(object)]; ok {
 			object.SetCreationTimestamp(before.GetCreationTimestamp())
 		}
+		object.SetResourceVersion(strconv.FormatInt(w.now.Unix(), 10))
 		k.server[nameOf(object)] = object
-		k.stream = append(k.stream, change{name: nameOf(object), object: object})
+		k.stream = append(k.stream, change{name: nameOf(object), object: watched(object)})
 	}
+}
+
+// watched is what the watch tells of an object: of Secrets it has one type only.
+func watched(object client.Object) client.Object {
+	if secret, ok := object.(*corev1.Secret); ok && secret.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	return object
 }
 
 // remove deletes objects from the server.
@@ -136,6 +148,10 @@ func (k *kind) receive() bool {
 		key = key[1:]
 	}
 	before, existed, err := k.store.GetByKey(key)
+	if k.transform != nil && next.object != nil {
+		trimmed, wrong := k.transform(next.object)
+		next.object, err = trimmed.(client.Object), errors.Join(err, wrong)
+	}
 	switch {
 	case next.object != nil && existed:
 		err = errors.Join(err, k.store.Update(next.object))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
@@ -30,6 +31,7 @@ func TestTLS(t *testing.T) {
 		{"broken secrets", testBrokenSecrets},
 		{"other types", testOtherTypes},
 		{"namespaces", testSecretsOfNamespaces},
+		{"strangers", testUnknownNames},
 	} {
 		t.Run(feature.name, func(t *testing.T) { feature.test(newSite(t, r), authority) })
 	}
@@ -346,4 +348,45 @@ func testSecretsOfNamespaces(s *site, authority *road.Authority) {
 	if err := road.Presents("mine.test", mine)(s.Context()); err != nil {
 		s.Error(err)
 	}
+}
+
+// Names that nobody serves, and bytes that are no name, cost their clients a
+// handshake and nobody else anything: Envoy keeps its stream, and a change is
+// served meanwhile.
+func testUnknownNames(s *site, authority *road.Authority) {
+	s.backends("shop", "other")
+	wildcard := authority.Secret(s, "wildcard", road.Wish{Names: []string{"*.strangers.test"}})
+	s.create(wildcard, overTLS(withRules("wild", rule("*.strangers.test", "/", "shop")), "wildcard"))
+	road.Eventually(s, patience, road.Presents("a.strangers.test", wildcard))
+	before := s.road.Envoys[0].RSS(s)
+	var flood errgroup.Group
+	flood.SetLimit(20)
+	for i := range 30 {
+		name := fmt.Sprintf("unknown-%d.test", i)
+		switch i % 3 {
+		case 1:
+			name = fmt.Sprintf("name-%d.strangers.test", i)
+		case 2:
+			name = fmt.Sprintf("bytes-\xff\xc0%d.strangers.test", i)
+		}
+		flood.Go(func() error {
+			if conn, err := road.Handshake(s.Context(), name, nil); err == nil {
+				conn.Close()
+			}
+			return nil
+		})
+		if i%10 == 0 {
+			host := fmt.Sprintf("host-%d.strangers.test", i)
+			begin := time.Now()
+			s.create(withRules(fmt.Sprintf("host-%d", i), rule(host, "/", "other")))
+			s.eventually(host, "/", "other")
+			s.Logf("a host was served %s after it was created", time.Since(begin))
+		}
+	}
+	_ = flood.Wait()
+	s.Logf("Envoy has grown by %d KiB", (s.road.Envoys[0].RSS(s)-before)>>10)
+	if log := s.road.Controller.Log(); strings.Contains(log, "envoy disconnected") {
+		s.Errorf("an Envoy lost its stream:\n%s", log)
+	}
+	road.Eventually(s, patience, road.Presents("b.strangers.test", wildcard))
 }

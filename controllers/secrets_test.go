@@ -1,0 +1,60 @@
+package controllers
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// randomSecret holds one of a few certificates, or something else.
+func randomSecret(random *rand.Rand, meta metav1.ObjectMeta) *corev1.Secret {
+	secret := &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: map[string][]byte{
+		corev1.TLSCertKey: []byte("broken"), corev1.TLSPrivateKeyKey: []byte("broken"),
+	}}
+	if meta.Name != "broken" {
+		secret.Data = pick(random, certificates()...)
+	}
+	if random.IntN(6) == 0 {
+		secret.Type = corev1.SecretTypeOpaque
+	}
+	return secret
+}
+
+// certificates are the contents of Secrets, made once.
+var certificates = sync.OnceValue(func() []map[string][]byte {
+	return []map[string][]byte{
+		issue("shop.test", "*.shop.test", "blog.test"), issue("shop.test", "*.shop.test", "blog.test"), issue("shop.test"),
+	}
+})
+
+func issue(names ...string) map[string][]byte {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: names,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		panic(err)
+	}
+	return map[string][]byte{
+		corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}
+}
