@@ -162,7 +162,7 @@ const (
 // less than age (0: forever), so that Envoys spread over controllers that came later, and so
 // that nobody stays with a certificate that has expired.
 func serveXDS(ctx context.Context, listener net.Listener, creds credentials.TransportCredentials, age time.Duration, ads *server.Server) error {
-	s := grpc.NewServer(
+	s := grpc.NewServer(append(server.GRPCOptions(),
 		grpc.Creds(creds),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxRequestHeaderBytes),
@@ -179,7 +179,7 @@ func serveXDS(ctx context.Context, listener net.Listener, creds credentials.Tran
 		}),
 		// Envoy asks every 3 s whether we are still there.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-	)
+	)...)
 	ads.Register(s)
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -161,7 +161,11 @@ func serverName(sent string) route.Hostname {
 	if sent == envoy.NoServerName {
 		return route.AnyHost
 	}
-	return route.Hostname(strings.TrimSuffix(strings.ToLower(sent), "."))
+	name := strings.TrimSuffix(strings.ToLower(sent), ".")
+	if strings.HasPrefix(name, "*") {
+		return "" // no client has that name: nobody serves it
+	}
+	return route.Hostname(name)
 }
 
 // names are those by whose certificates or hosts l is served.

@@ -3,6 +3,10 @@ package server
 import (
 	"fmt"
 
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -66,4 +70,9 @@ func (s *Server) Knows(gateway route.Gateway) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.gateways[gateway] != nil
+}
+
+// Unmarshal reads a message as the server does.
+func Unmarshal(body []byte, into proto.Message) error {
+	return codec{encoding.GetCodecV2("proto")}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(body)}, into)
 }

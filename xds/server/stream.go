@@ -18,6 +18,10 @@ import (
 // first response are there, so that all scopes have to be in it.
 const maxResponse = 512 << 10
 
+// everything is the name that means all resources of a kind. As the name of a
+// secret it is one that a client has sent.
+const everything = "*"
+
 // maxNames bounds how many names of one kind an Envoy may subscribe to, or say
 // to have.
 const maxNames = 1 << 20
@@ -209,7 +213,7 @@ func (s *stream) subscribe(k kind, names []string) error {
 		return fmt.Errorf("envoy %s subscribes to more than %d names of %s", s.node, maxNames, urlOf[k])
 	}
 	for _, name := range names {
-		if name == "*" {
+		if name == everything && k != kindSecret {
 			s.subscribeAll(k)
 			continue
 		}
@@ -250,7 +254,7 @@ func (s *stream) subscribeAll(k kind) {
 func (s *stream) unsubscribe(k kind, names []string) {
 	u := &s.subscriptions[k]
 	for _, name := range names {
-		if name == "*" {
+		if name == everything && k != kindSecret {
 			u.wildcard = false
 			continue
 		}
