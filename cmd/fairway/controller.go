@@ -177,7 +177,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 	elector.Add("events", told.Lead)
 	registry.MustRegister(ledOnly{reporter, elector}, ads, elector)
 	serving := &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
-	certificates, err := c.certificates(log)
+	certificates, err := c.certificates(log, registry)
 	if err != nil {
 		return err
 	}

@@ -220,7 +220,7 @@ func (s *serveSettings) assemble(
 		Objects:  index.Objects{Cluster: files, Scope: scope},
 		Reporter: reporter, Metrics: metrics, Log: log, Served: n.served,
 	}
-	certificates, err := s.certificates(quiet)
+	certificates, err := s.certificates(quiet, registry)
 	if err != nil {
 		return nil, err
 	}

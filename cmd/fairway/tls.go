@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -29,7 +30,7 @@ func bindTLS(flags *pflag.FlagSet, r *route.Settings, defaultCertificate *secret
 }
 
 // certificates is what stands in where there is no certificate.
-func (s *settings) certificates(log logr.Logger) (certificate.Options, error) {
+func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer) (certificate.Options, error) {
 	made, err := tlscertificate.SelfSigned(time.Now(), rand.Reader)
 	if err != nil {
 		return certificate.Options{}, err
@@ -37,7 +38,10 @@ func (s *settings) certificates(log logr.Logger) (certificate.Options, error) {
 	if s.DefaultCertificate == (secretName{}) && s.Route.HTTPSPort != 0 {
 		log.Info("no default certificate is configured; a self-signed one is served where a host has none")
 	}
-	return certificate.Options{Default: types.NamespacedName(s.DefaultCertificate), SelfSigned: made}, nil
+	metrics := certificate.NewMetrics()
+	return certificate.Options{
+		Default: types.NamespacedName(s.DefaultCertificate), SelfSigned: made, Metrics: metrics,
+	}, registry.Register(metrics)
 }
 
 // secretsOnly is how Secrets are cached: those with certificates, and of them

@@ -60,6 +60,8 @@ type Options struct {
 	// WithoutSecrets says that a Secret which is not there may be there
 	// nevertheless: that is no Problem then.
 	WithoutSecrets bool
+	// Metrics hears what is served; may be nil.
+	Metrics *Metrics
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -152,6 +154,7 @@ func (r *Reconciler) keep(key Key, found findings) {
 		delete(r.served, key)
 	}
 	r.mu.Unlock()
+	r.options.Metrics.note(key, found.served, found.asked)
 	r.note(key, found.asked || len(found.problems) > 0)
 }
 
