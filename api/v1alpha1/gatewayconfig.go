@@ -84,7 +84,7 @@ type GatewayConfigSpec struct {
 	// +kubebuilder:validation:Maximum=65535
 	HTTPPort *int32 `json:"httpPort,omitempty"`
 
-	// httpsPort is the port that Envoy binds for HTTPS; 0 is none. Default 0.
+	// httpsPort is the port that Envoy binds for HTTPS; 0 is none. Default 443.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
