@@ -196,7 +196,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Opened:     func() { serving.ready.Store(true) },
 		Log:        log,
 	}
-	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, log, mgr, elector, road, ads, registry)); err != nil {
+	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, elector, road, ads, registry)); err != nil {
 		return err
 	}
 	return errors.Join(mgr.Add(road), mgr.Add(elector), c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))

@@ -77,9 +77,10 @@ type replicas struct {
 // addReplica has this replica tell the others what its Envoys serve, and as the
 // leader write addresses into the Ingresses that all serve.
 func (c *controllerSettings) addReplica(
-	ctx context.Context, log logr.Logger, mgr manager.Manager, elector *leader.Elector,
+	ctx context.Context, mgr manager.Manager, elector *leader.Elector,
 	road *controllers.Road, ads *server.Server, registry *prometheus.Registry,
 ) error {
+	log := road.Log
 	// Leases are renewed, and addresses written by so many at once, whatever
 	// else is asked of the API server: what bounds them is not the rate.
 	config := rest.CopyConfig(mgr.GetConfig())
@@ -106,19 +107,19 @@ func (c *controllerSettings) addReplica(
 			Tracker: r.tracker, Hosts: ads, Reporter: road.Reporter, Metrics: metrics, Now: time.Now,
 		}
 	}}
-	r.connect(road)
+	r.connect(ctx, road)
 	registry.MustRegister(replica.NewMetrics(r.tracker))
 	return errors.Join(r.controller.Watch(ctx), r.add())
 }
 
 // connect lets them hear of one another.
-func (r *replicas) connect(road *controllers.Road) {
+func (r *replicas) connect(ctx context.Context, road *controllers.Road) {
 	road.Tracker = r.tracker
 	road.Delivery.Served, road.Delivery.Rejected = r.tracker.Heard, r.tracker.Heard
 	road.Delivery.Envoys = func(route.Gateway) { r.lease.EnvoysChanged() }
 	r.tracker.Settled, r.tracker.Moved = r.controller.Wake, r.controller.WakeWaiting
 	r.view.Changed = r.controller.WakeWaiting
-	r.addresses.Changed = r.controller.WakeAll
+	r.addresses.Changed = func() { r.controller.WakeAll(ctx) }
 	var list []networkingv1.IngressLoadBalancerIngress
 	for _, address := range r.settings.Status.Addresses {
 		list = append(list, status.Address(address))

@@ -58,7 +58,7 @@ func (c *Controller) Watch(ctx context.Context) error {
 		return fmt.Errorf("watch ingresses: %w", err)
 	}
 	// Of the classes an Ingress can have none is its own alone.
-	if _, err := classes.AddEventHandler(handler(func(any) { c.WakeAll() })); err != nil {
+	if _, err := classes.AddEventHandler(handler(func(any) { c.WakeAll(ctx) })); err != nil {
 		return fmt.Errorf("watch ingress classes: %w", err)
 	}
 	return nil
@@ -107,7 +107,7 @@ func (c *Controller) WakeWaiting() {
 }
 
 // WakeAll has every Ingress looked at.
-func (c *Controller) WakeAll() {
+func (c *Controller) WakeAll(ctx context.Context) {
 	c.mu.Lock()
 	queue := c.queue
 	c.mu.Unlock()
@@ -116,7 +116,7 @@ func (c *Controller) WakeAll() {
 	}
 	// The informer's own list: a read through the cache would wait for it.
 	var list networkingv1.IngressList
-	if err := c.Cache.List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.Cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		c.Log.Error(err, "cannot look at all ingresses")
 		return
 	}
@@ -146,15 +146,15 @@ func (c *Controller) Lead(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make controller status: %w", err)
 	}
-	err = working.Watch(source.TypedFunc[types.NamespacedName](func(_ context.Context, q queue) error {
+	err = working.Watch(source.TypedFunc[types.NamespacedName](func(ctx context.Context, q queue) error {
 		c.attach(reconciler, q)
-		c.WakeAll()
+		c.WakeAll(ctx)
 		return nil
 	}))
 	if err != nil {
 		return fmt.Errorf("watch for controller status: %w", err)
 	}
-	defer reconciler.resign()
+	defer reconciler.resign(context.WithoutCancel(ctx))
 	defer c.attach(nil, nil)
 	return working.Start(ctx)
 }

@@ -32,17 +32,17 @@ type facts struct {
 type action int
 
 const (
-	leave action = iota // as they are
-	await               // until every Envoy serves it, then give
-	give                // the wanted ones, at once
-	clear               // away, with our ownership
+	leave    action = iota // as they are
+	await                  // until every Envoy serves it, then give
+	give                   // the wanted ones, at once
+	withdraw               // away, with our ownership
 )
 
 // next is the table of docs/status.md.
 func next(f facts) action {
 	switch {
 	case !f.ours && f.foreign && f.owned:
-		return clear
+		return withdraw
 	case !f.ours, f.leaving:
 		return leave
 	case len(f.wanted) == 0: // a Service that has lost its addresses will find new ones

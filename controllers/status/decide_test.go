@@ -23,9 +23,9 @@ func TestWhatBecomesOfAnAddress(t *testing.T) {
 		{"what another controller left there is no promise of ours", facts{ours: true, current: one, wanted: one}, await},
 		{"it is being deleted", facts{ours: true, leaving: true, wanted: one}, leave},
 		{"another controller's, which we never touched", facts{foreign: true, current: one, wanted: other}, leave},
-		{"another controller's, and was ours", facts{foreign: true, owned: true, current: one, wanted: one}, clear},
+		{"another controller's, and was ours", facts{foreign: true, owned: true, current: one, wanted: one}, withdraw},
 		{"its class is gone, and may be back", facts{owned: true, current: one, wanted: one}, leave},
-		{"without addresses to give, another's is still given up", facts{foreign: true, owned: true, current: one}, clear},
+		{"without addresses to give, another's is still given up", facts{foreign: true, owned: true, current: one}, withdraw},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := next(test.in); got != test.want {

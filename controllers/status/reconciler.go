@@ -92,7 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name types.NamespacedName) (
 		return r.await(ctx, ing, gateway, f.wanted)
 	case give:
 		return reconcile.Result{}, r.write(ctx, ing, f.wanted)
-	case clear:
+	case withdraw:
 		r.forget(ctx, name)
 		return reconcile.Result{}, r.write(ctx, ing, nil)
 	default:
@@ -291,8 +291,8 @@ func (r *Reconciler) Waiting() []types.NamespacedName {
 }
 
 // resign takes back the Problems of the term: the next leader has its own.
-func (r *Reconciler) resign() {
+func (r *Reconciler) resign(ctx context.Context) {
 	for _, name := range r.Waiting() {
-		r.stopWaiting(context.Background(), name)
+		r.stopWaiting(ctx, name)
 	}
 }

@@ -204,7 +204,7 @@ func TestWhatIsInstalledServes(t *testing.T) {
 	i.create(t, road.Service("shop"), road.Slice("shop", "10.77.1.1"), good, bad)
 	road.Eventually(t, patience, road.Answers("shop.test", "/", "shop"))
 	road.Eventually(t, patience, i.shows(good, address))
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	road.Eventually(t, patience, func(context.Context) error {
 		events, err := i.TryKubectl("", "get", "events", "-A", "-o", "name")
 		if err == nil && !strings.Contains(events, "bad") {
 			err = fmt.Errorf("no event on the bad Ingress:\n%s", events)

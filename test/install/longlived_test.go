@@ -3,7 +3,9 @@ package install_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"sync"
@@ -24,10 +26,9 @@ const (
 // WebSocket, and goes on writing a line to whoever does not speak that.
 func clock(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Upgrade") == "" {
-		for r.Context().Err() == nil {
+		for range ticks(r.Context()) {
 			_, _ = fmt.Fprintln(w, "tick")
 			w.(http.Flusher).Flush()
-			time.Sleep(beat)
 		}
 		return
 	}
@@ -102,7 +103,7 @@ func (l *lasting) beatsOn(n int) func(context.Context) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.beats < before+n {
-			return fmt.Errorf("%s has beaten %d times since (%v)", l.what, l.beats-before, l.err)
+			return errors.Join(fmt.Errorf("%s has beaten %d times since", l.what, l.beats-before), l.err)
 		}
 		return nil
 	}
@@ -127,12 +128,30 @@ func speak(ctx context.Context, through *http.Client, host string, beats func())
 		return err
 	}
 	defer func() { _ = socket.CloseNow() }()
-	for {
+	for range ticks(ctx) {
 		if err := exchange(ctx, socket); err != nil {
 			return err
 		}
 		beats()
-		time.Sleep(beat)
+	}
+	return ctx.Err()
+}
+
+// ticks beats until ctx ends.
+func ticks(ctx context.Context) iter.Seq[time.Time] {
+	return func(beats func(time.Time) bool) {
+		tick := time.NewTicker(beat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				if !beats(now) {
+					return
+				}
+			}
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func (p *pods) replace() {
 			Ready: new(false), Serving: new(true), Terminating: new(true),
 		}
 	})
-	time.Sleep(lingering)
+	<-time.After(lingering)
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
 	if err := p.running[old].Shutdown(ctx); err != nil {

@@ -29,7 +29,7 @@ type Gateway struct {
 // do.
 func (r *Road) StartGateway(t testing.TB, flags ...string) *Gateway {
 	t.Helper()
-	g := &Gateway{Probes: freePort(t, "127.0.0.1")}
+	g := &Gateway{Probes: FreePort(t)}
 	given := append([]string{
 		"gateway", "--envoy", tools.Path(t, "envoy"), "--concurrency", "1", "--metrics-address", g.Probes.String(),
 	}, flags...)

@@ -19,7 +19,7 @@ type Replica struct {
 func (r *Road) addReplica(t testing.TB) *Replica {
 	replica := &Replica{Identity: fmt.Sprintf("replica-%d", len(r.Replicas)), XDS: r.XDS, Metrics: r.Metrics}
 	if len(r.Replicas) > 0 {
-		replica.XDS, replica.Metrics = freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")
+		replica.XDS, replica.Metrics = FreePort(t), FreePort(t)
 	}
 	r.Replicas = append(r.Replicas, replica)
 	return replica

@@ -99,8 +99,8 @@ func Start(t testing.TB, options Options) *Road {
 	r := &Road{
 		owner:    t,
 		Cluster:  options.Cluster,
-		XDS:      freePort(t, "127.0.0.1"),
-		Metrics:  freePort(t, "127.0.0.1"),
+		XDS:      FreePort(t),
+		Metrics:  FreePort(t),
 		flags:    options.Flags,
 		tls:      options.TLS,
 		recorded: options.Record,
@@ -276,13 +276,7 @@ func shortDir(t testing.TB) string {
 // FreePort is a port of 127.0.0.1 on which nobody listens.
 func FreePort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	return freePort(t, "127.0.0.1")
-}
-
-// freePort is a port of ip on which nobody listens.
-func freePort(t testing.TB, ip string) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
