@@ -39,7 +39,9 @@ func TestServeServesTLS(t *testing.T) {
 	authority := road.NewAuthority(t)
 	write := func(serial int64) {
 		chain, key := authority.Issue(t, road.Wish{Names: []string{"shop.test"}, Serial: serial})
-		indent := func(text []byte) string { return "    " + strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    ") }
+		indent := func(text []byte) string {
+			return "    " + strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    ")
+		}
 		if err := os.WriteFile("dir/site.yaml", fmt.Appendf(nil, tlsSite, indent(chain), indent(key)), 0o600); err != nil {
 			t.Fatal(err)
 		}

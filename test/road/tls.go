@@ -138,7 +138,7 @@ func Presents(name string, secret *corev1.Secret) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer conn.Close() //nolint:errcheck // it has said what we wanted
 		got := conn.ConnectionState().PeerCertificates[0]
 		block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
 		if !bytes.Equal(block.Bytes, got.Raw) {
@@ -157,7 +157,7 @@ func PresentsDefault(name string) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer conn.Close() //nolint:errcheck // it has said what we wanted
 		if got := conn.ConnectionState().PeerCertificates[0]; got.Subject.CommonName != "Fairway default certificate" {
 			return fmt.Errorf("the certificate for %q is that of %s for %q", name, got.Subject, got.DNSNames)
 		}
@@ -168,12 +168,10 @@ func PresentsDefault(name string) func(context.Context) error {
 // Refuses is a check for Eventually: there is no handshake for a server name.
 func Refuses(name string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		conn, err := Handshake(ctx, name, nil)
-		if err != nil {
-			return nil
+		if conn, err := Handshake(ctx, name, nil); err == nil {
+			return errors.Join(errors.New("a handshake with the server name "+name), conn.Close())
 		}
-		conn.Close()
-		return errors.New("a handshake with the server name " + name)
+		return nil
 	}
 }
 
@@ -183,7 +181,7 @@ func GetTLS(ctx context.Context, host, path string) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // it has said what we wanted
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, nil)
 	if err != nil {
 		return Answer{}, err

@@ -72,6 +72,7 @@ func (g *gateway) blame(s *stream, r *resource, detail string) {
 		}
 	case kindSecret:
 		g.blameSecret(r, detail)
+	case kinds: // is none
 	}
 }
 
