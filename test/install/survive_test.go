@@ -189,7 +189,8 @@ func controllersAway(w *town) {
 
 func apiServerAway(w *town) {
 	for _, p := range w.controllers {
-		p.Tolerate("Failed to watch")
+		// A starting API server knows nobody's rights for a moment.
+		p.Tolerate("Failed to watch", "Error retrieving lease lock")
 	}
 	w.StopAPIServer()
 	w.pass(outage)
