@@ -14,6 +14,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ingress"
 	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -171,7 +172,7 @@ func (d *Delivery) finish(key route.Key) (time.Time, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	start, ok := d.started[key]
-	delete(d.started, key)
+	shrink.Delete(&d.started, key)
 	return start, ok
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -85,7 +86,7 @@ func (c *counted) PublishHost(key route.Key, host *route.Host) {
 	if c.metrics != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		count(c.hosts, key, host != nil, c.metrics.hosts)
+		count(&c.hosts, key, host != nil, c.metrics.hosts)
 	}
 }
 
@@ -95,15 +96,15 @@ func (c *counted) PublishBackend(port route.ServicePort, backend *route.Backend)
 	if c.metrics != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		count(c.backends, port, backend != nil, c.metrics.backends)
+		count(&c.backends, port, backend != nil, c.metrics.backends)
 	}
 }
 
-func count[K comparable](keys map[K]struct{}, key K, there bool, gauge prometheus.Gauge) {
+func count[K comparable](keys *map[K]struct{}, key K, there bool, gauge prometheus.Gauge) {
 	if there {
-		keys[key] = struct{}{}
+		(*keys)[key] = struct{}{}
 	} else {
-		delete(keys, key)
+		shrink.Delete(keys, key)
 	}
-	gauge.Set(float64(len(keys)))
+	gauge.Set(float64(len(*keys)))
 }

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -33,7 +34,7 @@ func (l *ledger) note(port route.ServicePort, published bool) {
 	default:
 		delete(ports, port)
 		if len(ports) == 0 {
-			delete(l.ports, port.Service)
+			shrink.Delete(&l.ports, port.Service)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -38,7 +39,7 @@ func (l *Ledger) Note(key route.Key, known bool) {
 		gateways = append(gateways, key.Gateway)
 	}
 	if len(gateways) == 0 {
-		delete(l.gateways, key.Host)
+		shrink.Delete(&l.gateways, key.Host)
 		return
 	}
 	if l.gateways == nil {

@@ -21,6 +21,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -149,7 +150,7 @@ func (s *scope) set(kind, name, state string) {
 	o := object{kind, name}
 	s.sum ^= o.hash(s.states[o])
 	if state == "" {
-		delete(s.states, o)
+		shrink.Delete(&s.states, o)
 	} else {
 		set(&s.states, o, state)
 	}

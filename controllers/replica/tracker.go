@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -216,12 +217,12 @@ func accepted(s server.HostState) bool {
 // for nothing else.
 func (t *Tracker) release(key route.Key, k *work) []types.NamespacedName {
 	var settled []types.NamespacedName
-	delete(t.work, key)
+	shrink.Delete(&t.work, key)
 	for name := range k.ingresses {
 		w := t.waiting[name]
 		delete(w.keys, key)
 		if len(w.keys) == 0 {
-			delete(t.waiting, name)
+			shrink.Delete(&t.waiting, name)
 			settled = append(settled, name)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ingress"
 	"github.com/fairwaynet/fairway/controllers/replica"
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -267,7 +268,7 @@ func (r *Reconciler) startWaiting(name types.NamespacedName, uid types.UID) (sin
 
 func (r *Reconciler) stopWaiting(ctx context.Context, name types.NamespacedName) {
 	r.mu.Lock()
-	delete(r.waiting, name)
+	shrink.Delete(&r.waiting, name)
 	r.mu.Unlock()
 	r.Reporter.Report(ctx, withheld{name}, nil)
 }
@@ -276,7 +277,7 @@ func (r *Reconciler) forget(ctx context.Context, name types.NamespacedName) {
 	r.stopWaiting(ctx, name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.given, name)
+	shrink.Delete(&r.given, name)
 }
 
 // Waiting is the Ingresses that wait for their addresses.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -70,7 +71,7 @@ func (g *gateway) release(c *cluster) {
 // other cluster shares them. Envoys are told of the cluster only: they
 // unsubscribe from the endpoints themselves.
 func (g *gateway) remove(c *cluster) {
-	delete(g.clusters, c.value)
+	shrink.Delete(&g.clusters, c.value)
 	if c.settle != nil {
 		c.settle.Stop()
 	}
@@ -82,7 +83,7 @@ func (g *gateway) remove(c *cluster) {
 	}
 	delete(c.port.clusters, c)
 	if len(c.port.clusters) == 0 {
-		delete(g.ports, c.value.Port)
+		shrink.Delete(&g.ports, c.value.Port)
 		g.set(kindEndpoints, c.port.eds.name, nil)
 		g.unhold(c.port.eds)
 	}

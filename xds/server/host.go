@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -320,7 +321,7 @@ func (g *gateway) withdraw(h *host) {
 		return
 	}
 	replace(&h.good, nil)
-	delete(g.hosts, h.key.Host)
+	shrink.Delete(&g.hosts, h.key.Host)
 	h.scope.host = nil
 	g.unhold(h.scope)
 	if g.current > 0 {

@@ -105,7 +105,7 @@ func (n *notes) take() []func(Observer) {
 	defer n.mu.Unlock()
 	queue := n.queue
 	n.queue = nil
-	clear(n.pending)
+	n.pending = make(map[route.Key]struct{}) // not cleared: it would keep its size
 	clear(n.moved)
 	return queue
 }

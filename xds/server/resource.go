@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 )
 
@@ -158,5 +159,5 @@ func (g *gateway) collect(r *resource) {
 	case r.exists():
 		return
 	}
-	delete(g.resources[r.kind], r.name)
+	shrink.Delete(&g.resources[r.kind], r.name)
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -112,7 +113,7 @@ func (s *Server) PublishBackend(port route.ServicePort, backend *route.Backend) 
 	}
 	s.do(func() {
 		if body == nil {
-			delete(s.backends, port)
+			shrink.Delete(&s.backends, port)
 			return
 		}
 		_, known := s.backends[port]

@@ -3,6 +3,8 @@ package server
 import (
 	"slices"
 	"time"
+
+	"github.com/fairwaynet/fairway/internal/shrink"
 )
 
 // subscription is what one Envoy wants of one kind, and what it lacks of it.
@@ -124,7 +126,7 @@ func (u *subscription) lacking(r *resource, held holding) *lack {
 // settled notes that Envoy has r at its newest version.
 func (u *subscription) settled(r *resource) {
 	if _, ok := u.lacks[r]; ok {
-		delete(u.lacks, r)
+		shrink.Delete(&u.lacks, r)
 		r.refs--
 	}
 }
