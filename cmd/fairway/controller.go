@@ -199,7 +199,9 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, elector, road, ads, registry)); err != nil {
 		return err
 	}
-	return errors.Join(mgr.Add(road), mgr.Add(elector), c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))
+	heap := everywhere(func(ctx context.Context) error { return giveBack(ctx, weighEvery) })
+	return errors.Join(mgr.Add(road), mgr.Add(elector), mgr.Add(heap),
+		c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))
 }
 
 func (c *controllerSettings) addXDS(

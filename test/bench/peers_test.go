@@ -150,8 +150,8 @@ func (r *result) measure(b *testing.B, p plan, peer peer) {
 		return
 	}
 	probe.patience = p.patience
-	r.full = run.memory(b)
 	r.idle = run.phase(b, p, w, probe, r.hosts)
+	r.full = run.memory(b)
 
 	ctx, cancel := context.WithCancel(b.Context())
 	var churning errgroup.Group
