@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -54,10 +55,11 @@ func (o Objects) Configs(ctx context.Context) (map[route.Gateway]Config, error) 
 	return configs, nil
 }
 
-// listCustom lists what the cluster may not know.
+// listCustom lists what the cluster may not know. A cache of some namespaces asks
+// the cluster whether the kind has any.
 func (o Objects) listCustom(ctx context.Context, list client.ObjectList) error {
 	err := o.Cluster.List(ctx, list, client.UnsafeDisableDeepCopy)
-	if unknown := (*cache.ErrResourceNotCached)(nil); errors.As(err, &unknown) {
+	if unknown := (*cache.ErrResourceNotCached)(nil); errors.As(err, &unknown) || meta.IsNoMatchError(err) {
 		return nil
 	}
 	return err
