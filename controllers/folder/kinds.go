@@ -99,6 +99,17 @@ func (k kind) refOf(namespace, name string) (ref, error) {
 	return r, nil
 }
 
+func completeSecret(o *corev1.Secret) {
+	o.Type = cmp.Or(o.Type, corev1.SecretTypeOpaque)
+	if o.Data == nil && len(o.StringData) > 0 {
+		o.Data = map[string][]byte{}
+	}
+	for key, value := range o.StringData {
+		o.Data[key] = []byte(value)
+	}
+	o.StringData = nil
+}
+
 // complete makes an object what it would be had it come from an API server:
 // named in full, with defaults where the API has them, and without what only a
 // server may say.
@@ -120,14 +131,7 @@ func complete(object client.Object, r ref) {
 			}
 		}
 	case *corev1.Secret:
-		o.Type = cmp.Or(o.Type, corev1.SecretTypeOpaque)
-		for key, value := range o.StringData {
-			if o.Data == nil {
-				o.Data = map[string][]byte{}
-			}
-			o.Data[key] = []byte(value)
-		}
-		o.StringData = nil
+		completeSecret(o)
 	case *discoveryv1.EndpointSlice:
 		for i := range o.Ports {
 			port := &o.Ports[i]

@@ -12,8 +12,8 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 
+	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 

@@ -16,10 +16,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ingress"
 	"github.com/fairwaynet/fairway/controllers/replica"
-	"github.com/fairwaynet/fairway/internal/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 

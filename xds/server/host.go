@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/fairwaynet/fairway/internal/shrink"
+	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )

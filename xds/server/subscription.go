@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fairwaynet/fairway/internal/shrink"
+	"github.com/fairwaynet/fairway/api/shrink"
 )
 
 // subscription is what one Envoy wants of one kind, and what it lacks of it.

@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/fairwaynet/fairway/internal/shrink"
+	"github.com/fairwaynet/fairway/api/shrink"
 )
 
 func TestDeleteKeepsTheOthers(t *testing.T) {
