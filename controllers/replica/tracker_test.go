@@ -2,8 +2,10 @@ package replica_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -130,6 +132,9 @@ func (w *world) publish(key route.Key, found content) {
 		w.hosts[key] = h
 	}
 	h.wanted = found
+	if found == nil && w.envoys == 0 {
+		h.older = nil // nobody has it, and who comes is not given it
+	}
 }
 
 // ack lets the Envoys accept what is published for a key.
@@ -143,7 +148,8 @@ func (w *world) ack(key route.Key) {
 // connect makes it n Envoys. The first that comes has been given all that is
 // there; of what changed just then, perhaps something older.
 func (w *world) connect(n int) {
-	for _, h := range w.hosts {
+	for _, key := range slices.SortedFunc(maps.Keys(w.hosts), byHost) {
+		h := w.hosts[key]
 		switch {
 		case n == 0:
 			h.served = nil
@@ -156,6 +162,8 @@ func (w *world) connect(n int) {
 	w.envoys = n
 	w.Envoys(map[route.Gateway]replica.Gateway{gateway: {Envoys: n, Synced: n}})
 }
+
+func byHost(a, b route.Key) int { return strings.Compare(string(a.Host), string(b.Host)) }
 
 // untrue is a claim of the report that some Envoy would not bear out: an
 // Ingress that the watermark covers, and that no exception names, but one of
