@@ -71,11 +71,13 @@ tools-lint: ## Install golangci-lint
 
 ##### Test
 
-# The timeout is for one package, and generous: two cores may be shared.
+# One package after the other: those of the whole road have API servers, Envoys
+# and floods of requests, and deadlines for what a user waits for. The timeout is
+# for one package, and generous: two cores may be shared.
 .PHONY: test
 test: tools ## Run all tests
 	$(GO) vet $(TESTS)
-	$(GO) test -timeout 15m $(TESTS)
+	$(GO) test -p 1 -timeout 20m $(TESTS)
 
 .PHONY: race
 race: tools ## Run all tests with the race detector, in random order
