@@ -139,7 +139,7 @@ func (e *AmbiguousError) Error() string {
 }
 
 // follow goes with the request to its end, and with a client that is sent to
-// another path.
+// another path, or to HTTPS.
 func (w *walk) follow(ctx context.Context) error {
 	request := w.question.Request
 	if !w.listens(request) {
@@ -156,6 +156,9 @@ func (w *walk) follow(ctx context.Context) error {
 		return err
 	}
 	w.said.path(trace)
+	if w.secures(request, trace) {
+		w.said.secured(request.secured(w.settings.RedirectPort, trace.Path.Path+trace.Path.Query))
+	}
 	w.said.host(trace)
 	w.said.End, w.said.Status = trace.End, trace.Status
 	if len(trace.Matching) > 0 {
@@ -164,6 +167,12 @@ func (w *walk) follow(ctx context.Context) error {
 		}
 	}
 	return w.conclude(ctx, trace)
+}
+
+// secures reports whether the client is sent to HTTPS, where the same route takes
+// its request.
+func (w *walk) secures(request Request, trace route.Trace) bool {
+	return request.Scheme == "http" && w.settings.HTTPSPort != 0 && len(trace.Matching) > 0 && trace.Matching[0].Redirect
 }
 
 // listens says whether there is a listener for the scheme.

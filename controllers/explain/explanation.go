@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -16,7 +17,7 @@ type Explanation struct {
 	URL      string    `json:"url"`
 	Gateway  string    `json:"gateway"`
 	Listener *Listener `json:"listener,omitempty"`
-	Redirect string    `json:"redirect,omitempty"` // to where a 307 sent the client first
+	Redirect string    `json:"redirect,omitempty"` // to where a 307 or 308 sent the client first
 	Path     *Path     `json:"path,omitempty"`
 	Host     *Host     `json:"host,omitempty"`
 	Route    *RouteOf  `json:"route,omitempty"`
@@ -104,6 +105,12 @@ func (e *Explanation) path(trace route.Trace) {
 		steps = e.Path.Steps
 	}
 	e.Path = &Path{Path: trace.Path.Path, Query: trace.Path.Query, Steps: append(steps, trace.Path.Steps...)}
+}
+
+// secured adds that the client is sent to a URL of HTTPS.
+func (e *Explanation) secured(url string) {
+	e.Path.Steps = append(e.Path.Steps, "answered 308: the client is sent to "+url)
+	e.Redirect = cmp.Or(e.Redirect, url)
 }
 
 func (e *Explanation) host(trace route.Trace) {

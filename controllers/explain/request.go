@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -94,6 +95,21 @@ func (r Request) String() string { return r.Scheme + "://" + r.Authority + r.Tar
 
 func (r Request) sent() route.Request {
 	return route.Request{Authority: r.Authority, Target: r.Target, Method: r.Method, Length: r.Length}
+}
+
+// secured is the URL of HTTPS to which the gateway sends a client. The port that
+// the client named is that of HTTP, and does not stay; to a client that named
+// none, 443 is not named.
+func (r Request) secured(port uint16, target string) string {
+	port = cmp.Or(port, 443)
+	authority, named := r.Authority, false
+	if at := strings.LastIndexByte(authority, ':'); at >= 0 && strings.Trim(authority[at+1:], "0123456789") == "" {
+		authority, named = authority[:at], true
+	}
+	if named || port != 443 {
+		authority += ":" + strconv.Itoa(int(port))
+	}
+	return "https://" + authority + target
 }
 
 // escaped is a target with what a request line cannot hold escaped, as clients

@@ -24,10 +24,12 @@ import (
 func Look(
 	ctx context.Context, objects *folder.Cache, scope index.Scope, see func(context.Context, *controllers.Road) error,
 ) (err error) {
+	base := route.DefaultSettings()
+	base.HTTPSPort = 443 // as that of a controller without flags
 	road := &controllers.Road{
 		Cache:    objects,
 		Reporter: report.New(),
-		Base:     route.DefaultSettings(),
+		Base:     base,
 		Scope:    scope,
 		// Secrets are not kept with other manifests, and whoever asks may not
 		// read those of a cluster.
