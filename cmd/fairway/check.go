@@ -33,7 +33,7 @@ is standard input. Services must be among the files, or the Ingresses that name
 them have a Problem.
 
 Exit code: 0 without Problems, 1 with some, 2 when a file cannot be read.`,
-		Args: arguments(cobra.MinimumNArgs(1)),
+		Args: wants("a file or folder", cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			if output != "text" && output != "json" {
 				return usage(fmt.Errorf("--output: %q is neither text nor json", output))

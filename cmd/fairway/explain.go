@@ -50,7 +50,7 @@ the cluster as you may, or with -f files, and asks neither controller nor Envoy.
 
 Exit code: 0 when a backend answers, 1 when none does, 2 when nothing could be
 explained.`,
-		Args: arguments(cobra.ExactArgs(1)),
+		Args: wants("one URL", cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			question, err := s.question(args[0])
 			if err != nil {

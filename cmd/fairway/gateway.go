@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -65,7 +66,7 @@ func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
 		ok   bool
 		want string
 	}{
-		{"gateway", g.Gateway != "", "cannot be empty"},
+		{"gateway", isGateway(g.Gateway), "is neither NAME nor NAMESPACE/NAME"},
 		{"xds", len(g.XDS) > 0, "say where a controller is"},
 		{"concurrency", g.Concurrency >= 0, "cannot be negative"},
 		{"max-connections", g.MaxConnections > 0, "must be more than 0"},
@@ -79,6 +80,14 @@ func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
 	}
 	_, err := g.servers("")
 	return err
+}
+
+// isGateway reports whether an IngressClass can name the gateway.
+func isGateway(name string) bool {
+	if namespace, rest, found := strings.Cut(name, "/"); found {
+		return len(validation.IsDNS1123Label(namespace)) == 0 && len(validation.IsDNS1123Subdomain(rest)) == 0
+	}
+	return len(validation.IsDNS1123Subdomain(name)) == 0
 }
 
 // servers are the controllers. Configuration from over a network is taken only

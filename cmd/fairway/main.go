@@ -104,6 +104,16 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// wants makes what check refuses a mistake in usage that says what to give.
+func wants(what string, check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usage(fmt.Errorf("give %s, not %d", what, len(args)))
+		}
+		return nil
+	}
+}
+
 // commands are all that fairway can do.
 func commands(std streams) []*cobra.Command {
 	return []*cobra.Command{

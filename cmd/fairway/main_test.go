@@ -42,10 +42,12 @@ func TestUsage(t *testing.T) {
 		{"no such command", []string{"sreve"}, 2, "fairway: unknown command \"sreve\" for \"fairway\"\nSee 'fairway --help'.\n"},
 		{"no such flag", []string{"version", "--loud"}, 2, "fairway: unknown flag: --loud\nSee 'fairway version --help'.\n"},
 		{"an argument too many", []string{"version", "now"}, 2, "fairway: unknown command \"now\" for \"fairway version\"\nSee 'fairway version --help'.\n"},
-		{"an argument too few", []string{"serve"}, 2, "fairway: accepts 1 arg(s), received 0\nSee 'fairway serve --help'.\n"},
+		{"an argument too few", []string{"serve"}, 2, "fairway: give one folder, not 0\nSee 'fairway serve --help'.\n"},
 		{"a wrong setting", []string{"serve", ".", "--address=here"}, 2, "fairway: --address: \"here\" is no IP address\nSee 'fairway serve --help'.\n"},
 		{"a negative drain", []string{"serve", ".", "--drain=-1s"}, 2, "fairway: --drain: cannot be negative\nSee 'fairway serve --help'.\n"},
 		{"a gateway without controllers", []string{"gateway"}, 2, "fairway: --xds: say where a controller is\nSee 'fairway gateway --help'.\n"},
+		{"a gateway that cannot be", []string{"gateway", "--xds=localhost:1", "--gateway=A b"}, 2, "fairway: --gateway: is neither NAME nor NAMESPACE/NAME\nSee 'fairway gateway --help'.\n"},
+		{"a file that is none of settings", []string{"serve", ".", "--config=/dev/zero"}, 2, "fairway: read --config: /dev/zero has more than 1048576 bytes: it is no file of settings\nSee 'fairway serve --help'.\n"},
 		{"a controller elsewhere without TLS", []string{"gateway", "--xds=10.0.0.1:1"}, 2, "fairway: --xds: 10.0.0.1:1 is on another machine: give --tls-dir\nSee 'fairway gateway --help'.\n"},
 		{"another output", []string{"check", ".", "-o", "yaml"}, 2, "fairway: --output: \"yaml\" is neither text nor json\nSee 'fairway check --help'.\n"},
 	} {

@@ -75,13 +75,13 @@ func serveCommand(std streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve FOLDER",
 		Short: "Serve the Ingresses of a folder of manifests, without a cluster",
-		Long: `Serve reads the Ingresses, Services and EndpointSlices in a folder, watches it,
-and serves what they ask for with an Envoy of its own. An edit is live within a
-second; a file that is broken keeps what was last good in it.
+		Long: `Serve reads the Ingresses in a folder, with their Services, EndpointSlices and
+Secrets, watches it, and serves what they ask for with an Envoy of its own. An
+edit is live within a second; a file that is broken keeps what was last good.
 
 Standard output is the access log. What serve itself has to say (what is live,
 and which line of which file is wrong) goes to standard error.`,
-		Args: arguments(cobra.ExactArgs(1)),
+		Args: wants("one folder", cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.Folder = args[0]
 			if err := s.load(cmd.Flags()); err != nil {

@@ -91,7 +91,7 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 
 // read sets the flags that were not given as the file says.
 func (s *settings) read(flags *pflag.FlagSet) error {
-	file, err := os.ReadFile(s.Config)
+	file, err := readAtMost(s.Config, maxConfig)
 	if err != nil {
 		return fmt.Errorf("read --config: %w", err)
 	}
@@ -106,6 +106,23 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// maxConfig bounds a configuration file: a mistaken path, say of a device, must
+// not fill the memory.
+const maxConfig = 1 << 20
+
+func readAtMost(path string, most int64) (text []byte, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	text, err = io.ReadAll(io.LimitReader(file, most+1))
+	if int64(len(text)) > most {
+		return nil, fmt.Errorf("%s has more than %d bytes: it is no file of settings", path, most)
+	}
+	return text, err
 }
 
 func (s *settings) set(flags *pflag.FlagSet, entry document.Entry) error {
