@@ -10,6 +10,7 @@ package certificate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -102,7 +103,7 @@ func New(objects index.Objects, live client.Reader, publisher Publisher, reporte
 // Reconcile brings the certificate of key up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, error) {
 	r.note(key, true) // before looking: an event from now on finds it there
-	found, err := r.find(ctx, key)
+	found, err := r.find(ctx, key, r.secrets.read)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
 	}
@@ -116,10 +117,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 // published yet.
 func (r *Reconciler) Build(ctx context.Context, key Key) (*route.Certificate, []problem.Problem, error) {
 	r.note(key, true)
-	if r.secrets.asked.Load() >= maxAsked && r.later(key, 0) {
-		return nil, nil, nil
+	found, err := r.find(ctx, key, r.secrets.readSparingly)
+	if errors.Is(err, errAskedEnough) {
+		if r.later(key, 0) {
+			return nil, nil, nil
+		}
+		found, err = r.find(ctx, key, r.secrets.read)
 	}
-	found, err := r.find(ctx, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
 	}
@@ -129,10 +133,6 @@ func (r *Reconciler) Build(ctx context.Context, key Key) (*route.Certificate, []
 	}
 	return found.value(), found.problems, nil
 }
-
-// maxAsked bounds how often the API server is asked for a Secret before the
-// first picture is complete. What is left then is the queue's.
-const maxAsked = 100
 
 // later has key reconciled after d. It reports false if nobody will.
 func (r *Reconciler) later(key Key, d time.Duration) bool {
@@ -171,8 +171,10 @@ func (r *Reconciler) last(key Key) served {
 	return r.served[key]
 }
 
-// find finds out what shall be served under key.
-func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
+// find finds out what shall be served under key. read is how Secrets are read.
+func (r *Reconciler) find(
+	ctx context.Context, key Key, read func(context.Context, types.NamespacedName) (content, error),
+) (findings, error) {
 	if key.isDefault() {
 		return r.findDefault(ctx, key)
 	}
@@ -186,7 +188,7 @@ func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
 		if _, known := contents[use.Secret]; known {
 			continue
 		}
-		if contents[use.Secret], err = r.secrets.read(ctx, use.Secret); err != nil {
+		if contents[use.Secret], err = read(ctx, use.Secret); err != nil {
 			return findings{}, err
 		}
 	}

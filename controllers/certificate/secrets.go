@@ -2,6 +2,7 @@ package certificate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -34,19 +35,46 @@ type remembered struct {
 
 // read is what the Secret holds.
 func (s *secrets) read(ctx context.Context, name types.NamespacedName) (content, error) {
+	if c, here, err := s.look(ctx, name); here || err != nil {
+		return c, err
+	}
+	return s.ask(ctx, name)
+}
+
+// maxAsked bounds how often the API server is asked for a Secret before the
+// first picture is complete. Who would ask once more is left to the queue.
+const maxAsked = 100
+
+var errAskedEnough = errors.New("the API server has been asked for enough Secrets") // a constant
+
+// readSparingly is read for the first picture. What can be read without the API
+// server always is: a restart must not take a certificate from an Envoy that has
+// it because others' Secrets are missing.
+func (s *secrets) readSparingly(ctx context.Context, name types.NamespacedName) (content, error) {
+	if c, here, err := s.look(ctx, name); here || err != nil {
+		return c, err
+	}
+	if s.asked.Load() >= maxAsked {
+		return content{}, errAskedEnough
+	}
+	return s.ask(ctx, name)
+}
+
+// look is what the Secret holds, if that can be told without the API server.
+func (s *secrets) look(ctx context.Context, name types.NamespacedName) (c content, here bool, err error) {
 	secret, err := get(ctx, s.cache, name, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		return content{}, err
+		return content{}, false, err
 	}
 	if secret != nil {
 		if c, ok := s.recall(name, secret); ok {
-			return c, nil
+			return c, true, nil
 		}
 	}
 	if s.live != nil && (secret == nil || isTrimmed(secret)) {
-		return s.ask(ctx, name)
+		return content{}, false, nil
 	}
-	return s.open(name, secret), nil
+	return s.open(name, secret), true, nil
 }
 
 // ask is what the Secret holds by the API server, which may know one that no
