@@ -30,11 +30,15 @@ func (r *Reconciler) witnesses() witnesses {
 }
 
 func (r *Reconciler) sawIngress(ctx context.Context, ingress *networkingv1.Ingress, _ bool, keys []route.Key) {
+	r.Tracker.Saw(client.ObjectKeyFromObject(ingress), versionOf(ctx, ingress), keys)
+}
+
+func versionOf(ctx context.Context, ingress *networkingv1.Ingress) replica.Version {
 	version, err := replica.ParseVersion(ingress.ResourceVersion)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "an ingress without a version", "object", client.ObjectKeyFromObject(ingress))
 	}
-	r.Tracker.Saw(client.ObjectKeyFromObject(ingress), version, keys)
+	return version
 }
 
 // sawClass and sawNamespace decide whose Ingresses are whose, so that those wait
@@ -73,7 +77,7 @@ func (r *Reconciler) sawKeys(ctx context.Context, keys []route.Key) {
 			log.FromContext(ctx).Error(err, "cannot tell whom a host concerns", "host", key.Host)
 		}
 		for _, ingress := range ingresses {
-			r.sawIngress(ctx, ingress, false, []route.Key{key})
+			r.Tracker.Concerns(client.ObjectKeyFromObject(ingress), versionOf(ctx, ingress), []route.Key{key})
 		}
 	}
 }

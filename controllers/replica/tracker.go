@@ -73,6 +73,18 @@ func (t *Tracker) Saw(name types.NamespacedName, version Version, keys []route.K
 	}
 }
 
+// Concerns takes that an event of another object concerns an Ingress, which has
+// these keys and this version in the cache. That cache is ahead of the events of
+// Ingresses: the version says nothing of what Saw was told.
+func (t *Tracker) Concerns(name types.NamespacedName, version Version, keys []route.Key) {
+	t.mu.Lock()
+	t.await(name, version, keys)
+	t.mu.Unlock()
+	if len(keys) > 0 {
+		t.changed()
+	}
+}
+
 func (t *Tracker) await(name types.NamespacedName, version Version, keys []route.Key) {
 	w := t.waiting[name]
 	switch {
@@ -98,8 +110,8 @@ func (t *Tracker) await(name types.NamespacedName, version Version, keys []route
 }
 
 // Scope takes an event of an object that decides which Ingresses are ours: it
-// is there in this state, or gone if that is empty. Call it after Saw was told
-// of every Ingress that it concerns.
+// is there in this state, or gone if that is empty. Call it after Concerns was
+// told of every Ingress that it concerns.
 func (t *Tracker) Scope(kind, name, state string) {
 	t.mu.Lock()
 	t.scope.set(kind, name, state)
@@ -241,7 +253,7 @@ func (t *Tracker) Report() Report {
 	}
 	slices.SortFunc(report.HeldUp, oldestFirst)
 	if len(report.HeldUp) > maxHeldUp {
-		report.Watermark = report.HeldUp[maxHeldUp].Version - 1
+		report.Watermark = min(report.Watermark, report.HeldUp[maxHeldUp].Version-1)
 		report.HeldUp = report.HeldUp[:maxHeldUp]
 	}
 	for i := range report.HeldUp {

@@ -315,3 +315,27 @@ func TestStatusAlone(t *testing.T) {
 		t.Errorf("report %+v, want watermark 1 and nobody held up", r)
 	}
 }
+
+// A class is heard of by another watch than Ingresses, and what the cache has of
+// these may be newer than all that the Tracker has been told: of the events in
+// between it knows nothing yet.
+func TestAnotherObjectsEventClaimsNoVersion(t *testing.T) {
+	w := newWorld(0)
+	w.connect(1)
+	w.Saw(nameOf("told"), 5, []route.Key{keyOf("told.test")})
+	for i := range 150 { // version 6 is not told of
+		name := fmt.Sprintf("concerned-%d", i)
+		w.Concerns(nameOf(name), replica.Version(7+i), []route.Key{keyOf(name)})
+		if got := w.Report().Watermark; got > 5 {
+			t.Fatalf("after %d Ingresses of a class the watermark is %d, want at most 5", i+1, got)
+		}
+	}
+	if held := w.Report().HeldUp; len(held) != 100 {
+		t.Errorf("%d Ingresses are held up, want 100 to be told of", len(held))
+	}
+	w.Saw(nameOf("untold"), 6, nil)
+	w.Saw(nameOf("concerned-0"), 7, nil)
+	if got := w.Report().Watermark; got != 7 {
+		t.Errorf("watermark %d, want 7", got)
+	}
+}
