@@ -61,7 +61,7 @@ func (n *narrator) say(line string, event string, pairs ...any) {
 
 // start says that everything which was there at the start is served, and lets
 // what follows be told.
-func (n *narrator) start(folder, url string, problems int) {
+func (n *narrator) start(folder string, urls []string, problems int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.begun = true
@@ -72,10 +72,10 @@ func (n *narrator) start(folder, url string, problems int) {
 	}
 	slices.Sort(hosts)
 	if n.log != nil {
-		n.log.Info("serving", "folder", folder, "url", url, "hosts", len(hosts), "problems", problems)
+		n.log.Info("serving", "folder", folder, "urls", urls, "hosts", len(hosts), "problems", problems)
 		return
 	}
-	line := fmt.Sprintf("serving %s on %s: %s", folder, url, count(len(hosts), "host"))
+	line := fmt.Sprintf("serving %s on %s: %s", folder, strings.Join(urls, " and "), count(len(hosts), "host"))
 	if len(hosts) > 0 {
 		line += " (" + names(hosts) + ")"
 	}

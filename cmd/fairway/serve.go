@@ -177,13 +177,17 @@ func (s *serveSettings) checkPort(ctx context.Context, port uint16, flag string)
 	return fmt.Errorf("serve on %s: %w", address, err)
 }
 
-// url is what a browser on this machine asks.
-func (s *serveSettings) url() string {
+// urls are what a browser on this machine asks.
+func (s *serveSettings) urls() []string {
 	host := s.Route.Address
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(s.Route.HTTPPort)))
+	urls := []string{"http://" + net.JoinHostPort(host, strconv.Itoa(int(s.Route.HTTPPort)))}
+	if s.Route.HTTPSPort != 0 {
+		urls = append(urls, "https://"+net.JoinHostPort(host, strconv.Itoa(int(s.Route.HTTPSPort))))
+	}
+	return urls
 }
 
 // serving is everything that runs while a folder is served.
@@ -311,7 +315,7 @@ func (r *serving) announce(ctx context.Context) {
 		}
 	}
 	r.probes.ready.Store(true)
-	r.narrator.start(r.Folder, r.url(), len(r.road.Reporter.Problems()))
+	r.narrator.start(r.Folder, r.urls(), len(r.road.Reporter.Problems()))
 }
 
 // waitsFor is why not everything is served yet; empty when it is.

@@ -52,6 +52,7 @@ func TestServeServesTLS(t *testing.T) {
 	write(7)
 	port := freePort(t)
 	p := startServe(t, envoy, fmt.Sprintf("--https-port=%d", port))
+	p.says(fmt.Sprintf("serving dir on http://127.0.0.1:%d and https://127.0.0.1:%d: 2 hosts (* shop.test), 1 problem", p.port, port))
 	serves := func(serial int64) {
 		t.Helper()
 		eventually(t, time.Minute, func() error {
