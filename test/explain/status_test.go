@@ -124,7 +124,7 @@ func TestStatusIsWhatIsTheCase(t *testing.T) {
 	})
 	t.Run("without Envoys", func(t *testing.T) {
 		for _, e := range r.Envoys {
-			e.Kill(t)
+			e.Stop()
 		}
 		road.Eventually(t, patience, func(context.Context) error {
 			if s, got = status(t, r, user); s.of("web") != "Down" || got.Code != 1 {
