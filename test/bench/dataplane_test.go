@@ -160,9 +160,13 @@ func (c *contender) start(b *testing.B, i, hosts int, controller string) {
 	pin(b, c.pid, runtime.NumCPU()-1)
 }
 
-// change gives the listener the contender's port, and leaves out what it lacks.
+// change gives the listeners ports of the contender's, and leaves out what it
+// lacks.
 func (c *contender) change(b *testing.B, port int, message proto.Message) {
 	if listener, ok := message.(*listenerv3.Listener); ok {
+		if listener.GetName() != "http" {
+			port += 1000
+		}
 		listener.GetAddress().GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: uint32(port)}
 	}
 	if c.edit != nil {
