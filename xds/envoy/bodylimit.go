@@ -18,7 +18,8 @@ const bodyLimitFilter = "fairway.body-limit"
 // bodyLimit is the filter of the chain: the gateway's own limit for requests
 // whose route has none. Without one it does nothing, but is there, because a
 // filter that a route would have to enable is not run for hosts that are found
-// by the fallback.
+// by the fallback. Hosts that are found by their full name switch it off where
+// they have no limit, which saves a request some microseconds.
 func bodyLimit(maxBytes int64) *compositev3.Composite {
 	if maxBytes <= 0 {
 		return &compositev3.Composite{}

@@ -19,7 +19,8 @@ const schemeHeader = "x-forwarded-proto"
 
 // SameHosts reports whether virtual hosts look the same under both settings.
 func SameHosts(a, b route.Settings) bool {
-	return (a.HTTPSPort == 0) == (b.HTTPSPort == 0) && redirectPort(a) == redirectPort(b)
+	return (a.HTTPSPort == 0) == (b.HTTPSPort == 0) && redirectPort(a) == redirectPort(b) &&
+		(a.MaxRequestBody <= 0) == (b.MaxRequestBody <= 0)
 }
 
 // redirects reports whether requests over HTTP may be answered otherwise than

@@ -47,6 +47,9 @@ func ShardOf(host route.Hostname) string {
 	return shardName(exactPrefix, int(hash(host)%exactShards))
 }
 
+// isExact reports whether requests find the host by its full name.
+func isExact(host route.Hostname) bool { return strings.HasPrefix(ShardOf(host), exactPrefix) }
+
 func shardName(prefix string, i int) string { return prefix + strconv.Itoa(i) }
 
 func hash(host route.Hostname) uint64 {

@@ -21,10 +21,11 @@ import (
 const noRoute = "-"
 
 // VirtualHost is all that is served under one name, marshalled, for use in
-// RouteConfiguration. Of the settings it depends on where HTTPS is alone (see
-// SameHosts), so that a change of others touches no host. What no route matches is answered here with 404, so that
-// it never falls through to a wildcard or the default host. (A host that serves
-// all paths does without that route, which costs Envoy almost 2 KB.)
+// RouteConfiguration. Of the settings it depends on where HTTPS is and on
+// whether bodies are bounded (see SameHosts), so that a change of others touches
+// no host. What no route matches is answered here with 404, so that it never
+// falls through to a wildcard or the default host. (A host that serves all paths
+// does without that route, which costs Envoy almost 2 KB.)
 func VirtualHost(h *route.Host, s route.Settings) []byte {
 	host := &routev3.VirtualHost{
 		Name:        hostName(h.Key.Host),
@@ -32,6 +33,9 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 		RetryPolicy: retryPolicy(),
 
 		RequestBodyBufferLimit: wrapperspb.UInt64(retryBody),
+	}
+	if isExact(h.Key.Host) && s.MaxRequestBody <= 0 {
+		host.TypedPerFilterConfig = map[string]*anypb.Any{bodyLimitFilter: disabled()} // but for routes that have a limit
 	}
 	routes := routesOf(h, served)
 	switch isLong := len(routes) > listedRoutes; {
