@@ -94,7 +94,7 @@ func theMetrics() []metric {
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
 	listener := []string{"$envoy_listener_address"}
 	connection := []string{"$envoy_http_conn_manager_prefix"}
-	all := []metric{
+	return []metric{
 		{"requests_total", "Requests, by status code and by Envoy's response flags.", counter, []string{"code", "flags"},
 			[]source{{"fairway_requests_requests", []string{"$code", "$flags"}, 0}}},
 		{"request_seconds", "From a request's first byte to its answer's last.", counter, nil,
@@ -149,7 +149,6 @@ func theMetrics() []metric {
 			{"main_thread_watchdog_miss", []string{"main"}, 0},
 		}},
 	}
-	return all
 }
 
 // asked are the statistics that Envoy is asked for, of which theMetrics are
