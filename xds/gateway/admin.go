@@ -8,8 +8,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 // maxAnswer bounds what is read of an answer of the admin interface.
@@ -34,11 +37,11 @@ func (a Admin) Ready(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case stats["listener_manager.workers_started"] == 0:
+	case stats.sum("envoy_listener_manager_workers_started") == 0:
 		return errors.New("envoy has not started its workers")
-	case stats["listener_manager.total_listeners_warming"] > 0:
+	case stats.sum("envoy_listener_manager_total_listeners_warming") > 0:
 		return errors.New("a listener is not yet ready")
-	case stats["listener_manager.total_listeners_active"] == 0:
+	case stats.sum("envoy_listener_manager_total_listeners_active") == 0:
 		return errors.New("there is no listener")
 	}
 	return nil
@@ -46,18 +49,9 @@ func (a Admin) Ready(ctx context.Context) error {
 
 // Connections is how many connections of clients are open.
 func (a Admin) Connections(ctx context.Context) (uint64, error) {
+	// Not those of a single worker, which are in the sum already, nor our own.
 	stats, err := a.stats(ctx, `^listener\..*\.downstream_cx_active$`)
-	if err != nil {
-		return 0, err
-	}
-	var sum uint64
-	for name, count := range stats {
-		// Those of a single worker are in the sum already, and our own does not count.
-		if !strings.Contains(name, ".worker_") && !strings.HasPrefix(name, "listener.admin.") {
-			sum += count
-		}
-	}
-	return sum, nil
+	return uint64(stats.sum("envoy_listener_downstream_cx_active")), err
 }
 
 // Drain asks clients to leave: readiness fails, responses say "Connection:
@@ -77,20 +71,33 @@ func (a Admin) StopListening(ctx context.Context) error {
 	return err
 }
 
-// stats are the counters and gauges whose names match a regular expression.
-func (a Admin) stats(ctx context.Context, filter string) (map[string]uint64, error) {
-	text, err := a.ask(ctx, http.MethodGet, "/stats", url.Values{"filter": {filter}})
+// statistics are those of Envoy, by their names in Prometheus' notation.
+type statistics map[string]*dto.MetricFamily
+
+// sum is the sum of all samples of a counter or gauge.
+func (s statistics) sum(name string) float64 {
+	sum := 0.0
+	for _, sample := range s[name].GetMetric() {
+		sum += valueOf(sample)
+	}
+	return sum
+}
+
+// stats are the statistics whose names in Envoy match a regular expression. They
+// are asked for in Prometheus' notation, because Envoy goes through what it has
+// of each cluster before it filters for the others: with 10,000 clusters that
+// keeps its main thread for 40 ms instead of 1.4.
+func (a Admin) stats(ctx context.Context, filter string) (statistics, error) {
+	text, err := a.ask(ctx, http.MethodGet, "/stats/prometheus", url.Values{"filter": {filter}})
 	if err != nil {
 		return nil, err
 	}
-	stats := map[string]uint64{}
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		if count, err := strconv.ParseUint(value, 10, 64); err == nil {
-			stats[name] = count
-		}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("read envoy's statistics: %w", err)
 	}
-	return stats, nil
+	return families, nil
 }
 
 // ask is one request on a connection of its own. A state that is not 200 is no

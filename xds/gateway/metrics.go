@@ -2,9 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,8 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/fairwaynet/fairway/xds/envoy"
 )
@@ -62,11 +57,10 @@ func (m *Metrics) Run(ctx context.Context) {
 func (m *Metrics) age(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
 	defer cancel()
-	const state = "control_plane.connected_state"
-	stats, err := m.Process.Admin().stats(ctx, "^"+strings.ReplaceAll(state, ".", `\.`)+"$")
+	stats, err := m.Process.Admin().stats(ctx, `^control_plane\.connected_state$`)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err == nil && stats[state] == 1 {
+	if err == nil && stats.sum("envoy_control_plane_connected_state") == 1 {
 		m.connected = m.Now()
 	}
 	return m.Now().Sub(m.connected)
@@ -206,7 +200,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(ready(), prometheus.GaugeValue, isReady)
 	ch <- prometheus.MustNewConstMetric(restarts(), prometheus.CounterValue, float64(m.Process.restarts.Load()))
 	ch <- prometheus.MustNewConstMetric(configurationAge(), prometheus.GaugeValue, m.age(ctx).Seconds())
-	families, err := m.Process.Admin().families(ctx, asked)
+	families, err := m.Process.Admin().stats(ctx, asked)
 	if err != nil {
 		m.Process.Log.V(1).Info("envoy tells no statistics", "cause", err.Error())
 		return
@@ -216,20 +210,6 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		metric.collect(families, ch, &left)
 	}
 	collectServices(families["envoy_fairway_services_requests"], ch, &left)
-}
-
-// families are the statistics whose names match a regular expression.
-func (a Admin) families(ctx context.Context, filter string) (map[string]*dto.MetricFamily, error) {
-	text, err := a.ask(ctx, http.MethodGet, "/stats/prometheus", url.Values{"filter": {filter}})
-	if err != nil {
-		return nil, err
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("read envoy's statistics: %w", err)
-	}
-	return families, nil
 }
 
 // collect tells what Envoy says of one metric.
