@@ -120,9 +120,10 @@ type result struct {
 
 	cold       time.Duration
 	idle, busy phase
-	empty      memory // without hosts
-	full, peak memory // with all hosts; at most, while they changed
-	after      memory // when everything was deleted
+	elsewhere  outcome // of requests to hosts that do not change, while others' Ingresses change
+	empty      memory  // without hosts
+	full, peak memory  // with all hosts; at most, while they changed
+	after      memory  // when everything was deleted
 }
 
 // phase is a time in which nothing else changes, or much.
@@ -153,14 +154,8 @@ func (r *result) measure(b *testing.B, p plan, peer peer) {
 	r.idle = run.phase(b, p, w, probe, r.hosts)
 	r.full = run.memory(b)
 
-	ctx, cancel := context.WithCancel(b.Context())
-	var churning errgroup.Group
-	churning.Go(func() error { return churn(ctx, w.client) })
-	r.busy = run.phase(b, p, w, probe, r.hosts)
-	cancel()
-	if err := churning.Wait(); err != nil && ctx.Err() == nil {
-		b.Fatal(err)
-	}
+	w.whileChurning(b, nobodys, func() { r.elsewhere = unchangedHosts(b, p, r.hosts) })
+	w.whileChurning(b, class, func() { r.busy = run.phase(b, p, w, probe, r.hosts) })
 	r.peak = run.peak(b)
 
 	if err := w.deleteAll(b.Context()); err != nil {
@@ -223,9 +218,7 @@ func (r *running) phase(b *testing.B, p plan, w *world, probe *probe, hosts int)
 	var f phase
 	seconds := p.phase.Seconds()
 	controller, proxy := cpuOf(b, r.controller()), cpuOf(b, r.proxy())
-	f.unchanged = load{
-		Address: gatewayAddress, Hosts: min(hosts, 100), Connections: 16, Rate: 300, Duration: p.phase,
-	}.start(b).wait(b)
+	f.unchanged = unchangedHosts(b, p, hosts)
 	f.controller = time.Duration(float64(cpuOf(b, r.controller())-controller) / seconds)
 	f.cpu = time.Duration(float64(cpuOf(b, r.proxy())-proxy) / seconds)
 
@@ -242,6 +235,14 @@ func (r *running) phase(b *testing.B, p plan, w *world, probe *probe, hosts int)
 	return f
 }
 
+// unchangedHosts sends requests to hosts that do not change.
+func unchangedHosts(b *testing.B, p plan, hosts int) outcome {
+	b.Helper()
+	return load{
+		Address: gatewayAddress, Hosts: min(hosts, 100), Connections: 16, Rate: 300, Duration: p.phase,
+	}.start(b).wait(b)
+}
+
 func (r *running) memory(b *testing.B) memory {
 	b.Helper()
 	return memory{usageOf(b, r.controller()).rss, usageOf(b, r.proxy()).rss}
@@ -252,16 +253,33 @@ func (r *running) peak(b *testing.B) memory {
 	return memory{usageOf(b, r.controller()).peak, usageOf(b, r.proxy()).peak}
 }
 
+// nobodys is the class of Ingresses that no controller serves: what they cost
+// is the API server's work, which takes its part of the same machine.
+const nobodys = "nobodys"
+
+// whileChurning has 20 changes a second made while do runs.
+func (w *world) whileChurning(b *testing.B, class string, do func()) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(b.Context())
+	var churning errgroup.Group
+	churning.Go(func() error { return churn(ctx, w.client, class) })
+	do()
+	cancel()
+	if err := churning.Wait(); err != nil && ctx.Err() == nil {
+		b.Fatal(err)
+	}
+}
+
 // churn makes 20 changes a second of hosts of its own, of all kinds, until ctx
 // ends.
-func churn(ctx context.Context, cluster client.Client) error {
+func churn(ctx context.Context, cluster client.Client, class string) error {
 	const pool = 20
 	tick := time.NewTicker(time.Second / 20)
 	defer tick.Stop()
 	var ingresses [pool]*networkingv1.Ingress
 	var slices [pool]*discoveryv1.EndpointSlice
 	for i := range pool {
-		name := fmt.Sprintf("churn-%d", i)
+		name := fmt.Sprintf("churn-%s-%d", class, i)
 		ingresses[i], slices[i] = road.Ingress(name, class, name+".test", "/", "first"), road.Slice(name, first)
 		for _, object := range []client.Object{road.Service(name), slices[i], ingresses[i]} {
 			if err := cluster.Create(ctx, object); err != nil {
@@ -275,7 +293,7 @@ func churn(ctx context.Context, cluster client.Client) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if err := churnOnce(ctx, cluster, n/pool, ingresses[n%pool], slices[n%pool]); err != nil {
+		if err := churnOnce(ctx, cluster, class, n/pool, ingresses[n%pool], slices[n%pool]); err != nil {
 			return err
 		}
 	}
@@ -283,7 +301,7 @@ func churn(ctx context.Context, cluster client.Client) error {
 
 // churnOnce makes the n-th change of a host.
 func churnOnce(
-	ctx context.Context, cluster client.Client, n int, ingress *networkingv1.Ingress, slice *discoveryv1.EndpointSlice,
+	ctx context.Context, cluster client.Client, class string, n int, ingress *networkingv1.Ingress, slice *discoveryv1.EndpointSlice,
 ) error {
 	switch n % 4 {
 	case 0:
