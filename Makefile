@@ -21,7 +21,7 @@ FUZZTIME  ?= 30s
 export CGO_ENABLED := 0
 
 # The modules with a go.mod of their own.
-MODULES := . test/tools/contour test/tools/etcd test/tools/generate test/tools/kubernetes test/tools/lint
+MODULES := . test/tools/contour test/tools/etcd test/tools/generate test/tools/kubernetes test/tools/lint test/tools/pebble
 
 # What install.sh puts in place; the absolute path holds in every folder.
 TOOLS := $(or $(FAIRWAY_TOOLS),$(CURDIR)/.tools)/bin
@@ -51,7 +51,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl
+tools: tools-envoy tools-cluster tools-acme ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -60,6 +60,10 @@ tools-envoy: ## Install Envoy, all that the demo needs
 .PHONY: tools-cluster
 tools-cluster: ## Install etcd, kube-apiserver and kubectl
 	@test/tools/install.sh etcd kube-apiserver kubectl
+
+.PHONY: tools-acme
+tools-acme: ## Install Pebble, a certificate authority, and its DNS server
+	@test/tools/install.sh pebble pebble-challtestsrv
 
 .PHONY: tools-peers
 tools-peers: ## Install the ingress controllers that benchmarks run beside ours

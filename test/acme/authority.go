@@ -1,0 +1,323 @@
+package acme
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/fairwaynet/fairway/test/tools"
+)
+
+// Options change how an authority runs. The zero value is what most tests want.
+type Options struct {
+	// HTTPPort and TLSPort are where it looks for the answers of HTTP-01 and
+	// TLS-ALPN-01, in place of 80 and 443.
+	HTTPPort, TLSPort int
+	// DNS is the resolver that it asks, "host:port", over TCP; empty: its own,
+	// whose records the methods of Authority set.
+	DNS string
+	// NonceReject is how many of 100 good nonces it refuses; 0 means 50, -1 none.
+	NonceReject int
+	// ExternalAccounts are keys, base64url, by their IDs. With any, an account
+	// needs one.
+	ExternalAccounts map[string]string
+	// Profiles are how long certificates are valid, by the profiles' names; nil:
+	// "default" for 90 days and "shortlived" for 6. An order without a profile
+	// gets any of them.
+	Profiles map[string]time.Duration
+	// SlowSeconds is how long it takes, at most, before it looks at a name.
+	SlowSeconds int
+	// RetryAfterSeconds is what it says while it works; 0: nothing.
+	RetryAfterSeconds int
+	// AlternateRoots is how many more chains it offers.
+	AlternateRoots int
+	// Blocked are names that it refuses.
+	Blocked []string
+	// AlwaysValid has it look at no name at all.
+	AlwaysValid bool
+}
+
+// Authority is a running Pebble with its DNS server.
+type Authority struct {
+	// Directory is the URL to give to clients.
+	Directory string
+	// CA is what its own server's certificate is checked against, in PEM.
+	CA []byte
+	// DNS is the address of its own DNS server, "127.0.0.1:port", TCP and UDP.
+	DNS string
+
+	options     Options
+	dir         string
+	listen      string // Pebble's, for clients
+	management  string // Pebble's, for tests
+	control     string // the DNS server's
+	pebble, dns *process
+	client      *http.Client
+}
+
+// Start runs an authority until the test ends. If the test failed, the last
+// lines of its log are part of the output.
+func Start(t testing.TB, options Options) *Authority {
+	t.Helper()
+	a, err := Up(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(a.Logs())
+		}
+		if err := a.Down(); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+// Up is Start for code without a test, such as TestMain. The caller calls Down.
+func Up(options Options) (_ *Authority, err error) {
+	const tries = 5 // the ports are free when they are chosen, not for ever
+	for range tries {
+		a := &Authority{options: options}
+		if err = a.up(); err == nil {
+			return a, nil
+		}
+		err = errors.Join(fmt.Errorf("start authority: %w\n%s", err, a.Logs()), a.Down())
+	}
+	return nil, err
+}
+
+func (a *Authority) up() (err error) {
+	if a.dir, err = os.MkdirTemp("", "pebble-"); err != nil {
+		return err
+	}
+	if a.CA, err = writeIdentity(a.path("cert.pem"), a.path("key.pem")); err != nil {
+		return err
+	}
+	a.client = a.trusting()
+	for _, address := range []*string{&a.listen, &a.management, &a.control, &a.DNS} {
+		if *address, err = freeAddress(); err != nil {
+			return err
+		}
+	}
+	a.Directory = "https://" + a.listen + "/dir"
+	if err := a.startDNS(); err != nil {
+		return err
+	}
+	return a.startPebble()
+}
+
+func (a *Authority) startDNS() error {
+	path, err := tools.Find("pebble-challtestsrv")
+	if err != nil {
+		return err
+	}
+	a.dns, err = start("pebble-challtestsrv", path, nil, "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "",
+		"-defaultIPv6", "", "-dnsserver", a.DNS, "-management", a.control)
+	if err != nil {
+		return err
+	}
+	return await(a.dns, func(ctx context.Context) error {
+		if _, err := a.do(ctx, http.MethodPost, "http://"+a.control+"/dns-request-history", []byte(`{"host":"x"}`)); err != nil {
+			return err
+		}
+		connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.DNS)
+		if err != nil {
+			return err
+		}
+		return connection.Close()
+	})
+}
+
+func (a *Authority) startPebble() error {
+	path, err := tools.Find("pebble")
+	if err != nil {
+		return err
+	}
+	if err := a.configure(); err != nil {
+		return err
+	}
+	resolver := a.options.DNS
+	if resolver == "" {
+		resolver = a.DNS
+	}
+	a.pebble, err = start("pebble", path, a.environment(), "-config", a.path("config.json"), "-dnsserver", resolver, "-strict")
+	if err != nil {
+		return err
+	}
+	return await(a.pebble, func(ctx context.Context) error {
+		_, err := a.do(ctx, http.MethodGet, a.Directory, nil)
+		return err
+	})
+}
+
+// environment is what Pebble reads its chaos from.
+func (a *Authority) environment() []string {
+	o := a.options
+	reject := 50
+	if o.NonceReject != 0 {
+		reject = max(o.NonceReject, 0)
+	}
+	env := []string{
+		"PEBBLE_WFE_NONCEREJECT=" + strconv.Itoa(reject),
+		"PEBBLE_AUTHZREUSE=0",
+		"PEBBLE_ALTERNATE_ROOTS=" + strconv.Itoa(o.AlternateRoots),
+	}
+	if o.SlowSeconds == 0 {
+		env = append(env, "PEBBLE_VA_NOSLEEP=1")
+	} else {
+		// It sleeps for a random number of whole seconds below this.
+		env = append(env, "PEBBLE_VA_NOSLEEP=0", "PEBBLE_VA_SLEEPTIME="+strconv.Itoa(o.SlowSeconds+1))
+	}
+	if o.AlwaysValid {
+		env = append(env, "PEBBLE_VA_ALWAYS_VALID=1")
+	}
+	return env
+}
+
+// configure writes Pebble's configuration.
+func (a *Authority) configure() error {
+	o := a.options
+	profiles := map[string]any{}
+	named := o.Profiles
+	if named == nil {
+		named = map[string]time.Duration{"default": 90 * 24 * time.Hour, "shortlived": 6 * 24 * time.Hour}
+	}
+	for name, life := range named {
+		profiles[name] = map[string]any{"description": name, "validityPeriod": int(life / time.Second)}
+	}
+	text, err := json.Marshal(map[string]any{"pebble": map[string]any{
+		"listenAddress":                  a.listen,
+		"managementListenAddress":        a.management,
+		"certificate":                    a.path("cert.pem"),
+		"privateKey":                     a.path("key.pem"),
+		"httpPort":                       o.HTTPPort,
+		"tlsPort":                        o.TLSPort,
+		"externalAccountBindingRequired": len(o.ExternalAccounts) > 0,
+		"externalAccountMACKeys":         o.ExternalAccounts,
+		"domainBlocklist":                o.Blocked,
+		"keyAlgorithm":                   "ecdsa",
+		"profiles":                       profiles,
+		"retryAfter":                     map[string]int{"authz": o.RetryAfterSeconds, "order": o.RetryAfterSeconds},
+	}})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(a.path("config.json"), text, 0o600)
+}
+
+// Restart ends Pebble and starts it again, at the same address: it has forgotten
+// everything, accounts and its own issuer too.
+func (a *Authority) Restart(t testing.TB) {
+	t.Helper()
+	a.pebble.kill()
+	if err := a.startPebble(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Down ends it. Calling it again does nothing.
+func (a *Authority) Down() error {
+	a.pebble.kill()
+	a.dns.kill()
+	if a.client != nil {
+		a.client.CloseIdleConnections()
+	}
+	return os.RemoveAll(a.dir)
+}
+
+// Logs is the end of what both have said.
+func (a *Authority) Logs() string {
+	var out string
+	for _, p := range []*process{a.dns, a.pebble} {
+		if p != nil {
+			out += fmt.Sprintf("--- the end of the log of %s\n%s", p.name, p.log.tail())
+		}
+	}
+	return out
+}
+
+// Orders is how many have been placed since it runs.
+func (a *Authority) Orders() int { return a.pebble.log.count(`Added order "`) }
+
+// Issued is how many certificates it has issued since it runs.
+func (a *Authority) Issued() int { return a.pebble.log.count("Issued certificate serial") }
+
+// Looks is how often it has begun to look at a name.
+func (a *Authority) Looks() int { return a.pebble.log.count("Pulled a task from the Tasks queue") }
+
+func (a *Authority) path(name string) string { return filepath.Join(a.dir, name) }
+
+// Transport is one that trusts its server. The caller closes its idle
+// connections.
+func (a *Authority) Transport() *http.Transport {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(a.CA)
+	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+}
+
+func (a *Authority) trusting() *http.Client {
+	return &http.Client{Transport: a.Transport(), Timeout: 10 * time.Second}
+}
+
+// do asks one of the servers, and wants 200.
+func (a *Authority) do(ctx context.Context, method, url string, body []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("User-Agent", "fairway-test")
+	response, err := a.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: %s: %s", method, url, response.Status, text)
+	}
+	return text, err
+}
+
+// await tries until it succeeds, the program ends, or time is up.
+func await(p *process, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s has ended: %w", p.name, p.err)
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not become ready: %w", p.name, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// freeAddress is one of 127.0.0.1 where nobody listens.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("choose port: %w", err)
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
