@@ -89,6 +89,11 @@ var rules = []rule{
 		tests: true, why: "it knows Envoy, not Kubernetes: xds/route has said everything in our words",
 	},
 	{
+		from:  []string{"tls/acme"},
+		never: []string{"k8s.io", "sigs.k8s.io", "github.com/go-logr"},
+		tests: true, why: "it knows neither Kubernetes nor who stores its orders: the same code serves a cluster and a folder",
+	},
+	{
 		from:  []string{"cmd/fairway-cni", "cni/plugin", "cni/ipam", "cni/link"},
 		never: []string{"k8s.io/client-go"},
 		tests: true, why: smallPlugin,

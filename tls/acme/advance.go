@@ -1,0 +1,139 @@
+package acme
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Plan is the intent to get a certificate for the names. It asks nobody
+// anything. The order is to be saved before the first Advance.
+//
+// Replaces is the RenewalInfo.Replaces of the certificate that it follows, if
+// that one is of the same authority; else empty.
+func (c *Client) Plan(replaces string, names ...string) (Order, error) {
+	return c.plan(Order{Want: c.settings.Want(names...), Replaces: replaces})
+}
+
+// plan is the next attempt of an order, with a key of its own.
+func (c *Client) plan(last Order) (Order, error) {
+	key, err := newKey(last.Want.KeyType, c.random)
+	if err != nil {
+		return Order{}, fmt.Errorf("generate key: %w", err)
+	}
+	permit, err := c.permits.give(c.random)
+	if err != nil {
+		return Order{}, fmt.Errorf("plan order: %w", err)
+	}
+	return Order{
+		Want: last.Want, Replaces: last.Replaces, State: Planned, Key: key, Began: c.now(),
+		Permit: permit, Unsure: last.Unsure, Failures: last.Failures, Failure: last.Failure,
+	}, nil
+}
+
+// Advance takes an order one step on: at most one of the requests that change
+// something at the authority. What it returns is to be saved, also when there
+// is an error, before the next Advance; that is due at Order.Due, and at once if
+// that is zero. Before, and when the order is Done, it does nothing.
+//
+// The error is what went wrong in this step, a *Failure which the order holds
+// too, or that of the context. A Failed order is planned anew when it is due.
+// Presenter is asked about challenges before the authority is told to look.
+func (c *Client) Advance(ctx context.Context, o Order, presenter Presenter) (Order, error) {
+	if o.State == Done || c.now().Before(o.Due) {
+		return o, nil
+	}
+	next := o.clone()
+	next.Due, next.Waiting = time.Time{}, ""
+	next, err := c.step(ctx, next, presenter)
+	if err == nil {
+		next.Stumbles = 0
+		return next, nil
+	}
+	if ctx.Err() != nil {
+		return o, ctx.Err() // whatever became of it: the next step asks
+	}
+	failure := failureOf(doing(o), err, c.now())
+	return c.fail(next, failure), failure
+}
+
+func (c *Client) step(ctx context.Context, o Order, presenter Presenter) (Order, error) {
+	if o.Want.Directory != c.settings.Directory {
+		return o, &Failure{Kind: Bug, Text: "the order is for another issuer, " + o.Want.Directory, over: true}
+	}
+	open := o.State == Authorizing || o.State == Finalizing
+	if open && !o.Expires.IsZero() && c.now().After(o.Expires) {
+		return o, &Failure{Kind: Temporary, Text: "the order was not finished before the issuer forgot it", over: true}
+	}
+	switch o.State {
+	case Planned:
+		return c.place(ctx, o)
+	case Authorizing:
+		return c.authorize(ctx, o, presenter)
+	case Finalizing:
+		return c.finalize(ctx, o)
+	case Downloading:
+		return c.download(ctx, o)
+	case Failed:
+		planned, err := c.plan(o)
+		if err != nil {
+			return o, err
+		}
+		return planned, nil
+	case Done:
+	}
+	return o, nil
+}
+
+// doing is what a step of the order does, as errors begin.
+func doing(o Order) string {
+	return map[State]string{
+		Planned: "order certificate", Authorizing: "prove names", Finalizing: "have certificate issued",
+		Downloading: "download certificate", Failed: "plan order",
+	}[o.State]
+}
+
+// fail is the order after a failure: when to go on, and where.
+func (c *Client) fail(o Order, f *Failure) Order {
+	now := c.now()
+	f.At = now
+	if f.stranger {
+		c.forget()
+	}
+	o.Failure, o.Waiting = f, ""
+	seed := o.Permit + o.URL
+	switch {
+	case f.over:
+		o.State = Failed
+		o.Failures++
+		o.Stumbles = 0
+		o.Due = now.Add(spread(Backoff(o.Failures), seed))
+	case f.Kind == RateLimited:
+		o.Stumbles++
+		o.Due = now.Add(spread(Backoff(o.Stumbles), seed))
+	default:
+		o.Stumbles++
+		o.Due = now.Add(spread(patience(o.Stumbles), seed))
+	}
+	if f.Until.After(o.Due) {
+		o.Due = f.Until
+	}
+	return o
+}
+
+// wait is the order, due when the authority said, or else after a while which
+// grows with the age of the attempt.
+func (c *Client) wait(o Order, retry time.Time, what string) Order {
+	now := c.now()
+	o.Waiting = what
+	o.Due = retry
+	if retry.IsZero() {
+		o.Due = now.Add(pause(now.Sub(o.Began)))
+	}
+	return o
+}
+
+// pause is how long to wait for something that has been going on for so long.
+func pause(since time.Duration) time.Duration {
+	return min(max(since/10, time.Second), 30*time.Second)
+}

@@ -1,0 +1,148 @@
+package acme
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	xacme "golang.org/x/crypto/acme"
+)
+
+// maxNonceTries is how often a request is sent that is refused for its nonce
+// alone: authorities forget nonces, all at once when they restart.
+const maxNonceTries = 12
+
+// answer is what the authority said.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// get asks what needs no account.
+func (c *Client) get(ctx context.Context, url string) (answer, error) {
+	return c.call(ctx, http.MethodGet, url, nil)
+}
+
+// post sends a request of the account's; a nil payload only asks. What is
+// refused comes back as *xacme.Error.
+func (c *Client) post(ctx context.Context, url string, payload any) (answer, error) {
+	session, err := c.registered(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	for try := 1; ; try++ {
+		nonce, err := c.nonce(ctx)
+		if err != nil {
+			return answer{}, err
+		}
+		body, err := sign(c.key, session.account.URL, nonce, url, payload)
+		if err != nil {
+			return answer{}, err
+		}
+		a, err := c.call(ctx, http.MethodPost, url, body)
+		if try == maxNonceTries || !isProblem(err, "badNonce") {
+			return a, err
+		}
+	}
+}
+
+// nonce is one that the authority has given and that nobody has used.
+func (c *Client) nonce(ctx context.Context) (string, error) {
+	if nonce := c.nonces.take(); nonce != "" {
+		return nonce, nil
+	}
+	dir, err := c.directory(ctx)
+	if err != nil {
+		return "", err
+	}
+	if _, err := c.call(ctx, http.MethodHead, dir.NewNonce, nil); err != nil {
+		return "", fmt.Errorf("ask for a nonce: %w", err)
+	}
+	if nonce := c.nonces.take(); nonce != "" {
+		return nonce, nil
+	}
+	return "", errors.New("ask for a nonce: the issuer gives none")
+}
+
+// call makes one HTTP call.
+func (c *Client) call(ctx context.Context, method, url string, body []byte) (answer, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	r.Header.Set("User-Agent", c.agent)
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/jose+json")
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	c.nonces.put(response.Header.Get("Replay-Nonce"))
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return answer{}, fmt.Errorf("read answer of %s: %w", url, err)
+	}
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return answer{}, problemOf(response, text)
+	}
+	return answer{response.StatusCode, response.Header, text}, nil
+}
+
+// problemOf reads a problem document (RFC 7807), or what came in its place.
+func problemOf(response *http.Response, text []byte) error {
+	var document wireProblem
+	if err := json.Unmarshal(text, &document); err != nil || document.Type+document.Detail == "" {
+		document = wireProblem{Detail: line(string(text), maxDetail)}
+		if document.Detail == "" {
+			document.Detail = response.Status
+		}
+	}
+	problem := document.problem()
+	problem.StatusCode, problem.Header = response.StatusCode, response.Header
+	return problem
+}
+
+// isProblem reports whether the authority has refused for that reason.
+func isProblem(err error, kind string) bool {
+	var problem *xacme.Error
+	return errors.As(err, &problem) && strings.EqualFold(kindOf(problem.ProblemType), kind)
+}
+
+// maxNonces bounds what is kept: one comes with each answer, and one goes with
+// each request.
+const maxNonces = 16
+
+// nonces are those that the authority has given.
+type nonces struct {
+	mu     sync.Mutex
+	unused []string
+}
+
+func (n *nonces) put(nonce string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if nonce != "" && len(n.unused) < maxNonces {
+		n.unused = append(n.unused, nonce)
+	}
+}
+
+// take is the one that came last, or empty: old ones may have been forgotten.
+func (n *nonces) take() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.unused) == 0 {
+		return ""
+	}
+	last := n.unused[len(n.unused)-1]
+	n.unused = n.unused[:len(n.unused)-1]
+	return last
+}

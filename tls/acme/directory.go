@@ -1,0 +1,69 @@
+package acme
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// directory is what an authority says of itself (RFC 8555, 7.1.1).
+type directory struct {
+	NewNonce    string `json:"newNonce"`
+	NewAccount  string `json:"newAccount"`
+	NewOrder    string `json:"newOrder"`
+	RenewalInfo string `json:"renewalInfo"` // RFC 9773; empty if it has none
+	Meta        struct {
+		Terms                   string            `json:"termsOfService"`
+		ExternalAccountRequired bool              `json:"externalAccountRequired"`
+		Profiles                map[string]string `json:"profiles"`
+	} `json:"meta"`
+}
+
+// directoryLife is how long a directory counts: authorities add profiles, and
+// seldom move.
+const directoryLife = 6 * time.Hour
+
+func (c *Client) directory(ctx context.Context) (directory, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if !c.learned.IsZero() && now.Sub(c.learned) < directoryLife {
+		return c.known, nil
+	}
+	answer, err := c.get(ctx, c.settings.Directory)
+	if err != nil {
+		return directory{}, fmt.Errorf("read directory: %w", err)
+	}
+	var dir directory
+	if err := json.Unmarshal(answer.body, &dir); err != nil {
+		return directory{}, fmt.Errorf("read directory: what is at %s is no ACME directory", c.settings.Directory)
+	}
+	if dir.NewNonce == "" || dir.NewAccount == "" || dir.NewOrder == "" {
+		return directory{}, fmt.Errorf("read directory: what is at %s is no ACME directory", c.settings.Directory)
+	}
+	c.known, c.learned, c.open = dir, now, nil // the library has one of its own
+	return dir, nil
+}
+
+// fault is why the authority would refuse whatever these settings ask for.
+func (d directory) fault(s Settings) error {
+	switch _, offered := d.Meta.Profiles[s.Profile]; {
+	case s.Profile != "" && len(d.Meta.Profiles) == 0:
+		return refuse(fmt.Sprintf("the issuer has no profiles, so none is called %q: leave it out", s.Profile))
+	case s.Profile != "" && !offered:
+		return refuse(fmt.Sprintf("the issuer has no profile %q; it offers %s", s.Profile,
+			strings.Join(slices.Sorted(maps.Keys(d.Meta.Profiles)), ", ")))
+	case d.Meta.ExternalAccountRequired && s.ExternalAccount == nil:
+		return refuse("the issuer wants an external account: " +
+			"get a key ID and a key from it, and give them in its settings")
+	}
+	return nil
+}
+
+// errIncomplete is of an answer without what it must have.
+var errIncomplete = errors.New("the issuer's answer lacks what it must have")

@@ -1,0 +1,67 @@
+package acme
+
+import (
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Kind says whose move it is after a failure.
+type Kind string
+
+// The kinds.
+const (
+	// Temporary: nobody's. The step is done again.
+	Temporary Kind = "Temporary"
+	// Refused: the user's. Something is wrong with a name or with the settings,
+	// and the text says what. It is tried again, on the schedule.
+	Refused Kind = "Refused"
+	// RateLimited: nobody's, before Until.
+	RateLimited Kind = "RateLimited"
+	// Bug: ours, or the authority's. It is tried again, on the schedule.
+	Bug Kind = "Bug"
+)
+
+// Failure is why a step did not succeed. It is an error, and a value that an
+// Order keeps.
+type Failure struct {
+	Kind Kind `json:"kind"`
+	// Text is for people, in one line: which names, what happened, what to do. It
+	// holds no secret.
+	Text string    `json:"text"`
+	At   time.Time `json:"at,omitzero"`
+	// Until is when the authority wants to hear of it again; zero if it did not
+	// say.
+	Until time.Time `json:"until,omitzero"`
+
+	over     bool // the attempt cannot go on from here
+	stranger bool // the authority does not know our account
+}
+
+// Error implements error.
+func (f *Failure) Error() string { return f.Text }
+
+func refuse(text string) *Failure {
+	return &Failure{Kind: Refused, Text: line(text, maxText), over: true}
+}
+
+// The most that is kept of what an authority says.
+const (
+	maxDetail = 300
+	maxText   = 1500
+)
+
+// line makes text of a stranger one line of at most so many bytes.
+func line(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return ' '
+		}
+		return r
+	}, text)
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + " …"
+	}
+	return text
+}

@@ -1,0 +1,192 @@
+package acme
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	xacme "golang.org/x/crypto/acme"
+)
+
+// advice is what a kind of problem (RFC 8555, 6.7) asks for.
+type advice struct {
+	kind Kind
+	text string // what to do; empty: the problem's own text says it
+}
+
+// adviceOn is by the last part of a problem's type. What is not here is judged by
+// its HTTP status.
+func adviceOn(kind string) (advice, bool) {
+	a, ok := map[string]advice{
+		"accountdoesnotexist": {Temporary, "the account is registered again"},
+		"badcsr":              {Bug, ""},
+		"badnonce":            {Temporary, ""},
+		"badpublickey":        {Refused, "choose another key type"},
+		"badsignaturealgorithm": {Refused, "choose another key type, " +
+			"or let the account have a fresh key"},
+		"caa": {Refused, "add a CAA record that allows the issuer, or remove those that forbid it"},
+		"connection": {Refused, "check that the name's addresses in DNS lead to a gateway, " +
+			"and that its ports 80 and 443 can be reached from the Internet"},
+		"dns":                     {Refused, "check the name's records in DNS"},
+		"externalaccountrequired": {Refused, "give the issuer an external account"},
+		"incorrectresponse": {Refused, "check that the name's addresses in DNS lead to a gateway, " +
+			"all of them, and that nothing in between answers in its place"},
+		"invalidcontact":     {Refused, "correct the issuer's e-mail address"},
+		"invalidprofile":     {Refused, "choose a profile that the issuer offers"},
+		"malformed":          {Bug, ""},
+		"ordernotready":      {Temporary, ""},
+		"ratelimited":        {RateLimited, ""},
+		"rejectedidentifier": {Refused, "the issuer does not issue for this name: remove it"},
+		"serverinternal":     {Temporary, ""},
+		"tls": {Refused, "check that the name's addresses in DNS lead to a gateway, " +
+			"and that nothing in between ends TLS"},
+		"unauthorized": {Refused, "check that the name's addresses in DNS lead to a gateway, " +
+			"all of them, and that nothing in between answers in its place"},
+		"unsupportedcontact":    {Refused, "correct the issuer's e-mail address"},
+		"unsupportedidentifier": {Refused, "the issuer does not issue for this name: remove it"},
+		"useractionrequired":    {Refused, "do what the issuer asks at this address, then try again"},
+	}[strings.ToLower(kind)]
+	return a, ok
+}
+
+// failureOf judges an error of a request: the authority's answer, or that there
+// was none.
+func failureOf(doing string, err error, now time.Time) *Failure {
+	var failure *Failure
+	var problem *xacme.Error
+	switch {
+	case errors.As(err, &failure):
+		return failure
+	case errors.As(err, &problem):
+		failure = answerFailure(problem, now)
+	default:
+		failure = &Failure{Kind: Temporary, Text: networkText(err)}
+	}
+	failure.Text = line(doing+": "+failure.Text, maxText)
+	return failure
+}
+
+// answerFailure judges what the authority answered to a request.
+func answerFailure(problem *xacme.Error, now time.Time) *Failure {
+	told, known := adviceOn(kindOf(problem.ProblemType))
+	if !known {
+		told = advice{kind: kindOfStatus(problem.StatusCode)}
+	}
+	f := &Failure{Kind: told.kind, Text: problemText("", problem)}
+	f.Until = retryAfter(problem.Header, now)
+	f.stranger = strings.EqualFold(kindOf(problem.ProblemType), "accountDoesNotExist")
+	// An order or authorization that is not there will not come back.
+	gone := problem.StatusCode == http.StatusNotFound || f.stranger
+	f.over = told.kind == Refused || told.kind == Bug || gone
+	return f
+}
+
+// validationFailure judges why the authority did not find a name to be ours, or
+// did not issue: that is never our request's fault, and ends the attempt.
+func validationFailure(name string, problem *xacme.Error) *Failure {
+	told, known := adviceOn(kindOf(problem.ProblemType))
+	if !known || told.kind == Bug {
+		told.kind = Refused
+	}
+	return &Failure{Kind: told.kind, Text: problemText(name, problem), over: true}
+}
+
+// problemText says a problem for people: each name with what happened to it and
+// what to do.
+func problemText(name string, problem *xacme.Error) string {
+	if len(problem.Subproblems) == 0 {
+		return sentence(name, problem.ProblemType, problem.Detail, problem.Instance)
+	}
+	parts := make([]string, 0, len(problem.Subproblems))
+	for _, sub := range problem.Subproblems {
+		about := name
+		if sub.Identifier != nil {
+			about = sub.Identifier.Value
+		}
+		parts = append(parts, sentence(about, sub.Type, sub.Detail, sub.Instance))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func sentence(name, problemType, detail, instance string) string {
+	var out strings.Builder
+	if name != "" {
+		out.WriteString(line(name, maxDetail) + ": ")
+	}
+	kind := kindOf(problemType)
+	detail = strings.TrimSuffix(line(detail, maxDetail), ".")
+	switch {
+	case detail == "":
+		out.WriteString(line(kind, maxDetail))
+	case kind == "":
+		out.WriteString(detail)
+	default:
+		fmt.Fprintf(&out, "%s (%s)", detail, line(kind, maxDetail))
+	}
+	if instance != "" {
+		out.WriteString(", " + line(instance, maxDetail))
+	}
+	if told, ok := adviceOn(kind); ok && told.text != "" {
+		out.WriteString(": " + told.text)
+	}
+	return out.String()
+}
+
+// kindOf is the part of a problem's type that tells it from others.
+func kindOf(problemType string) string {
+	return problemType[strings.LastIndex(problemType, ":")+1:]
+}
+
+func kindOfStatus(status int) Kind {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return RateLimited
+	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusNotFound:
+		return Temporary
+	}
+	return Bug
+}
+
+// networkText says why there was no answer.
+func networkText(err error) string {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	switch {
+	case errors.As(err, &authority):
+		return err.Error() + ": give the issuer the CA bundle of its server"
+	case errors.As(err, &host):
+		return err.Error() + ": check the issuer's directory URL"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "the issuer did not answer in time: " + err.Error()
+	}
+	return err.Error()
+}
+
+// maxRetryAfter bounds what an authority may ask for: a mistake of its must not
+// stop renewals.
+const maxRetryAfter = 24 * time.Hour
+
+// retryAfter is when an answer wants to be asked again; zero if it does not say.
+func retryAfter(h http.Header, now time.Time) time.Time {
+	value := h.Get("Retry-After")
+	if value == "" {
+		return time.Time{}
+	}
+	at, err := http.ParseTime(value)
+	if seconds, wrong := strconv.Atoi(value); wrong == nil {
+		seconds = min(max(seconds, 0), int(maxRetryAfter/time.Second))
+		at, err = now.Add(time.Duration(seconds)*time.Second), nil
+	}
+	switch {
+	case err != nil || at.Before(now):
+		return time.Time{}
+	case at.After(now.Add(maxRetryAfter)):
+		return now.Add(maxRetryAfter)
+	}
+	return at
+}
