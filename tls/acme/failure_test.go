@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/api/secret"
 	"github.com/fairwaynet/fairway/test/acme"
 	ours "github.com/fairwaynet/fairway/tls/acme"
 )
@@ -22,8 +23,8 @@ func TestFailedValidationsAreTriedOnTheSchedule(t *testing.T) {
 	account := newAccount(t)
 	client := newClient(t, s.settings(ours.HTTP01), account, now, nil)
 	order := plan(t, client, "", "away.test", "shop.test")
+	var lastKey secret.Bytes
 	for tries, want := range []time.Duration{time.Minute, 10 * time.Minute, 100 * time.Minute, 24 * time.Hour, 24 * time.Hour} {
-		began := order
 		order = s.run(client, now, order, ours.Failed)
 		wait := order.Due.Sub(now.now())
 		if wait < want-time.Minute || wait > want+want/10 {
@@ -37,9 +38,10 @@ func TestFailedValidationsAreTriedOnTheSchedule(t *testing.T) {
 		if order.Failures != tries+1 || s.authority.Orders() != tries+1 || order.Failure.Kind != ours.Refused {
 			t.Errorf("failures %d, orders %d, %s", order.Failures, s.authority.Orders(), order.Failure.Kind)
 		}
-		if order.Key.Equal(began.Key) && tries > 0 {
-			t.Error("the key of another attempt")
+		if order.Key.Equal(lastKey) {
+			t.Error("the key is that of the attempt before")
 		}
+		lastKey = order.Key
 		client = newClient(t, s.settings(ours.HTTP01), account, now, refusing{})
 		for range 3 { // before it is due, it asks nobody
 			next, err := client.Advance(t.Context(), order, s)
@@ -48,7 +50,8 @@ func TestFailedValidationsAreTriedOnTheSchedule(t *testing.T) {
 			}
 		}
 		client = newClient(t, s.settings(ours.HTTP01), account, now, nil)
-		now.to(order.Due)
+		// A clock that jumps for days would leave the authority's behind.
+		order.Due = now.now()
 		if order, _ = client.Advance(t.Context(), order, s); order.State != ours.Planned {
 			t.Fatalf("when it was due: %s", order.State)
 		}
