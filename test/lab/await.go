@@ -1,0 +1,114 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// await returns when the lab is as its options want it.
+func (l *Lab) await(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(l.Config)
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	l.say("machines are on")
+	if err := l.until(ctx, "API server", func(ctx context.Context) error {
+		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	}); err != nil {
+		return err
+	}
+	if l.Options.CoreDNS {
+		if err := l.applyCoreDNS(ctx); err != nil {
+			return err
+		}
+	}
+	state := "registered"
+	if l.Options.ReferenceNetwork {
+		state = "registered and Ready"
+	}
+	if err := l.until(ctx, fmt.Sprintf("%d nodes %s", l.Options.Nodes, state), func(ctx context.Context) error {
+		return l.nodes(ctx, client)
+	}); err != nil {
+		return err
+	}
+	// Without it no pod is admitted.
+	if err := l.until(ctx, "ServiceAccount of the namespace default", func(ctx context.Context) error {
+		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		return err
+	}); err != nil {
+		return err
+	}
+	if !l.Options.CoreDNS {
+		return nil
+	}
+	return l.until(ctx, "CoreDNS", func(ctx context.Context) error { return coreDNSReady(ctx, client) })
+}
+
+// until asks again until nothing is missing, and says so.
+func (l *Lab) until(ctx context.Context, what string, missing func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, l.Options.Patience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := missing(ctx)
+		if off := l.off(ctx); off != "" {
+			return fmt.Errorf("wait for %s: the machine %s has gone off", what, off)
+		}
+		if err == nil {
+			l.say("%s", what)
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-l.ended:
+			return fmt.Errorf("wait for %s: the rack ended", what)
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w (%w)", what, err, context.Cause(ctx))
+		}
+	}
+}
+
+// off is a machine that is off, if the rack answers already and there is one.
+func (l *Lab) off(ctx context.Context) string {
+	states, err := l.rack.Machines(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, state := range states {
+		if !state.On {
+			return state.Name
+		}
+	}
+	return ""
+}
+
+// nodes says which nodes are missing, or are not Ready though they can be.
+func (l *Lab) nodes(ctx context.Context, client kubernetes.Interface) error {
+	var missing []error
+	for n := 1; n <= l.Options.Nodes; n++ {
+		node, err := client.CoreV1().Nodes().Get(ctx, nodeName(n), metav1.GetOptions{})
+		switch {
+		case err != nil:
+			missing = append(missing, err)
+		case l.Options.ReferenceNetwork && !ready(node):
+			missing = append(missing, fmt.Errorf("node %s is not Ready", node.Name))
+		}
+	}
+	return errors.Join(missing...)
+}
+
+func ready(node *corev1.Node) bool {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

@@ -1,0 +1,167 @@
+//go:build lab
+
+package lab
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/fairwaynet/fairway/test/tools"
+)
+
+func mustFind(t *testing.T, name string) string { return tools.Path(t, name) }
+
+// sight is what of a lab can be seen from outside of it.
+type sight struct {
+	mounts, links, cgroups, folders, tunables []string
+}
+
+// look sees this machine as it is now.
+func look(t *testing.T) sight {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s sight
+	for line := range strings.Lines(string(mounts)) {
+		s.mounts = append(s.mounts, strings.TrimSpace(line))
+	}
+	links, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		s.links = append(s.links, link.Name)
+	}
+	if s.cgroups, err = cgroups.Groups(); err != nil {
+		t.Fatal(err)
+	}
+	s.folders, _ = filepath.Glob("/var/lib/fairway-lab*/*")
+	for _, path := range []string{"vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys"} {
+		value, _ := os.ReadFile("/proc/sys/" + path)
+		s.tunables = append(s.tunables, path+" = "+string(value))
+	}
+	for _, path := range []string{"/var/lib/kubelet", "/var/lib/containerd", "/etc/cni", "/etc/kubernetes", "/run/containerd", "/opt/lab"} {
+		if _, err := os.Stat(path); err == nil {
+			s.folders = append(s.folders, path)
+		}
+	}
+	return s
+}
+
+// compare demands that the machine is as it was.
+func (s sight) compare(t *testing.T) {
+	t.Helper()
+	now := look(t)
+	for _, kind := range []struct {
+		name        string
+		before, now []string
+	}{
+		{"mounts", s.mounts, now.mounts},
+		{"links", s.links, now.links},
+		{"control groups", s.cgroups, now.cgroups},
+		{"folders", s.folders, now.folders},
+		{"kernel settings", s.tunables, now.tunables},
+	} {
+		if !slices.Equal(kind.before, kind.now) {
+			t.Errorf("%s were\n\t%s\nand are\n\t%s", kind.name, strings.Join(kind.before, "\n\t"), strings.Join(kind.now, "\n\t"))
+		}
+	}
+	for pid, namespace := range inhabited() {
+		if seen.has(namespace) {
+			t.Errorf("process %d is still in %s of the lab", pid, namespace)
+		}
+	}
+	for _, mount := range now.mounts {
+		for _, namespace := range seen.all() {
+			if strings.Contains(mount, namespace) {
+				t.Errorf("%s of the lab is mounted: %s", namespace, mount)
+			}
+		}
+	}
+}
+
+// seen are the namespaces that labs were seen to have.
+var seen namespaces
+
+type namespaces struct {
+	mutex sync.Mutex
+	names map[string]bool
+}
+
+func (n *namespaces) has(name string) bool {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	return n.names[name]
+}
+
+func (n *namespaces) all() []string {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	return slices.Collect(maps.Keys(n.names))
+}
+
+// remember notes the namespaces of all processes of the lab.
+func remember(t *testing.T, l *Lab) {
+	t.Helper()
+	processes, err := tree(l.Options.Name).Processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(processes) < 5 {
+		t.Fatalf("the lab has %d processes", len(processes))
+	}
+	own := map[string]bool{}
+	for _, namespace := range of("self") {
+		own[namespace] = true
+	}
+	seen.mutex.Lock()
+	defer seen.mutex.Unlock()
+	if seen.names == nil {
+		seen.names = map[string]bool{}
+	}
+	for pid := range processes {
+		for _, namespace := range of(fmt.Sprint(pid)) {
+			if !own[namespace] {
+				seen.names[namespace] = true
+			}
+		}
+	}
+}
+
+// of are the namespaces of a process.
+func of(pid string) []string {
+	var found []string
+	for _, kind := range []string{"mnt", "pid", "net", "uts", "ipc"} {
+		if name, err := os.Readlink("/proc/" + pid + "/ns/" + kind); err == nil {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// inhabited are namespaces that some process is in.
+func inhabited() map[int]string {
+	found := map[int]string{}
+	entries, _ := filepath.Glob("/proc/[0-9]*")
+	for _, entry := range entries {
+		var pid int
+		if _, err := fmt.Sscanf(entry, "/proc/%d", &pid); err != nil {
+			continue
+		}
+		for _, namespace := range of(fmt.Sprint(pid)) {
+			if seen.has(namespace) {
+				found[pid] = namespace
+			}
+		}
+	}
+	return found
+}

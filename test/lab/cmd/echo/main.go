@@ -1,0 +1,157 @@
+// Command echo is what pods of a lab run: a server that says who asked whom,
+// over HTTP, TCP and UDP, and a client for pods that have nothing else.
+//
+//	echo [--port 8080] [--udp-port 8081]
+//	echo get URL
+//	echo udp HOST:PORT
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "echo:", err)
+		os.Exit(1) //nolint:gocritic,forbidigo // this is main
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 2 && args[0] == "get" {
+		return get(ctx, args[1])
+	}
+	if len(args) == 2 && args[0] == "udp" {
+		return askUDP(ctx, args[1])
+	}
+	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
+	port := flags.Int("port", 8080, "of HTTP")
+	udpPort := flags.Int("udp-port", 8081, "of UDP")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return serve(ctx, *port, *udpPort)
+}
+
+// answer is what the server says.
+type answer struct {
+	Server string      // its host name
+	Client string      // its address and port, as the server sees it
+	Local  string      // the address that was asked, as the server sees it
+	Method string      `json:",omitempty"`
+	Host   string      `json:",omitempty"`
+	Path   string      `json:",omitempty"`
+	Header http.Header `json:",omitempty"`
+}
+
+func serve(ctx context.Context, port, udpPort int) error {
+	name, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	var config net.ListenConfig
+	packets, err := config.ListenPacket(ctx, "udp", fmt.Sprintf(":%d", udpPort))
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Addr: fmt.Sprintf(":%d", port), Handler: handler(name), ReadHeaderTimeout: time.Minute,
+	}
+	go serveUDP(packets, name)
+	context.AfterFunc(ctx, func() {
+		packets.Close()
+		_ = server.Shutdown(context.WithoutCancel(ctx)) // and ListenAndServe returns
+	})
+	fmt.Printf("%s serves HTTP on %d and UDP on %d\n", name, port, udpPort)
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func handler(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		fmt.Printf("%s %s from %s\n", r.Method, r.URL.Path, r.RemoteAddr)
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(answer{
+			Server: name, Client: r.RemoteAddr, Local: local.String(),
+			Method: r.Method, Host: r.Host, Path: r.URL.Path, Header: r.Header,
+		}) // to whoever has gone
+	})
+}
+
+// serveUDP answers every packet.
+func serveUDP(packets net.PacketConn, name string) {
+	buffer := make([]byte, 1<<16)
+	for {
+		_, from, err := packets.ReadFrom(buffer)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		said, err := json.Marshal(answer{Server: name, Client: from.String(), Local: packets.LocalAddr().String()})
+		if err == nil {
+			_, _ = packets.WriteTo(append(said, '\n'), from) // it may be lost: this is UDP
+		}
+	}
+}
+
+const patience = 5 * time.Second
+
+func get(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(os.Stdout, response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	return nil
+}
+
+func askUDP(ctx context.Context, to string) error {
+	connection, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "udp", to)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	if err := connection.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := connection.Write([]byte("who?")); err != nil {
+		return err
+	}
+	buffer := make([]byte, 1<<16)
+	n, err := connection.Read(buffer)
+	if err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write(buffer[:n])
+	return err
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairwaynet/fairway/test/lab"
+	"github.com/fairwaynet/fairway/test/lab/e2e"
+)
+
+func e2eCommand(name *string) *cobra.Command {
+	var focus, skip string
+	var processes int
+	options := lab.Options{ReferenceNetwork: true, KubeProxy: true, CoreDNS: true}
+	command := &cobra.Command{
+		Use:   "e2e",
+		Short: "Run Kubernetes' own end-to-end tests in a lab of their own",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			folder, err := os.MkdirTemp("", "lab-e2e-")
+			if err != nil {
+				return fmt.Errorf("make folder: %w", err)
+			}
+			defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+			options.Name, options.Progress = *name, cmd.OutOrStdout()
+			if options.Images, err = e2e.Images(cmd.Context(), folder); err != nil {
+				return err
+			}
+			l, err := lab.Up(cmd.Context(), options)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, l.Down()) }()
+			return e2e.Run(cmd.Context(), l, focus, skip, processes, cmd.OutOrStdout())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&focus, "focus", `\[sig-network\].*\[Conformance\]`, "which tests, a regular expression")
+	flags.StringVar(&skip, "skip", `\[(Serial|Slow|Disruptive|Feature:.*)\]`, "which of these not")
+	flags.IntVar(&processes, "processes", 4, "how many tests at a time")
+	flags.IntVar(&options.Nodes, "nodes", 2, "how many nodes")
+	return command
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairwaynet/fairway/test/lab"
+)
+
+func upCommand(name *string) *cobra.Command {
+	var options lab.Options
+	var families string
+	command := &cobra.Command{
+		Use:   "up",
+		Short: "Start a lab; what labs that died have left is removed first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options.Name, options.Progress = *name, cmd.OutOrStdout()
+			options.Families = lab.Families(families)
+			return up(cmd, options)
+		},
+	}
+	flags := command.Flags()
+	flags.IntVar(&options.Nodes, "nodes", 2, "how many nodes, 1 to 5")
+	flags.IntVar(&options.Fabrics, "fabrics", 1, "1, or 2 with a router between")
+	flags.StringVar(&families, "families", string(lab.IPv4), "ipv4, ipv6 or dual")
+	flags.IntVar(&options.MTU, "mtu", 1500, "of all links")
+	flags.BoolVar(&options.ReferenceNetwork, "reference-network", false, "pods have a network: the plugins ptp and host-local, and static routes")
+	flags.BoolVar(&options.KubeProxy, "kube-proxy", false, "Services work: kube-proxy with nftables")
+	flags.BoolVar(&options.CoreDNS, "coredns", false, "cluster DNS; needs the two above")
+	flags.StringArrayVar(&options.Images, "image", nil, "an image's file, for every node")
+	flags.BoolVar(&options.FairwayImages, "fairway", false, "every node has the images of Fairway, built from this tree")
+	return command
+}
+
+// up starts the lab, where it does not run already.
+func up(cmd *cobra.Command, options lab.Options) error {
+	if running, err := lab.Attach(options.Name); err == nil {
+		fmt.Fprintf(cmd.OutOrStdout(), "lab %s runs already; `lab down` ends it\nexport KUBECONFIG=%s\n", options.Name, running.Kubeconfig)
+		return nil
+	}
+	l, err := lab.Up(cmd.Context(), options)
+	if errors.Is(err, lab.ErrRuns) {
+		return fmt.Errorf("%w: somebody else is starting or ending it just now", err)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "export KUBECONFIG=%s\n", l.Kubeconfig)
+	return nil
+}
+
+func downCommand(name *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "End a lab at once, and remove all of it",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return lab.Down(cmd.Context(), *name) },
+	}
+}

@@ -1,0 +1,119 @@
+//go:build lab
+
+package lab
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// labCommand builds the command.
+func labCommand(t *testing.T) string {
+	t.Helper()
+	path, err := build(t.Context(), filepath.Join(t.TempDir(), "lab"), "test/lab/cmd/lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What an interrupted `up` and a lab that was killed have left is gone after
+// the next `up` of another.
+func TestTheNextUpRemovesWhatCrashesLeave(t *testing.T) {
+	before := look(t)
+	command := labCommand(t)
+
+	interrupted := exec.Command(command, "up", "--name=interrupted", "--nodes=1")
+	if err := interrupted.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitForMachines(t, "interrupted", "n1")
+	interrupted.Process.Kill()
+	interrupted.Wait()
+	demandDeath(t, "interrupted")
+
+	if said, err := exec.Command(command, "up", "--name=killed", "--nodes=1").CombinedOutput(); err != nil {
+		t.Fatalf("up: %v\n%s", err, said)
+	}
+	pid, err := rackOf("killed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dirOf("interrupted")); err == nil {
+		t.Error("what the interrupted up has left is still there after the next up")
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	demandDeath(t, "killed")
+	if groups, err := tree("killed").Groups(); err != nil || len(groups) == 0 {
+		t.Errorf("a killed lab has left %d control groups, %v: this test shows nothing", len(groups), err)
+	}
+
+	if err := sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before.compare(t)
+}
+
+// waitForMachines returns when a machine has control groups: when it starts.
+func waitForMachines(t *testing.T, name, machine string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for tick := time.NewTicker(10 * time.Millisecond); ; {
+		if groups, err := tree(name).Below(machine).Groups(); err == nil && len(groups) > 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("the interrupted lab never started its machines")
+		}
+	}
+}
+
+// demandDeath returns when nothing of the lab runs.
+func demandDeath(t *testing.T, name string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		processes, err := tree(name).Processes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, locked := lock(name)
+		if locked == nil {
+			held.Close()
+		}
+		if len(processes) == 0 && locked == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%d processes of lab %s live on: %v", len(processes), name, processes)
+		}
+	}
+}
+
+func TestUpIsToldWhatIsMissing(t *testing.T) {
+	t.Setenv("FAIRWAY_TOOLS", t.TempDir())
+	_, err := Up(t.Context(), Options{Name: "nothing"})
+	if err == nil {
+		t.Fatal("a lab without programs starts")
+	}
+	for _, word := range []string{"kubelet is not installed", "make tools-lab"} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("Up = %v, want that it says %q", err, word)
+		}
+	}
+}

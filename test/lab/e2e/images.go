@@ -1,0 +1,113 @@
+// Package e2e runs Kubernetes' own end-to-end tests in a lab, with images that
+// are put together here. It says nothing of Fairway.
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/fairwaynet/fairway/test/lab/image"
+	"github.com/fairwaynet/fairway/test/tools"
+)
+
+// userland is what tests call in a pod, beside agnhost itself. Those before the
+// empty name must be there.
+var userland = []string{
+	"sh", "bash", "cat", "cp", "cut", "date", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "ls", "mkdir", "mv",
+	"printf", "readlink", "rm", "sed", "seq", "sleep", "sort", "stat", "tail", "tee", "test", "timeout", "touch", "tr", "true",
+	"uniq", "wc", "xargs", "awk", "getent", "curl", "wget", "nc", "dig", "nslookup", "ip", "ss", "ping",
+	"",
+	"conntrack", "find", "iperf", "ipcs", "iptables", "mount", "nft", "ps", "socat", "umount", "sysctl",
+}
+
+// packages are Debian's, where the userland that is often missing is.
+const packages = "bind9-dnsutils curl gawk iproute2 iputils-ping netcat-openbsd wget"
+
+// images that tests ask for, all with the same content.
+var names = []string{
+	"registry.k8s.io/e2e-test-images/agnhost:2.66.1",
+	"registry.k8s.io/e2e-test-images/glibc-dns-testing:2.1.1",
+	"registry.k8s.io/e2e-test-images/busybox:1.37.0-2",
+	"registry.k8s.io/build-image/distroless-iptables:v0.9.9",
+}
+
+// Images writes the images that tests ask for into a folder, with this
+// machine's userland, and returns their paths.
+func Images(ctx context.Context, folder string) ([]string, error) {
+	agnhost, err := tools.Find("agnhost")
+	if err != nil {
+		return nil, err
+	}
+	coredns, err := tools.Find("coredns")
+	if err != nil {
+		return nil, err
+	}
+	source, err := kubernetes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := image.Image{
+		Names: names, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
+		Programs: map[string]string{},
+		Files: map[string]string{
+			"/agnhost": agnhost, "/agnhost-2": agnhost, "/coredns": coredns,
+			"/localhost.crt": filepath.Join(source, "test/images/agnhost/porter/localhost.crt"),
+			"/localhost.key": filepath.Join(source, "test/images/agnhost/porter/localhost.key"),
+			"/etc/passwd":    "/etc/passwd", "/etc/group": "/etc/group", "/etc/nsswitch.conf": "/etc/nsswitch.conf",
+		},
+		Folders: []string{"/uploads"},
+	}
+	if err := addUserland(i.Programs); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(folder, "agnhost.tar")
+	return []string{path}, i.Write(path)
+}
+
+// addUserland finds the programs on this machine.
+func addUserland(programs map[string]string) error {
+	var missing []string
+	needed := true
+	for _, name := range userland {
+		if name == "" {
+			needed = false
+			continue
+		}
+		path, err := exec.LookPath(name)
+		if errors.Is(err, exec.ErrNotFound) {
+			if needed {
+				missing = append(missing, name)
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("find %s: %w", name, err)
+		}
+		programs[filepath.Join("/bin", name)] = path
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("the tests' image needs %s of this machine: install %s", strings.Join(missing, ", "), packages)
+	}
+	return nil
+}
+
+// kubernetes is the folder of Kubernetes' source.
+func kubernetes(ctx context.Context) (string, error) {
+	root, err := tools.Root()
+	if err != nil {
+		return "", err
+	}
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes")
+	list.Dir = filepath.Join(root, "test/tools/kubernetes")
+	list.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
+	found, err := list.Output()
+	if err != nil {
+		return "", fmt.Errorf("find Kubernetes' source: %w", err)
+	}
+	return strings.TrimSpace(string(found)), nil
+}

@@ -1,0 +1,155 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairwaynet/fairway/test/lab/machine"
+	"github.com/fairwaynet/fairway/test/lab/rack"
+)
+
+// Machine is one machine of a lab.
+type Machine struct {
+	lab  *Lab
+	name string
+}
+
+// Machine is the one of that name: n1, n2, …, control, client, and with two
+// fabrics router.
+func (l *Lab) Machine(name string) *Machine { return &Machine{lab: l, name: name} }
+
+// Exec runs a command on the machine and returns what it printed. The test
+// fails when the command does.
+func (m *Machine) Exec(t testing.TB, args ...string) string {
+	t.Helper()
+	printed, err := m.TryExec(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return printed
+}
+
+// TryExec is Exec for what may fail. The error holds what the command
+// complained.
+func (m *Machine) TryExec(ctx context.Context, args ...string) (string, error) {
+	command, err := m.Command(ctx, args...)
+	if err != nil {
+		return "", err
+	}
+	var printed, complaint bytes.Buffer
+	command.Stdout, command.Stderr = &printed, &complaint
+	command.WaitDelay = time.Second
+	if err := command.Run(); err != nil {
+		return printed.String(), fmt.Errorf("on %s: %s: %w\n%s", m.name, strings.Join(args, " "), err, &complaint)
+	}
+	return printed.String(), nil
+}
+
+// Command is a command that will run on the machine.
+func (m *Machine) Command(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	state, err := m.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !state.On {
+		return nil, fmt.Errorf("%s is off", m.name)
+	}
+	// As the rack numbers processes, which this process is not in.
+	namespaces := fmt.Sprintf("/proc/%d/root/proc/%d/ns/", m.lab.pid, state.PID)
+	enter := []string{
+		"--mount=" + namespaces + "mnt", "--pid=" + namespaces + "pid", "--net=" + namespaces + "net",
+		"--uts=" + namespaces + "uts", "--ipc=" + namespaces + "ipc", "--",
+	}
+	command := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	command.Env = []string{"PATH=" + machine.Path, "HOME=/root", "TERM=" + os.Getenv("TERM")}
+	return command, nil
+}
+
+// State is how the machine is.
+func (m *Machine) State(ctx context.Context) (rack.State, error) {
+	states, err := m.lab.rack.Machines(ctx)
+	if err != nil {
+		return rack.State{}, err
+	}
+	for _, state := range states {
+		if state.Name == m.name {
+			return state, nil
+		}
+	}
+	return rack.State{}, fmt.Errorf("there is no machine %s", m.name)
+}
+
+// Rack switches machines, for who has no test.
+func (l *Lab) Rack() *rack.Client { return l.rack }
+
+// Kill takes the machine's power away. It returns when nothing of it runs.
+func (m *Machine) Kill(t testing.TB) { m.do(t, m.lab.rack.Kill) }
+
+// Boot gives power back after Kill. It returns when the machine has begun to
+// start.
+func (m *Machine) Boot(t testing.TB) { m.do(t, m.lab.rack.Boot) }
+
+// Reboot is Kill and Boot.
+func (m *Machine) Reboot(t testing.TB) { m.do(t, m.lab.rack.Reboot) }
+
+// Cut takes the machine's links down: it has no carrier.
+func (m *Machine) Cut(t testing.TB) { m.do(t, m.lab.rack.Cut) }
+
+// Mend brings the links up again after Cut.
+func (m *Machine) Mend(t testing.TB) { m.do(t, m.lab.rack.Mend) }
+
+func (m *Machine) do(t testing.TB, action func(context.Context, string) error) {
+	t.Helper()
+	if err := m.lab.Switch(t.Context(), action, m.name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Switch does something to a machine, within a minute.
+func (l *Lab) Switch(ctx context.Context, action func(context.Context, string) error, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return action(ctx, name)
+}
+
+// LoadImage gives every node that is on an image, from a file.
+func (l *Lab) LoadImage(ctx context.Context, path string) error {
+	states, err := l.rack.Machines(ctx)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, state := range states {
+		if state.Kind != machine.Node || !state.On {
+			continue
+		}
+		if err := l.Machine(state.Name).loadImage(ctx, path); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (m *Machine) loadImage(ctx context.Context, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("load image: %w", err)
+	}
+	defer file.Close()
+	command, err := m.Command(ctx, "ctr", "--namespace=k8s.io", "images", "import", "--no-unpack", "-")
+	if err != nil {
+		return err
+	}
+	command.Stdin = file
+	if said, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("load image %s on %s: %w\n%s", path, m.name, err, said)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+// The files that a first process inherits.
+const (
+	goFile      = 3 // a byte comes when it is in its cgroup and has its links
+	forwardFile = 4 // the API's listener, for the machine with Forward
+)
+
+// Boot is the first process of the machine whose folder is dir. It runs in new
+// namespaces and returns only when the machine cannot start.
+func Boot(ctx context.Context, dir string) error {
+	if err := awaitGo(); err != nil {
+		return err
+	}
+	spec, err := Load(dir)
+	if err != nil {
+		return err
+	}
+	if err := spec.mount(); err != nil {
+		return fmt.Errorf("mount the file systems: %w", err)
+	}
+	if err := spec.connect(); err != nil {
+		return fmt.Errorf("set up the network: %w", err)
+	}
+	log, err := os.OpenFile("/var/log/init.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	logger := slog.New(slog.NewTextHandler(log, nil)).With("machine", spec.Name)
+	logger.Info("booted", "programs", len(spec.Programs))
+	if spec.Forward != "" {
+		if err := forward(os.NewFile(forwardFile, "api"), spec.Forward); err != nil {
+			return err
+		}
+	}
+	children := newReaper()
+	go children.run()
+	runner := &runner{log: logger, children: children}
+	runner.run(ctx, spec.Programs)
+	select {} // the power switch is SIGKILL
+}
+
+// awaitGo returns when whoever made the machine says that it may begin. When
+// that process has died the machine dies, too.
+func awaitGo() error {
+	file := os.NewFile(goFile, "go")
+	defer file.Close()
+	if _, err := io.ReadFull(file, make([]byte, 1)); err != nil {
+		return fmt.Errorf("wait for links: %w", err)
+	}
+	return nil
+}
+
+// forward passes every connection that the listener accepts on to an address
+// of this machine's network. The listener belongs to the real machine's.
+func forward(file *os.File, to string) error {
+	listener, err := net.FileListener(file)
+	if err != nil {
+		return fmt.Errorf("take over the API's listener: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("take over the API's listener: %w", err)
+	}
+	go func() {
+		for {
+			from, err := listener.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				go pass(from, to)
+			}
+		}
+	}()
+	return nil
+}
+
+// pass copies both ways until both have ended.
+func pass(from net.Conn, to string) {
+	defer from.Close()
+	target, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", to)
+	if err != nil {
+		return // nobody serves there yet: the caller sees its connection close
+	}
+	defer target.Close()
+	back := make(chan struct{})
+	go func() {
+		defer close(back)
+		copyHalf(from, target)
+	}()
+	copyHalf(target, from)
+	<-back
+}
+
+// copyHalf copies one direction and passes its end on.
+func copyHalf(to, from net.Conn) {
+	_, err := io.Copy(to, from)
+	half, ok := to.(*net.TCPConn)
+	if err != nil || !ok || half.CloseWrite() != nil {
+		to.Close()
+		from.Close()
+	}
+}
+
+// logPath is where a program's words go, on the machine.
+func logPath(program string) string { return filepath.Join("/var/log", program+".log") }

@@ -1,0 +1,124 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// Options say which lab. The zero value is two nodes on one fabric, with IPv4,
+// and without pod network, service proxy or cluster DNS: those are what a lab
+// tests.
+type Options struct {
+	// Name tells labs on one machine apart. Empty: "lab" for Up, a name of its
+	// own for Start.
+	Name string
+
+	// Nodes is how many, from 1 to 5. 0 means 2. They are n1, n2, …
+	Nodes int
+
+	// Fabrics is 1 or 2. 0 means 1. With two, n1, n3 and n5 are on the first,
+	// n2 and n4 on the second, and the machine "router" between them.
+	Fabrics int
+
+	// Families of addresses of nodes, pods and Services. Empty means IPv4.
+	Families Families
+
+	// MTU of all links. 0 means 1500.
+	MTU int
+
+	// ReferenceNetwork runs the reference CNI plugins ptp, host-local and
+	// portmap on every node, and an agent that keeps static routes between the
+	// nodes' pod ranges: what our own network is compared with.
+	ReferenceNetwork bool
+
+	// KubeProxy runs kube-proxy, with nftables, on every node.
+	KubeProxy bool
+
+	// CoreDNS runs cluster DNS in pods, at the usual address. It needs a
+	// network and a service proxy.
+	CoreDNS bool
+
+	// Images are files of docker-archive or OCI layout, that every node has
+	// beside those of pause, echo and CoreDNS.
+	Images []string
+
+	// FairwayImages are built from this tree for every node: ControllerImage and
+	// GatewayImage.
+	FairwayImages bool
+
+	// KubeletConfiguration is merged over the kubelets' own, for what a test
+	// needs to be different.
+	KubeletConfiguration map[string]any
+
+	// Progress is told what happens. Nil: nobody.
+	Progress io.Writer `json:"-"`
+
+	// Patience is how long each step of the start may take. 0 means 3 minutes.
+	Patience time.Duration
+
+	// mortal labs die with this process.
+	mortal bool
+}
+
+// Families of addresses.
+type Families string
+
+// The families that a lab can have.
+const (
+	IPv4      Families = "ipv4"
+	IPv6      Families = "ipv6"
+	DualStack Families = "dual" // IPv4 first
+)
+
+// maxNodes is what the addresses, and two cores, are enough for.
+const maxNodes = 5
+
+// names are part of paths, of a socket's too, which may have 107 bytes.
+var names = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
+
+// complete fills in what is left out, or says what is wrong.
+func (o Options) complete() (Options, error) {
+	if o.Name == "" {
+		o.Name = "lab"
+	}
+	o.Nodes = orElse(o.Nodes, 2)
+	o.Fabrics = orElse(o.Fabrics, 1)
+	o.MTU = orElse(o.MTU, 1500)
+	o.Patience = orElse(o.Patience, 3*time.Minute)
+	o.Families = orElse(o.Families, IPv4)
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	var wrong []error
+	if !names.MatchString(o.Name) {
+		wrong = append(wrong, fmt.Errorf("name %q: lower-case letters, digits and dashes, at most 31, are allowed", o.Name))
+	}
+	if o.Nodes < 1 || o.Nodes > maxNodes {
+		wrong = append(wrong, fmt.Errorf("%d nodes: 1 to %d are possible", o.Nodes, maxNodes))
+	}
+	if o.Fabrics < 1 || o.Fabrics > 2 {
+		wrong = append(wrong, fmt.Errorf("%d fabrics: 1 and 2 are possible", o.Fabrics))
+	}
+	if o.MTU < 1280 || o.MTU > 9216 {
+		wrong = append(wrong, fmt.Errorf("MTU %d: 1280 to 9216 are possible", o.MTU))
+	}
+	if !slices.Contains([]Families{IPv4, IPv6, DualStack}, o.Families) {
+		wrong = append(wrong, fmt.Errorf("families %q: %s, %s and %s are possible", o.Families, IPv4, IPv6, DualStack))
+	}
+	if o.CoreDNS && (!o.ReferenceNetwork || !o.KubeProxy) {
+		wrong = append(wrong, errors.New("CoreDNS: its pods need the reference network, and their clients kube-proxy"))
+	}
+	return o, errors.Join(wrong...)
+}
+
+func orElse[T comparable](value, otherwise T) T {
+	var none T
+	if value == none {
+		return otherwise
+	}
+	return value
+}

@@ -1,0 +1,107 @@
+package rack
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/fairwaynet/fairway/test/lab/machine"
+)
+
+// fabric is the name of the bridge that is the switch number i.
+func fabric(i int) string { return fmt.Sprintf("fabric%d", i) }
+
+// port is the name of a link's end at the switch.
+func port(name string, link machine.Link) string { return fmt.Sprintf("%s-%d", name, link.Fabric) }
+
+// addFabrics makes the switches.
+func addFabrics(plan Plan) error {
+	for _, path := range []string{"iptables", "ip6tables", "arptables"} {
+		err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+path, []byte("0"), 0o644)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("leave frames alone: %w", err)
+		}
+	}
+	for i := range plan.Fabrics {
+		attributes := netlink.NewLinkAttrs()
+		attributes.Name, attributes.MTU = fabric(i), plan.MTU
+		snooping := false // there is no querier
+		bridge := &netlink.Bridge{LinkAttrs: attributes, MulticastSnooping: &snooping}
+		if err := netlink.LinkAdd(bridge); err != nil {
+			return fmt.Errorf("make %s: %w", fabric(i), err)
+		}
+		if err := netlink.LinkSetUp(bridge); err != nil {
+			return fmt.Errorf("make %s: %w", fabric(i), err)
+		}
+	}
+	return nil
+}
+
+// plug connects a machine, whose first process is pid, with its fabrics.
+func plug(spec *machine.Spec, pid int) error {
+	for _, link := range spec.Links {
+		bridge, err := netlink.LinkByName(fabric(link.Fabric))
+		if err != nil {
+			return fmt.Errorf("find %s: %w", fabric(link.Fabric), err)
+		}
+		mac, err := net.ParseMAC(link.MAC)
+		if err != nil {
+			return fmt.Errorf("plug %s in: %w", spec.Name, err)
+		}
+		attributes := netlink.NewLinkAttrs()
+		attributes.Name, attributes.MTU = port(spec.Name, link), link.MTU
+		attributes.MasterIndex = bridge.Attrs().Index
+		veth := &netlink.Veth{
+			LinkAttrs: attributes, PeerName: link.Name, PeerHardwareAddr: mac,
+			PeerMTU: uint32(link.MTU), PeerNamespace: netlink.NsPid(pid),
+		}
+		if err := netlink.LinkAdd(veth); err != nil {
+			return fmt.Errorf("plug %s into %s: %w", spec.Name, fabric(link.Fabric), err)
+		}
+		if err := netlink.LinkSetUp(veth); err != nil {
+			return fmt.Errorf("plug %s into %s: %w", spec.Name, fabric(link.Fabric), err)
+		}
+	}
+	return nil
+}
+
+// unplug removes what plug has made. The machine's ends go with the others at
+// once; the kernel would take its time.
+func unplug(spec *machine.Spec) error {
+	for _, link := range spec.Links {
+		end, err := netlink.LinkByName(port(spec.Name, link))
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("unplug %s: %w", spec.Name, err)
+		}
+		if err := netlink.LinkDel(end); err != nil {
+			return fmt.Errorf("unplug %s: %w", spec.Name, err)
+		}
+	}
+	return nil
+}
+
+// carry switches the ports of a machine on or off. Its own ends lose their
+// carrier, as when a cable is pulled.
+func carry(spec *machine.Spec, on bool) error {
+	for _, link := range spec.Links {
+		end, err := netlink.LinkByName(port(spec.Name, link))
+		if err != nil {
+			return fmt.Errorf("find the port of %s: %w", spec.Name, err)
+		}
+		set := netlink.LinkSetDown
+		if on {
+			set = netlink.LinkSetUp
+		}
+		if err := set(end); err != nil {
+			return fmt.Errorf("switch the port of %s: %w", spec.Name, err)
+		}
+	}
+	return nil
+}
