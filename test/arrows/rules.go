@@ -113,6 +113,7 @@ var rules = []rule{
 	{but: []string{"cni/link", "test"}, never: []string{"github.com/vishvananda/netlink"}, why: one},
 	{but: []string{"proxy/nft", "test"}, never: []string{"github.com/google/nftables"}, why: one},
 	{but: []string{"tls/acme", "test"}, never: []string{"golang.org/x/crypto/acme"}, why: one},
+	{but: []string{"tls/challenge/dns", "test"}, never: []string{"github.com/miekg/dns"}, why: one},
 }
 
 const smallPlugin = "the container runtime starts the CNI plugin for every pod: " +

@@ -1,0 +1,217 @@
+// Package nameserver is a DNS server for tests: it answers for one zone from
+// memory, over UDP and TCP, and takes signed updates (RFC 2136) as a primary
+// does. It is a server in its own right on the wire, by the DNS library; what it
+// knows of names is here.
+package nameserver
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// Server answers for a zone.
+type Server struct {
+	// Address is where it listens, over UDP and TCP.
+	Address netip.AddrPort
+
+	zone string
+	keys map[string]string // of TSIG: secrets by name; none: updates are not signed
+
+	mu      sync.Mutex
+	records []dns.RR
+	broken  map[string]int // answers that are rcodes, by name
+	updates int
+}
+
+// Start starts a server for a zone on an address of loopback, until the test
+// ends; port 0 is any. keys are those that may sign updates, base64 by name, all
+// with hmac-sha256 or hmac-sha512.
+func Start(t testing.TB, address, zone string, keys map[string]string) *Server {
+	t.Helper()
+	s := &Server{zone: dns.Fqdn(zone), keys: map[string]string{}, broken: map[string]int{}}
+	for name, key := range keys {
+		s.keys[dns.Fqdn(name)] = key
+	}
+	packets, listener := listen(t, address)
+	s.Address = netip.MustParseAddrPort(packets.LocalAddr().String())
+	accept := func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept } // updates, too
+	for _, server := range []*dns.Server{{PacketConn: packets}, {Listener: listener}} {
+		server.Handler, server.TsigSecret, server.MsgAcceptFunc = s, s.keys, accept
+		started, ended := make(chan struct{}), make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		go func() { defer close(ended); _ = server.ActivateAndServe() }()
+		<-started
+		t.Cleanup(func() { _ = server.Shutdown(); <-ended })
+	}
+	return s
+}
+
+// listen takes a port for UDP and TCP. Any that is free for one may be taken for
+// the other.
+func listen(t testing.TB, address string) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var wrong error
+	for range 50 {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packets, err := net.ListenPacket("udp", listener.Addr().String())
+		if err == nil {
+			return packets, listener
+		}
+		_ = listener.Close()
+		wrong = err
+	}
+	t.Fatal(wrong)
+	return nil, nil
+}
+
+// Add adds records in the notation of zone files: "www 60 IN A 192.0.2.1".
+func (s *Server) Add(t testing.TB, records ...string) {
+	t.Helper()
+	for _, text := range records {
+		record, err := dns.NewRR("$ORIGIN " + s.zone + "\n" + text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		s.mu.Lock()
+		s.records = append(s.records, record)
+		s.mu.Unlock()
+	}
+}
+
+// Break makes answers for a name an error, given by its number.
+func (s *Server) Break(name string, rcode int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken[dns.Fqdn(name)] = rcode
+}
+
+// TXT is the texts of a name.
+func (s *Server) TXT(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var texts []string
+	for _, record := range s.records {
+		if txt, ok := record.(*dns.TXT); ok && txt.Hdr.Name == dns.Fqdn(name) {
+			texts = append(texts, strings.Join(txt.Txt, ""))
+		}
+	}
+	return texts
+}
+
+// Updates is how many updates were taken.
+func (s *Server) Updates() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.updates
+}
+
+// ServeDNS implements dns.Handler.
+func (s *Server) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
+	answer := new(dns.Msg)
+	answer.SetReply(request)
+	s.mu.Lock()
+	switch {
+	case len(request.Question) != 1:
+		answer.Rcode = dns.RcodeFormatError
+	case request.Opcode == dns.OpcodeUpdate:
+		answer.Rcode = s.update(w, request)
+	default:
+		s.query(answer, request.Question[0])
+	}
+	s.mu.Unlock()
+	if _, packet := w.RemoteAddr().(*net.UDPAddr); packet {
+		size := dns.MinMsgSize
+		if extended := request.IsEdns0(); extended != nil {
+			size = int(extended.UDPSize())
+		}
+		answer.Truncate(size)
+	}
+	if tsig := request.IsTsig(); tsig != nil && w.TsigStatus() == nil {
+		answer.SetTsig(tsig.Hdr.Name, tsig.Algorithm, 300, int64(tsig.TimeSigned))
+	}
+	_ = w.WriteMsg(answer) // the client would miss it
+}
+
+// query answers a question, following aliases inside the zone.
+func (s *Server) query(answer *dns.Msg, question dns.Question) {
+	name := strings.ToLower(question.Name)
+	if rcode, broken := s.broken[name]; broken {
+		answer.Rcode = rcode
+		return
+	}
+	answer.Authoritative = true
+	exists := false
+	for range 10 {
+		alias := ""
+		for _, record := range s.records {
+			header := record.Header()
+			if !strings.EqualFold(header.Name, name) {
+				exists = exists || dns.IsSubDomain(name, header.Name)
+				continue
+			}
+			exists = true
+			if header.Rrtype == question.Qtype {
+				answer.Answer = append(answer.Answer, record)
+			} else if cname, ok := record.(*dns.CNAME); ok {
+				answer.Answer = append(answer.Answer, record)
+				alias = strings.ToLower(cname.Target)
+			}
+		}
+		if alias == "" {
+			break
+		}
+		name, exists = alias, false
+	}
+	if !exists {
+		answer.Rcode = dns.RcodeNameError
+	}
+	if len(answer.Answer) == 0 {
+		for _, record := range s.records {
+			if record.Header().Rrtype == dns.TypeSOA {
+				answer.Ns = append(answer.Ns, record)
+			}
+		}
+	}
+}
+
+// update changes records as RFC 2136 says; the result is its answer.
+func (s *Server) update(w dns.ResponseWriter, request *dns.Msg) int {
+	if len(s.keys) > 0 && (request.IsTsig() == nil || w.TsigStatus() != nil) {
+		return dns.RcodeNotAuth
+	}
+	if !strings.EqualFold(request.Question[0].Name, s.zone) {
+		return dns.RcodeNotAuth
+	}
+	for _, change := range request.Ns {
+		header := change.Header()
+		if !dns.IsSubDomain(s.zone, header.Name) {
+			return dns.RcodeNotZone
+		}
+		bare := dns.Copy(change)
+		bare.Header().Class = dns.ClassINET
+		at := -1
+		for i, record := range s.records {
+			if dns.IsDuplicate(record, bare) {
+				at = i
+			}
+		}
+		switch {
+		case header.Class == dns.ClassINET && at < 0:
+			s.records = append(s.records, bare)
+		case header.Class == dns.ClassNONE && at >= 0:
+			s.records = append(s.records[:at], s.records[at+1:]...)
+		case header.Class == dns.ClassANY:
+			return dns.RcodeRefused // nobody of ours removes what others made
+		}
+	}
+	s.updates++
+	return dns.RcodeSuccess
+}
