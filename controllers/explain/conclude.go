@@ -17,6 +17,8 @@ func (w *walk) conclude(ctx context.Context, trace route.Trace) error {
 	switch said.End {
 	case route.EndForwarded:
 		said.Summary = fmt.Sprintf("Service %s answers.", said.Backend.Service)
+	case route.EndChallenge:
+		said.Summary = fmt.Sprintf("%d: the gateway answers a challenge of a certificate authority.", said.Status)
 	case route.EndRedirected:
 		said.Summary = fmt.Sprintf("%d: the client is sent on once more.", said.Status)
 	case EndNoEndpoints:

@@ -40,9 +40,24 @@ func toHTTPS(port uint16) *routev3.Route_Redirect {
 	}}
 }
 
-// redirectsAll reports whether all requests over HTTP are redirected.
+// redirectsAll reports whether all requests over HTTP are redirected, but for
+// challenges: those are answered where the authority asks.
 func redirectsAll(h *route.Host, s route.Settings) bool {
-	return redirects(h, s) && !slices.ContainsFunc(h.Routes, func(r route.Route) bool { return !r.Redirect })
+	return redirects(h, s) && !slices.ContainsFunc(h.Routes, func(r route.Route) bool { return !r.Redirect && !r.IsChallenge() })
+}
+
+// redirectedAll are the routes of the requests over HTTP of a host that
+// redirects all of them. The answers to challenges are among them, and take
+// those over HTTPS as well.
+func redirectedAll(h *route.Host, s route.Settings) []*routev3.Route {
+	others := slices.IndexFunc(h.Routes, func(r route.Route) bool { return !r.IsChallenge() })
+	var routes []*routev3.Route
+	for _, r := range h.Routes[:others] {
+		if match := pathMatch(r.Match); match != nil {
+			routes = append(routes, served(r, match)...)
+		}
+	}
+	return append(routes, redirected(h.Routes[others], anyPath(), s)...)
 }
 
 // overHTTP is the rendering for requests that are known to have come over HTTP.

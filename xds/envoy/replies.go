@@ -1,7 +1,9 @@
 package envoy
 
 import (
+	"cmp"
 	"net/http"
+	"strings"
 
 	logv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -16,14 +18,15 @@ const (
 	unavailable = "What is served at this path is not available.\n"
 )
 
-// directResponse answers without a backend.
-func directResponse(status int) *routev3.Route_DirectResponse {
+// directResponse answers without a backend, as text/plain: with body, or where
+// that is empty with a sentence.
+func directResponse(status int, body string) *routev3.Route_DirectResponse {
 	if status < 200 || status > 599 {
 		status = http.StatusServiceUnavailable
 	}
 	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
 		Status: uint32(status),
-		Body:   text(sentence(status)),
+		Body:   text(cmp.Or(strings.ToValidUTF8(body, "%"), sentence(status))),
 	}}
 }
 

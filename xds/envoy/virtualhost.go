@@ -40,13 +40,13 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 	routes := routesOf(h, served)
 	switch isLong := len(routes) > listedRoutes; {
 	case isLong && redirectsAll(h, s):
-		host.Matcher = byScheme(routeList(redirected(h.Routes[0], anyPath(), s)), below(pathTree(routes)))
+		host.Matcher = byScheme(routeList(redirectedAll(h, s)), below(pathTree(routes)))
 	case isLong && redirects(h, s):
 		host.Matcher = byScheme(below(pathTree(routesOf(h, overHTTP(s)))), below(pathTree(routes)))
 	case isLong:
 		host.Matcher = pathTree(routes)
 	case redirectsAll(h, s):
-		host.Routes = append(redirected(h.Routes[0], anyPath(), s), routes...)
+		host.Routes = append(redirectedAll(h, s), routes...)
 	case redirects(h, s):
 		host.Routes = routesOf(h, overBoth(s))
 	default:
@@ -92,7 +92,7 @@ func routeOf(r route.Route, match *routev3.RouteMatch) *routev3.Route {
 		}
 		return out
 	}
-	out.Action = directResponse(r.Status)
+	out.Action = directResponse(r.Status, r.Body)
 	if r.Reason != "" {
 		out.Metadata = reasonMetadata(r.Reason)
 	}
@@ -110,7 +110,7 @@ func notFound() *routev3.Route {
 	return &routev3.Route{
 		Name:   noRoute,
 		Match:  anyPath(),
-		Action: directResponse(http.StatusNotFound),
+		Action: directResponse(http.StatusNotFound, ""),
 	}
 }
 

@@ -19,12 +19,19 @@ type Objects struct {
 	// Services are at least those that the Ingresses name (ServicesOf). One
 	// that is absent does not exist.
 	Services map[types.NamespacedName]*corev1.Service
+	// Challenges are answered under the host, whoever's it is, before all else.
+	Challenges []Challenge
+	// Wider is what serves requests for the host while no Ingress names it: its
+	// wildcard or the default host, nil if there is none. It is read only where
+	// there are Challenges.
+	Wider *Host
 }
 
-// Build returns what is served under key, nil if no Ingress asks for its host,
-// and the users' mistakes that it found on the way. Nothing that is wrong in an
-// Ingress changes what another rule serves: a path that cannot be read is left
-// out, one whose backend cannot be used answers 503.
+// Build returns what is served under key, nil if no Ingress asks for its host
+// and there is no challenge to answer, and the users' mistakes that it found on
+// the way. Nothing that is wrong in an Ingress changes what another rule serves:
+// a path that cannot be read is left out, one whose backend cannot be used
+// answers 503.
 //
 // What is wrong with an Ingress as a whole is reported under the first of its
 // hosts only, so that the union over all keys holds everything once.
@@ -39,10 +46,11 @@ func Build(key Key, objs Objects) (*Host, []problem.Problem) {
 		b.addDefaultBackend(ing)
 	}
 	problems := problem.Sort(b.problems)
-	if !b.asked {
-		return nil, problems
+	var host *Host
+	if b.asked {
+		host = &Host{Key: key, Routes: inOrder(b.claims)}
 	}
-	return &Host{Key: key, Routes: inOrder(b.claims)}, problems
+	return withChallenges(key, host, objs.Wider, objs.Challenges), problems
 }
 
 // builder collects what the Ingresses of one host ask for, oldest first.

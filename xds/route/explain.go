@@ -28,6 +28,7 @@ type End string
 // The ends of a request in a gateway.
 const (
 	EndForwarded   End = "Forwarded"   // at a backend
+	EndChallenge   End = "Challenge"   // its route answers a certificate authority
 	EndRedirected  End = "Redirected"  // the client is sent to another path
 	EndBadPath     End = "BadPath"     // refused for its path
 	EndBadHost     End = "BadHost"     // refused for its host
@@ -79,6 +80,8 @@ func (t Trace) route(settings Settings) Trace {
 		limit = taken.MaxBody
 	}
 	switch {
+	case taken.IsChallenge():
+		return t.end(EndChallenge, taken.Status)
 	case taken.Cluster == nil:
 		return t.end(EndUnavailable, taken.Status)
 	case limit > 0 && t.Request.Length > limit:

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden holds every file of testdata to what it says: a sentence, the
 // objects (in.yaml), and what follows from them: gateways.yaml where there are
-// configurations of any, hosts.yaml, backends.yaml where there are EndpointSlices, problems.yaml where there are any, and the
+// configurations of any, and challenges.yaml where any are answered, hosts.yaml, backends.yaml where there are EndpointSlices, problems.yaml where there are any, and the
 // answers to the requests that requests.yaml lists.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -44,6 +44,8 @@ func golden(t *testing.T, file string) {
 	have := txtar.Parse(text)
 	in, requests := section(have, "in.yaml"), section(have, "requests.yaml")
 	w := decode(t, in)
+	challenges := section(have, "challenges.yaml")
+	w.challenges = challengesOf(t, challenges)
 	made := w.build()
 
 	want := &txtar.Archive{Comment: have.Comment}
@@ -53,6 +55,7 @@ func golden(t *testing.T, file string) {
 		}
 	}
 	add("in.yaml", in)
+	add("challenges.yaml", challenges)
 	add("gateways.yaml", printGateways(made))
 	add("hosts.yaml", printHosts(made))
 	if len(w.slices) > 0 {
@@ -69,6 +72,18 @@ func golden(t *testing.T, file string) {
 	if diff := cmp.Diff(string(text), string(out)); diff != "" {
 		t.Errorf("%s(-file +built; rewrite with -update)\n%s", have.Comment, diff)
 	}
+}
+
+// challengesOf reads challenges by the host of the default gateway.
+func challengesOf(t *testing.T, text string) map[route.Key][]route.Challenge {
+	t.Helper()
+	var hosts map[string][]route.Challenge
+	must(t, yaml.Unmarshal([]byte(text), &hosts))
+	challenges := map[route.Key][]route.Challenge{}
+	for host, its := range hosts {
+		challenges[route.Key{Gateway: route.DefaultGateway, Host: route.Hostname(host)}] = its
+	}
+	return challenges
 }
 
 func section(archive *txtar.Archive, name string) string {

@@ -52,6 +52,7 @@ type Route struct {
 	Cluster *Cluster
 	Status  int    // HTTP status, when Cluster is nil
 	Reason  string // with Status: why, for people ("BackendNotFound")
+	Body    string // with Status: the answer's text; empty: a sentence for the status
 	// Redirect sends requests that came over HTTP to the same place over HTTPS
 	// (308), where the gateway serves that.
 	Redirect bool

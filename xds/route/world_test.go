@@ -25,6 +25,8 @@ type world struct {
 	services  []*corev1.Service
 	slices    []*discoveryv1.EndpointSlice
 	configs   map[route.Gateway]v1alpha1.GatewayConfigSpec
+
+	challenges map[route.Key][]route.Challenge
 }
 
 // picture is all that is served, and all that is wrong.
@@ -40,8 +42,12 @@ func (w world) build() picture {
 	made := picture{Hosts: map[route.Key]*route.Host{}, Backends: map[route.ServicePort]*route.Backend{}}
 	w.buildGateways(&made)
 	services := w.servicesByName()
-	for key, ingresses := range w.keys() {
-		host, problems := route.Build(key, route.Objects{Ingresses: ingresses, Services: services})
+	keys := w.keys()
+	for key, ingresses := range keys {
+		host, problems := route.Build(key, route.Objects{
+			Ingresses: ingresses, Services: services,
+			Challenges: w.challenges[key], Wider: wider(key, keys, services),
+		})
 		made.Problems = append(made.Problems, problems...)
 		if host == nil {
 			continue
@@ -55,6 +61,20 @@ func (w world) build() picture {
 	}
 	made.Problems = problem.Sort(made.Problems)
 	return made
+}
+
+// wider is what serves requests for the host of key if no Ingress names it.
+func wider(
+	key route.Key, keys map[route.Key][]*networkingv1.Ingress, services map[types.NamespacedName]*corev1.Service,
+) *route.Host {
+	wildcard, _ := key.Host.Wildcard()
+	for _, host := range []route.Hostname{wildcard, route.AnyHost} {
+		at := route.Key{Gateway: key.Gateway, Host: host}
+		if made, _ := route.Build(at, route.Objects{Ingresses: keys[at], Services: services}); made != nil {
+			return made
+		}
+	}
+	return nil
 }
 
 func (w world) buildGateways(made *picture) {
@@ -95,6 +115,9 @@ func (w world) keys() map[route.Key][]*networkingv1.Ingress {
 			key := route.Key{Gateway: gateway, Host: host}
 			keys[key] = append(keys[key], ing)
 		}
+	}
+	for key := range w.challenges {
+		keys[key] = append(keys[key], nil...) // it is there, whoever asks for it
 	}
 	return keys
 }
