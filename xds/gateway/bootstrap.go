@@ -32,6 +32,9 @@ type Bootstrap struct {
 	Node string
 	// XDS is where the configuration comes from.
 	XDS XDS
+	// ACME is where challenges of TLS-ALPN-01 are answered: each "host:port", or
+	// one "unix:path". Empty: nowhere.
+	ACME []string
 	// Admin is the path of the Unix socket on which Envoy's admin interface
 	// shall listen. Its folder should be private.
 	Admin string
@@ -79,13 +82,13 @@ func (b Bootstrap) Message(dir string) (*bootstrapv3.Bootstrap, error) {
 			return nil, fmt.Errorf("%q is not UTF-8", text)
 		}
 	}
-	xds, err := b.XDS.cluster(dir)
+	clusters, err := b.clusters(dir)
 	if err != nil {
 		return nil, err
 	}
 	return &bootstrapv3.Bootstrap{
 		Node:             &corev3.Node{Id: b.Node, Cluster: b.Gateway},
-		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{xds}},
+		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: clusters},
 		DynamicResources: dynamicResources(),
 		Admin: &bootstrapv3.Admin{
 			Address:               pipe(b.Admin, 0o600),
@@ -100,10 +103,20 @@ func (b Bootstrap) Message(dir string) (*bootstrapv3.Bootstrap, error) {
 	}, nil
 }
 
+// clusters are those that no server tells of.
+func (b Bootstrap) clusters(dir string) ([]*clusterv3.Cluster, error) {
+	xds, err := b.XDS.cluster(dir)
+	if err != nil || len(b.ACME) == 0 {
+		return []*clusterv3.Cluster{xds}, err
+	}
+	acme, err := b.acme()
+	return []*clusterv3.Cluster{xds, acme}, err
+}
+
 // strings are all that come from outside.
 func (b Bootstrap) strings(dir string) []string {
 	all := []string{dir, b.Gateway, b.Node, b.XDS.Socket, b.Admin}
-	all = append(all, b.XDS.Addresses...)
+	all = append(append(all, b.XDS.Addresses...), b.ACME...)
 	if t := b.XDS.TLS; t != nil {
 		all = append(all, t.CA, t.Certificate, t.Key, t.ServerName)
 	}

@@ -22,7 +22,7 @@ func cases(dir string) map[string]Bootstrap {
 	return map[string]Bootstrap{
 		"unix": {
 			Gateway: "default", Node: "laptop", Admin: dir + "/admin.sock",
-			XDS: XDS{Socket: dir + "/xds.sock"},
+			XDS: XDS{Socket: dir + "/xds.sock"}, ACME: []string{"unix:" + dir + "/acme.sock"},
 		},
 		"mutual-tls": {
 			Gateway: "default", Node: "fairway-gateway-7x2kq", Admin: dir + "/admin.sock",
@@ -30,6 +30,7 @@ func cases(dir string) map[string]Bootstrap {
 				CA: dir + "/ca.crt", Certificate: dir + "/tls.crt", Key: dir + "/tls.key",
 				ServerName: "fairway-controller.fairway-system.svc",
 			}},
+			ACME:           []string{"fairway-controller.fairway-system:18001"},
 			MaxConnections: 20_000, MaxHeapBytes: 512 << 20,
 		},
 		"several-controllers": {

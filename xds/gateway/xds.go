@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	// xdsCluster is the name of the only static cluster.
+	// xdsCluster is the name of the static cluster of the servers.
 	xdsCluster = "fairway-xds"
 
 	certificateFile = "xds-certificate.json"
