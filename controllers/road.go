@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/controllers/certificate"
+	"github.com/fairwaynet/fairway/controllers/challenge"
 	"github.com/fairwaynet/fairway/controllers/endpoints"
 	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
 	"github.com/fairwaynet/fairway/controllers/index"
@@ -42,6 +43,9 @@ const (
 	// twice that, up to lastRetry.
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = 30 * time.Second
+	// ordersPatience is how long the first picture waits for the challenges that
+	// belong to it.
+	ordersPatience = 5 * time.Second
 )
 
 // Publisher takes all that shall be served. It is *server.Server.
@@ -70,6 +74,10 @@ type Road struct {
 	Conditions *gatewayconfig.Conditions
 	// Scope says which Ingresses are looked at.
 	Scope index.Scope
+	// Challenges are what hosts answer to certificate authorities; nil: nothing.
+	Challenges *challenge.Set
+	// Orders, if not nil, tells them; it is waited for, but not for long.
+	Orders *challenge.Watch
 	// Certificates says what the default certificate is.
 	Certificates certificate.Options
 	// Delivery hears what became of what was published; nil: nobody.
@@ -127,6 +135,9 @@ func (r *Road) Start(ctx context.Context) error {
 	if err := beginWatches(ctx, loops); err != nil {
 		return err
 	}
+	if r.Orders != nil {
+		r.Orders.Wait(ctx, ordersPatience)
+	}
 	switch err := r.open(ctx, all); {
 	case ctx.Err() != nil:
 		return nil
@@ -173,7 +184,7 @@ func (r *Road) open(ctx context.Context, all *reconcilers) error {
 		r.Publisher.PublishCertificate(route.Key(key), served)
 	}
 	for key, host := range picture.Hosts {
-		all.hosts.Publisher.PublishHost(key, host)
+		all.hosts.Publish(key, host)
 	}
 	for key, problems := range picture.Reports {
 		r.Reporter.Report(ctx, key, problems)
@@ -266,6 +277,7 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 		},
 		hosts: &ingress.Reconciler{
 			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, Tracker: r.Tracker,
+			Challenges: r.Challenges,
 		},
 		backends:     endpoints.New(objects, r.Live, publisher, r.Reporter),
 		certificates: certificate.New(objects, r.Live, publisher, r.Reporter, r.Certificates),

@@ -39,6 +39,7 @@ type controllerSettings struct {
 	Scope      scopeSettings
 	Replica    replicaSettings
 	Status     statusSettings
+	Challenge  challengeSettings
 	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's own
 	QPS        float32 // requests a second to the API server
 	Burst      int
@@ -50,6 +51,7 @@ func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.Scope.bind(flags)
 	c.Replica.bind(flags)
 	c.Status.bind(flags)
+	c.Challenge.bind(flags)
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "most `requests` a second to the API server")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "most `requests` to the API server at once")
@@ -62,7 +64,7 @@ func (c *controllerSettings) load(flags *pflag.FlagSet) error {
 	if c.QPS <= 0 || c.Burst <= 0 {
 		return usage(errors.New("--kube-api-qps and --kube-api-burst: must be more than 0"))
 	}
-	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong), c.Status.load(c.wrong)); err != nil {
+	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong), c.Status.load(c.wrong), c.Challenge.load(c.wrong)); err != nil {
 		return usage(err)
 	}
 	return c.XDS.validate()
@@ -73,11 +75,12 @@ func controllerCommand(std streams) *cobra.Command {
 	defaults.MetricsAddress = ":9090"
 	defaults.Route.HTTPSPort = 443
 	c := &controllerSettings{
-		settings: defaults,
-		XDS:      newXDSSettings(),
-		Replica:  newReplicaSettings(),
-		QPS:      50,
-		Burst:    100,
+		settings:  defaults,
+		XDS:       newXDSSettings(),
+		Replica:   newReplicaSettings(),
+		Challenge: challengeSettings{Address: ":" + acmePort},
+		QPS:       50,
+		Burst:     100,
 	}
 	cmd := &cobra.Command{
 		Use:   "controller",

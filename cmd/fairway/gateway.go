@@ -32,6 +32,7 @@ type gatewaySettings struct {
 	Gateway        string
 	Node           string
 	XDS            []string // each host:port or unix:path
+	ACME           []string // each host:port; nil: those of XDS, at the default port
 	ServerName     string   // in the controllers' certificate
 	TLSDir         string   // folder of ca.crt, tls.crt and tls.key; empty: plain text
 	Envoy          string   // path of the program; empty: it is looked for
@@ -47,6 +48,7 @@ func (g *gatewaySettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&g.Gateway, "gateway", g.Gateway, "`name` of the gateway whose configuration is served")
 	flags.StringVar(&g.Node, "node", g.Node, "`name` of this Envoy among those of its gateway; by default $POD_NAME, or that of the machine")
 	flags.StringSliceVar(&g.XDS, "xds", g.XDS, "`host:port` of a controller, or unix:path; give it again for more; a name may have several addresses")
+	flags.StringSliceVar(&g.ACME, "acme", g.ACME, "`host:port` of a controller's --acme-address, where challenges of TLS-ALPN-01 are answered; by default the hosts of --xds at port "+acmePort+"; empty: off")
 	flags.StringVar(&g.ServerName, "xds-server-name", g.ServerName, "DNS `name` that the controllers' certificate must carry")
 	flags.StringVar(&g.TLSDir, "tls-dir", g.TLSDir, "`folder` of ca.crt, tls.crt and tls.key, waited for and read again when they are renewed")
 	flags.StringVar(&g.Envoy, "envoy", g.Envoy, "Envoy's `program`; by default $FAIRWAY_ENVOY, .tools/bin/envoy, or the one in PATH")
@@ -76,6 +78,11 @@ func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
 	} {
 		if !check.ok {
 			return usage(g.wrong(check.name, check.want))
+		}
+	}
+	for _, address := range g.ACME {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return usage(g.wrong("acme", fmt.Sprintf("%q is no host:port", address)))
 		}
 	}
 	_, err := g.servers("")
@@ -192,10 +199,14 @@ func (g *gatewaySettings) process(program, private string) (*gateway.Process, er
 	if err != nil {
 		return nil, err
 	}
+	acme := g.ACME
+	if acme == nil {
+		acme = respondersOf(xds.Addresses)
+	}
 	return &gateway.Process{
 		Path: program, Dir: private,
 		Bootstrap: gateway.Bootstrap{
-			Gateway: g.Gateway, Node: node, XDS: xds,
+			Gateway: g.Gateway, Node: node, XDS: xds, ACME: acme,
 			Admin:          filepath.Join(private, "admin.sock"),
 			MaxConnections: g.MaxConnections,
 			MaxHeapBytes:   uint64(g.MaxHeap),

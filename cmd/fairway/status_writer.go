@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/challenge"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/leader"
 	"github.com/fairwaynet/fairway/controllers/replica"
@@ -72,6 +73,7 @@ type replicas struct {
 	view       *replica.View
 	addresses  *status.Addresses
 	controller *status.Controller
+	challenges *challenge.Set
 }
 
 // addReplica has this replica tell the others what its Envoys serve, and as the
@@ -109,7 +111,7 @@ func (c *controllerSettings) addReplica(
 	}}
 	r.connect(ctx, road)
 	registry.MustRegister(replica.NewMetrics(r.tracker))
-	return errors.Join(r.controller.Watch(ctx), r.add())
+	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(ctx, road, ads, registry), r.add())
 }
 
 // connect lets them hear of one another.

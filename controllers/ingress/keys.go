@@ -18,11 +18,15 @@ import (
 // them: they change no route.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Key] {
 	heard := r.witnesses()
-	return append(index.SourceOfNamespaces(objects, r.Objects.Scope, r.ingressKeys, heard.namespace),
+	sources := append(index.SourceOfNamespaces(objects, r.Objects.Scope, r.ingressKeys, heard.namespace),
 		watch.Witnessed(objects, &networkingv1.Ingress{}, watch.Ingress, r.ingressKeys, heard.ingress),
 		watch.Witnessed(objects, &networkingv1.IngressClass{}, watch.IngressClass, r.classKeys, heard.class),
 		watch.Source(objects, &corev1.Service{}, watch.Service, r.serviceKeys),
 	)
+	if r.Challenges != nil {
+		sources = append(sources, r.Challenges.Source())
+	}
+	return sources
 }
 
 // Keys is all keys under which something could be served now.
@@ -31,7 +35,8 @@ func (r *Reconciler) Keys(ctx context.Context) ([]route.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.keysOf(ctx, ingresses, route.HostsOf)
+	keys, err := r.keysOf(ctx, ingresses, route.HostsOf)
+	return append(keys, r.Challenges.Keys()...), err
 }
 
 func (r *Reconciler) ingressKeys(ctx context.Context, ingress *networkingv1.Ingress) ([]route.Key, error) {
@@ -60,5 +65,6 @@ func (r *Reconciler) serviceKeys(ctx context.Context, service *corev1.Service) (
 func (r *Reconciler) keysOf(
 	ctx context.Context, ingresses []*networkingv1.Ingress, hosts func(*networkingv1.Ingress) []route.Hostname,
 ) ([]route.Key, error) {
-	return r.known.Keys(ctx, r.Objects, ingresses, hosts)
+	keys, err := r.known.Keys(ctx, r.Objects, ingresses, hosts)
+	return r.Challenges.Below(keys), err
 }

@@ -40,7 +40,8 @@ func (r *Reconciler) refresh(ctx context.Context, host *route.Host, objects rout
 	if err != nil {
 		return route.Objects{}, err
 	}
-	fresh := route.Objects{Services: objects.Services}
+	fresh := objects
+	fresh.Ingresses = nil
 	for _, ingress := range objects.Ingresses {
 		if name := client.ObjectKeyFromObject(ingress); missesBackendOf(host, name) {
 			if ingress, err = r.ingress(ctx, name); err != nil {

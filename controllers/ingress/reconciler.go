@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/challenge"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ledger"
 	"github.com/fairwaynet/fairway/controllers/replica"
@@ -50,6 +51,8 @@ type Reconciler struct {
 	Reporter  Reporter
 	// Tracker hears of every event before its keys are queued; nil: nobody does.
 	Tracker *replica.Tracker
+	// Challenges are what hosts answer to certificate authorities; nil: nothing.
+	Challenges *challenge.Set
 
 	known ledger.Ledger
 }
@@ -58,18 +61,11 @@ type Reconciler struct {
 // that it remembers, so a run can never act on a stale half of the picture.
 func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Result, error) {
 	r.known.Note(key, true) // before looking: an event from now on finds it there
-	objects, err := r.gather(ctx, key)
+	host, problems, err := r.build(ctx, key, r.breaks)
 	if err != nil {
-		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
+		return reconcile.Result{}, err
 	}
-	host, problems := route.Build(key, objects)
-	if r.breaks(key, host) {
-		if objects, err = r.refresh(ctx, host, objects); err != nil {
-			return reconcile.Result{}, fmt.Errorf("refresh %s: %w", key, err)
-		}
-		host, problems = route.Build(key, objects)
-	}
-	r.Publisher.PublishHost(key, host)
+	r.Publish(key, host)
 	r.Reporter.Report(ctx, key, problems)
 	r.known.Note(key, host != nil || len(problems) > 0)
 	return reconcile.Result{}, nil
@@ -79,13 +75,58 @@ func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Re
 // published yet.
 func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []problem.Problem, error) {
 	r.known.Note(key, true)
+	never := func(route.Key, *route.Host) bool { return false }
+	host, problems, err := r.build(ctx, key, never)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.known.Note(key, host != nil || len(problems) > 0)
+	return host, problems, nil
+}
+
+// Publish makes host what is served under key.
+func (r *Reconciler) Publish(key route.Key, host *route.Host) {
+	r.Publisher.PublishHost(key, host)
+	r.Challenges.Published(key, route.ChallengesOf(host))
+}
+
+// build is what is to be served under key. Where that breaks something by the
+// caches, the API server is asked.
+func (r *Reconciler) build(
+	ctx context.Context, key route.Key, breaks func(route.Key, *route.Host) bool,
+) (*route.Host, []problem.Problem, error) {
 	objects, err := r.gather(ctx, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
 	}
+	if len(objects.Challenges) > 0 && len(objects.Ingresses) == 0 {
+		if objects.Wider, err = r.wider(ctx, key, breaks); err != nil {
+			return nil, nil, err
+		}
+	}
 	host, problems := route.Build(key, objects)
-	r.known.Note(key, host != nil || len(problems) > 0)
+	if !breaks(key, host) {
+		return host, problems, nil
+	}
+	if objects, err = r.refresh(ctx, host, objects); err != nil {
+		return nil, nil, fmt.Errorf("refresh %s: %w", key, err)
+	}
+	host, problems = route.Build(key, objects)
 	return host, problems, nil
+}
+
+// wider is what serves requests for a host that no Ingress names, nil if
+// nothing does. What is wrong with it, its own key reports.
+func (r *Reconciler) wider(
+	ctx context.Context, key route.Key, breaks func(route.Key, *route.Host) bool,
+) (*route.Host, error) {
+	for _, wider := range challenge.Wider(key) {
+		host, _, err := r.build(ctx, wider, breaks)
+		if err != nil || host != nil {
+			return host, err
+		}
+	}
+	return nil, nil
 }
 
 // gather is what the caches know about the key. What they return is shared and
@@ -96,7 +137,7 @@ func (r *Reconciler) gather(ctx context.Context, key route.Key) (route.Objects, 
 		return route.Objects{}, err
 	}
 	services, err := r.services(ctx, key.Host, ingresses)
-	return route.Objects{Ingresses: ingresses, Services: services}, err
+	return route.Objects{Ingresses: ingresses, Services: services, Challenges: r.Challenges.Of(key)}, err
 }
 
 // Of is the Ingresses that concern the host of key and belong to its gateway.

@@ -46,7 +46,14 @@ type Report struct {
 	// were when the rest of the report was true.
 	Scope    string
 	Gateways map[route.Gateway]Gateway
+	// Challenges are the digests of ACME challenges that the replica answers,
+	// sorted; at most maxChallenges.
+	Challenges []string
 }
+
+// maxChallenges bounds them: a Lease is small. More than so many names at once
+// are proved one after the other.
+const maxChallenges = 200
 
 // maxHeldUp bounds the exceptions. Were there more, the watermark stays below.
 const maxHeldUp = 100
@@ -86,6 +93,8 @@ const (
 	annotationHeldUp    = "fairway.dev/held-up"
 	annotationScope     = "fairway.dev/scope"
 	annotationGateways  = "fairway.dev/gateways"
+
+	annotationChallenges = "fairway.dev/challenges" // separated by commas
 )
 
 // heldUp is HeldUp as it is written.
@@ -109,6 +118,8 @@ func (r Report) Annotations() (map[string]string, error) {
 		annotationHeldUp:    string(held),
 		annotationScope:     r.Scope,
 		annotationGateways:  string(gateways),
+
+		annotationChallenges: strings.Join(r.Challenges, ","),
 	}, errors.Join(err1, err2)
 }
 
@@ -119,6 +130,9 @@ func ParseReport(annotations map[string]string) (Report, error) {
 		return Report{}, fmt.Errorf("%s: %w", annotationWatermark, err)
 	}
 	r := Report{Watermark: watermark, Scope: annotations[annotationScope]}
+	if challenges := annotations[annotationChallenges]; challenges != "" {
+		r.Challenges = strings.Split(challenges, ",")
+	}
 	if err := json.Unmarshal([]byte(annotations[annotationGateways]), &r.Gateways); err != nil {
 		return Report{}, fmt.Errorf("%s: %w", annotationGateways, err)
 	}

@@ -35,6 +35,9 @@ type Tracker struct {
 	Settled func(types.NamespacedName)
 	Moved   func()
 	Changed func()
+	// Challenges tells the digests of the ACME challenges that are answered here,
+	// sorted; nil: there are none. Touch says that it may tell others.
+	Challenges func() []string
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
 
@@ -243,9 +246,13 @@ func (t *Tracker) release(key route.Key, k *work) []types.NamespacedName {
 
 // Report is what the other replicas are told.
 func (t *Tracker) Report() Report {
+	challenges := t.challenges()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	report := Report{Watermark: t.seen, Scope: t.scope.String(), Gateways: maps.Clone(t.gateways)}
+	report := Report{
+		Watermark: t.seen, Scope: t.scope.String(), Gateways: maps.Clone(t.gateways),
+		Challenges: challenges[:min(len(challenges), maxChallenges)],
+	}
 	for name, w := range t.waiting {
 		if t.counts(w) {
 			report.HeldUp = append(report.HeldUp, HeldUp{Ingress: name, Version: w.version})
@@ -261,6 +268,16 @@ func (t *Tracker) Report() Report {
 		h.Reason, h.Detail = t.why(t.waiting[h.Ingress])
 	}
 	return report
+}
+
+// Touch says that what Challenges tells may have changed.
+func (t *Tracker) Touch() { t.changed() }
+
+func (t *Tracker) challenges() []string {
+	if t.Challenges == nil {
+		return nil
+	}
+	return t.Challenges()
 }
 
 // counts says that Envoys are waited for. A gateway without any here holds

@@ -145,7 +145,8 @@ func TestRelics(t *testing.T) {
 func TestReportIsReadAsItWasWritten(t *testing.T) {
 	want := replica.Report{
 		Watermark: 12, Scope: "a1", Gateways: envoys(2),
-		HeldUp: []replica.HeldUp{{Ingress: nameOf("any"), Version: 3, Reason: replica.Rejected, Detail: "why"}},
+		HeldUp:     []replica.HeldUp{{Ingress: nameOf("any"), Version: 3, Reason: replica.Rejected, Detail: "why"}},
+		Challenges: []string{"a", "b"},
 	}
 	annotations, err := want.Annotations()
 	if err != nil {

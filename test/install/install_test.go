@@ -124,15 +124,15 @@ func with(arguments []string, others ...string) []string {
 type process struct {
 	*road.Program
 
-	pod          string
-	xds, metrics netip.AddrPort
+	pod                string
+	xds, metrics, acme netip.AddrPort
 }
 
 // startController runs what a pod of the Deployment would, here, and returns
 // when it is ready.
 func (i *installed) startController(t *testing.T, pod string) *process {
 	t.Helper()
-	p := &process{pod: pod, xds: road.FreePort(t), metrics: road.FreePort(t)}
+	p := &process{pod: pod, xds: road.FreePort(t), metrics: road.FreePort(t), acme: road.FreePort(t)}
 	i.xds = append(i.xds, p.xds.String())
 	i.restart(t, p)
 	return p
@@ -144,7 +144,7 @@ func (i *installed) restart(t *testing.T, p *process, flags ...string) {
 	p.Program = road.Fairway(t, p.pod, []string{"POD_NAME=" + p.pod, "POD_NAMESPACE=" + namespace},
 		with(i.container(t, "fairway-controller").Args, append(flags,
 			"--kubeconfig="+i.config, "--address=0.0.0.0", "--access-log=false",
-			"--xds-address="+p.xds.String(), "--metrics-address="+p.metrics.String())...)...)
+			"--xds-address="+p.xds.String(), "--metrics-address="+p.metrics.String(), "--acme-address="+p.acme.String())...)...)
 	road.Eventually(t, patience, p.ready)
 }
 

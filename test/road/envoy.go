@@ -45,6 +45,7 @@ func (r *Road) startEnvoy(t testing.TB, i int, gatewayName string) *Envoy {
 			Gateway: gatewayName,
 			Node:    fmt.Sprintf("envoy-%d", i),
 			XDS:     gateway.XDS{Addresses: r.asks(i), TLS: r.tls},
+			ACME:    r.responders(),
 			Admin:   filepath.Join(dir, "admin"),
 		},
 		Workers: 2,

@@ -11,13 +11,13 @@ import (
 type Replica struct {
 	*Program
 
-	Identity     string
-	XDS, Metrics netip.AddrPort
+	Identity           string
+	XDS, Metrics, ACME netip.AddrPort
 }
 
 // addReplica makes room for one more; it is not started.
 func (r *Road) addReplica(t testing.TB) *Replica {
-	replica := &Replica{Identity: fmt.Sprintf("replica-%d", len(r.Replicas)), XDS: r.XDS, Metrics: r.Metrics}
+	replica := &Replica{Identity: fmt.Sprintf("replica-%d", len(r.Replicas)), XDS: r.XDS, Metrics: r.Metrics, ACME: FreePort(t)}
 	if len(r.Replicas) > 0 {
 		replica.XDS, replica.Metrics = FreePort(t), FreePort(t)
 	}
@@ -39,7 +39,7 @@ func (r *Road) StartReplica(t testing.TB, flags ...string) *Replica {
 func (r *Road) RestartReplica(t testing.TB, i int, flags ...string) {
 	t.Helper()
 	replica := r.Replicas[i]
-	given := append(r.controllerFlags(replica.XDS, replica.Metrics), "--identity", replica.Identity)
+	given := append(r.controllerFlags(replica.XDS, replica.Metrics, replica.ACME), "--identity", replica.Identity)
 	given = append(given, flags...)
 	hear, name := r.hear, replica.Identity
 	if i == 0 {
@@ -60,6 +60,15 @@ func (r *Road) asks(envoy int) []string {
 		return r.envoysXDS[i : i+1]
 	}
 	return r.envoysXDS
+}
+
+// responders is where controllers answer challenges of TLS-ALPN-01.
+func (r *Road) responders() []string {
+	var all []string
+	for _, replica := range r.Replicas {
+		all = append(all, replica.ACME.String())
+	}
+	return all
 }
 
 // Says is a check for Eventually: the metrics of the replica have that line.

@@ -156,10 +156,10 @@ func (r *Road) StartController(t testing.TB, flags ...string) {
 }
 
 // controllerFlags are those of every controller of the Road.
-func (r *Road) controllerFlags(xds, metrics netip.AddrPort) []string {
+func (r *Road) controllerFlags(xds, metrics, acme netip.AddrPort) []string {
 	return append([]string{
 		"controller", "--kubeconfig", r.kubeconfig,
-		"--xds-address", xds.String(), "--metrics-address", metrics.String(),
+		"--xds-address", xds.String(), "--metrics-address", metrics.String(), "--acme-address", acme.String(),
 		"--address", "0.0.0.0", "--http-port", "8080", "--https-port", "8443", fmt.Sprintf("--access-log=%t", r.recorded),
 	}, r.flags...)
 }

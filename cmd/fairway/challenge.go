@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+
+	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/challenge"
+	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// acmePort is where controllers answer challenges of TLS-ALPN-01 by default.
+const acmePort = "18001"
+
+// challengeSettings are how challenges of certificate authorities are answered.
+type challengeSettings struct {
+	Address   string   // host:port; empty: TLS-ALPN-01 is not answered
+	Resolvers []string // each host:port; none: those of the system
+}
+
+func (c *challengeSettings) bind(flags *pflag.FlagSet) {
+	flags.StringVar(&c.Address, "acme-address", c.Address, "`host:port` on which gateways have challenges of TLS-ALPN-01 answered; empty: off")
+	flags.StringSliceVar(&c.Resolvers, "acme-resolver", c.Resolvers, "`host:port` of the DNS server that is asked about names before certificates are ordered; may be repeated; by default the system's")
+}
+
+func (c *challengeSettings) load(where func(name, problem string) error) error {
+	var wrong []error
+	if _, _, err := net.SplitHostPort(c.Address); c.Address != "" && err != nil {
+		wrong = append(wrong, where("acme-address", fmt.Sprintf("%q is no host:port", c.Address)))
+	}
+	for _, resolver := range c.Resolvers {
+		if _, err := netip.ParseAddrPort(resolver); err != nil {
+			wrong = append(wrong, where("acme-resolver", fmt.Sprintf("%q is no address and port, like 192.0.2.53:53", resolver)))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// Bounds on who connects to the responder, besides its own. Gateways connect,
+// each from few addresses.
+const (
+	maxAsking      = 512
+	maxAskingOfOne = 128
+)
+
+// answerChallenges has this replica know the challenges of all orders, answer
+// them, and tell the others which.
+func (r *replicas) answerChallenges(ctx context.Context, road *controllers.Road, ads *server.Server, registry *prometheus.Registry) error {
+	r.challenges = &challenge.Set{Hosts: ads, Changed: r.tracker.Touch}
+	r.tracker.Challenges = r.challenges.Live
+	road.Challenges = r.challenges
+	road.Orders = &challenge.Watch{
+		Secrets: r.clients.CoreV1(), Namespace: r.settings.Replica.Namespace, Set: r.challenges, Log: r.log,
+	}
+	told := road.Delivery.Served
+	road.Delivery.Served = func(key route.Key) {
+		told(key)
+		r.challenges.Heard(key)
+	}
+	return errors.Join(r.manager.Add(everywhere(road.Orders.Run)), r.addResponder(ctx, registry))
+}
+
+func (r *replicas) addResponder(ctx context.Context, registry *prometheus.Registry) error {
+	address := r.settings.Challenge.Address
+	if address == "" {
+		return nil
+	}
+	handshakes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "fairway_acme_handshakes_total",
+		Help: "Handshakes of TLS-ALPN-01 that reached this replica, by how they ended.",
+	}, []string{"outcome"})
+	if err := registry.Register(handshakes); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	responder := &tlschallenge.Responder{
+		Now:      time.Now,
+		Answered: func(o tlschallenge.Outcome) { handshakes.WithLabelValues(string(o)).Inc() },
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("serve --acme-address: %w", err)
+	}
+	r.challenges.Responder = responder
+	r.log.Info("answering challenges of TLS-ALPN-01", "address", listener.Addr().String())
+	return r.manager.Add(everywhere(func(ctx context.Context) error {
+		return responder.Serve(ctx, server.Bound(listener, maxAsking, maxAskingOfOne))
+	}))
+}
+
+// respondersOf is where gateways have challenges answered if they are not told:
+// at the controllers that they get their configuration from.
+func respondersOf(controllers []string) []string {
+	var responders []string
+	for _, address := range controllers {
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			responders = append(responders, net.JoinHostPort(host, acmePort))
+		}
+	}
+	return responders
+}

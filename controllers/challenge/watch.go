@@ -1,0 +1,114 @@
+package challenge
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairwaynet/fairway/tls/challenge"
+)
+
+// Watch tells a Set of the Secrets of orders.
+type Watch struct {
+	Secrets   typedv1.CoreV1Interface
+	Namespace string // of the Secrets; no others are read
+	Set       *Set
+	Log       logr.Logger
+
+	once sync.Once
+	done chan struct{} // closed when the Set has been told of what is there
+}
+
+// Run watches until ctx ends.
+func (w *Watch) Run(ctx context.Context) error {
+	source := cache.NewFilteredListWatchFromClient(w.Secrets.RESTClient(), "secrets", w.Namespace,
+		func(options *metav1.ListOptions) {
+			options.FieldSelector = fields.OneTermEqualSelector("type", challenge.SecretType).String()
+		})
+	informer := cache.NewSharedInformer(source, &corev1.Secret{}, 0)
+	if err := informer.SetTransform(trim); err != nil {
+		return fmt.Errorf("watch the secrets of orders: %w", err)
+	}
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    w.put,
+		UpdateFunc: func(_, object any) { w.put(object) },
+		DeleteFunc: w.remove,
+	})
+	if err != nil {
+		return fmt.Errorf("watch the secrets of orders: %w", err)
+	}
+	var told sync.WaitGroup
+	told.Go(func() {
+		if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+			close(w.synced())
+		}
+	})
+	informer.RunWithContext(ctx)
+	told.Wait()
+	return nil
+}
+
+// synced is made by whoever comes first.
+func (w *Watch) synced() chan struct{} {
+	w.once.Do(func() { w.done = make(chan struct{}) })
+	return w.done
+}
+
+// Wait returns when the Set has been told of all orders that are there, or
+// after a time: who may not read them serves all the same.
+func (w *Watch) Wait(ctx context.Context, most time.Duration) {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-w.synced():
+	case <-ctx.Done():
+	case <-timer.C:
+		w.Log.Error(nil, "the secrets of ACME orders cannot be read yet; their challenges are not answered", "namespace", w.Namespace)
+	}
+}
+
+func (w *Watch) put(object any) {
+	secret, ok := object.(*corev1.Secret)
+	if !ok {
+		return
+	}
+	challenges, err := challenge.Decode(secret.Data[challenge.SecretKey])
+	if err != nil {
+		w.Log.Error(err, "cannot read the challenges of an order; they are not answered", "secret", w.Namespace+"/"+secret.Name)
+	}
+	w.Set.Put(secret.Name, challenges)
+}
+
+func (w *Watch) remove(object any) {
+	if last, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = last.Obj
+	}
+	if secret, ok := object.(*corev1.Secret); ok {
+		w.Set.Put(secret.Name, nil)
+	}
+}
+
+// trim keeps what is read. An order's Secret holds the key of a certificate,
+// which only the leader needs.
+func trim(object any) (any, error) {
+	secret, ok := object.(*corev1.Secret)
+	if !ok {
+		return object, nil
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: secret.Namespace, Name: secret.Name,
+			UID: secret.UID, ResourceVersion: secret.ResourceVersion,
+		},
+		Type: secret.Type,
+		Data: map[string][]byte{challenge.SecretKey: secret.Data[challenge.SecretKey]},
+	}, nil
+}

@@ -1,0 +1,61 @@
+package replica
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Presents says whether an ACME challenge, given by its digest, is answered
+// wherever it can be asked for: by all Envoys of the gateway, and if every is
+// true by every replica, with and without Envoys.
+func (v *View) Presents(digest string, gateway route.Gateway, every bool) Verdict {
+	own := v.Tracker.challenges() // not under the lock: others look at us from there
+	envoys := v.Tracker.envoys(gateway)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	verdict, synced := judgeChallenge(envoys, slices.Contains(own, digest), every)
+	if !verdict.Served {
+		verdict.Again, verdict.Replica = renewal, v.Identity
+		return verdict
+	}
+	now := v.now()
+	for _, key := range slices.Sorted(maps.Keys(v.others)) {
+		o := v.others[key]
+		if v.expired(o, now) {
+			continue
+		}
+		verdict, n := judgeChallenge(o.report.Gateways[gateway], slices.Contains(o.report.Challenges, digest), every)
+		if !verdict.Served {
+			verdict.Again, verdict.Replica = renewal, o.identity
+			return verdict
+		}
+		synced += n
+	}
+	if synced == 0 {
+		return Verdict{Reason: NoEnvoy, Detail: fmt.Sprintf("no Envoy of gateway %q is connected", gateway), Again: Duration}
+	}
+	return Verdict{Served: true}
+}
+
+// judgeChallenge says whether one replica answers a challenge, as far as it has
+// to, and how many Envoys do.
+func judgeChallenge(envoys Gateway, answers, every bool) (Verdict, int) {
+	switch {
+	case envoys.Awaited > 0:
+		return Verdict{Reason: Newcomer, Detail: "an Envoy has just connected and catches up"}, 0
+	case !answers && every:
+		return Verdict{Reason: NotYet, Detail: "its responder does not know the challenge yet"}, 0
+	case !answers && envoys.Synced > 0:
+		return Verdict{Reason: NotYet, Detail: "not all of its Envoys answer the challenge yet"}, 0
+	}
+	return Verdict{Served: true}, envoys.Synced
+}
+
+func (t *Tracker) envoys(gateway route.Gateway) Gateway {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.gateways[gateway]
+}

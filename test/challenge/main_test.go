@@ -1,0 +1,161 @@
+// Package challenge tests what certificate authorities see of two replicas of
+// the controller and two Envoys: challenges are written as the leader writes
+// them, and asked for as authorities ask.
+package challenge_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/challenge"
+	"github.com/fairwaynet/fairway/controllers/replica"
+	"github.com/fairwaynet/fairway/test/netns"
+	"github.com/fairwaynet/fairway/test/road"
+	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+
+const (
+	// patience is how long a change may take on a machine that is busy otherwise.
+	patience = 30 * time.Second
+
+	class      = "public"
+	namespace  = "fairway-system" // of the controllers
+	challenges = tlschallenge.PathPrefix
+)
+
+// stage is a Road with two replicas, two Envoys, backends, and an observer that
+// reads the replicas' Leases as the leader does.
+type stage struct {
+	*testing.T
+
+	road       *road.Road
+	everywhere challenge.Everywhere
+}
+
+func start(t *testing.T, options road.Options) *stage {
+	t.Helper()
+	options.Replicas, options.Pinned = 2, true
+	options.Before = func(r *road.Road) { r.Create(t, road.Class(class)) }
+	s := &stage{T: t, road: road.Start(t, options)}
+	clients, err := kubernetes.NewForConfig(s.road.Cluster.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := &replica.View{Identity: "test", Tracker: &replica.Tracker{Hosts: nobody{}}, Log: logr.Discard()}
+	view.Tracker.Challenges = func() []string { return nil }
+	s.everywhere = challenge.Everywhere{View: view}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- replica.Watch(ctx, clients.CoordinationV1(), namespace, view) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("what happened last:\n%s", s.road.Timeline.Last(100))
+		}
+	})
+	return s
+}
+
+// nobody serves anything: the observer has no Envoys.
+type nobody struct{}
+
+func (nobody) Host(route.Key) server.HostState { return server.HostState{} }
+
+// in is the stage for a subtest.
+func (s *stage) in(t *testing.T) *stage { return &stage{T: t, road: s.road, everywhere: s.everywhere} }
+
+// backend is a Service that names itself in its answers.
+func (s *stage) backend(name string) {
+	s.Helper()
+	ip := s.road.Address()
+	road.Backend(s, name, ip)
+	s.road.Create(s, road.Service(name), road.Slice(name, ip))
+}
+
+// of is an HTTP-01 challenge of the default gateway.
+func of(name, token string) tlschallenge.Challenge {
+	return tlschallenge.Challenge{
+		Gateway: "default", Type: tlschallenge.HTTP01, Name: name, Token: token, KeyAuthorization: token + ".thumbprint",
+	}
+}
+
+// order writes the Secret of an order, as the leader does, until the test ends.
+func (s *stage) order(name string, challenges ...tlschallenge.Challenge) *corev1.Secret {
+	s.Helper()
+	text, err := tlschallenge.Encode(challenges)
+	if err != nil {
+		s.Fatal(err)
+	}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "fairway-order-" + name, Labels: map[string]string{tlschallenge.SecretLabel: "true"},
+		},
+		Type: tlschallenge.SecretType,
+		Data: map[string][]byte{tlschallenge.SecretKey: text, "order.json": []byte("{}")},
+	}
+	s.road.Create(s, secret)
+	s.Cleanup(func() {
+		if err := client.IgnoreNotFound(s.road.Client.Delete(context.Background(), secret)); err != nil {
+			s.Error(err)
+		}
+	})
+	return secret
+}
+
+// over deletes the Secret of an order.
+func (s *stage) over(secret *corev1.Secret) {
+	s.Helper()
+	if err := s.road.Client.Delete(s.Context(), secret); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// presented is a check for Eventually: all replicas say that they answer.
+func (s *stage) presented(c tlschallenge.Challenge) func(context.Context) error {
+	return func(ctx context.Context) error {
+		// The observer is no replica: of what is everywhere it knows nothing.
+		ok, why, err := s.everywhere.Presented(ctx, c)
+		if err == nil && !ok {
+			err = fmt.Errorf("%s is not presented: %s", c, why)
+		}
+		return err
+	}
+}
+
+// absent is a check for Eventually: some replica does not say so.
+func (s *stage) absent(c tlschallenge.Challenge) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ok, _, err := s.everywhere.Presented(ctx, c)
+		if err == nil && ok {
+			err = fmt.Errorf("%s is presented still", c)
+		}
+		return err
+	}
+}
+
+// answered asks for a challenge often enough to reach every Envoy.
+func (s *stage) answered(c tlschallenge.Challenge) {
+	s.Helper()
+	for range 12 {
+		a, err := road.Get(s.Context(), c.Name, c.Path())
+		if err != nil || a.Status != http.StatusOK || a.Body != c.KeyAuthorization || a.Header.Get("Content-Type") != "text/plain" {
+			s.Fatalf("%s: %d %q as %q, %v", c, a.Status, a.Body, a.Header.Get("Content-Type"), err)
+		}
+	}
+}
