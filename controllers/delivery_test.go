@@ -28,7 +28,7 @@ func deliveryOf(t *testing.T, s *stage) (*Delivery, *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	return &Delivery{
-		Objects: s.road.objects(), Reporter: s.road.Reporter, Metrics: metrics, Log: logr.Discard(),
+		Objects: s.road.Objects(), Reporter: s.road.Reporter, Metrics: metrics, Log: logr.Discard(),
 	}, registry
 }
 

@@ -56,7 +56,7 @@ func walk(t *testing.T, seed uint64) {
 		s.road.Scope.Namespaces = labels.SelectorFromSet(served)
 	}
 	trimmer := &certificate.Trimmer{}
-	trimmer.Use(s.road.objects())
+	trimmer.Use(s.road.Objects())
 	w.kindOf(&corev1.Secret{}).transform = trimmer.Trim
 	s.open(ctx, t)
 	for range 3 {

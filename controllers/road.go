@@ -255,7 +255,8 @@ func newLoop[K comparable](
 	return warm, nil
 }
 
-func (r *Road) objects() index.Objects {
+// Objects is how what the Road looks at is found.
+func (r *Road) Objects() index.Objects {
 	return index.Objects{Cluster: r.Cache, Scope: r.Scope}
 }
 
@@ -269,7 +270,7 @@ type reconcilers struct {
 }
 
 func (r *Road) reconcilers(publisher Publisher) *reconcilers {
-	objects := r.objects()
+	objects := r.Objects()
 	return &reconcilers{
 		gateways: &gatewayconfig.Reconciler{
 			Objects: objects, Base: r.Base, Adapt: r.Adapt, Publisher: publisher, Reporter: r.Reporter,

@@ -31,6 +31,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(version,
 		&GatewayConfig{}, &GatewayConfigList{},
 		&ClusterGatewayConfig{}, &ClusterGatewayConfigList{},
+		&Issuer{}, &IssuerList{},
 	)
 	metav1.AddToGroupVersion(scheme, version)
 	return nil

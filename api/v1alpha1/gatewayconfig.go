@@ -129,6 +129,16 @@ type GatewayConfigSpec struct {
 	//
 	// +optional
 	AccessLog *AccessLog `json:"accessLog,omitempty"`
+
+	// issuer is the Issuer that certificates are asked from for the Ingresses of
+	// the gateway's classes: for those that name a Secret in spec.tls which does
+	// not exist, or which Fairway made. The annotation fairway.dev/issuer of an
+	// Ingress wins. Default: none.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	Issuer *string `json:"issuer,omitempty"`
 }
 
 // ProxyProtocol is who sends PROXY headers.

@@ -195,6 +195,9 @@ func (r *Reconciler) find(
 	if r.options.WithoutSecrets {
 		uses = slices.DeleteFunc(uses, func(use route.SecretUse) bool { return contents[use.Secret].reason == route.ReasonSecretNotFound })
 	}
+	if err := r.excuse(ctx, ingresses, uses, contents); err != nil {
+		return findings{}, err
+	}
 	found := judge(key.Host, uses, contents, r.last(key), r.options.Now())
 	found.asked = asked
 	found.problems = problem.Sort(append(found.problems, problems...))

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // Trimmer takes the bytes from Secrets before a cache keeps them, unless an
@@ -32,6 +33,7 @@ func (t *Trimmer) Trim(object any) (any, error) {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: secret.Namespace, Name: secret.Name,
 			UID: secret.UID, ResourceVersion: secret.ResourceVersion,
+			Labels: only(secret.Labels, keptLabels()), Annotations: only(secret.Annotations, keptAnnotations()),
 		},
 		Type: secret.Type,
 	}
@@ -42,6 +44,25 @@ func (t *Trimmer) Trim(object any) (any, error) {
 		}
 	}
 	return trimmed, nil
+}
+
+// keptLabels and keptAnnotations say who has made a Secret.
+func keptLabels() []string { return []string{"app.kubernetes.io/managed-by"} }
+func keptAnnotations() []string {
+	return []string{"fairway.dev/secret", "fairway.dev/acme-directory", route.AnnotationIssuer}
+}
+
+func only(all map[string]string, names []string) map[string]string {
+	var kept map[string]string
+	for _, name := range names {
+		if value, ok := all[name]; ok {
+			if kept == nil {
+				kept = map[string]string{}
+			}
+			kept[name] = value
+		}
+	}
+	return kept
 }
 
 // isTrimmed reports whether the bytes of a Secret from a cache are missing. The

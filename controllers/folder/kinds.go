@@ -33,6 +33,7 @@ func kinds() []kind {
 		{discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), true, func() client.Object { return &discoveryv1.EndpointSlice{} }},
 		{v1alpha1.SchemeGroupVersion().WithKind("ClusterGatewayConfig"), false, func() client.Object { return &v1alpha1.ClusterGatewayConfig{} }},
 		{v1alpha1.SchemeGroupVersion().WithKind("GatewayConfig"), true, func() client.Object { return &v1alpha1.GatewayConfig{} }},
+		{v1alpha1.SchemeGroupVersion().WithKind("Issuer"), false, func() client.Object { return &v1alpha1.Issuer{} }},
 	}
 }
 

@@ -32,6 +32,9 @@ type Overview struct {
 	Gateways    []Gateway    `json:"gateways"`
 	Ingresses   []Ingress    `json:"ingresses"` // that are ours
 	Others      int          `json:"others"`    // Ingresses that are not
+	// Issuers and the certificates that are asked from them.
+	Issuers      []Issuer      `json:"issuers,omitempty"`
+	Certificates []Certificate `json:"certificates,omitempty"`
 	// Unknown is what could not be read, and what therefore is not said.
 	Unknown []string `json:"unknown,omitempty"`
 
@@ -95,6 +98,9 @@ func Of(ctx context.Context, reader survey.Reader, now time.Time) (*Overview, er
 		return nil, err
 	}
 	o.Controllers, o.Unknown = append(o.Controllers, replicas.Controllers...), replicas.Unknown
+	if err := o.certificates(ctx, reader); err != nil {
+		return nil, err
+	}
 	objects, err := folder.Fixed(append(slices.Clone(routing), services...))
 	if err != nil {
 		return nil, err
@@ -181,7 +187,7 @@ func addressesOf(ing *networkingv1.Ingress) []string {
 
 // Healthy reports whether nothing here needs a person.
 func (o *Overview) Healthy() bool {
-	if len(o.Problems) > 0 || !slices.ContainsFunc(o.Controllers, func(c Controller) bool { return c.Leader && c.Alive }) {
+	if len(o.Problems) > 0 || o.needsPerson() || !slices.ContainsFunc(o.Controllers, func(c Controller) bool { return c.Leader && c.Alive }) {
 		return false
 	}
 	return !slices.ContainsFunc(o.Ingresses, func(i Ingress) bool { return i.State != Served })
@@ -190,6 +196,7 @@ func (o *Overview) Healthy() bool {
 // Only leaves out the Ingresses and Problems of other namespaces.
 func (o *Overview) Only(namespace string) {
 	o.Ingresses = slices.DeleteFunc(o.Ingresses, func(i Ingress) bool { return i.Namespace != namespace })
+	o.Certificates = slices.DeleteFunc(o.Certificates, func(c Certificate) bool { return c.Namespace != namespace })
 	o.Problems = slices.DeleteFunc(o.Problems, func(p problem.Problem) bool {
 		return p.Object.Name.Namespace != namespace && p.Object.Name.Namespace != ""
 	})

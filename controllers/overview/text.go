@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode"
 )
 
@@ -31,12 +32,14 @@ func (o *Overview) Text() string {
 	for _, i := range o.Ingresses {
 		row(i.Namespace+"/"+i.Name, string(i.State), orNone(i.Addresses), fmt.Sprint(i.Problems), orNone(short(i.Hosts)))
 	}
+	o.addCertificates(row)
 	_ = table.Flush() // into memory
 	for _, i := range o.Ingresses {
 		if i.Why != "" {
 			fmt.Fprintf(&out, "%s/%s: %s: %s\n", i.Namespace, i.Name, i.State, printable(i.Why))
 		}
 	}
+	o.whysOfCertificates(func(format string, args ...any) { fmt.Fprintf(&out, format, args...) })
 	for _, unknown := range o.Unknown {
 		fmt.Fprintf(&out, "unknown: %s\n", printable(unknown))
 	}
@@ -85,4 +88,27 @@ func printable(s string) string {
 		}
 		return unicode.ReplacementChar
 	}, s)
+}
+
+func yesOrNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}
+
+func number(n int32) string { return fmt.Sprint(n) }
+
+func day(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.Format(time.DateOnly)
+}
+
+func moment(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.Format("2006-01-02 15:04")
 }

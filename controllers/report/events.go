@@ -73,6 +73,8 @@ func empty(kind string) (client.Object, schema.GroupVersionKind) {
 		return &v1alpha1.ClusterGatewayConfig{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
 	case "GatewayConfig":
 		return &v1alpha1.GatewayConfig{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
+	case "Issuer":
+		return &v1alpha1.Issuer{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
 	case "Service":
 		return &corev1.Service{}, corev1.SchemeGroupVersion.WithKind(kind)
 	case "EndpointSlice":

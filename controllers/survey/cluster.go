@@ -62,6 +62,11 @@ func (r Reader) Routing(ctx context.Context) ([]client.Object, error) {
 	return all, errors.Join(wrong...)
 }
 
+// Issuers is all Issuers. What they say of certificates stands in their status.
+func (r Reader) Issuers(ctx context.Context) ([]client.Object, error) {
+	return r.list(ctx, &v1alpha1.IssuerList{}, "issuers.fairway.dev", "")
+}
+
 // AllServices is all Services and EndpointSlices.
 func (r Reader) AllServices(ctx context.Context) ([]client.Object, error) {
 	services, err1 := r.list(ctx, &corev1.ServiceList{}, "services", "")

@@ -30,6 +30,11 @@ func GatewayConfig(object *v1alpha1.GatewayConfig) any {
 	return v1alpha1.GatewayConfig{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}
 }
 
+// Issuer is the essence of an Issuer: all but its status, which is ours.
+func Issuer(object *v1alpha1.Issuer) any {
+	return v1alpha1.Issuer{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}
+}
+
 // Service is the essence of a Service: all but its status.
 func Service(object *corev1.Service) any {
 	return corev1.Service{ObjectMeta: meta(object.ObjectMeta), Spec: object.Spec}

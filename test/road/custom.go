@@ -12,7 +12,7 @@ func (r *Road) InstallCustomResources(t testing.TB) {
 	t.Helper()
 	r.Cluster.Kubectl(t, "", "apply", "-k", filepath.Join(repository(t), "config", "crd"))
 	r.Cluster.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout="+time.Minute.String(),
-		"crd/gatewayconfigs.fairway.dev", "crd/clustergatewayconfigs.fairway.dev")
+		"crd/gatewayconfigs.fairway.dev", "crd/clustergatewayconfigs.fairway.dev", "crd/issuers.fairway.dev")
 }
 
 // StartEnvoy starts an Envoy of another gateway, which may not be there yet. It

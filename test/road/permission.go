@@ -33,7 +33,7 @@ func (r *Road) permit(t testing.TB, watched []string, selects bool) string {
 		case object.GetNamespace() != "":
 			ref.Kind, meta.Namespace = "Role", object.GetNamespace()
 			r.Create(t, &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
-		case len(watched) > 0 && object.GetName() == account:
+		case len(watched) > 0 && (object.GetName() == account || object.GetName() == account+"-certificates"):
 			for _, meta.Namespace = range watched {
 				r.Create(t, &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
 			}
@@ -51,7 +51,7 @@ func (r *Road) permit(t testing.TB, watched []string, selects bool) string {
 // shippedRoles are the ClusterRoles and Roles of config/rbac.
 func shippedRoles(t testing.TB, selects bool) []client.Object {
 	t.Helper()
-	files := []string{"role.yaml"}
+	files := []string{"role.yaml", "certificates.yaml"}
 	if selects {
 		files = append(files, "namespace-selector.yaml")
 	}

@@ -53,6 +53,7 @@ func optionsOf(ing *networkingv1.Ingress) (options, []fault) {
 				continue
 			}
 			read.plainHTTP = value == "false"
+		case AnnotationIssuer: // issuerFaultsOf
 		default:
 			faults = append(faults, fault{at, ReasonUnknownAnnotation, fmt.Sprintf(
 				"Fairway knows no annotation %q; it has no effect", annotationPrefix+option)})

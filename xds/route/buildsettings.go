@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
@@ -36,6 +37,9 @@ func BuildSettings(base Settings, config problem.Object, spec v1alpha1.GatewayCo
 	b.timeouts(deref(spec.Timeouts))
 	b.limits(deref(spec.Limits))
 	b.accessLog(deref(spec.AccessLog))
+	if name := spec.Issuer; name != nil && len(validation.IsDNS1123Subdomain(*name)) > 0 {
+		b.wrong("issuer", "%q is not the name of an Issuer", *name)
+	}
 	var problems []problem.Problem
 	for _, wrong := range b.faults {
 		problems = append(problems, wrong.in(config, "spec"))

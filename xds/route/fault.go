@@ -29,6 +29,7 @@ func faultsOf(ing *networkingv1.Ingress) []fault {
 				fmt.Sprintf("host %q is not served: %s", ing.Spec.Rules[i].Host, wrong)})
 		}
 	}
+	faults = append(faults, issuerFaultsOf(ing)...)
 	return append(faults, tlsFaultsOf(ing)...)
 }
 

@@ -41,6 +41,11 @@ const (
 	ReasonCertificateExpired problem.Reason = "CertificateExpired" // or is not valid yet
 	ReasonCertificateNames   problem.Reason = "CertificateNames"   // it is not for the host
 
+	// Certificates that are ordered.
+	ReasonTwoIssuers          problem.Reason = "TwoIssuers"          // ours and cert-manager are both asked
+	ReasonNoCertificateSecret problem.Reason = "NoCertificateSecret" // there is no Secret to keep it in
+	ReasonCertificatePending  problem.Reason = "CertificatePending"  // it is not there yet
+
 	// Endpoints.
 	ReasonInvalidEndpoint problem.Reason = "InvalidEndpoint" // an address or port that nothing can connect to
 	ReasonNoEndpointPort  problem.Reason = "NoEndpointPort"  // endpoints, but none with the Service's port

@@ -1,0 +1,96 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Asks says of Ingresses which Issuer they ask for their certificates.
+type Asks struct {
+	classes  route.Classes
+	gateways map[route.Gateway]string
+}
+
+// Ask is what an Ingress asks for.
+type Ask struct {
+	Gateway route.Gateway // that serves it; empty: it is not ours
+	Issuer  string        // empty: none
+	Own     bool          // it asks itself, not its gateway for it
+}
+
+// Asks is what all Ingresses ask for, as it is now.
+func (o Objects) Asks(ctx context.Context) (Asks, error) {
+	classes, err := o.Classes(ctx)
+	if err != nil {
+		return Asks{}, err
+	}
+	configs, err := o.Configs(ctx)
+	if err != nil {
+		return Asks{}, err
+	}
+	asks := Asks{classes: classes, gateways: map[route.Gateway]string{}}
+	for gateway, config := range configs {
+		if config.Spec.Issuer != nil {
+			asks.gateways[gateway] = *config.Spec.Issuer
+		}
+	}
+	return asks, nil
+}
+
+// Of is what ing asks for.
+func (a Asks) Of(ing *networkingv1.Ingress) Ask {
+	gateway, ours := a.classes.Gateway(ing)
+	if !ours {
+		return Ask{}
+	}
+	issuer, own := route.IssuerOf(ing, a.gateways[gateway])
+	return Ask{Gateway: gateway, Issuer: issuer, Own: own}
+}
+
+// Issuer is the Issuer of that name, nil if there is none, or if the cluster
+// does not have the kind.
+func (o Objects) Issuer(ctx context.Context, name string) (*v1alpha1.Issuer, error) {
+	issuer := &v1alpha1.Issuer{}
+	err := o.Cluster.Get(ctx, client.ObjectKey{Name: name}, issuer, client.UnsafeDisableDeepCopy)
+	unknown := (*cache.ErrResourceNotCached)(nil)
+	switch {
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err), errors.As(err, &unknown):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get issuer %s: %w", name, err)
+	}
+	return issuer, nil
+}
+
+// Issuers is all of them.
+func (o Objects) Issuers(ctx context.Context) ([]*v1alpha1.Issuer, error) {
+	var list v1alpha1.IssuerList
+	if err := o.listCustom(ctx, &list); err != nil {
+		return nil, fmt.Errorf("list issuers: %w", err)
+	}
+	return pointers(list.Items), nil
+}
+
+// Secret is the Secret of that name as the cache has it, nil if it has none.
+func (o Objects) Secret(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	switch err := o.Cluster.Get(ctx, name, secret, client.UnsafeDisableDeepCopy); {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get secret %s: %w", name, err)
+	}
+	return secret, nil
+}
