@@ -141,12 +141,26 @@ func (p *pass) visit(ctx context.Context, a *Authorization) error {
 		return invalid(there)
 	}
 	if there.untouched(a.Accept) {
-		if _, err := p.post(ctx, a.Accept, struct{}{}); err != nil {
+		if err := p.accept(ctx, a); err != nil {
 			return err
 		}
 	}
 	a.Accepted = true
 	p.waitFor(there.retry, name+": the issuer is looking for the answer to its challenge")
+	return nil
+}
+
+// accept has the authority look. If it refuses, that may be because an earlier
+// request, given up long ago, has only just arrived.
+func (p *pass) accept(ctx context.Context, a *Authorization) error {
+	_, refused := p.post(ctx, a.Accept, struct{}{})
+	if !isRefusal(refused) {
+		return refused
+	}
+	there, err := p.authorization(ctx, a.URL)
+	if err != nil || there.untouched(a.Accept) {
+		return refused
+	}
 	return nil
 }
 

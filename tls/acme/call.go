@@ -16,7 +16,7 @@ import (
 
 // maxNonceTries is how often a request is sent that is refused for its nonce
 // alone: authorities forget nonces, all at once when they restart.
-const maxNonceTries = 12
+const maxNonceTries = 20
 
 // answer is what the authority said.
 type answer struct {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	xacme "golang.org/x/crypto/acme"
 )
 
 // directory is what an authority says of itself (RFC 8555, 7.1.1).
@@ -36,18 +38,29 @@ func (c *Client) directory(ctx context.Context) (directory, error) {
 		return c.known, nil
 	}
 	answer, err := c.get(ctx, c.settings.Directory)
-	if err != nil {
+	var refusal *xacme.Error
+	switch {
+	case errors.As(err, &refusal) && isRefusal(err) && kindOfStatus(refusal.StatusCode) != RateLimited:
+		return directory{}, noDirectory(c.settings.Directory, fmt.Sprintf("it answers %d", refusal.StatusCode))
+	case err != nil:
 		return directory{}, fmt.Errorf("read directory: %w", err)
 	}
 	var dir directory
 	if err := json.Unmarshal(answer.body, &dir); err != nil {
-		return directory{}, fmt.Errorf("read directory: what is at %s is no ACME directory", c.settings.Directory)
+		return directory{}, noDirectory(c.settings.Directory, "it is not JSON")
 	}
 	if dir.NewNonce == "" || dir.NewAccount == "" || dir.NewOrder == "" {
-		return directory{}, fmt.Errorf("read directory: what is at %s is no ACME directory", c.settings.Directory)
+		return directory{}, noDirectory(c.settings.Directory, "it names no newNonce, newAccount and newOrder")
 	}
 	c.known, c.learned, c.open = dir, now, nil // the library has one of its own
 	return dir, nil
+}
+
+// noDirectory is not the end of an order: whoever mends the URL, or the server,
+// has it go on.
+func noDirectory(url, why string) error {
+	return &Failure{Kind: Refused, Text: fmt.Sprintf(
+		"what is at %s is no ACME directory, %s: check the issuer's directory URL", url, why)}
 }
 
 // fault is why the authority would refuse whatever these settings ask for.

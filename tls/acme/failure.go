@@ -24,7 +24,7 @@ const (
 
 // Failure is why a step did not succeed. It is an error, and a value that an
 // Order keeps.
-type Failure struct {
+type Failure struct { //nolint:errname // it is kept and shown more often than returned
 	Kind Kind `json:"kind"`
 	// Text is for people, in one line: which names, what happened, what to do. It
 	// holds no secret.

@@ -141,7 +141,7 @@ func TestWhatAnAuthoritySaysIsBounded(t *testing.T) {
 	transport := s.authority.Transport()
 	defer transport.CloseIdleConnections()
 	endless := func(r *http.Request) *http.Response {
-		return &http.Response{StatusCode: 200, Header: http.Header{}, Request: r, Body: io.NopCloser(zeros{}), ProtoMajor: 1, ProtoMinor: 1}
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r, Body: io.NopCloser(zeros{}), ProtoMajor: 1, ProtoMinor: 1}
 	}
 	client := newClient(t, s.settings(), newAccount(t), &clock{}, scripted{transport, endless})
 	if _, err := client.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "larger than") {

@@ -10,6 +10,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -50,7 +52,7 @@ func newSite(t testing.TB, options acme.Options) *site {
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
 			"acme-tls/1": func(_ *http.Server, c *tls.Conn, _ http.Handler) { c.Close() },
 		},
-		ErrorLog: nil,
+		ErrorLog: log.New(io.Discard, "", 0), // names without a challenge are part of the test
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { server.Serve(s.http) })               //nolint:errcheck // it ends with the test
@@ -105,7 +107,7 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	w.Write([]byte(c.KeyAuthorization)) //nolint:errcheck // the authority says so
+	w.Write([]byte(c.KeyAuthorization))
 }
 
 func (s *site) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -223,6 +225,12 @@ func stored(t testing.TB, order ours.Order) ours.Order {
 // step begins with what was saved.
 func (s *site) run(client *ours.Client, c *clock, order ours.Order, until ours.State) ours.Order {
 	s.t.Helper()
+	return s.watch(client, c, order, until, nil)
+}
+
+// watch is run that hears of each failed step.
+func (s *site) watch(client *ours.Client, c *clock, order ours.Order, until ours.State, failed func(error)) ours.Order {
+	s.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(30 * time.Second)
@@ -234,6 +242,9 @@ func (s *site) run(client *ours.Client, c *clock, order ours.Order, until ours.S
 		if err != nil && !errors.As(err, &failure) {
 			s.t.Fatalf("in state %s: %v", order.State, err)
 		}
+		if err != nil && failed != nil {
+			failed(err)
+		}
 		order = stored(s.t, next)
 		select {
 		case <-deadline:
@@ -244,10 +255,11 @@ func (s *site) run(client *ours.Client, c *clock, order ours.Order, until ours.S
 	return order
 }
 
-// issue gets a certificate, and looks that it is what was wanted.
+// issue gets a certificate, without any failure on the way, and looks that it is
+// what was wanted.
 func (s *site) issue(client *ours.Client, c *clock, replaces string, names ...string) ours.Order {
 	s.t.Helper()
-	order := s.run(client, c, plan(s.t, client, replaces, names...), ours.Done)
+	order := s.watch(client, c, plan(s.t, client, replaces, names...), ours.Done, func(err error) { s.t.Error(err) })
 	s.check(order)
 	return order
 }

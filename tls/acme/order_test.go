@@ -120,6 +120,7 @@ func TestWhatTheSettingsLack(t *testing.T) {
 			"*.shop.test: only dns-01 can prove a wildcard, and the issuer does not allow it"},
 		{"name", func(*ours.Settings) {}, []string{"blocked.test", "shop.test"}, "blocked.test: "},
 		{"roots", func(s *ours.Settings) { s.CABundle = nil }, nil, "give the issuer the CA bundle of its server"},
+		{"directory", func(s *ours.Settings) { s.Directory += "ectory" }, nil, "/directory is no ACME directory, it answers 404: check"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			settings := s.settings()
@@ -140,7 +141,8 @@ func TestWhatTheSettingsLack(t *testing.T) {
 			if n := s.authority.Orders() - before; n != 0 {
 				t.Errorf("%d orders were placed", n)
 			}
-			if c.name != "roots" && (order.State != ours.Failed || order.Failure.Kind != ours.Refused) {
+			lasting := c.name != "roots" && c.name != "directory" // which can be mended while an order is under way
+			if lasting && (order.State != ours.Failed || order.Failure.Kind != ours.Refused) {
 				t.Errorf("state %s, %s", order.State, order.Failure.Kind)
 			}
 		})
@@ -154,7 +156,11 @@ func TestAnAccountIsRegisteredOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := newClient(t, s.settings(), fresh, &clock{}, nil).Check(t.Context()) // the first was not saved
+	// What was returned was not saved. Whoever has an account needs to agree to
+	// nothing again.
+	disagreeing := s.settings()
+	disagreeing.TermsAgreed = false
+	second, err := newClient(t, disagreeing, fresh, &clock{}, nil).Check(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,13 @@ type advice struct {
 	text string // what to do; empty: the problem's own text says it
 }
 
+func (a advice) suffix() string {
+	if a.text == "" {
+		return ""
+	}
+	return ": " + a.text
+}
+
 // adviceOn is by the last part of a problem's type. What is not here is judged by
 // its HTTP status.
 func adviceOn(kind string) (advice, bool) {
@@ -54,6 +61,15 @@ func adviceOn(kind string) (advice, bool) {
 	return a, ok
 }
 
+// adviceOnAnswer is adviceOn for what a request was answered: there it is the
+// account that is not authorized, not a name.
+func adviceOnAnswer(kind string) (advice, bool) {
+	if strings.EqualFold(kind, "unauthorized") {
+		return advice{Refused, "the issuer refuses the account: check its external account, or let it have a fresh key"}, true
+	}
+	return adviceOn(kind)
+}
+
 // failureOf judges an error of a request: the authority's answer, or that there
 // was none.
 func failureOf(doing string, err error, now time.Time) *Failure {
@@ -73,11 +89,11 @@ func failureOf(doing string, err error, now time.Time) *Failure {
 
 // answerFailure judges what the authority answered to a request.
 func answerFailure(problem *xacme.Error, now time.Time) *Failure {
-	told, known := adviceOn(kindOf(problem.ProblemType))
+	told, known := adviceOnAnswer(kindOf(problem.ProblemType))
 	if !known {
 		told = advice{kind: kindOfStatus(problem.StatusCode)}
 	}
-	f := &Failure{Kind: told.kind, Text: problemText("", problem)}
+	f := &Failure{Kind: told.kind, Text: problemText("", problem, adviceOnAnswer)}
 	f.Until = retryAfter(problem.Header, now)
 	f.stranger = strings.EqualFold(kindOf(problem.ProblemType), "accountDoesNotExist")
 	// An order or authorization that is not there will not come back.
@@ -93,14 +109,15 @@ func validationFailure(name string, problem *xacme.Error) *Failure {
 	if !known || told.kind == Bug {
 		told.kind = Refused
 	}
-	return &Failure{Kind: told.kind, Text: problemText(name, problem), over: true}
+	return &Failure{Kind: told.kind, Text: problemText(name, problem, adviceOn), over: true}
 }
 
 // problemText says a problem for people: each name with what happened to it and
 // what to do.
-func problemText(name string, problem *xacme.Error) string {
+func problemText(name string, problem *xacme.Error, advise func(string) (advice, bool)) string {
 	if len(problem.Subproblems) == 0 {
-		return sentence(name, problem.ProblemType, problem.Detail, problem.Instance)
+		told, _ := advise(kindOf(problem.ProblemType))
+		return sentence(name, problem.ProblemType, problem.Detail, problem.Instance) + told.suffix()
 	}
 	parts := make([]string, 0, len(problem.Subproblems))
 	for _, sub := range problem.Subproblems {
@@ -108,7 +125,8 @@ func problemText(name string, problem *xacme.Error) string {
 		if sub.Identifier != nil {
 			about = sub.Identifier.Value
 		}
-		parts = append(parts, sentence(about, sub.Type, sub.Detail, sub.Instance))
+		told, _ := advise(kindOf(sub.Type))
+		parts = append(parts, sentence(about, sub.Type, sub.Detail, sub.Instance)+told.suffix())
 	}
 	return strings.Join(parts, "; ")
 }
@@ -130,9 +148,6 @@ func sentence(name, problemType, detail, instance string) string {
 	}
 	if instance != "" {
 		out.WriteString(", " + line(instance, maxDetail))
-	}
-	if told, ok := adviceOn(kind); ok && told.text != "" {
-		out.WriteString(": " + told.text)
 	}
 	return out.String()
 }

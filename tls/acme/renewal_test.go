@@ -192,7 +192,7 @@ func TestABudget(t *testing.T) {
 		}
 	}
 	// All at once, then one each six minutes.
-	if len(taken) < 10+4*10 || len(taken) > 10+5*10 || taken[9] != noon || taken[10] == noon {
+	if len(taken) < 10+4*10 || len(taken) > 10+5*10 || !taken[9].Equal(noon) || taken[10].Equal(noon) {
 		t.Errorf("%d were taken", len(taken))
 	}
 	if _, _, ok := (ours.Budget{}).Take(noon); ok {

@@ -84,7 +84,7 @@ func TestKeysDoNotShow(t *testing.T) {
 	}
 	for _, key := range []secret.Bytes{order.Key, account.Key, mac} {
 		middle := string(key.Reveal()[len(key.Reveal())/3:][:12])
-		for _, leak := range []string{middle, fmt.Sprintf("%x", middle), strings.Trim(fmt.Sprint([]byte(middle)), "[]")} {
+		for _, leak := range []string{middle, fmt.Sprintf("%x", middle), strings.Trim(fmt.Sprintf("%d", []byte(middle)), "[]")} {
 			if strings.Contains(out.String(), leak) {
 				t.Errorf("%q shows", leak)
 			}
