@@ -19,7 +19,7 @@ func TestChallengesLoseNoRequest(t *testing.T) {
 	road.Eventually(t, patience, road.Answers("exact.test", "/", "web"))
 	road.Eventually(t, patience, road.Answers("a.wild.test", "/", "web"))
 	loads := []*road.Load{s.road.StartLoad(t, "exact.test", "/"), s.road.StartLoad(t, "a.wild.test", "/x")}
-	const rounds = 15
+	const rounds = 40
 	for i := range rounds {
 		all := []tlschallenge.Challenge{
 			of("exact.test", fmt.Sprint("token-", i)), of("a.wild.test", fmt.Sprint("token-", i)), of("b.wild.test", fmt.Sprint("token-", i)),

@@ -8,6 +8,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	sniv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_mappers/sni/v3"
 	ondemandv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -46,7 +47,17 @@ func Listeners(s route.Settings) []Resource {
 func listener(name string, port uint16, socket *corev3.TransportSocket, s route.Settings) Resource {
 	address := socketAddress(s.Address, port)
 	address.GetSocketAddress().Ipv4Compat = s.Address == "::"
-	return resource(&listenerv3.Listener{
+	chains := []*listenerv3.FilterChain{{
+		Name:             name,
+		FilterChainMatch: filterChainMatch(s),
+		TransportSocket:  socket,
+		// Nothing else bounds a handshake that does not go on.
+		TransportSocketConnectTimeout: duration(handshake),
+		Filters: []*listenerv3.Filter{
+			networkFilter("envoy.filters.network.http_connection_manager", connectionManager(name, s)),
+		},
+	}}
+	made := &listenerv3.Listener{
 		Name:             name,
 		StatPrefix:       name,
 		TrafficDirection: corev3.TrafficDirection_INBOUND,
@@ -57,18 +68,23 @@ func listener(name string, port uint16, socket *corev3.TransportSocket, s route.
 
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer),
 		ListenerFilters:               listenerFilters(s),
-		FilterChains: []*listenerv3.FilterChain{{
-			Name:             name,
-			FilterChainMatch: filterChainMatch(s),
-			TransportSocket:  socket,
-			// Nothing else bounds a handshake that does not go on.
-			TransportSocketConnectTimeout: duration(handshake),
-			Filters: []*listenerv3.Filter{{
-				Name:       "envoy.filters.network.http_connection_manager",
-				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: typed(connectionManager(name, s))},
-			}},
-		}},
-	})
+		FilterChains:                  chains,
+	}
+	if socket != nil {
+		made.FilterChains = append(made.FilterChains, acmeChain(s))
+		made.ListenerFilters = append(made.ListenerFilters, tlsInspector())
+		made.ListenerFiltersTimeout = duration(handshake)
+	}
+	return resource(made)
+}
+
+// tlsInspector reads from the first message of a client what chains are chosen
+// by.
+func tlsInspector() *listenerv3.ListenerFilter {
+	return &listenerv3.ListenerFilter{
+		Name:       "envoy.filters.listener.tls_inspector",
+		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: typed(&inspectorv3.TlsInspector{})},
+	}
 }
 
 // NoServerName is the name of the secret for clients that send no server name.
