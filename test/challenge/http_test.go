@@ -32,6 +32,7 @@ func TestHTTP01(t *testing.T) {
 		{"an Envoy that hangs", testFrozen},
 		{"a broken order", testBroken},
 		{"TLS-ALPN-01", testALPN},
+		{"a real authority", testAuthority},
 	} {
 		t.Run(feature.name, func(t *testing.T) { feature.test(s.in(t)) })
 	}
