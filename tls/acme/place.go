@@ -30,11 +30,15 @@ func (c *Client) place(ctx context.Context, o Order) (Order, error) {
 	if err == nil {
 		return adopt(o, placed), nil
 	}
-	if o.Unsure = !isRefusal(err); o.Unsure {
-		return o, err
-	}
+	o.Unsure = !isRefusal(err)
 	if refusesReplaces(err, o) { // whatever became of the other certificate, this one is wanted
-		o.Replaces, err = "", nil
+		o.Replaces = ""
+		if !o.Unsure {
+			err = nil
+		}
+	}
+	if o.Unsure {
+		return o, err
 	}
 	permit, wrong := c.permits.give(c.random)
 	o.Permit = permit
@@ -87,8 +91,9 @@ func (c *Client) newOrder(ctx context.Context, dir directory, o Order) (wireOrde
 
 // refusesReplaces reports whether the authority refused an order that says what
 // it replaces, for a reason that may be that: 409 alreadyReplaced (RFC 9773, 5),
-// but also that it does not know that certificate, or that it is another
-// account's. Without it, the order counts against rate limits, and succeeds.
+// but also that it does not know that certificate, that it is another account's,
+// or for other names, which Pebble answers with 500. Without it, the order counts
+// against rate limits, and succeeds.
 func refusesReplaces(err error, o Order) bool {
 	var problem *xacme.Error
 	if o.Replaces == "" || !errors.As(err, &problem) {

@@ -135,6 +135,15 @@ func TestWhatIsReplacedAlready(t *testing.T) {
 	other := newClient(t, s.settings(), newAccount(t), now, nil)
 	s.issue(other, now, first.info.Replaces(), "shop.test")
 	s.issue(other, now, "bm90aGluZw.bm90aGluZw", "shop.test")
+
+	// One for other names neither: Pebble says that as if it were out of order.
+	unrelated := held{order: s.issue(client, now, "", "here.test")}
+	unrelated.ask(t, client, now)
+	before = s.authority.Orders()
+	order := s.run(client, now, plan(t, client, unrelated.info.Replaces(), "elsewhere.test"), ours.Done)
+	if s.check(order); order.Replaces != "" || s.authority.Orders() != before+1 {
+		t.Errorf("it replaces %q; %d orders", order.Replaces, s.authority.Orders()-before)
+	}
 }
 
 func TestRenewalInformationThatIsNone(t *testing.T) {
