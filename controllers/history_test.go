@@ -80,6 +80,7 @@ type stage struct {
 	backends queue[route.ServicePort]
 
 	certificates queue[certificate.Key]
+	authorities  queue[route.Authority]
 }
 
 // queue is the work of one controller.
@@ -114,8 +115,16 @@ func (s *stage) open(ctx context.Context, t *testing.T) {
 	s.hosts = listen(ctx, t, all.hosts, all.hosts.Sources(s.world))
 	s.backends = listen(ctx, t, all.backends, all.backends.Sources(s.world))
 	s.certificates = listen(ctx, t, all.certificates, all.certificates.Sources(s.world))
+	s.authorities = listen(ctx, t, all.authorities, all.authorities.Sources(s.world))
 	if err := s.road.open(ctx, all); err != nil {
 		t.Fatal(err)
+	}
+	keys, err := all.authorities.Keys(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		s.authorities.later[key] = true // by the queue's own clock, which nobody waits for
 	}
 }
 
@@ -170,7 +179,7 @@ func (q queue[K]) wait() {
 // store, its arrival at a handler, or a reconciliation.
 func (s *stage) step(ctx context.Context, random *rand.Rand) {
 	k := s.world.kinds[random.IntN(len(s.world.kinds))]
-	switch random.IntN(14) {
+	switch random.IntN(15) {
 	case 0, 1, 2:
 		s.world.mutate(random)
 	case 3, 4, 5:
@@ -185,6 +194,8 @@ func (s *stage) step(ctx context.Context, random *rand.Rand) {
 		s.busily(random, func() { s.gateways.work(ctx) })
 	case 12:
 		s.busily(random, func() { s.certificates.work(ctx) })
+	case 13:
+		s.busily(random, func() { s.authorities.work(ctx) })
 	default:
 		k.relist()
 		s.live.away = random.IntN(4) == 0
@@ -208,7 +219,8 @@ func (s *stage) busily(random *rand.Rand, work func()) {
 func (s *stage) settle(ctx context.Context) {
 	s.world.sync()
 	s.certificates.wait()
-	for s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) {
+	s.authorities.wait()
+	for s.authorities.work(ctx) || s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) {
 	}
 }
 
@@ -231,6 +243,9 @@ func (s *stage) compare(ctx context.Context, t *testing.T, seed uint64) {
 		t.Errorf("seed %d: problems (-fresh +walked):\n%s", seed, diff)
 	}
 	s.compareCertificates(t, seed, fresh)
+	if diff := cmp.Diff(fresh.Authorities, s.wall.authorities); diff != "" {
+		t.Errorf("seed %d: authorities (-fresh +walked):\n%s", seed, diff)
+	}
 	for key, host := range fresh.Hosts {
 		for _, port := range route.PortsOf(host) {
 			if fresh.Backends[port] == nil {
@@ -305,7 +320,10 @@ type wall struct {
 	backends map[route.ServicePort]*route.Backend
 	served   map[route.Key]*route.Certificate
 	opened   int
-	observe  func(any) // every key and gateway, and nil for Open
+
+	authorities map[route.Authority]*[]byte
+
+	observe func(any) // every key and gateway, and nil for Open
 }
 
 func newWall() *wall {
@@ -315,6 +333,8 @@ func newWall() *wall {
 		backends: map[route.ServicePort]*route.Backend{},
 		served:   map[route.Key]*route.Certificate{},
 		observe:  func(any) {},
+
+		authorities: map[route.Authority]*[]byte{},
 	}
 }
 
@@ -353,6 +373,17 @@ func (w *wall) PublishCertificate(key route.Key, certificate *route.Certificate)
 	w.observe(certificate)
 }
 
+func (w *wall) PublishAuthority(authority route.Authority, certificates []byte) {
+	w.mu.Lock()
+	if len(certificates) == 0 {
+		delete(w.authorities, authority)
+	} else {
+		w.authorities[authority] = &certificates
+	}
+	w.mu.Unlock()
+	w.observe(authority)
+}
+
 func (w *wall) Open() {
 	w.opened++
 	w.observe(nil)
@@ -375,7 +406,7 @@ func put[K comparable, V any](all map[K]*V, key K, value *V) {
 // The histories are worth nothing if they touch too little.
 func TestHistoriesSeeEverything(t *testing.T) {
 	reasons := map[problem.Reason]int{}
-	routes, answers, endpoints, external, inner, certificates := 0, 0, 0, 0, 0, 0
+	routes, answers, endpoints, external, inner, certificates, authorities := 0, 0, 0, 0, 0, 0, 0
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		w := newWorld()
@@ -406,6 +437,7 @@ func TestHistoriesSeeEverything(t *testing.T) {
 			}
 		}
 		certificates += len(picture.Certificates)
+		authorities += len(picture.Authorities)
 		for _, backend := range picture.Backends {
 			endpoints += len(backend.Endpoints)
 		}
@@ -419,6 +451,8 @@ func TestHistoriesSeeEverything(t *testing.T) {
 		"broken secrets":         reasons[route.ReasonCertificateInvalid],
 		"other names":            reasons[route.ReasonCertificateNames],
 		"certificates":           certificates,
+		"authorities":            authorities,
+		"unverifiable backends":  reasons[route.ReasonBackendTLS],
 		"missing parameters":     reasons[route.ReasonParametersNotFound],
 		"missing backends":       reasons[route.ReasonBackendNotFound],
 		"path conflicts":         reasons[route.ReasonPathConflict],

@@ -150,6 +150,11 @@ func randomService(random *rand.Rand, meta metav1.ObjectMeta) *corev1.Service {
 			service.Spec.Ports = append(service.Spec.Ports, port)
 		}
 	}
+	if random.IntN(3) == 0 {
+		service.Annotations = map[string]string{
+			route.AnnotationBackendCA: pick(random, "good", "good", "broken", "late", "system", "No Name"),
+		}
+	}
 	return service
 }
 

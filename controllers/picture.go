@@ -16,6 +16,7 @@ type Picture struct {
 	Backends map[route.ServicePort]*route.Backend
 
 	Certificates map[certificate.Key]*route.Certificate
+	Authorities  map[route.Authority]*[]byte
 	// Reports is the Problems of each reconciler's key that has any, as they
 	// are reported.
 	Reports map[any][]problem.Problem
@@ -50,6 +51,9 @@ func (r *reconcilers) firstPass(ctx context.Context) (*Picture, error) {
 	}
 	if picture.Certificates, err = pass(ctx, picture.Reports, r.certificates); err != nil {
 		return nil, fmt.Errorf("certificates: %w", err)
+	}
+	if picture.Authorities, err = pass(ctx, picture.Reports, r.authorities); err != nil {
+		return nil, fmt.Errorf("authorities: %w", err)
 	}
 	return picture, nil
 }

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/fairwaynet/fairway/controllers/authority"
 	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/challenge"
 	"github.com/fairwaynet/fairway/controllers/endpoints"
@@ -54,6 +55,7 @@ type Publisher interface {
 	endpoints.Publisher
 	gatewayconfig.Publisher
 	certificate.Publisher
+	authority.Publisher
 	// Open says that the first picture is complete.
 	Open()
 }
@@ -80,6 +82,9 @@ type Road struct {
 	Orders *challenge.Watch
 	// Certificates says what the default certificate is.
 	Certificates certificate.Options
+	// SystemRoots are the certificates, in PEM, that vouch for backends whose
+	// Services say "system".
+	SystemRoots []byte
 	// Delivery hears what became of what was published; nil: nobody.
 	Delivery *Delivery
 	// Tracker hears of Ingresses and of what was reconciled; nil: nobody.
@@ -183,6 +188,9 @@ func (r *Road) open(ctx context.Context, all *reconcilers) error {
 	for key, served := range picture.Certificates {
 		r.Publisher.PublishCertificate(route.Key(key), served)
 	}
+	for key, certificates := range picture.Authorities {
+		r.Publisher.PublishAuthority(key, *certificates)
+	}
 	for key, host := range picture.Hosts {
 		all.hosts.Publish(key, host)
 	}
@@ -218,7 +226,8 @@ func (r *Road) loops(all *reconcilers) ([]loop, error) {
 	second, err2 := newLoop(r.Log, "ingress", r.tracked(timed), all.hosts.Sources(r.Cache))
 	third, err3 := newLoop(r.Log, "endpoints", all.backends, all.backends.Sources(r.Cache))
 	fourth, err4 := newLoop(r.Log, "certificate", all.certificates, all.certificates.Sources(r.Cache))
-	return []loop{first, second, third, fourth}, errors.Join(err1, err2, err3, err4)
+	fifth, err5 := newLoop(r.Log, "authority", all.authorities, all.authorities.Sources(r.Cache))
+	return []loop{first, second, third, fourth, fifth}, errors.Join(err1, err2, err3, err4, err5)
 }
 
 func newLoop[K comparable](
@@ -267,6 +276,7 @@ type reconcilers struct {
 	backends *endpoints.Reconciler
 
 	certificates *certificate.Reconciler
+	authorities  *authority.Reconciler
 }
 
 func (r *Road) reconcilers(publisher Publisher) *reconcilers {
@@ -282,5 +292,9 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 		},
 		backends:     endpoints.New(objects, r.Live, publisher, r.Reporter),
 		certificates: certificate.New(objects, r.Live, publisher, r.Reporter, r.Certificates),
+		authorities: &authority.Reconciler{
+			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, System: r.SystemRoots,
+			WithoutSecrets: r.Certificates.WithoutSecrets,
+		},
 	}
 }

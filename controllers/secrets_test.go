@@ -13,12 +13,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // randomSecret holds one of a few certificates, or something else.
 func randomSecret(random *rand.Rand, meta metav1.ObjectMeta) *corev1.Secret {
 	secret := &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: map[string][]byte{
-		corev1.TLSCertKey: []byte("broken"), corev1.TLSPrivateKeyKey: []byte("broken"),
+		corev1.TLSCertKey: []byte("broken"), corev1.TLSPrivateKeyKey: []byte("broken"), route.CAKey: []byte("broken"),
 	}}
 	if meta.Name != "broken" {
 		secret.Data = pick(random, certificates()...)
@@ -54,6 +56,7 @@ func issue(names ...string) map[string][]byte {
 		panic(err)
 	}
 	return map[string][]byte{
+		route.CAKey:             pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
 	}

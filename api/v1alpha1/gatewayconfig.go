@@ -68,6 +68,7 @@ type GatewayConfigList struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.httpPort) || !has(self.httpsPort) || self.httpPort == 0 || self.httpPort != self.httpsPort",message="httpPort and httpsPort must differ"
 // +kubebuilder:validation:XValidation:rule="!has(self.httpPort) || self.httpPort != 0 || (has(self.httpsPort) && self.httpsPort != 0)",message="without httpPort there must be an httpsPort"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.http3) || !self.tls.http3 || !has(self.proxyProtocol)",message="HTTP/3 has no PROXY protocol: tls.http3 and proxyProtocol exclude one another"
 type GatewayConfigSpec struct {
 	// address is the IP address that Envoy binds; "::" is all of them, IPv4
 	// included. Default "::".
@@ -139,6 +140,12 @@ type GatewayConfigSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Issuer *string `json:"issuer,omitempty"`
+
+	// tls is how clients are spoken to over TLS. Its defaults are what browsers
+	// and tools of the last ten years speak; whoever changes it narrows that.
+	//
+	// +optional
+	TLS *TLS `json:"tls,omitempty"`
 }
 
 // ProxyProtocol is who sends PROXY headers.

@@ -192,6 +192,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Scope:        c.Scope.scope(),
 		Base:         c.Route,
 		Certificates: certificates,
+		SystemRoots:  systemRoots(log),
 		Delivery:     delivery,
 		Metrics:      metrics,
 

@@ -237,6 +237,7 @@ func (s *serveSettings) assemble(
 			Cache: files, Live: files.Live(), Publisher: n.publisher(ads), Reporter: reporter,
 			Base: s.Route, Adapt: s.adapt,
 			Certificates: certificates,
+			SystemRoots:  systemRoots(quiet),
 			Scope:        scope,
 			Delivery:     delivery, Metrics: metrics, Log: quiet,
 		},

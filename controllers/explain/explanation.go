@@ -83,6 +83,10 @@ type Backend struct {
 	Protocol string `json:"protocol"`
 	TLS      bool   `json:"tls"`
 	DNS      string `json:"dns,omitempty"`
+	// VerifiedBy vouches for the backend's certificate: namespace/name of a
+	// Secret, or "system"; empty: nobody. ServerName is what it must be for.
+	VerifiedBy string `json:"verifiedBy,omitempty"`
+	ServerName string `json:"serverName,omitempty"`
 }
 
 // EndpointOf is an endpoint and what it is good for.
@@ -146,7 +150,11 @@ func routeOf(r route.Route, host route.Hostname, ingresses []*networkingv1.Ingre
 }
 
 func backendOf(c route.Cluster) *Backend {
-	return &Backend{Service: c.Port.Service.String(), Port: c.Port.Port, Protocol: c.Protocol.String(), TLS: c.TLS, DNS: c.DNS}
+	b := &Backend{Service: c.Port.Service.String(), Port: c.Port.Port, Protocol: c.Protocol.String(), TLS: c.TLS, DNS: c.DNS}
+	if c.TLS {
+		b.VerifiedBy, b.ServerName = c.Authority.String(), c.ServerName()
+	}
+	return b
 }
 
 func endpointOf(state route.EndpointState) EndpointOf {

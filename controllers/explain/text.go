@@ -133,8 +133,11 @@ func (t *text) backend(e *Explanation) {
 // String is "Service shop/cart, port 80, HTTP/1.1".
 func (b *Backend) String() string {
 	spoken := map[string]string{"http1": "HTTP/1.1", "http2": "HTTP/2", "auto": "HTTP/2 or HTTP/1.1"}[b.Protocol]
-	if b.TLS {
-		spoken += " over TLS"
+	switch {
+	case b.VerifiedBy != "":
+		spoken += fmt.Sprintf(" over TLS, verified by %s for %s", b.VerifiedBy, b.ServerName)
+	case b.TLS:
+		spoken += " over TLS, not verified"
 	}
 	return fmt.Sprintf("Service %s, port %d, %s", b.Service, b.Port, spoken)
 }

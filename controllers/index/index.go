@@ -45,6 +45,7 @@ func Register(ctx context.Context, cache client.FieldIndexer) error {
 		{&networkingv1.Ingress{}, tlsField, tlsNamesOf},
 		{&networkingv1.Ingress{}, secretField, secretsOf},
 		{&discoveryv1.EndpointSlice{}, serviceField, sliceServiceOf},
+		{&corev1.Service{}, authorityField, authoritiesOf},
 	} {
 		if err := cache.IndexField(ctx, index.object, index.field, index.values); err != nil {
 			return fmt.Errorf("index %T by %s: %w", index.object, index.field, err)

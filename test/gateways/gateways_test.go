@@ -223,6 +223,17 @@ func testRefused(t *testing.T, r *road.Road) {
 		"negative timeout": {Timeouts: &v1alpha1.Timeouts{Idle: new(v1alpha1.Duration("-1s"))}},
 		"header count":     {Limits: &v1alpha1.Limits{RequestHeaderCount: new(int32(0))}},
 		"log field":        {AccessLog: &v1alpha1.AccessLog{Fields: []v1alpha1.AccessLogField{"%REQ(COOKIE)%"}}},
+		"versions":         {TLS: &v1alpha1.TLS{MinVersion: new(v1alpha1.TLSVersion("TLSv1.3")), MaxVersion: new(v1alpha1.TLSVersion("TLSv1.2"))}},
+		"version":          {TLS: &v1alpha1.TLS{MinVersion: new(v1alpha1.TLSVersion("TLSv1.1"))}},
+		"cipher":           {TLS: &v1alpha1.TLS{Ciphers: []v1alpha1.TLSCipher{"AES128-SHA"}}},
+		"cipher of 1.3":    {TLS: &v1alpha1.TLS{MinVersion: new(v1alpha1.TLSVersion("TLSv1.3")), Ciphers: []v1alpha1.TLSCipher{"ECDHE-RSA-AES128-GCM-SHA256"}}},
+		"curve":            {TLS: &v1alpha1.TLS{Curves: []v1alpha1.TLSCurve{"secp192r1"}}},
+		"curve twice":      {TLS: &v1alpha1.TLS{Curves: []v1alpha1.TLSCurve{"X25519", "X25519"}}},
+		"ALPN":             {TLS: &v1alpha1.TLS{ALPN: []v1alpha1.TLSProtocol{"h3"}}},
+		"HSTS age":         {TLS: &v1alpha1.TLS{HSTS: &v1alpha1.HSTS{MaxAge: -1}}},
+		"HSTS preload":     {TLS: &v1alpha1.TLS{HSTS: &v1alpha1.HSTS{MaxAge: 31536000, Preload: true}}},
+		"HTTP/3 and 1.2":   {TLS: &v1alpha1.TLS{HTTP3: new(true), MaxVersion: new(v1alpha1.TLSVersion("TLSv1.2"))}},
+		"HTTP/3 and PROXY": {TLS: &v1alpha1.TLS{HTTP3: new(true)}, ProxyProtocol: &v1alpha1.ProxyProtocol{}},
 		"header name":      {AccessLog: &v1alpha1.AccessLog{RequestHeaders: []v1alpha1.HeaderName{"a)% %REQ(COOKIE"}}},
 	} {
 		config := &v1alpha1.ClusterGatewayConfig{ObjectMeta: metav1.ObjectMeta{Name: "refused"}, Spec: spec}

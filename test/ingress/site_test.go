@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/test/road"
 )
 
@@ -55,7 +56,7 @@ func (s *site) create(objects ...client.Object) {
 	s.Helper()
 	for _, o := range objects {
 		switch o.(type) {
-		case *networkingv1.IngressClass:
+		case *networkingv1.IngressClass, *v1alpha1.ClusterGatewayConfig:
 		default:
 			o.SetNamespace(s.namespace)
 		}

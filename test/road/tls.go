@@ -60,6 +60,11 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
+// PEM is the certificate of the authority itself.
+func (a *Authority) PEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
+}
+
 // Wish is what a certificate shall be; the zero value is an ECDSA one that is
 // valid for the hour.
 type Wish struct {

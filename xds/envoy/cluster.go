@@ -1,9 +1,7 @@
 package envoy
 
 import (
-	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
@@ -14,7 +12,6 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/fairwaynet/fairway/xds/route"
@@ -26,7 +23,6 @@ const (
 	maxUpstreamConnections = 16384
 	maxUpstreamRequests    = 65536
 	maxUpstreamRetries     = 1024
-	maxDNSName             = 254 // with the dot at its end
 )
 
 // Cluster is a Service port and how its endpoints are spoken to.
@@ -136,29 +132,4 @@ func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOpt
 	}
 	options.UpstreamProtocolOptions = &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
 	return options
-}
-
-// upstreamTLS encrypts without verifying: a pod's certificate is for no name
-// that we could know.
-func upstreamTLS(c route.Cluster) *corev3.TransportSocket {
-	if !c.TLS {
-		return nil
-	}
-	tls := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{AlpnProtocols: alpn(c.Protocol)}}
-	if _, err := netip.ParseAddr(c.DNS); err != nil && len(c.DNS) <= maxDNSName {
-		tls.Sni = dnsName(strings.TrimSuffix(c.DNS, "."))
-	}
-	return transportSocket(tls)
-}
-
-// alpn is nil for auto, for which Envoy offers both by itself.
-func alpn(p route.Protocol) []string {
-	switch p {
-	case route.HTTP2:
-		return []string{"h2"}
-	case route.HTTPAuto:
-		return nil
-	default:
-		return []string{"http/1.1"}
-	}
 }

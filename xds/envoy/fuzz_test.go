@@ -58,9 +58,9 @@ func renderAll(s route.Settings, h *route.Host, clusters []route.Cluster, b rout
 	out = append(out, envoy.Scope(h.Key.Host), envoy.Endpoints(b),
 		envoy.RouteConfiguration(envoy.ShardOf(h.Key.Host), [][]byte{envoy.VirtualHost(h, route.Settings{})}))
 	for _, c := range clusters {
-		out = append(out, envoy.Cluster(c, s))
+		out = append(out, envoy.Cluster(c, s), envoy.Authority(c.Authority, []byte(h.Key.Host)), envoy.Authority(c.Authority, nil))
 	}
-	return out
+	return append(out, envoy.HTTP3Listener(s, []route.Hostname{h.Key.Host, route.AnyHost}))
 }
 
 // words are what a random model is made of.
@@ -81,6 +81,11 @@ func (w words) settings() route.Settings {
 		s.EscapedSlashes = route.EscapedSlashes(w.one("Redirect", "Reject", "Keep", "", w.path))
 		s.MaxRequestBody, s.MaxRequestHeaders = w.limit, w.random.Uint32()
 		s.IdleTimeout, s.ConnectTimeout = time.Duration(w.limit), time.Duration(-w.limit)
+		s.TLS = route.TLS{
+			MinVersion: route.TLSVersion(w.one("TLSv1.2", "TLSv1.3", "", w.path)), HTTP3: w.random.IntN(2) == 0,
+			Ciphers: []string{w.one(route.TLSCiphers()...), w.path}, Curves: []string{w.one(route.TLSCurves()...), w.name}, ALPN: []string{w.one("h2", w.path)},
+			HSTS: w.hsts(),
+		}
 		s.RequestTimeout, s.UpstreamIdleTimeout = time.Duration(w.limit), time.Duration(w.random.Int64())
 	}
 	return s
@@ -95,6 +100,7 @@ func (w words) host() *route.Host {
 			Status:  w.status,
 			Reason:  w.reason,
 			MaxBody: w.limit,
+			HSTS:    w.hsts(),
 			Origin:  types.NamespacedName{Namespace: w.namespace, Name: w.one(w.service, "")},
 		}
 		if w.random.IntN(2) == 0 {
@@ -106,7 +112,20 @@ func (w words) host() *route.Host {
 	return h
 }
 
+func (w words) hsts() *route.HSTS {
+	return []*route.HSTS{nil, {Inherited: true}, {MaxAge: w.random.Uint32(), Preload: true}}[w.random.IntN(3)]
+}
+
 func (w words) cluster() route.Cluster {
+	c := w.plainCluster()
+	if w.random.IntN(2) == 0 {
+		c.Authority = route.Authority{Namespace: w.namespace, Name: w.service}
+		c.SNI = w.one("", w.dns, w.name)
+	}
+	return c
+}
+
+func (w words) plainCluster() route.Cluster {
 	return cluster(w.namespace, w.service, int32(w.random.Uint32()), w.random.IntN(3), w.random.IntN(2) == 0, w.one("", w.dns))
 }
 

@@ -92,7 +92,7 @@ func render(t testing.TB, in input) []txtar.File {
 		endpoints = append(endpoints, envoy.Endpoints(b))
 	}
 	if in.Settings != nil {
-		listeners = envoy.Listeners(settings)
+		listeners = listenersOf(settings, in.Settings.Listed)
 	}
 	if in.Hosts != nil {
 		clusters = nil // the cases of clusters show them
@@ -113,6 +113,15 @@ func render(t testing.TB, in input) []txtar.File {
 		}
 	}
 	return files
+}
+
+// listenersOf are the listeners of a case; where it lists names for HTTP/3, that
+// one alone.
+func listenersOf(s route.Settings, listed []route.Hostname) []envoy.Resource {
+	if len(listed) > 0 {
+		return []envoy.Resource{envoy.HTTP3Listener(s, listed)}
+	}
+	return envoy.Listeners(s)
 }
 
 // documents are resources as people read them.

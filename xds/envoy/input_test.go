@@ -32,6 +32,10 @@ type inputSettings struct {
 	AccessLogFields       []route.LogField    `json:"accessLogFields"`
 	RequestHeaders        []string            `json:"accessLogRequestHeaders"`
 	ResponseHeaders       []string            `json:"accessLogResponseHeaders"`
+
+	TLS route.TLS `json:"tls"`
+	// Listed are the names of the listener of HTTP/3.
+	Listed []route.Hostname `json:"listed"`
 }
 
 type inputProxyProtocol struct {
@@ -51,6 +55,7 @@ type inputRoute struct {
 	Status  int           `json:"status"`
 	Reason  string        `json:"reason"`
 	MaxBody int64         `json:"maxBody"`
+	HSTS    *route.HSTS   `json:"hsts"`
 	Ingress string        `json:"ingress"`
 }
 
@@ -59,6 +64,8 @@ type inputCluster struct {
 	Protocol string `json:"protocol"`
 	TLS      bool   `json:"tls"`
 	DNS      string `json:"dns"`
+	CA       string `json:"ca"` // "shop/roots"
+	SNI      string `json:"sni"`
 }
 
 type inputBackend struct {
@@ -88,6 +95,7 @@ func (s inputSettings) apply(to route.Settings) route.Settings {
 		to.MaxRequestHeaderCount = s.MaxRequestHeaderCount
 	}
 	to.AccessLogFields, to.AccessLogRequestHeaders, to.AccessLogResponseHeaders = s.AccessLogFields, s.RequestHeaders, s.ResponseHeaders
+	to.TLS = s.TLS
 	to.HTTPSPort, to.TrustedHops, to.MaxRequestBody = s.HTTPSPort, s.TrustedHops, s.MaxRequestBody
 	return to
 }
@@ -107,7 +115,7 @@ func (in input) hosts() []*route.Host {
 func (r inputRoute) route() route.Route {
 	out := route.Route{
 		Match:  route.Match{Kind: route.Prefix, Path: r.Prefix},
-		Status: r.Status, Reason: r.Reason, MaxBody: r.MaxBody,
+		Status: r.Status, Reason: r.Reason, MaxBody: r.MaxBody, HSTS: r.HSTS,
 	}
 	if r.Exact != "" {
 		out.Match = route.Match{Kind: route.Exact, Path: r.Exact}
@@ -121,7 +129,8 @@ func (r inputRoute) route() route.Route {
 }
 
 func (c inputCluster) cluster() route.Cluster {
-	out := route.Cluster{Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS}
+	out := route.Cluster{Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS, SNI: c.SNI}
+	out.Authority.Namespace, out.Authority.Name, _ = strings.Cut(c.CA, "/")
 	for _, p := range []route.Protocol{route.HTTP1, route.HTTP2, route.HTTPAuto} {
 		if p.String() == c.Protocol {
 			out.Protocol = p

@@ -30,6 +30,9 @@ const (
 	handshake = 10 * time.Second
 )
 
+// httpsListener is the name of the listener of HTTPS.
+const httpsListener = "https"
+
 // Listeners are the listeners of a gateway, "http" and "https". They say
 // nothing about hosts, clusters or certificates, so that they change only when
 // a setting does: a changed listener drains its connections.
@@ -39,7 +42,7 @@ func Listeners(s route.Settings) []Resource {
 		listeners = append(listeners, listener("http", s.HTTPPort, nil, s))
 	}
 	if s.HTTPSPort != 0 {
-		listeners = append(listeners, listener("https", s.HTTPSPort, transportSocket(downstreamTLS()), s))
+		listeners = append(listeners, listener(httpsListener, s.HTTPSPort, transportSocket(downstreamTLS(s.TLS)), s))
 	}
 	return listeners
 }
@@ -94,11 +97,11 @@ const NoServerName = "no server name"
 // downstreamTLS chooses the certificate by SNI: the secret of that very name
 // is asked for at its first handshake. Envoy demands that sessions are not
 // resumed, because a session would outlive the choice.
-func downstreamTLS() *tlsv3.DownstreamTlsContext {
+func downstreamTLS(t route.TLS) *tlsv3.DownstreamTlsContext {
 	return &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: &tlsv3.CommonTlsContext{
-			TlsParams:     &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
-			AlpnProtocols: []string{"h2", "http/1.1"},
+			TlsParams:     tlsParameters(t),
+			AlpnProtocols: applicationProtocols(t),
 			CustomTlsCertificateSelector: &corev3.TypedExtensionConfig{
 				Name: "envoy.tls.certificate_selectors.on_demand_secret",
 				TypedConfig: typed(&ondemandv3.Config{

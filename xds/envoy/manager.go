@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -41,6 +43,9 @@ func connectionManager(name string, s route.Settings) *managerv3.HttpConnectionM
 
 		ServerHeaderTransformation: managerv3.HttpConnectionManager_PASS_THROUGH,
 		LocalReplyConfig:           localReplies(),
+	}
+	if name == httpsListener && s.TLS.HTTP3 {
+		m.HttpFilters = slices.Insert(m.HttpFilters, 0, filter(alternativeFilter, alternative(s)))
 	}
 	bound(m, s)
 	identify(m, s)

@@ -20,13 +20,18 @@ const schemeHeader = "x-forwarded-proto"
 // SameHosts reports whether virtual hosts look the same under both settings.
 func SameHosts(a, b route.Settings) bool {
 	return (a.HTTPSPort == 0) == (b.HTTPSPort == 0) && redirectPort(a) == redirectPort(b) &&
-		(a.MaxRequestBody <= 0) == (b.MaxRequestBody <= 0)
+		(a.MaxRequestBody <= 0) == (b.MaxRequestBody <= 0) && sameHSTS(a, b)
 }
 
-// redirects reports whether requests over HTTP may be answered otherwise than
-// those over HTTPS.
+// redirects reports whether some requests over HTTP are redirected.
 func redirects(h *route.Host, s route.Settings) bool {
 	return s.HTTPSPort != 0 && slices.ContainsFunc(h.Routes, func(r route.Route) bool { return r.Redirect })
+}
+
+// differs reports whether requests over HTTP may be answered otherwise than
+// those over HTTPS.
+func differs(h *route.Host, s route.Settings) bool {
+	return redirects(h, s) || slices.ContainsFunc(h.Routes, func(r route.Route) bool { return hsts(r, s) != nil })
 }
 
 // toHTTPS is the answer that sends a client to the same place over HTTPS. The
@@ -54,7 +59,7 @@ func redirectedAll(h *route.Host, s route.Settings) []*routev3.Route {
 	var routes []*routev3.Route
 	for _, r := range h.Routes[:others] {
 		if match := pathMatch(r.Match); match != nil {
-			routes = append(routes, served(r, match)...)
+			routes = append(routes, routeOf(r, match))
 		}
 	}
 	return append(routes, redirected(h.Routes[others], anyPath(), s)...)
@@ -63,20 +68,34 @@ func redirectedAll(h *route.Host, s route.Settings) []*routev3.Route {
 // overHTTP is the rendering for requests that are known to have come over HTTP.
 func overHTTP(s route.Settings) rendering {
 	return func(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
-		if !r.Redirect {
-			return served(r, match)
+		if !r.Redirect || s.HTTPSPort == 0 {
+			return []*routev3.Route{routeOf(r, match)}
 		}
 		return []*routev3.Route{{Name: routeName(r), Match: match, Action: toHTTPS(redirectPort(s))}}
+	}
+}
+
+// overHTTPS is the rendering for requests that are known to have come over HTTPS.
+func overHTTPS(s route.Settings) rendering {
+	return func(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
+		return []*routev3.Route{secureRouteOf(r, match, s)}
 	}
 }
 
 // overBoth is the rendering for requests that came either way.
 func overBoth(s route.Settings) rendering {
 	return func(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
-		if !r.Redirect {
-			return served(r, match)
+		switch {
+		case r.Redirect && s.HTTPSPort != 0:
+			return append(redirected(r, match, s), secureRouteOf(r, match, s))
+		case hsts(r, s) != nil:
+			return []*routev3.Route{
+				secureRouteOf(r, &routev3.RouteMatch{PathSpecifier: match.GetPathSpecifier(), Headers: []*routev3.HeaderMatcher{cameBy("https")}}, s),
+				routeOf(r, match),
+			}
+		default:
+			return []*routev3.Route{routeOf(r, match)}
 		}
-		return append(redirected(r, match, s), routeOf(r, match))
 	}
 }
 
@@ -91,9 +110,7 @@ func redirected(r route.Route, match *routev3.RouteMatch, s route.Settings) []*r
 			Match:  &routev3.RouteMatch{PathSpecifier: match.GetPathSpecifier(), Headers: conditions},
 		}
 	}
-	byHTTP := headerIs(schemeHeader, &typematcherv3.StringMatcher{
-		MatchPattern: &typematcherv3.StringMatcher_Exact{Exact: "http"},
-	})
+	byHTTP := cameBy("http")
 	port := redirectPort(s)
 	if port != https {
 		return []*routev3.Route{redirect(port, byHTTP)}
@@ -102,6 +119,13 @@ func redirected(r route.Route, match *routev3.RouteMatch, s route.Settings) []*r
 		MatchPattern: &typematcherv3.StringMatcher_SafeRegex{SafeRegex: &typematcherv3.RegexMatcher{Regex: ".*:[0-9]+"}},
 	})
 	return []*routev3.Route{redirect(https, byHTTP, withPort), redirect(0, byHTTP)}
+}
+
+// cameBy is the condition that a request came by a scheme.
+func cameBy(scheme string) *routev3.HeaderMatcher {
+	return headerIs(schemeHeader, &typematcherv3.StringMatcher{
+		MatchPattern: &typematcherv3.StringMatcher_Exact{Exact: scheme},
+	})
 }
 
 func headerIs(name string, value *typematcherv3.StringMatcher) *routev3.HeaderMatcher {

@@ -18,6 +18,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/envoy"
@@ -44,7 +45,9 @@ func newValidation(t testing.TB) *validation {
 // add shows the rendering of a case.
 func (v *validation) add(s route.Settings, hosts []*route.Host, clusters []route.Cluster, backends []route.Backend, listeners bool) {
 	for _, c := range clusters {
-		v.cluster(message[*clusterv3.Cluster](v.t, envoy.Cluster(c, s)))
+		rendered := message[*clusterv3.Cluster](v.t, envoy.Cluster(c, s))
+		v.withoutSDS(rendered, c)
+		v.cluster(rendered)
 	}
 	for _, b := range backends {
 		load := message[*endpointv3.ClusterLoadAssignment](v.t, envoy.Endpoints(b))
@@ -61,6 +64,30 @@ func (v *validation) add(s route.Settings, hosts []*route.Host, clusters []route
 		for _, l := range envoy.Listeners(s) {
 			v.listener(l, nil)
 		}
+	}
+}
+
+// withoutSDS has who vouches for a cluster be a static secret: Envoy crashes when
+// it validates a static cluster with one that comes by ADS.
+func (v *validation) withoutSDS(rendered *clusterv3.Cluster, c route.Cluster) {
+	if rendered.GetTransportSocket() == nil || c.Authority == (route.Authority{}) {
+		return
+	}
+	tls := &tlsv3.UpstreamTlsContext{}
+	if err := rendered.GetTransportSocket().GetTypedConfig().UnmarshalTo(tls); err != nil {
+		v.t.Fatal(err)
+	}
+	secret := message[*tlsv3.Secret](v.t, envoy.Authority(c.Authority, nil))
+	secret.Name = "who vouches for " + rendered.GetName()
+	from := tls.GetCommonTlsContext().GetCombinedValidationContext().GetValidationContextSdsSecretConfig()
+	from.Name, from.SdsConfig = secret.GetName(), nil
+	packed, err := anypb.New(tls)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	rendered.TransportSocket.ConfigType = &corev3.TransportSocket_TypedConfig{TypedConfig: packed}
+	if !v.clusters[rendered.GetName()] {
+		v.bootstrap.StaticResources.Secrets = append(v.bootstrap.StaticResources.Secrets, secret)
 	}
 }
 

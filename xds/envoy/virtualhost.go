@@ -21,7 +21,7 @@ import (
 const noRoute = "-"
 
 // VirtualHost is all that is served under one name, marshalled, for use in
-// RouteConfiguration. Of the settings it depends on where HTTPS is and on
+// RouteConfiguration. Of the settings it depends on where HTTPS is, on HSTS and on
 // whether bodies are bounded (see SameHosts), so that a change of others touches
 // no host. What no route matches is answered here with 404, so that it never
 // falls through to a wildcard or the default host. (A host that serves all paths
@@ -37,17 +37,17 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 	if isExact(h.Key.Host) && s.MaxRequestBody <= 0 {
 		host.TypedPerFilterConfig = map[string]*anypb.Any{bodyLimitFilter: disabled()} // but for routes that have a limit
 	}
-	routes := routesOf(h, served)
+	routes := routesOf(h, overHTTPS(s))
 	switch isLong := len(routes) > listedRoutes; {
 	case isLong && redirectsAll(h, s):
 		host.Matcher = byScheme(routeList(redirectedAll(h, s)), below(pathTree(routes)))
-	case isLong && redirects(h, s):
+	case isLong && differs(h, s):
 		host.Matcher = byScheme(below(pathTree(routesOf(h, overHTTP(s)))), below(pathTree(routes)))
 	case isLong:
 		host.Matcher = pathTree(routes)
 	case redirectsAll(h, s):
 		host.Routes = append(redirectedAll(h, s), routes...)
-	case redirects(h, s):
+	case differs(h, s):
 		host.Routes = routesOf(h, overBoth(s))
 	default:
 		host.Routes = routes
@@ -73,11 +73,6 @@ func routesOf(h *route.Host, render rendering) []*routev3.Route {
 		}
 	}
 	return append(routes, notFound())
-}
-
-// served is the rendering of what is served.
-func served(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
-	return []*routev3.Route{routeOf(r, match)}
 }
 
 func routeOf(r route.Route, match *routev3.RouteMatch) *routev3.Route {

@@ -147,8 +147,8 @@ func theMetrics() []metric {
 
 // asked are the statistics that Envoy is asked for, of which theMetrics are
 // some: not those of its many histograms.
-const asked = `^(fairway_|http\.https?\.downstream_(rq_active|cx_upgrades_active)$|` +
-	`listener\.https?\.(downstream_|ssl\.(handshake|connection_error)$)|listener_manager\.(total_|lds\.update_)|` +
+const asked = `^(fairway_|http\.http[s3]?\.downstream_(rq_active|cx_upgrades_active)$|` +
+	`listener\.http[s3]?\.(downstream_|ssl\.(handshake|connection_error)$)|listener_manager\.(total_|lds\.update_)|` +
 	`cluster_manager\.(active_clusters|cds\.update_)|control_plane\.connected_state$|` +
 	`server\.(memory_|uptime$)|overload\..*pressure$|(workers|main_thread)\.watchdog_miss$)`
 

@@ -24,6 +24,8 @@ const AnnotationSSLRedirect = annotationPrefix + "ssl-redirect"
 type options struct {
 	maxBody   int64
 	plainHTTP bool
+	ownHSTS   *HSTS // where hstsGiven; nil: no header
+	hstsGiven bool
 }
 
 // optionsOf reads the annotations of ing. An option whose value cannot be read
@@ -54,6 +56,14 @@ func optionsOf(ing *networkingv1.Ingress) (options, []fault) {
 			}
 			read.plainHTTP = value == "false"
 		case AnnotationIssuer: // issuerFaultsOf
+		case AnnotationHSTS:
+			header, err := hstsOf(value)
+			if err != nil {
+				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
+					"%q cannot be said in Strict-Transport-Security: %s; the gateway's own setting applies", value, err)})
+				continue
+			}
+			read.ownHSTS, read.hstsGiven = header, true
 		default:
 			faults = append(faults, fault{at, ReasonUnknownAnnotation, fmt.Sprintf(
 				"Fairway knows no annotation %q; it has no effect", annotationPrefix+option)})

@@ -15,8 +15,9 @@ import (
 
 // target is where a Route leads: to a cluster, or with a fault to 503.
 type target struct {
-	cluster *Cluster
-	fault   *fault
+	cluster  *Cluster
+	fault    *fault
+	problems []problem.Problem // of the Service
 }
 
 // answer503 is the target of a backend that cannot be reached by anyone. The
@@ -57,9 +58,9 @@ func targetOf(backend *networkingv1.IngressBackend, namespace string, services m
 		return answer503("service.name", ReasonBackendNotFound, "Service %q does not exist in namespace %q", name.Name, namespace)
 	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
-		return externalTarget(service, name, backend.Service.Port)
+		return externalTarget(service, name, backend.Service.Port).secured(service)
 	}
-	return serviceTarget(service, name, backend.Service.Port)
+	return serviceTarget(service, name, backend.Service.Port).secured(service)
 }
 
 // faultOfPort says what is wrong with the port of a backend in itself.

@@ -67,6 +67,8 @@ type claim struct {
 	route Route
 	at    position
 	fault *fault
+
+	problems []problem.Problem // of the Service
 }
 
 // position is a path in an Ingress, or with rule -1 its default backend.
@@ -171,13 +173,15 @@ func (b *builder) claimOf(ing *networkingv1.Ingress, match Match, backend *netwo
 	route.Match = match
 	route.MaxBody = opts.maxBody
 	route.Redirect = !opts.plainHTTP && b.key.Host.isSecure(ing)
+	route.HSTS = opts.hsts(ing, b.key.Host)
 	route.Origin = nameOf(ing)
-	return claim{route, at, to.fault}
+	return claim{route, at, to.fault, to.problems}
 }
 
 // take gives ing what it asked for. Its backend matters only now.
 func (b *builder) take(ing *networkingv1.Ingress, asked claim) {
 	b.claims[asked.route.Match] = asked
+	b.problems = append(b.problems, asked.problems...)
 	if asked.fault == nil {
 		return
 	}

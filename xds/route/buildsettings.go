@@ -40,6 +40,7 @@ func BuildSettings(base Settings, config problem.Object, spec v1alpha1.GatewayCo
 	if name := spec.Issuer; name != nil && len(validation.IsDNS1123Subdomain(*name)) > 0 {
 		b.wrong("issuer", "%q is not the name of an Issuer", *name)
 	}
+	b.tls(spec.TLS)
 	var problems []problem.Problem
 	for _, wrong := range b.faults {
 		problems = append(problems, wrong.in(config, "spec"))

@@ -142,9 +142,17 @@ func printRoute(r route.Route) string {
 		if c.DNS != "" {
 			words = append(words, "dns="+c.DNS)
 		}
+		if c.Authority != (route.Authority{}) {
+			words = append(words, "ca="+c.Authority.String()+" for "+c.ServerName())
+		} else if c.SNI != "" {
+			words = append(words, "sni="+c.SNI)
+		}
 	}
 	if r.Redirect {
 		words = append(words, "https-only")
+	}
+	if r.HSTS != nil && !r.HSTS.Inherited {
+		words = append(words, fmt.Sprintf("hsts=%q", r.HSTS))
 	}
 	if r.MaxBody != 0 {
 		words = append(words, fmt.Sprintf("max-body=%d", r.MaxBody))

@@ -56,6 +56,9 @@ type Route struct {
 	// Redirect sends requests that came over HTTP to the same place over HTTPS
 	// (308), where the gateway serves that.
 	Redirect bool
+	// HSTS is what answers over HTTPS say in Strict-Transport-Security, where
+	// the backend says nothing; nil: nothing.
+	HSTS *HSTS
 	// MaxBody bounds a request's body in bytes (413 beyond); 0 means the
 	// gateway's own default.
 	MaxBody int64
@@ -133,6 +136,26 @@ type Cluster struct {
 	// DNS is the name that an ExternalName Service stands for; its endpoints
 	// are resolved by Envoy. Empty: endpoints are published as a Backend.
 	DNS string
+	// Authority vouches for the backend, with TLS; its zero value: nobody has to.
+	Authority Authority
+	// SNI is the name of the backend, with TLS; empty: ServerName says it.
+	SNI string
+}
+
+// ServerName is the name that is asked for over TLS, and that the certificate
+// has to be for: the one that is given, or the DNS name, or where the backend is
+// verified that of the Service ("pay.shop.svc"). It may be an IP address, or empty.
+func (c Cluster) ServerName() string {
+	switch {
+	case c.SNI != "":
+		return c.SNI
+	case c.DNS != "":
+		return c.DNS
+	case c.Authority != (Authority{}):
+		return c.Port.Service.Name + "." + c.Port.Service.Namespace + ".svc"
+	default:
+		return ""
+	}
 }
 
 // Backend is the endpoints of one Service port.

@@ -59,6 +59,9 @@ type Settings struct {
 	// AccessLogRequestHeaders and AccessLogResponseHeaders are headers that a
 	// line also holds, in lower case.
 	AccessLogRequestHeaders, AccessLogResponseHeaders []string
+
+	// TLS is how clients are spoken to over TLS.
+	TLS TLS
 }
 
 // ProxyProtocol says who sends PROXY headers.

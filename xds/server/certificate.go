@@ -46,6 +46,16 @@ type look struct {
 	served   *route.Certificate
 	borrowed *list.Element // in certificates.borrowed, nil if the name has one of its own
 	evicted  bool          // until it is asked for again
+	// listed says that a listener names it, so that it is served from the slot of
+	// that very name alone.
+	listed bool
+}
+
+func newLook(r *resource) *look {
+	if name, ok := envoy.ListedName(r.name); ok {
+		return &look{resource: r, name: name, listed: true}
+	}
+	return &look{resource: r, name: serverName(r.name)}
 }
 
 // certificates are those of one gateway, and who asks for them.
@@ -75,6 +85,7 @@ func (s *Server) PublishCertificate(key route.Key, certificate *route.Certificat
 			s.fallback.put(certificate)
 			for _, g := range s.gateways {
 				g.lookAgain(route.AnyHost)
+				g.listenSoon()
 			}
 			return
 		}
@@ -107,6 +118,18 @@ func (g *gateway) publishCertificate(name route.Hostname, certificate *route.Cer
 		all[name].put(certificate)
 	}
 	g.lookAgain(name)
+	g.listenSoon()
+}
+
+// slotOf is the slot of a name itself; nil: there is none.
+func (g *gateway) slotOf(name route.Hostname) *slot {
+	if from := g.certificates.slots[name]; from.usable() != nil {
+		return from
+	}
+	if name == route.AnyHost && g.server.fallback.usable() != nil {
+		return &g.server.fallback
+	}
+	return nil
 }
 
 // lookUp is the slot whose certificate a name has: its own, that of the wildcard
@@ -140,10 +163,13 @@ func (g *gateway) knows(name route.Hostname) bool {
 
 // askedFor notes that an Envoy asks for a name, which is looked up now.
 func (g *gateway) askedFor(r *resource) {
+	if envoy.IsAuthorityName(r.name) {
+		return // there as long as a cluster names it
+	}
 	c := &g.certificates
 	l, ok := c.looks[r]
 	if !ok {
-		l = &look{resource: r, name: serverName(r.name)}
+		l = newLook(r)
 		c.looks[r] = l
 		for _, name := range l.names() {
 			if c.named[name] == nil {
@@ -170,7 +196,7 @@ func serverName(sent string) route.Hostname {
 
 // names are those by whose certificates or hosts l is served.
 func (l *look) names() []route.Hostname {
-	if wildcard, ok := l.name.Wildcard(); ok {
+	if wildcard, ok := l.name.Wildcard(); ok && !l.listed {
 		return []route.Hostname{l.name, wildcard}
 	}
 	return []route.Hostname{l.name}
@@ -213,7 +239,13 @@ func (g *gateway) look(l *look) {
 		return
 	}
 	from, own := g.lookUp(l.name)
+	if l.listed {
+		from, own = g.slotOf(l.name), true
+	}
 	l.from, l.served = from, from.usable()
+	if l.served == nil && l.listed && l.resource.exists() {
+		return // until the listener names it no more
+	}
 	if l.served == nil {
 		g.certificates.returned(l)
 		g.set(kindSecret, l.resource.name, nil)
@@ -268,11 +300,13 @@ func (g *gateway) blameSecret(r *resource, detail string) {
 		if s == from {
 			g.server.notes.certificateRejected(route.Key{Gateway: g.name, Host: name}, detail)
 			g.lookAgain(name)
+			g.listenSoon()
 			return
 		}
 	}
 	g.server.notes.certificateRejected(route.Key{Host: route.AnyHost}, detail)
 	for _, g := range g.server.gateways {
 		g.lookAgain(route.AnyHost)
+		g.listenSoon()
 	}
 }

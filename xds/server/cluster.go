@@ -12,15 +12,17 @@ import (
 // cluster is one cluster of a gateway. It is published while a version of some
 // host names it, and Options.Grace longer.
 type cluster struct {
-	value   route.Cluster
-	refs    int // versions that name it
-	wanted  int // hosts whose wanted version names it
-	cds     *resource
-	port    *port  // nil when Envoy resolves it by DNS
-	refused string // Envoy's message
-	retire  *time.Timer
-	settle  *time.Timer // of a cluster by DNS, once every Envoy has accepted it
-	settled bool
+	value  route.Cluster
+	refs   int // versions that name it
+	wanted int // hosts whose wanted version names it
+	cds    *resource
+	port   *port // nil when Envoy resolves it by DNS
+	// authority is the secret of who vouches for it; nil: nobody has to.
+	authority *resource
+	refused   string // Envoy's message
+	retire    *time.Timer
+	settle    *time.Timer // of a cluster by DNS, once every Envoy has accepted it
+	settled   bool
 }
 
 // port is the endpoints of one Service port, which all its clusters share.
@@ -43,6 +45,7 @@ func (g *gateway) acquire(value route.Cluster) *cluster {
 			c.port = g.port(value.Port)
 			c.port.clusters[c] = struct{}{}
 		}
+		g.vouchFor(c)
 	}
 	c.refs++
 	if c.retire != nil {
@@ -78,6 +81,7 @@ func (g *gateway) remove(c *cluster) {
 	c.cds.cluster = nil
 	g.set(kindCluster, c.cds.name, nil)
 	g.unhold(c.cds)
+	g.vouchNoMore(c)
 	if c.port == nil {
 		return
 	}
@@ -170,7 +174,7 @@ func (g *gateway) publishBackend(name route.ServicePort, body []byte, known bool
 // ready reports whether routes may name c: every Envoy that has caught up holds
 // it with its endpoints, so that it is not only accepted but warm.
 func (g *gateway) ready(c *cluster) bool {
-	if !c.cds.exists() || !g.held(c.cds) {
+	if !c.cds.exists() || !g.held(c.cds) || c.authority != nil && !g.held(c.authority) {
 		return false
 	}
 	if c.port != nil {
@@ -194,6 +198,9 @@ func (g *gateway) ready(c *cluster) bool {
 // await lets h go on when something becomes known of c.
 func (c *cluster) await(h *host) {
 	c.cds.await(h)
+	if c.authority != nil {
+		c.authority.await(h)
+	}
 	if c.port != nil {
 		c.port.eds.await(h)
 	}

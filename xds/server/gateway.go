@@ -23,8 +23,10 @@ type gateway struct {
 	dirty    []*shard // to be assembled before the lock is let go
 	clusters map[route.Cluster]*cluster
 	ports    map[route.ServicePort]*port
+	vouched  map[route.Authority]int // by how many clusters they are named
 
 	certificates certificates
+	listening    bool // listen is to be called soon
 }
 
 func newGateway(s *Server, name route.Gateway) *gateway {
@@ -37,6 +39,7 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 		shards:   make(map[string]*shard),
 		clusters: make(map[route.Cluster]*cluster),
 		ports:    make(map[route.ServicePort]*port),
+		vouched:  make(map[route.Authority]int),
 
 		certificates: newCertificates(),
 	}
@@ -59,16 +62,7 @@ func (g *gateway) apply(settings route.Settings) {
 	}
 	before := g.settings
 	g.asked, g.settings = true, settings
-	wanted := make(map[string]struct{})
-	for _, l := range envoy.Listeners(settings) {
-		wanted[l.Name] = struct{}{}
-		g.set(kindListener, l.Name, l.Body)
-	}
-	for name, r := range g.resources[kindListener] {
-		if _, ok := wanted[name]; !ok && r.exists() {
-			g.set(kindListener, name, nil)
-		}
-	}
+	g.listen()
 	if !envoy.SameHosts(before, settings) {
 		for name, h := range g.hosts {
 			if h.wanted != nil {
@@ -89,6 +83,20 @@ func (g *gateway) apply(settings route.Settings) {
 	}
 	for _, h := range g.hosts {
 		g.advance(h) // a cluster that was refused may be none now
+	}
+}
+
+// listen publishes the listeners as the settings ask.
+func (g *gateway) listen() {
+	wanted := make(map[string]struct{})
+	for _, l := range append(envoy.Listeners(g.settings), g.http3()...) {
+		wanted[l.Name] = struct{}{}
+		g.set(kindListener, l.Name, l.Body)
+	}
+	for name, r := range g.resources[kindListener] {
+		if _, ok := wanted[name]; !ok && r.exists() {
+			g.set(kindListener, name, nil)
+		}
 	}
 }
 

@@ -66,10 +66,12 @@ func (s *stream) mayHaveScope(r *resource) bool {
 	return s.subscriptions[kindRoute].acked(h.shard.resource) >= h.routeSeq
 }
 
-// holdsCluster reports whether s has accepted c and its endpoints.
+// holdsCluster reports whether s has accepted c, its endpoints and who vouches
+// for it.
 func (s *stream) holdsCluster(c *cluster) bool {
 	return s.subscriptions[kindCluster].holds(c.cds) &&
-		(c.port == nil || s.subscriptions[kindEndpoints].holds(c.port.eds))
+		(c.port == nil || s.subscriptions[kindEndpoints].holds(c.port.eds)) &&
+		(c.authority == nil || s.subscriptions[kindSecret].holds(c.authority))
 }
 
 // catchUp notes how far s has come. Once it holds all clusters it may have

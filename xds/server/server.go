@@ -35,8 +35,10 @@ type Server struct {
 	gateways map[route.Gateway]*gateway
 	backends map[route.ServicePort][]byte
 	fallback slot // the default certificate of all gateways
-	open     bool
-	closing  bool
+
+	authorities map[route.Authority][]byte // who vouches for backends, in PEM
+	open        bool
+	closing     bool
 }
 
 // New starts a server that answers nobody before Open. It runs until Close.
@@ -58,6 +60,8 @@ func New(options Options) *Server {
 		closed:   make(chan struct{}),
 		gateways: make(map[route.Gateway]*gateway),
 		backends: make(map[route.ServicePort][]byte),
+
+		authorities: make(map[route.Authority][]byte),
 	}
 	s.metrics = newMetrics(s.caughtUp)
 	s.running.Go(func() { s.notes.tell(options.Observer, s.closed) })
@@ -73,10 +77,16 @@ func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 // from now on.
 func (s *Server) Open() {
 	s.do(func() {
-		if !s.open {
-			s.open = true
-			close(s.opened)
+		if s.open {
+			return
 		}
+		s.open = true
+		for _, g := range s.gateways {
+			if g.asked {
+				g.listen() // now the certificates are known
+			}
+		}
+		close(s.opened)
 	})
 }
 

@@ -1,0 +1,194 @@
+package envoy_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// theRoots is the authority of these tests.
+var theRoots = route.Authority{Namespace: "shop", Name: "roots"}
+
+// issuer signs certificates.
+type issuer struct {
+	pem         []byte
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newIssuer(t *testing.T, name string) *issuer {
+	t.Helper()
+	i := &issuer{}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	i.certificate, i.key = template, newKey(t)
+	der := i.sign(t, template, i.key)
+	i.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return i
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func (i *issuer) sign(t *testing.T, template *x509.Certificate, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, i.certificate, key.Public(), i.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// issue makes a certificate for a name.
+func (i *issuer) issue(t *testing.T, name string) *tls.Certificate {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}
+	return &tls.Certificate{Certificate: [][]byte{i.sign(t, template, key)}, PrivateKey: key}
+}
+
+// secured is a backend over TLS whose certificate can be changed.
+type secured struct {
+	*httptest.Server
+
+	certificate atomic.Pointer[tls.Certificate]
+	sni         atomic.Pointer[string] // of the last handshake
+}
+
+func newSecured(t *testing.T, certificate *tls.Certificate) *secured {
+	t.Helper()
+	b := &secured{}
+	b.certificate.Store(certificate)
+	b.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	b.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that shall fail
+	b.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		b.sni.Store(&hello.ServerName)
+		return b.certificate.Load(), nil
+	}}
+	b.StartTLS()
+	t.Cleanup(b.Close)
+	return b
+}
+
+// A backend is spoken to if, and only if, who vouches for it vouches for its
+// certificate, and that is for its name.
+func TestBackendsAreVerified(t *testing.T) {
+	ours, theirs := newIssuer(t, "ours"), newIssuer(t, "theirs")
+	right, wildcard := ours.issue(t, "pay.shop.svc"), ours.issue(t, "*.pay.test")
+	both := slices.Concat(theirs.pem, ours.pem)
+	for _, c := range []struct {
+		name        string
+		certificate *tls.Certificate
+		ca          []byte
+		sni         string // of the cluster
+		want        int
+		asked       string // by Envoy, in the handshake
+	}{
+		{"vouched for, by the Service's name", right, ours.pem, "", http.StatusOK, "pay.shop.svc"},
+		{"one of several vouches", right, both, "", http.StatusOK, "pay.shop.svc"},
+		{"by a name that is given, and a wildcard", wildcard, ours.pem, "a.pay.test", http.StatusOK, "a.pay.test"},
+		{"a wildcard stands for one label", wildcard, ours.pem, "a.b.pay.test", http.StatusServiceUnavailable, "a.b.pay.test"},
+		{"for another name", ours.issue(t, "elsewhere.shop.svc"), ours.pem, "", http.StatusServiceUnavailable, "pay.shop.svc"},
+		{"vouched for by another", right, theirs.pem, "", http.StatusServiceUnavailable, "pay.shop.svc"},
+		{"nobody vouches", right, nil, "", http.StatusServiceUnavailable, "pay.shop.svc"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			backend := newSecured(t, c.certificate)
+			g := verifying(t, c.sni, c.ca, backend)
+			g.eventually("a handshake", func() error {
+				r := g.get("shop.test", "/")
+				if backend.sni.Load() == nil {
+					return errors.New("none yet")
+				}
+				if r.StatusCode != c.want {
+					t.Errorf("status %d, want %d", r.StatusCode, c.want)
+				}
+				return nil
+			})
+			if asked := *backend.sni.Load(); asked != c.asked {
+				t.Errorf("the handshake asks for %q, want %q", asked, c.asked)
+			}
+		})
+	}
+}
+
+// verifying is a gateway that verifies the backend of shop.test.
+func verifying(t *testing.T, sni string, ca []byte, backend *secured) *gateway {
+	t.Helper()
+	web := prefix("/", "pay")
+	web.Cluster.TLS, web.Cluster.Authority, web.Cluster.SNI = true, theRoots, sni
+	g := newGateway(t, testSettings(t), host("shop.test", web))
+	g.ads.publish(envoy.Authority(theRoots, ca))
+	g.backend(port("pay"), backend.Listener.Addr().String())
+	return g
+}
+
+// Who vouches is replaced while requests flow, and none is lost.
+func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
+	before, after := newIssuer(t, "before"), newIssuer(t, "after")
+	backend := newSecured(t, before.issue(t, "pay.shop.svc"))
+	g := verifying(t, "", before.pem, backend)
+	g.eventually("it serves", func() error { return want(g.get("shop.test", "/"), http.StatusOK) })
+
+	ctx, stop := context.WithCancel(t.Context())
+	var requests, lost atomic.Int64
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				if r, err := g.tryRaw("GET / HTTP/1.1\nHost: shop.test\n\n"); err != nil || r.StatusCode != http.StatusOK {
+					lost.Add(1)
+				}
+				requests.Add(1)
+			}
+		})
+	}
+	flow := func() {
+		for until := requests.Load() + 200; requests.Load() < until; {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	flow()
+	g.ads.publish(envoy.Authority(theRoots, slices.Concat(before.pem, after.pem)))
+	flow()
+	backend.certificate.Store(after.issue(t, "pay.shop.svc"))
+	flow()
+	g.ads.publish(envoy.Authority(theRoots, after.pem))
+	flow()
+	stop()
+	clients.Wait()
+	if lost.Load() > 0 {
+		t.Errorf("%d of %d requests were lost", lost.Load(), requests.Load())
+	}
+	// And it has taken effect: what vouched before does so no more.
+	backend.certificate.Store(before.issue(t, "pay.shop.svc"))
+	backend.CloseClientConnections()
+	g.eventually("it is refused", func() error { return want(g.get("shop.test", "/"), http.StatusServiceUnavailable) })
+}

@@ -1,0 +1,74 @@
+package server_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server/simulated"
+)
+
+var (
+	theRoots     = route.Authority{Namespace: "shop", Name: "roots"} // a constant
+	certificates = []byte("certificates")
+)
+
+// verified routes a path to a Service that somebody has to vouch for.
+func verified(path, service string) route.Route {
+	r := to(path, service)
+	r.Cluster.TLS, r.Cluster.Authority = true, theRoots
+	return r
+}
+
+// No route leads to a backend before Envoy knows who vouches for it. (These
+// Envoys never ask.)
+func TestARouteWaitsForWhoVouches(t *testing.T) {
+	b := opened(t, quick())
+	b.synced(simulated.Options{})
+	b.served(hostOf("plain.test", to("/", "plain")))
+	b.publish(hostOf("verified.test", verified("/", "pay")))
+	b.eventually("the host waits", func() bool {
+		return b.server.Host(keyOf("verified.test")).Waiting == "cluster "+envoy.ClusterName(*verified("/", "pay").Cluster)
+	})
+	b.always("the host waits", func() bool { return !b.server.Host(keyOf("verified.test")).Served })
+}
+
+// Until it is known who vouches nobody does, and a change reaches who has asked.
+func TestWhoVouches(t *testing.T) {
+	b := opened(t, quick())
+	b.publish(hostOf("verified.test", verified("/", "pay")))
+	name := envoy.AuthorityName(theRoots)
+	a := b.asker()
+	a.asks(name)
+	nobody, somebody := string(envoy.Authority(theRoots, nil).Body), string(envoy.Authority(theRoots, certificates).Body)
+	if bytes.Contains([]byte(nobody), certificates) || nobody == somebody {
+		t.Fatal("nobody is somebody")
+	}
+	for _, step := range []struct {
+		what string
+		pem  []byte
+		want string
+	}{
+		{"before it is known", nil, nobody},
+		{"known", certificates, somebody},
+		{"withdrawn", nil, nobody},
+		{"known again", certificates, somebody},
+	} {
+		if step.want != nobody || a.has[name] != "" {
+			b.server.PublishAuthority(theRoots, step.pem)
+		}
+		for a.has[name] != step.want {
+			a.hears()
+		}
+	}
+}
+
+// An authority that no cluster names is nobody's business.
+func TestAnAuthorityWithoutClusterIsAbsent(t *testing.T) {
+	b := opened(t, quick())
+	b.server.PublishAuthority(theRoots, certificates)
+	a := b.asker()
+	a.asks(envoy.AuthorityName(theRoots))
+	a.until(envoy.AuthorityName(theRoots), "")
+}

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"slices"
+	"time"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// The listener of HTTP/3 takes no certificates on demand: it names those of all
+// names that have one. So it changes when a name gets its first certificate or
+// loses its last one, and then Envoy closes the connections of that name alone.
+// A certificate that takes the place of another changes its secret only.
+
+const (
+	// listenDelay is how long such changes are gathered: each makes Envoy read the
+	// whole listener.
+	listenDelay = 250 * time.Millisecond
+	// maxListed bounds how many names the listener has: each costs Envoy a
+	// connection manager of its own. The others, in order, have no HTTP/3.
+	maxListed = 500
+)
+
+// http3 is the listener of HTTP/3, if there is one.
+func (g *gateway) http3() []envoy.Resource {
+	if !g.settings.TLS.HTTP3 || g.settings.HTTPSPort == 0 {
+		return nil
+	}
+	names := g.listedNames()
+	if len(names) == 0 {
+		return nil // Envoy takes no listener without chains
+	}
+	return []envoy.Resource{envoy.HTTP3Listener(g.settings, names)}
+}
+
+// listedNames are the names with a certificate of their own, sorted, and
+// route.AnyHost if there is one for others.
+func (g *gateway) listedNames() []route.Hostname {
+	var names []route.Hostname
+	for name, slot := range g.certificates.slots {
+		if name != route.AnyHost && slot.usable() != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	if len(names) > maxListed {
+		names = names[:maxListed]
+	}
+	if g.slotOf(route.AnyHost) != nil {
+		names = append(names, route.AnyHost)
+	}
+	return names
+}
+
+// listenSoon brings the listener of HTTP/3 up to date, together with what
+// follows within listenDelay.
+func (g *gateway) listenSoon() {
+	if !g.settings.TLS.HTTP3 || g.listening || !g.server.open {
+		return
+	}
+	g.listening = true
+	g.server.after(listenDelay, func() {
+		g.listening = false
+		if g.asked && g.server.gateways[g.name] == g {
+			g.listen()
+		}
+	})
+}
