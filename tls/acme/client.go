@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,17 +42,15 @@ type Client struct {
 	nonces   nonces
 	permits  permits
 
+	// opening is held by who learns the directory or registers, so that it is
+	// done once; others wait no longer than their context.
+	opening gate
+
 	mu      sync.Mutex
 	account Account
 	known   directory // as it was at learned
 	learned time.Time // zero: not yet
 	open    *session  // nil before the account is registered
-}
-
-// session is an account at an authority, ready to be used.
-type session struct {
-	account Account
-	library *xacme.Client
 }
 
 // New makes a client. It asks nobody anything.
@@ -68,7 +66,7 @@ func New(o Options) (*Client, error) {
 		settings: o.Settings, key: key, nowFunc: o.Now, random: o.Random, agent: o.UserAgent,
 		http:    httpClient(o.Settings.CABundle, o.Transport),
 		account: o.Account.at(o.Settings.Directory),
-		permits: permits{live: map[string]bool{}},
+		permits: permits{live: map[string]bool{}}, opening: make(gate, 1),
 	}, nil
 }
 
@@ -106,17 +104,35 @@ func (c *Client) check(ctx context.Context) error {
 	if err := dir.fault(c.settings); err != nil {
 		return err
 	}
-	stored := c.Account().URL != ""
 	session, err := c.registered(ctx)
-	if err != nil || !stored {
+	if err != nil {
 		return err
 	}
 	// What was stored may be of an authority that has forgotten us.
-	if _, err = session.library.GetReg(ctx, ""); errors.Is(err, xacme.ErrNoAccount) {
+	found, err := session.library.GetReg(ctx, "")
+	if errors.Is(err, xacme.ErrNoAccount) {
 		c.forget()
 		_, err = c.registered(ctx)
 	}
+	if err != nil || found == nil || !c.moved(found.Contact) {
+		return err
+	}
+	_, err = session.library.UpdateReg(ctx, &xacme.Account{Contact: c.contact()})
 	return err
+}
+
+// moved reports whether the authority knows another e-mail address of ours. One
+// that does not tell, as Let's Encrypt, has none.
+func (c *Client) moved(known []string) bool {
+	return len(known) > 0 && c.settings.Email != "" && !slices.Equal(known, c.contact())
+}
+
+// contact is the e-mail address as ACME writes it.
+func (c *Client) contact() []string {
+	if c.settings.Email == "" {
+		return nil
+	}
+	return []string{"mailto:" + c.settings.Email}
 }
 
 // Terms is the URL of the authority's terms of service; empty if it has none.
@@ -126,69 +142,6 @@ func (c *Client) Terms(ctx context.Context) (string, error) {
 		return "", failureOf("read directory", err, c.now())
 	}
 	return dir.Meta.Terms, nil
-}
-
-// registered is the session; there is an account afterwards, if it succeeds.
-func (c *Client) registered(ctx context.Context) (*session, error) {
-	dir, err := c.directory(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open != nil {
-		return c.open, nil
-	}
-	library := &xacme.Client{
-		Key: c.key, HTTPClient: c.http, DirectoryURL: c.settings.Directory, UserAgent: c.agent,
-		KID: xacme.KeyID(c.account.URL), RetryBackoff: retryNonce,
-	}
-	if c.account.URL == "" {
-		found, err := c.register(ctx, library, dir)
-		if err != nil {
-			return nil, err
-		}
-		c.account.URL, c.account.Orders = found.URI, found.OrdersURL
-		library.KID = xacme.KeyID(found.URI)
-	}
-	c.open = &session{c.account, library}
-	return c.open, nil
-}
-
-// register asks first whether there is an account of this key: an answer to an
-// earlier registration may have been lost.
-func (c *Client) register(ctx context.Context, library *xacme.Client, dir directory) (*xacme.Account, error) {
-	found, err := library.GetReg(ctx, "")
-	if !errors.Is(err, xacme.ErrNoAccount) {
-		return found, err
-	}
-	if dir.Meta.Terms != "" && !c.settings.TermsAgreed {
-		return nil, refuse(fmt.Sprintf("the issuer has terms of service, %s: agree to them in its settings", dir.Meta.Terms))
-	}
-	asked := &xacme.Account{}
-	if c.settings.Email != "" {
-		asked.Contact = []string{"mailto:" + c.settings.Email}
-	}
-	if e := c.settings.ExternalAccount; e != nil {
-		mac, err := e.mac()
-		if err != nil {
-			return nil, refuse(e.fault())
-		}
-		asked.ExternalAccountBinding = &xacme.ExternalAccountBinding{KID: e.KeyID, Key: mac}
-	}
-	made, err := library.Register(ctx, asked, xacme.AcceptTOS)
-	if errors.Is(err, xacme.ErrAccountAlreadyExists) { // another replica was there first
-		return library.GetReg(ctx, "")
-	}
-	return made, err
-}
-
-// forget has the account asked for anew: the authority does not know it.
-func (c *Client) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.account = Account{Key: c.account.Key, Directory: c.account.Directory}
-	c.open = nil
 }
 
 // retryNonce has the library send again at once what was refused for its nonce,

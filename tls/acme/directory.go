@@ -31,12 +31,34 @@ type directory struct {
 const directoryLife = 6 * time.Hour
 
 func (c *Client) directory(ctx context.Context) (directory, error) {
+	if dir, ok := c.recent(); ok {
+		return dir, nil
+	}
+	if err := c.opening.enter(ctx); err != nil {
+		return directory{}, err
+	}
+	defer c.opening.leave()
+	if dir, ok := c.recent(); ok {
+		return dir, nil
+	}
+	dir, err := c.readDirectory(ctx)
+	if err != nil {
+		return directory{}, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.now()
-	if !c.learned.IsZero() && now.Sub(c.learned) < directoryLife {
-		return c.known, nil
-	}
+	c.known, c.learned, c.open = dir, c.now(), nil // the library has one of its own
+	return dir, nil
+}
+
+// recent is the directory, if it was read not long ago.
+func (c *Client) recent() (directory, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known, !c.learned.IsZero() && c.now().Sub(c.learned) < directoryLife
+}
+
+func (c *Client) readDirectory(ctx context.Context) (directory, error) {
 	answer, err := c.get(ctx, c.settings.Directory)
 	var refusal *xacme.Error
 	switch {
@@ -52,7 +74,6 @@ func (c *Client) directory(ctx context.Context) (directory, error) {
 	if dir.NewNonce == "" || dir.NewAccount == "" || dir.NewOrder == "" {
 		return directory{}, noDirectory(c.settings.Directory, "it names no newNonce, newAccount and newOrder")
 	}
-	c.known, c.learned, c.open = dir, now, nil // the library has one of its own
 	return dir, nil
 }
 

@@ -1,11 +1,14 @@
 package acme_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,6 +157,36 @@ func TestWhatAnAuthoritySaysIsBounded(t *testing.T) {
 	if _, err := client.Check(t.Context()); err == nil || len(err.Error()) > 2000 || strings.ContainsAny(err.Error(), "\x1b\n") {
 		t.Errorf("a long answer: %v", err)
 	}
+}
+
+// hanging never answers.
+type hanging struct{}
+
+func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// Who waits behind somebody else's question waits no longer than it wants, and
+// an order whose step was given up is as it was.
+func TestAnAuthorityThatHangs(t *testing.T) {
+	s := newSite(t, acme.Options{AlwaysValid: true})
+	client := newClient(t, s.settings(), newAccount(t), &clock{}, hanging{})
+	order := plan(t, client, "", "shop.test")
+	long, giveUp := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	waiting.Go(func() { client.Check(long) }) //nolint:errcheck // it hangs
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	again, err := client.Advance(short, order, s)
+	if !errors.Is(err, context.DeadlineExceeded) || !reflect.DeepEqual(stored(t, again).Want, order.Want) || again.Failure != nil {
+		t.Errorf("it returns %v; %+v", err, again)
+	}
+	if client.Account().URL != "" {
+		t.Error("it has an account")
+	}
+	giveUp()
+	waiting.Wait()
 }
 
 // zeros never end.

@@ -177,6 +177,38 @@ func TestAnAccountIsRegisteredOnce(t *testing.T) {
 	}
 }
 
+func TestAnotherAddressReachesTheAuthority(t *testing.T) {
+	s := newSite(t, acme.Options{AlwaysValid: true})
+	transport := s.authority.Transport()
+	t.Cleanup(transport.CloseIdleConnections)
+	account, updates := newAccount(t), 0
+	counting := scripted{transport, func(r *http.Request) *http.Response {
+		if strings.Contains(r.URL.Path, "/my-account/") {
+			updates++
+		}
+		return nil
+	}}
+	for _, email := range []string{"a@shop.test", "b@shop.test", "b@shop.test", ""} {
+		settings := s.settings()
+		settings.Email = email
+		saved, err := newClient(t, settings, account, &clock{}, counting).Check(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		account = saved
+	}
+	// Half of all requests are refused for their nonce, and repeated.
+	if updates == 0 {
+		t.Error("it was not told")
+	}
+	before := updates
+	settings := s.settings()
+	settings.Email = "b@shop.test"
+	if _, err := newClient(t, settings, account, &clock{}, counting).Check(t.Context()); err != nil || updates != before {
+		t.Errorf("it was told again what it knew: %v", err)
+	}
+}
+
 // An authority that has lost its memory knows neither the account nor the order.
 func TestAnAuthorityThatForgets(t *testing.T) {
 	s := newSite(t, acme.Options{})
