@@ -9,8 +9,10 @@ package shrink
 // one. It is cheap to copy, and what it needs is nothing to a process.
 const small = 1024
 
-// Delete deletes a key. The map may be another one afterwards: do not call it
-// while a loop ranges over the map, and keep no second variable of it.
+// Delete deletes a key. The map may be another one afterwards: keep no second
+// variable of it. A loop that ranges over the map goes on over the one that was
+// there: it may delete the key at which it is; of others that are deleted
+// meanwhile it may still see some, and of added ones it may see none.
 func Delete[K comparable, V any](m *map[K]V, key K) {
 	before := len(*m)
 	delete(*m, key)

@@ -30,6 +30,30 @@ func TestDeleteKeepsTheOthers(t *testing.T) {
 	}
 }
 
+// A loop may delete where it is, though the map becomes another one meanwhile.
+func TestDeleteInALoop(t *testing.T) {
+	m := map[int]int{}
+	for i := range 3000 {
+		m[i] = i
+	}
+	seen := 0
+	for key := range m {
+		seen++
+		if key >= 10 {
+			shrink.Delete(&m, key)
+		}
+	}
+	if seen != 3000 || len(m) != 10 {
+		t.Errorf("the loop saw %d of 3000 keys and left %d, want 10", seen, len(m))
+	}
+	for key := range m {
+		shrink.Delete(&m, key)
+	}
+	if len(m) != 0 {
+		t.Errorf("%d keys are left", len(m))
+	}
+}
+
 func TestDeleteFromNoMap(t *testing.T) {
 	var m map[string]int
 	shrink.Delete(&m, "key")
