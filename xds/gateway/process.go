@@ -147,7 +147,8 @@ func (p *Process) once(ctx context.Context, config string, connections int64) (s
 
 	running := &child{process: command.Process, ended: make(chan struct{})}
 	go func() { defer close(running.ended); running.how = command.Wait() }()
-	watch, stopWatching := context.WithCancel(ctx)
+	// Until its end: while it is drained it serves on, and may fill up as before.
+	watch, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	var watching sync.WaitGroup
 	watching.Go(func() { p.watch(watch) })
 	watching.Go(func() { p.tell(watch, connections) })

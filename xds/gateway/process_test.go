@@ -279,6 +279,49 @@ func TestStopCutsOffWhoDoesNotLeave(t *testing.T) {
 	}
 }
 
+// An Envoy that drains serves on, and may fill up meanwhile: it is told.
+func TestPressureIsToldWhileEnvoyDrains(t *testing.T) {
+	server, process := overSocket(t)
+	process.Drain, process.Bootstrap.MaxConnections = deadline, 10
+	envoy := run(t, process)
+	eventually(t, func() error { return envoy.Ready(t.Context()) })
+	var open []net.Conn
+	connect := func() {
+		connection, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(server.url(), "http://"), "/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, connection)
+	}
+	told := func(want string) func() error {
+		return func() error {
+			if text, err := os.ReadFile(filepath.Join(process.Dir, pressureFile)); err != nil || string(text) != want {
+				return fmt.Errorf("envoy is told %q (%w), want %q", text, err, want)
+			}
+			return nil
+		}
+	}
+	connect()
+	eventually(t, told("0.10"))
+	envoy.stop()
+	eventually(t, func() error {
+		if err := envoy.Ready(t.Context()); !errors.Is(err, ErrStopping) {
+			return fmt.Errorf("envoy is not being stopped: %w", err)
+		}
+		return nil
+	})
+	for range 4 {
+		connect()
+	}
+	eventually(t, told("0.50"))
+	for _, connection := range open {
+		connection.Close()
+	}
+	if err := <-envoy.done; err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
 func TestWhatCannotBeStartedIsAnError(t *testing.T) {
 	_, process := overSocket(t)
 	process.Path = filepath.Join(process.Dir, "absent")
