@@ -165,6 +165,10 @@ func serviceRequests() *prometheus.Desc {
 		[]string{"namespace", "service", "port", "code"}, nil)
 }
 
+func identity() *prometheus.Desc {
+	return prometheus.NewDesc(prefix+"info", "1; whose requests this process counts.", []string{"gateway"}, nil)
+}
+
 func ready() *prometheus.Desc {
 	return prometheus.NewDesc(prefix+"ready", "1 while this gateway is ready.", nil, nil)
 }
@@ -183,7 +187,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, metric := range theMetrics() {
 		ch <- metric.description()
 	}
-	for _, d := range []*prometheus.Desc{serviceRequests(), ready(), restarts(), configurationAge()} {
+	for _, d := range []*prometheus.Desc{identity(), serviceRequests(), ready(), restarts(), configurationAge()} {
 		ch <- d
 	}
 }
@@ -197,6 +201,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	if m.Process.Ready(ctx) == nil {
 		isReady = 1
 	}
+	ch <- prometheus.MustNewConstMetric(identity(), prometheus.GaugeValue, 1, m.Process.Bootstrap.Gateway)
 	ch <- prometheus.MustNewConstMetric(ready(), prometheus.GaugeValue, isReady)
 	ch <- prometheus.MustNewConstMetric(restarts(), prometheus.CounterValue, float64(m.Process.restarts.Load()))
 	ch <- prometheus.MustNewConstMetric(configurationAge(), prometheus.GaugeValue, m.age(ctx).Seconds())
