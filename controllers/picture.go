@@ -43,6 +43,9 @@ func (r *reconcilers) firstPass(ctx context.Context) (*Picture, error) {
 	if picture.Settings, err = pass(ctx, picture.Reports, r.gateways); err != nil {
 		return nil, fmt.Errorf("gateways: %w", err)
 	}
+	for gateway, settings := range picture.Settings {
+		r.certificates.Listens(gateway, settings.HTTPSPort != 0)
+	}
 	if picture.Backends, err = pass(ctx, picture.Reports, r.backends); err != nil {
 		return nil, fmt.Errorf("endpoints: %w", err)
 	}

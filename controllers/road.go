@@ -281,9 +281,10 @@ type reconcilers struct {
 
 func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 	objects := r.Objects()
+	certificates := certificate.New(objects, r.Live, publisher, r.Reporter, r.Certificates)
 	return &reconcilers{
 		gateways: &gatewayconfig.Reconciler{
-			Objects: objects, Base: r.Base, Adapt: r.Adapt, Publisher: publisher, Reporter: r.Reporter,
+			Objects: objects, Base: r.Base, Adapt: r.Adapt, Publisher: listening{publisher, certificates}, Reporter: r.Reporter,
 			Reconciled: r.Conditions.Touch,
 		},
 		hosts: &ingress.Reconciler{
@@ -291,10 +292,28 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 			Challenges: r.Challenges,
 		},
 		backends:     endpoints.New(objects, r.Live, publisher, r.Reporter),
-		certificates: certificate.New(objects, r.Live, publisher, r.Reporter, r.Certificates),
+		certificates: certificates,
 		authorities: &authority.Reconciler{
 			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, System: r.SystemRoots,
 			WithoutSecrets: r.Certificates.WithoutSecrets,
 		},
 	}
+}
+
+// listening tells those who keep certificates which gateways have a use for them.
+type listening struct {
+	gatewayconfig.Publisher
+	certificates *certificate.Reconciler
+}
+
+// PublishSettings implements gatewayconfig.Publisher.
+func (l listening) PublishSettings(gateway route.Gateway, settings route.Settings) {
+	l.certificates.Listens(gateway, settings.HTTPSPort != 0)
+	l.Publisher.PublishSettings(gateway, settings)
+}
+
+// WithdrawGateway implements gatewayconfig.Publisher.
+func (l listening) WithdrawGateway(gateway route.Gateway) {
+	l.certificates.Listens(gateway, true) // nothing is known of it any more
+	l.Publisher.WithdrawGateway(gateway)
 }

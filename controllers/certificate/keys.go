@@ -72,11 +72,8 @@ func (r *Reconciler) secretKeys(ctx context.Context, secret *corev1.Secret) ([]K
 	keys, err := r.keysOf(ctx, ingresses, func(ingress *networkingv1.Ingress) []route.Hostname {
 		return route.TLSNamesBySecret(ingress, secret.Name)
 	})
-	switch {
-	case name == r.options.Default:
+	if name == r.options.Default {
 		keys = append(keys, theDefault)
-	case len(ingresses) == 0:
-		r.secrets.forget(name)
 	}
 	return keys, err
 }

@@ -3,10 +3,12 @@ package certificate
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +19,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/tls/certificate"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
 )
 
 // indexed is a cluster with indexes.
@@ -27,39 +31,51 @@ func (b indexed) IndexField(_ context.Context, object client.Object, field strin
 	return nil
 }
 
-// A restarted controller must have in its first picture each certificate that
-// can be read, however many Ingresses name Secrets that are missing: Envoys that
-// connect to it would be told that the others do not exist.
-func TestMissingSecretsKeepNoOtherFromTheFirstPicture(t *testing.T) {
-	made, err := certificate.SelfSigned(time.Now(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+// theatre is a cluster, and a Reconciler before its first picture.
+type theatre struct {
+	objects client.Client
+	r       *Reconciler
+	queue   workqueue.TypedRateLimitingInterface[Key]
+}
+
+func newTheatre(t *testing.T, objects ...client.Object) *theatre {
+	t.Helper()
 	scheme, err := index.Scheme()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster := fake.NewClientBuilder().WithScheme(scheme)
+	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...)
 	if err := index.Register(t.Context(), indexed{cluster}); err != nil {
 		t.Fatal(err)
 	}
-	const missing = maxAsked + 20
-	for i := range missing {
-		cluster.WithObjects(ingressOf(fmt.Sprintf("a-%d", i)))
-	}
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "z", ResourceVersion: "7"}, Type: corev1.SecretTypeTLS,
-		Data: map[string][]byte{corev1.TLSCertKey: made.Chain, corev1.TLSPrivateKeyKey: made.Key.Reveal()},
-	}
-	objects := cluster.WithObjects(ingressOf("z"), secret).Build()
-	scope := index.Scope{ClaimWithoutClasses: true}
-	r := New(index.Objects{Cluster: objects, Scope: scope}, objects, nil, &report.Reporter{}, Options{SelfSigned: made})
-	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[Key]())
-	defer queue.ShutDown()
-	if err := r.start(t.Context(), queue); err != nil {
+	made, err := certificate.SelfSigned(time.Now(), rand.Reader)
+	if err != nil {
 		t.Fatal(err)
 	}
+	ads := server.New(server.Options{})
+	t.Cleanup(ads.Close)
+	s := &theatre{objects: cluster.Build()}
+	s.r = New(index.Objects{Cluster: s.objects, Scope: index.Scope{ClaimWithoutClasses: true}}, s.objects, ads,
+		&report.Reporter{}, Options{SelfSigned: made})
+	s.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[Key]())
+	t.Cleanup(s.queue.ShutDown)
+	if err := s.r.start(t.Context(), s.queue); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
 
+// A restarted controller must have in its first picture each certificate that
+// can be read, however many Ingresses name Secrets that are missing: Envoys that
+// connect to it would be told that the others do not exist.
+func TestMissingSecretsKeepNoOtherFromTheFirstPicture(t *testing.T) {
+	const missing = maxAsked + 20
+	objects := []client.Object{ingressOf("z"), secretOf(t, "z")}
+	for i := range missing {
+		objects = append(objects, ingressOf(fmt.Sprintf("a-%d", i)))
+	}
+	s := newTheatre(t, objects...)
+	r, queue := s.r, s.queue
 	keys, err := r.Keys(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +101,132 @@ func TestMissingSecretsKeepNoOtherFromTheFirstPicture(t *testing.T) {
 	}
 	if late := queue.Len(); late != missing-maxAsked {
 		t.Errorf("%d names are left to the queue, want %d", late, missing-maxAsked)
+	}
+}
+
+// failing is an API server that fails for some Secrets.
+type failing struct {
+	client.Reader
+	names map[string]error
+}
+
+func (f failing) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if err := f.names[key.Name]; err != nil {
+		return err
+	}
+	return f.Reader.Get(ctx, key, object, options...)
+}
+
+// A Secret that the API server does not give costs the names that want it: they
+// come later, and everything else is in the first picture.
+func TestAnErrorCostsOneNameOfTheFirstPicture(t *testing.T) {
+	s := newTheatre(t, ingressOf("a"), ingressOf("b"), ingressOf("c"))
+	s.r.secrets.live = failing{s.objects, map[string]error{"b": errors.New("etcd leader changed")}}
+	keys, err := s.r.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{}
+	for _, key := range keys {
+		_, problems, err := s.r.Build(t.Context(), key)
+		if err != nil {
+			t.Fatalf("%s fails the first pass: %v", key, err)
+		}
+		for _, p := range problems {
+			told[p.Object.Name.Name] = string(p.Reason)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"a": "SecretNotFound", "c": "SecretNotFound"}, told); diff != "" {
+		t.Errorf("Problems (-want +got):\n%s", diff)
+	}
+	if s.queue.Len() != 1 {
+		t.Fatalf("%d names are left to the queue, want 1", s.queue.Len())
+	}
+	key, _ := s.queue.Get()
+	if key.Host != "b.test" {
+		t.Errorf("%s is left to the queue", key)
+	}
+	if _, err := s.r.Reconcile(t.Context(), key); err == nil {
+		t.Error("nobody hears that the Secret cannot be read")
+	}
+}
+
+// What a Secret held is forgotten with the last Ingress that names it.
+func TestWhatNobodyNamesIsForgotten(t *testing.T) {
+	first, second := ingressOf("first"), ingressOf("second")
+	for _, i := range []*networkingv1.Ingress{first, second} {
+		i.Spec.TLS[0].SecretName = "shared"
+	}
+	s := newTheatre(t, first, second, secretOf(t, "shared"))
+	wants := func(known int) {
+		t.Helper()
+		for _, host := range []route.Hostname{"first.test", "second.test"} {
+			if _, err := s.r.Reconcile(t.Context(), Key{Gateway: route.DefaultGateway, Host: host}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(s.r.secrets.known) != known || len(s.r.secrets.users) != known {
+			t.Errorf("%d Secrets are remembered and %d held, want %d", len(s.r.secrets.known), len(s.r.secrets.users), known)
+		}
+	}
+	wants(1)
+	for i, gone := range []client.Object{first, second} {
+		if err := s.objects.Delete(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+		wants(1 - i)
+	}
+}
+
+// Ingresses that ask for TLS at a gateway without an HTTPS port are told, for as
+// long as it has none.
+func TestTLSAtAGatewayWithoutIt(t *testing.T) {
+	s := newTheatre(t, ingressOf("web"), secretOf(t, "web"))
+	key := Key{Gateway: route.DefaultGateway, Host: "web.test"}
+	told := func() map[string]bool {
+		t.Helper()
+		if _, err := s.r.Reconcile(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		reasons := map[string]bool{}
+		for _, p := range s.r.reporter.(*report.Reporter).Problems() {
+			reasons[p.Field+" "+string(p.Reason)] = true
+		}
+		return reasons
+	}
+	const want = "spec.tls TLSNotServed"
+	if told()[want] {
+		t.Error("a gateway of which nothing is known counts as one without HTTPS")
+	}
+	for _, forTLS := range []bool{false, true} {
+		s.r.Listens("other", forTLS)
+		if s.queue.Len() > 0 {
+			t.Error("another gateway's settings wake the name")
+		}
+		for range 2 {
+			s.r.Listens(route.DefaultGateway, forTLS)
+		}
+		if s.queue.Len() != 1 {
+			t.Fatalf("%d names are looked at again, want 1", s.queue.Len())
+		}
+		woken, _ := s.queue.Get()
+		s.queue.Done(woken)
+		if told()[want] == forTLS {
+			t.Errorf("with TLS %t the Problems are %v", forTLS, told())
+		}
+	}
+}
+
+// secretOf is a Secret with a certificate.
+func secretOf(t *testing.T, name string) *corev1.Secret {
+	t.Helper()
+	made, err := certificate.SelfSigned(time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, ResourceVersion: "7"}, Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{corev1.TLSCertKey: made.Chain, corev1.TLSPrivateKeyKey: made.Key.Reveal()},
 	}
 }
 

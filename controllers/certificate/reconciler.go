@@ -78,6 +78,8 @@ type Reconciler struct {
 	known ledger.Ledger
 
 	mu     sync.Mutex
+	silent map[route.Gateway]bool // those that do not listen for TLS
+	turns  int                    // how often that has changed
 	served map[Key]served
 	queue  workqueue.TypedRateLimitingInterface[Key] // nil until the sources start
 }
@@ -96,13 +98,14 @@ func New(objects index.Objects, live client.Reader, publisher Publisher, reporte
 	}
 	return &Reconciler{
 		objects: objects, secrets: &secrets{cache: objects.Cluster, live: live}, options: options,
-		publisher: publisher, reporter: reporter, served: map[Key]served{},
+		publisher: publisher, reporter: reporter, served: map[Key]served{}, silent: map[route.Gateway]bool{},
 	}
 }
 
 // Reconcile brings the certificate of key up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, error) {
 	r.note(key, true) // before looking: an event from now on finds it there
+	turns := r.turned()
 	found, err := r.find(ctx, key, r.secrets.read)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
@@ -110,15 +113,55 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 	r.publisher.PublishCertificate(route.Key(key), found.value())
 	r.reporter.Report(ctx, key, found.problems)
 	r.keep(key, found)
+	if r.turned() != turns {
+		found.again = time.Millisecond // the key was not yet among those that were woken
+	}
 	return reconcile.Result{RequeueAfter: found.again}, nil
 }
 
+// Listens says whether a gateway listens for TLS; one that nothing was said of
+// does. The names that are asked for there are looked at again when that changes.
+func (r *Reconciler) Listens(gateway route.Gateway, forTLS bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.silent[gateway] == !forTLS {
+		return
+	}
+	r.turns++
+	if forTLS {
+		delete(r.silent, gateway)
+	} else {
+		r.silent[gateway] = true
+	}
+	if r.queue == nil {
+		return
+	}
+	for key := range r.served {
+		if key.Gateway == gateway {
+			r.queue.Add(key)
+		}
+	}
+}
+
+func (r *Reconciler) turned() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.turns
+}
+
+func (r *Reconciler) isSilent(gateway route.Gateway) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.silent[gateway]
+}
+
 // Build is what Reconcile publishes and reports for key when nothing is
-// published yet.
+// published yet. A Secret that the API server does not give is left to Reconcile,
+// which tries until it does: it costs the names that want it, not the picture.
 func (r *Reconciler) Build(ctx context.Context, key Key) (*route.Certificate, []problem.Problem, error) {
 	r.note(key, true)
 	found, err := r.find(ctx, key, r.secrets.readSparingly)
-	if errors.Is(err, errAskedEnough) {
+	if errors.Is(err, errNotRead) && ctx.Err() == nil {
 		if r.later(key, 0) {
 			return nil, nil, nil
 		}
@@ -183,17 +226,21 @@ func (r *Reconciler) find(
 		return findings{}, err
 	}
 	uses, asked, problems := route.SecretsFor(key.Host, ingresses)
+	secrets := secretsOf(uses)
+	r.secrets.hold(key, secrets)
 	contents := map[types.NamespacedName]content{}
-	for _, use := range uses {
-		if _, known := contents[use.Secret]; known {
-			continue
-		}
-		if contents[use.Secret], err = read(ctx, use.Secret); err != nil {
+	for _, secret := range secrets {
+		if contents[secret], err = read(ctx, secret); err != nil {
 			return findings{}, err
 		}
 	}
 	if r.options.WithoutSecrets {
 		uses = slices.DeleteFunc(uses, func(use route.SecretUse) bool { return contents[use.Secret].reason == route.ReasonSecretNotFound })
+	}
+	if r.isSilent(key.Gateway) {
+		for _, ingress := range ingresses {
+			problems = append(problems, route.TLSNotServed(ingress, key.Gateway))
+		}
 	}
 	if err := r.excuse(ctx, ingresses, uses, contents); err != nil {
 		return findings{}, err
@@ -202,6 +249,17 @@ func (r *Reconciler) find(
 	found.asked = asked
 	found.problems = problem.Sort(append(found.problems, problems...))
 	return found, nil
+}
+
+// secretsOf is the Secrets that are used, each once.
+func secretsOf(uses []route.SecretUse) []types.NamespacedName {
+	var secrets []types.NamespacedName
+	for _, use := range uses {
+		if !slices.Contains(secrets, use.Secret) {
+			secrets = append(secrets, use.Secret)
+		}
+	}
+	return secrets
 }
 
 // ingresses is those of the gateway of key that ask for its name.
@@ -234,6 +292,7 @@ func (r *Reconciler) findDefault(ctx context.Context, key Key) (findings, error)
 	if r.secrets.live != nil {
 		read = r.secrets.ask // its namespace may not be one that is watched
 	}
+	r.secrets.hold(key, []types.NamespacedName{name})
 	c, err := read(ctx, name)
 	if err != nil {
 		return findings{}, err

@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/shrink"
 )
 
 // secrets reads Secrets: from the cache where it has them, by name from the API
@@ -23,7 +25,34 @@ type secrets struct {
 	asked atomic.Int64  // how often live was
 
 	mu    sync.Mutex
-	known map[types.NamespacedName]remembered
+	known map[types.NamespacedName]remembered // of those that are held
+	held  map[Key][]types.NamespacedName
+	users map[types.NamespacedName]int // how many keys hold it
+}
+
+// hold takes which Secrets may be served under key from now on, each once, before
+// they are read. What no key holds any more is forgotten.
+func (s *secrets) hold(key Key, names []types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == nil {
+		s.held, s.users = map[Key][]types.NamespacedName{}, map[types.NamespacedName]int{}
+	}
+	before := s.held[key]
+	if len(names) > 0 {
+		s.held[key] = names
+	} else {
+		shrink.Delete(&s.held, key)
+	}
+	for _, name := range names {
+		s.users[name]++
+	}
+	for _, name := range before {
+		if s.users[name]--; s.users[name] == 0 {
+			shrink.Delete(&s.users, name)
+			shrink.Delete(&s.known, name)
+		}
+	}
 }
 
 // remembered is the content of a Secret at a version.
@@ -45,17 +74,19 @@ func (s *secrets) read(ctx context.Context, name types.NamespacedName) (content,
 // first picture is complete. Who would ask once more is left to the queue.
 const maxAsked = 100
 
-var errAskedEnough = errors.New("the API server has been asked for enough Secrets") // a constant
+// errNotRead is of a Secret that only the API server has, and that it did not
+// give: it has been asked for enough of them, or it failed.
+var errNotRead = errors.New("the API server has not given the Secret") // a constant
 
 // readSparingly is read for the first picture. What can be read without the API
 // server always is: a restart must not take a certificate from an Envoy that has
-// it because others' Secrets are missing.
+// it because others' Secrets are missing, or cannot be read.
 func (s *secrets) readSparingly(ctx context.Context, name types.NamespacedName) (content, error) {
 	if c, here, err := s.look(ctx, name); here || err != nil {
 		return c, err
 	}
 	if s.asked.Load() >= maxAsked {
-		return content{}, errAskedEnough
+		return content{}, errNotRead
 	}
 	return s.ask(ctx, name)
 }
@@ -83,7 +114,7 @@ func (s *secrets) ask(ctx context.Context, name types.NamespacedName) (content, 
 	s.asked.Add(1)
 	secret, err := get(ctx, s.live, name)
 	if err != nil {
-		return content{}, err
+		return content{}, fmt.Errorf("%w: %w", errNotRead, err)
 	}
 	return s.open(name, secret), nil
 }
@@ -127,13 +158,16 @@ func (s *secrets) recall(name types.NamespacedName, secret *corev1.Secret) (cont
 func (s *secrets) remember(name types.NamespacedName, secret *corev1.Secret, c content) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.users[name] == 0 {
+		return // nobody would have it forgotten
+	}
 	if s.known == nil {
 		s.known = map[types.NamespacedName]remembered{}
 	}
 	s.known[name] = remembered{secret.UID, secret.ResourceVersion, c}
 }
 
-// forget lets go of what a Secret held, once nobody asks for it.
+// forget lets go of what a Secret held that is gone.
 func (s *secrets) forget(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

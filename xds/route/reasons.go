@@ -35,6 +35,7 @@ const (
 	ReasonBackendTLS         problem.Reason = "BackendTLS"         // it cannot be verified as its Service asks
 
 	// TLS.
+	ReasonTLSNotServed       problem.Reason = "TLSNotServed"       // the gateway has no HTTPS port
 	ReasonTLSHostConflict    problem.Reason = "TLSHostConflict"    // an older Ingress of another namespace has the name
 	ReasonSecretNotFound     problem.Reason = "SecretNotFound"     // it does not exist in the Ingress's namespace
 	ReasonSecretInvalid      problem.Reason = "SecretInvalid"      // of another type, or without the keys of a certificate

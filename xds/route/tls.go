@@ -117,6 +117,15 @@ func SecretsFor(name Hostname, ingresses []*networkingv1.Ingress) (uses []Secret
 	return uses, asked, problem.Sort(problems)
 }
 
+// TLSNotServed is the Problem of an Ingress that asks for TLS at a gateway without
+// an HTTPS port.
+func TLSNotServed(ing *networkingv1.Ingress, gateway Gateway) problem.Problem {
+	return problem.Problem{
+		Object: problem.Object{Kind: "Ingress", Name: nameOf(ing)}, Field: "spec.tls", Reason: ReasonTLSNotServed,
+		Message: fmt.Sprintf("gateway %q has no HTTPS port: the hosts are served over HTTP only, and without a redirect", gateway),
+	}
+}
+
 // namesOfEntry is the valid server names of one entry of spec.tls.
 func namesOfEntry(ing *networkingv1.Ingress, entry *networkingv1.IngressTLS) []Hostname {
 	if len(entry.Hosts) == 0 {
