@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,6 +67,19 @@ func testCases(t *testing.T, command string) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// What looks like a manifest and is no file is not read, and that is said: it
+// could be waited for forever.
+func TestCheckOfAPipe(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := ran(t, "", "check", dir)
+	if got.Code != 1 || !strings.Contains(got.Out, "pipe.yaml: UnreadableFile: is neither a file nor a folder, and is not read") {
+		t.Errorf("says %+v", got)
 	}
 }
 

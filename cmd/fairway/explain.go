@@ -86,6 +86,8 @@ func (s *explainSettings) question(url string) (explain.Question, error) {
 		return explain.Question{}, fmt.Errorf("--output: %q is neither text nor json", s.Output)
 	case s.Gateway != "" && s.Class != "":
 		return explain.Question{}, fmt.Errorf("give --gateway or --class, not both")
+	case len(s.Files) > 0 && (s.Cluster.Path != "" || s.Cluster.Context != ""):
+		return explain.Question{}, fmt.Errorf("with -f files are read and no cluster: leave out --kubeconfig and --context")
 	}
 	return explain.Question{Request: request, Gateway: route.Gateway(s.Gateway), Class: s.Class}, nil
 }

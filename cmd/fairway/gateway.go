@@ -72,7 +72,7 @@ func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
 		{"xds", len(g.XDS) > 0, "say where a controller is"},
 		{"concurrency", g.Concurrency >= 0, "cannot be negative"},
 		{"max-connections", g.MaxConnections > 0, "must be more than 0"},
-		{"max-heap", g.MaxHeap >= 0, "cannot be negative"},
+		{"max-heap", g.MaxHeap == 0 || g.MaxHeap >= leastHeap, "must be at least 32Mi, which an Envoy that serves nothing needs, or 0 for no bound"},
 		{"drain-delay", g.DrainDelay >= 0, "cannot be negative"},
 		{"drain-timeout", g.DrainTimeout >= 0, "cannot be negative"},
 	} {

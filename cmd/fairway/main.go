@@ -80,11 +80,13 @@ func command(std streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "fairway",
 		Short:         "The road from the wire to the pod",
+		Version:       versionLine(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          arguments(cobra.NoArgs),
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(std.In)
 	root.SetOut(std.Out)
 	root.SetErr(std.Err)

@@ -49,6 +49,8 @@ func TestUsage(t *testing.T) {
 		{"a gateway that cannot be", []string{"gateway", "--xds=localhost:1", "--gateway=A b"}, 2, "fairway: --gateway: is neither NAME nor NAMESPACE/NAME\nSee 'fairway gateway --help'.\n"},
 		{"a file that is none of settings", []string{"serve", ".", "--config=/dev/zero"}, 2, "fairway: read --config: /dev/zero has more than 1048576 bytes: it is no file of settings\nSee 'fairway serve --help'.\n"},
 		{"a controller elsewhere without TLS", []string{"gateway", "--xds=10.0.0.1:1"}, 2, "fairway: --xds: 10.0.0.1:1 is on another machine: give --tls-dir\nSee 'fairway gateway --help'.\n"},
+		{"a heap in which nothing fits", []string{"gateway", "--xds=localhost:1", "--max-heap=1"}, 2, "fairway: --max-heap: must be at least 32Mi, which an Envoy that serves nothing needs, or 0 for no bound\nSee 'fairway gateway --help'.\n"},
+		{"a folder without a name", []string{"serve", ""}, 2, "fairway: the folder has no name: it is an empty text, such as that of a variable which is not set\nSee 'fairway serve --help'.\n"},
 		{"another output", []string{"check", ".", "-o", "yaml"}, 2, "fairway: --output: \"yaml\" is neither text nor json\nSee 'fairway check --help'.\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -61,6 +63,9 @@ func TestUsage(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	if got, want := ran(t, "", "--version"), ran(t, "", "version"); got != want {
+		t.Errorf("--version says %+v and version %+v", got, want)
+	}
 	if got := ran(t, "", "version"); got.Code != 0 || !strings.HasPrefix(got.Out, "fairway ") || !strings.Contains(got.Out, "linux/") {
 		t.Errorf("says %+v", got)
 	}

@@ -11,6 +11,10 @@ import (
 // connections.
 const heapShare = 70
 
+// leastHeap is the smallest bound that can be meant. With less, an Envoy that has
+// nothing to serve would shed load already.
+const leastHeap = 32 << 20
+
 // defaultHeap is the most that Envoy's heap should have in this container; 0 if
 // its memory has no limit. The root is that of the file system.
 func defaultHeap(root fs.FS) byteCount {

@@ -37,12 +37,20 @@ type narrator struct {
 	values   map[route.Key]*route.Host // published
 	waiting  map[route.Key]time.Time   // since when a change is under way
 	backends map[route.ServicePort]*route.Backend
+	wrong    map[spot]int // how many Problems there are
+}
+
+// spot is where a Problem is.
+type spot struct {
+	object problem.Object
+	field  string
 }
 
 func newNarrator(to io.Writer, format string, log logr.Logger) *narrator {
 	n := &narrator{
 		to: to, now: time.Now,
 		values: map[route.Key]*route.Host{}, waiting: map[route.Key]time.Time{}, backends: map[route.ServicePort]*route.Backend{},
+		wrong: map[spot]int{},
 	}
 	if format == "json" {
 		n.log = &log
@@ -125,16 +133,31 @@ func (n *narrator) served(key route.Key) {
 }
 
 // Appeared implements report.Subscriber.
-func (n *narrator) Appeared(_ context.Context, p problem.Problem) { n.tell("problem", p) }
-
-// Resolved implements report.Subscriber.
-func (n *narrator) Resolved(_ context.Context, p problem.Problem) { n.tell("mended", p) }
-
-func (n *narrator) tell(what string, p problem.Problem) {
-	f := findingOf(n.locate, p)
-	event := map[string]string{"problem": "problem appeared", "mended": "problem resolved"}[what]
+func (n *narrator) Appeared(_ context.Context, p problem.Problem) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.wrong[spot{p.Object, p.Field}]++
+	n.tell("problem", "problem appeared", p)
+}
+
+// Resolved implements report.Subscriber. For people a field is mended when nothing
+// is wrong with it any more, and not when something else is: they have been told
+// of that just now.
+func (n *narrator) Resolved(_ context.Context, p problem.Problem) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	at := spot{p.Object, p.Field}
+	if n.wrong[at]--; n.wrong[at] > 0 && n.log == nil {
+		return
+	}
+	if n.wrong[at] == 0 {
+		delete(n.wrong, at)
+	}
+	n.tell("mended", "problem resolved", p)
+}
+
+func (n *narrator) tell(what, event string, p problem.Problem) {
+	f := findingOf(n.locate, p)
 	n.say(what+": "+f.String(), event, "file", f.File, "line", f.Line, "kind", f.Kind, "object", p.Object.String(),
 		"field", f.Field, "reason", f.Reason, "problem", f.Message)
 }

@@ -131,6 +131,9 @@ func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
 // prepare finds out what would keep serve from working, before anything is
 // started.
 func (s *serveSettings) prepare(ctx context.Context) (envoy string, err error) {
+	if s.Folder == "" {
+		return "", usage(errors.New("the folder has no name: it is an empty text, such as that of a variable which is not set"))
+	}
 	if info, err := os.Stat(s.Folder); err != nil {
 		return "", fmt.Errorf("serve %s: %w", s.Folder, errors.Unwrap(err))
 	} else if !info.IsDir() {

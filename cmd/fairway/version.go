@@ -18,11 +18,21 @@ func versionCommand(std streams) *cobra.Command {
 		Short: "Print the version",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			build, _ := debug.ReadBuildInfo()
-			_, err := fmt.Fprintf(std.Out, "fairway %s %s %s/%s\n", version(build), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(std.Out, versionLine())
 			return err
 		},
 	}
+}
+
+// versionLine is what both "fairway version" and "fairway --version" say.
+func versionLine() string {
+	return fmt.Sprintf("fairway %s %s %s/%s", ownVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// ownVersion is that of this program.
+func ownVersion() string {
+	build, _ := debug.ReadBuildInfo()
+	return version(build)
 }
 
 // version is the release, or for a build from a checkout the commit, with a

@@ -27,8 +27,9 @@ import (
 
 // Ends beside those of xds/route.
 const (
-	EndNoListener  route.End = "NoListener"  // nothing listens for the scheme
-	EndNoEndpoints route.End = "NoEndpoints" // the backend has no endpoint that could be used
+	EndNoListener    route.End = "NoListener"    // nothing listens for the scheme
+	EndNoCertificate route.End = "NoCertificate" // the TLS handshake fails
+	EndNoEndpoints   route.End = "NoEndpoints"   // the backend has no endpoint that could be used
 )
 
 // Question is a request, and at which gateway.
@@ -99,6 +100,9 @@ func (w *walk) gatewayOf(ctx context.Context, classes route.Classes) (route.Gate
 		return w.question.Gateway, nil
 	}
 	if name := w.question.Class; name != "" {
+		if known, err := w.knowsClass(ctx, name); err != nil || !known {
+			return "", errors.Join(err, fmt.Errorf("there is no IngressClass %q, and no Ingress names it", name))
+		}
 		probe := &networkingv1.Ingress{Spec: networkingv1.IngressSpec{IngressClassName: &name}}
 		gateway, ours := classes.Gateway(probe)
 		if !ours {
@@ -127,6 +131,18 @@ func (w *walk) gatewayOf(ctx context.Context, classes route.Classes) (route.Gate
 	}
 }
 
+// knowsClass says whether there is the IngressClass, or at least an Ingress that
+// names it: where there are no classes at all, as in files, any name would do.
+func (w *walk) knowsClass(ctx context.Context, name string) (bool, error) {
+	classes, err1 := w.objects.AllClasses(ctx)
+	ingresses, err2 := w.objects.Ingresses(ctx)
+	named := slices.ContainsFunc(classes, func(class *networkingv1.IngressClass) bool { return class.Name == name }) ||
+		slices.ContainsFunc(ingresses, func(ing *networkingv1.Ingress) bool {
+			return ing.Spec.IngressClassName != nil && *ing.Spec.IngressClassName == name
+		})
+	return named, errors.Join(err1, err2)
+}
+
 // AmbiguousError says that several gateways serve a host.
 type AmbiguousError struct {
 	Host     string
@@ -144,6 +160,9 @@ func (w *walk) follow(ctx context.Context) error {
 	request := w.question.Request
 	if !w.listens(request) {
 		return nil
+	}
+	if failed, err := w.handshake(ctx, request); failed || err != nil {
+		return err
 	}
 	trace, err := w.trace(ctx, w.gateway, w.settings, request.sent())
 	if err == nil && trace.End == route.EndRedirected {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,8 @@ type Request struct {
 	Target    string
 	Method    string
 	Length    int64 // of the body; 0: none
+
+	server string // of the URL, if a header names another host
 }
 
 // ParseURL is the request for a URL, without a scheme for http. The path is left
@@ -78,7 +81,7 @@ func (r *Request) AddHeader(header string) error {
 	}
 	switch strings.ToLower(strings.TrimSpace(name)) {
 	case "host":
-		r.Authority = value
+		r.server, r.Authority = cmp.Or(r.server, r.Authority), value
 		return r.checkHost()
 	case "content-length":
 		length, err := strconv.ParseInt(value, 10, 64)
@@ -92,6 +95,14 @@ func (r *Request) AddHeader(header string) error {
 
 // String is the URL.
 func (r Request) String() string { return r.Scheme + "://" + r.Authority + r.Target }
+
+// serverName is what a client says in a TLS handshake: the host of the URL, unless
+// that is an IP address.
+func (r Request) serverName() (name route.Hostname, sent bool) {
+	name, ok := route.HostOf(cmp.Or(r.server, r.Authority))
+	_, err := netip.ParseAddr(strings.Trim(string(name), "[]"))
+	return name, ok && err != nil
+}
 
 func (r Request) sent() route.Request {
 	return route.Request{Authority: r.Authority, Target: r.Target, Method: r.Method, Length: r.Length}

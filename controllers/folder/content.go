@@ -10,6 +10,8 @@ import (
 
 	"github.com/fairwaynet/fairway/api/document"
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // The reasons of the Problems of files (docs/problems.md).
@@ -174,6 +176,7 @@ func (c *content) object(at place, value document.Value, k kind, h header, unsup
 	object := k.empty()
 	if mistakes := value.Decode(object); mistakes != nil {
 		c.add(InvalidField, r, mistakes)
+		c.checkSettings(value, r, k)
 		c.declared = append(c.declared, declared{ref: r, place: at})
 		return
 	}
@@ -183,6 +186,32 @@ func (c *content) object(at place, value document.Value, k kind, h header, unsup
 		c.mistakes = append(c.mistakes, mistake{
 			line: value.Line("metadata.labels"), reason: NoServiceName, ref: r, harmless: true,
 			message: fmt.Sprintf("%s belongs to no Service; its label %s must name one", r, discoveryv1.LabelServiceName),
+		})
+	}
+}
+
+// checkSettings finds what else is wrong with the configuration of a gateway in
+// which a field is unknown: it does not count, so that nobody else will look.
+func (c *content) checkSettings(value document.Value, r ref, k kind) {
+	object := k.empty()
+	if !value.Peek(object) {
+		return // what there is cannot be read as settings
+	}
+	var spec v1alpha1.GatewayConfigSpec
+	switch config := object.(type) {
+	case *v1alpha1.ClusterGatewayConfig:
+		spec = config.Spec
+	case *v1alpha1.GatewayConfig:
+		spec = config.Spec
+	default:
+		return
+	}
+	base := route.DefaultSettings()
+	base.HTTPSPort = 443 // as that of a controller without flags
+	_, problems := route.BuildSettings(base, problem.Object{}, spec)
+	for _, p := range problems {
+		c.mistakes = append(c.mistakes, mistake{
+			line: value.Line(p.Field), reason: p.Reason, ref: r, message: fmt.Sprintf("%s: %s: %s", r, p.Field, p.Message),
 		})
 	}
 }

@@ -103,7 +103,9 @@ func (l *listing) folder(path string, depth int, limits Limits) {
 		case err != nil:
 		case info.IsDir():
 			l.folder(name, depth-1, limits)
-		case isManifest(name) && info.Mode().IsRegular():
+		case isManifest(name) && !info.Mode().IsRegular():
+			l.dark[name] = errors.New("is neither a file nor a folder, and is not read")
+		case isManifest(name):
 			l.file(name, info, limits)
 			if entry.Type()&fs.ModeSymlink != 0 {
 				if target, err := filepath.EvalSymlinks(name); err == nil {
