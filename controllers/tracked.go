@@ -3,6 +3,9 @@ package controllers
 import (
 	"context"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/controllers/replica"
@@ -32,6 +35,20 @@ func (r *Road) beginPass() (published func()) {
 	}
 	run := r.Tracker.Begin()
 	return func() { r.Tracker.FinishAll(run) }
+}
+
+// TrimTelling is Trim, and tells the Tracker of each Ingress that an event of it
+// is on its way: a cache transforms all of a list before it tells anybody of the
+// first.
+func TrimTelling(tracker *replica.Tracker) toolscache.TransformFunc {
+	return func(object any) (any, error) {
+		if ingress, ok := object.(*networkingv1.Ingress); ok {
+			if version, err := replica.ParseVersion(ingress.ResourceVersion); err == nil { // else its event is complained of
+				tracker.Coming(client.ObjectKeyFromObject(ingress), version)
+			}
+		}
+		return Trim(object)
+	}
 }
 
 var _ replica.Hosts = Publisher(nil)

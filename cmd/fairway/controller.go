@@ -26,6 +26,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/leader"
+	"github.com/fairwaynet/fairway/controllers/replica"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -38,7 +39,7 @@ type controllerSettings struct {
 	XDS        xdsSettings
 	Scope      scopeSettings
 	Replica    replicaSettings
-	Status     statusSettings
+	Publish    publishSettings
 	Challenge  challengeSettings
 	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's own
 	QPS        float32 // requests a second to the API server
@@ -50,7 +51,7 @@ func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.XDS.bind(flags)
 	c.Scope.bind(flags)
 	c.Replica.bind(flags)
-	c.Status.bind(flags)
+	c.Publish.bind(flags)
 	c.Challenge.bind(flags)
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "most `requests` a second to the API server")
@@ -64,7 +65,7 @@ func (c *controllerSettings) load(flags *pflag.FlagSet) error {
 	if c.QPS <= 0 || c.Burst <= 0 {
 		return usage(errors.New("--kube-api-qps and --kube-api-burst: must be more than 0"))
 	}
-	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong), c.Status.load(c.wrong), c.Challenge.load(c.wrong)); err != nil {
+	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong), c.Publish.load(c.wrong), c.Challenge.load(c.wrong)); err != nil {
 		return usage(err)
 	}
 	return c.XDS.validate()
@@ -113,14 +114,14 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	trimmer := &certificate.Trimmer{}
+	trimmer, tracker := &certificate.Trimmer{}, &replica.Tracker{}
 	mgr, err := manager.New(config, manager.Options{
 		Logger:  log,
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve them
 		Cache: cache.Options{
 			DefaultTransform:            controllers.Trim,
-			ByObject:                    secretsOnly(trimmer),
+			ByObject:                    tracked(secretsOnly(trimmer), tracker),
 			DefaultNamespaces:           c.Scope.namespaces(),
 			ReaderFailOnMissingInformer: true, // nothing is watched by mistake
 		},
@@ -134,7 +135,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 		return err
 	}
 	defer events.Shutdown()
-	if err := c.assemble(ctx, log, mgr, events); err != nil {
+	if err := c.assemble(ctx, log, mgr, tracker, events); err != nil {
 		return err
 	}
 	log.Info("starting", "cluster", config.Host)
@@ -158,7 +159,9 @@ func (c *controllerSettings) cluster() (*rest.Config, error) {
 }
 
 // assemble puts the Road into mgr, and what serves it.
-func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr manager.Manager, events record.EventBroadcaster) error {
+func (c *controllerSettings) assemble(
+	ctx context.Context, log logr.Logger, mgr manager.Manager, tracker *replica.Tracker, events record.EventBroadcaster,
+) error {
 	registry := prometheus.NewRegistry()
 	metrics, err := controllers.NewMetrics(registry)
 	if err != nil {
@@ -194,6 +197,7 @@ func (c *controllerSettings) assemble(ctx context.Context, log logr.Logger, mgr 
 		Certificates: certificates,
 		SystemRoots:  systemRoots(log),
 		Delivery:     delivery,
+		Tracker:      tracker,
 		Metrics:      metrics,
 
 		Conditions: c.conditions(mgr, elector, log),

@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spf13/pflag"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairwaynet/fairway/controllers"
@@ -27,39 +25,6 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// statusSettings say which addresses Ingresses are given.
-type statusSettings struct {
-	Addresses []string
-	Service   string // namespace/name; or none
-
-	service types.NamespacedName
-}
-
-func (s *statusSettings) bind(flags *pflag.FlagSet) {
-	flags.StringSliceVar(&s.Addresses, "publish-address", s.Addresses, "`address` (IP or host name) that Ingresses are given in their status; may be repeated")
-	flags.StringVar(&s.Service, "publish-service", s.Service, "`namespace/name` of the Service whose addresses Ingresses are given in their status")
-}
-
-func (s *statusSettings) load(where func(name, problem string) error) error {
-	var wrong []error
-	for _, address := range s.Addresses {
-		if status.Address(address).IP == "" && len(validation.IsDNS1123Subdomain(address)) > 0 {
-			wrong = append(wrong, where("publish-address", fmt.Sprintf("%q is neither an IP address nor a host name", address)))
-		}
-	}
-	if s.Service != "" {
-		namespace, name, ok := strings.Cut(s.Service, "/")
-		if !ok || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1035Label(name)) > 0 {
-			wrong = append(wrong, where("publish-service", fmt.Sprintf("%q is no namespace/name", s.Service)))
-		}
-		s.service = types.NamespacedName{Namespace: namespace, Name: name}
-	}
-	if s.Service != "" && len(s.Addresses) > 0 {
-		wrong = append(wrong, where("publish-service", "cannot be used together with publish-address: give one of them"))
-	}
-	return errors.Join(wrong...)
-}
-
 // replicas is what tells this replica of the others, and writes for all.
 type replicas struct {
 	settings *controllerSettings
@@ -67,6 +32,7 @@ type replicas struct {
 	manager  manager.Manager
 	elector  *leader.Elector
 	clients  kubernetes.Interface
+	reporter status.Reporter
 
 	tracker    *replica.Tracker
 	lease      *replica.Lease
@@ -95,10 +61,13 @@ func (c *controllerSettings) addReplica(
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	r := &replicas{settings: c, log: log, manager: mgr, elector: elector, clients: clients, tracker: &replica.Tracker{Hosts: ads}}
+	r := &replicas{
+		settings: c, log: log, manager: mgr, elector: elector, clients: clients, reporter: road.Reporter, tracker: road.Tracker,
+	}
+	r.tracker.Hosts = ads
 	r.lease = replica.NewLease(&replica.Lease{
 		Leases: clients.CoordinationV1(), Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
-		Tracker: r.tracker, Envoys: ads.Envoys, Log: log,
+		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Log: log,
 	})
 	r.view = &replica.View{Identity: c.Replica.Identity, Tracker: r.tracker, Log: log}
 	r.addresses = &status.Addresses{}
@@ -114,19 +83,20 @@ func (c *controllerSettings) addReplica(
 	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(ctx, road, ads, registry), r.add())
 }
 
+// tracked adds to how objects are cached that the Tracker hears of Ingresses
+// before anybody else.
+func tracked(cached map[client.Object]cache.ByObject, tracker *replica.Tracker) map[client.Object]cache.ByObject {
+	cached[&networkingv1.Ingress{}] = cache.ByObject{Transform: controllers.TrimTelling(tracker)}
+	return cached
+}
+
 // connect lets them hear of one another.
 func (r *replicas) connect(ctx context.Context, road *controllers.Road) {
-	road.Tracker = r.tracker
 	road.Delivery.Served, road.Delivery.Rejected = r.tracker.Heard, r.tracker.Heard
 	road.Delivery.Envoys = func(route.Gateway) { r.lease.EnvoysChanged() }
 	r.tracker.Settled, r.tracker.Moved = r.controller.Wake, r.controller.WakeWaiting
 	r.view.Changed = r.controller.WakeWaiting
 	r.addresses.Changed = func() { r.controller.WakeAll(ctx) }
-	var list []networkingv1.IngressLoadBalancerIngress
-	for _, address := range r.settings.Status.Addresses {
-		list = append(list, status.Address(address))
-	}
-	r.addresses.Set(list)
 }
 
 // add has them run.
@@ -139,9 +109,10 @@ func (r *replicas) add() error {
 	wrong := errors.Join(r.manager.Add(r.lease), r.manager.Add(everywhere(func(ctx context.Context) error {
 		return replica.Watch(ctx, r.clients.CoordinationV1(), namespace, r.view)
 	})))
-	if service := r.settings.Status.service; service.Name != "" {
+	for _, gateway := range r.settings.Publish.tell(r.addresses) {
+		service := r.settings.Publish.each[gateway].service
 		wrong = errors.Join(wrong, r.manager.Add(everywhere(func(ctx context.Context) error {
-			return r.addresses.Follow(ctx, r.clients.CoreV1(), service)
+			return r.addresses.Follow(ctx, r.clients.CoreV1(), gateway, service, r.reporter)
 		})))
 	}
 	return wrong

@@ -47,6 +47,7 @@ type Controller struct {
 	Identity  string    `json:"identity"`
 	Leader    bool      `json:"leader"`
 	Alive     bool      `json:"alive"`
+	Version   string    `json:"version,omitempty"` // unless it does not say
 	Renewed   time.Time `json:"renewed"`
 	Envoys    int       `json:"envoys"`
 	HeldUp    int       `json:"heldUp"`
@@ -59,6 +60,8 @@ type Gateway struct {
 	Hosts   int      `json:"hosts"`
 	Envoys  int      `json:"envoys"` // connected
 	Synced  int      `json:"synced"` // of them serve what they were sent
+	// Versions are those of its Envoys, each once.
+	Versions []string `json:"versions"`
 }
 
 // Ingress is what has become of an Ingress.
@@ -133,6 +136,7 @@ func (o *Overview) gateways(picture *controllers.Picture, routing []object, repl
 			}
 		}
 		g.Envoys, g.Synced = replicas.EnvoysOf(name)
+		g.Versions = replicas.versionsOf(name)
 		if len(g.Classes)+g.Hosts+g.Envoys > 0 {
 			o.Gateways = append(o.Gateways, g)
 		}

@@ -88,7 +88,7 @@ func (r *Replicas) add(lease *coordinationv1.Lease, leader string, now time.Time
 	for _, g := range said.Gateways {
 		c.Envoys += g.Envoys
 	}
-	c.HeldUp = len(said.HeldUp)
+	c.HeldUp, c.Version = len(said.HeldUp), said.Version
 	r.Controllers = append(r.Controllers, c)
 	if c.Alive {
 		r.alive = append(r.alive, report{said, c.Identity, err})
@@ -130,6 +130,16 @@ func (r *Replicas) EnvoysOf(gateway route.Gateway) (envoys, synced int) {
 		synced += report.Gateways[gateway].Synced
 	}
 	return envoys, synced
+}
+
+// versionsOf is which versions the Envoys of a gateway have, each once.
+func (r *Replicas) versionsOf(gateway route.Gateway) []string {
+	versions := []string{}
+	for _, report := range r.alive {
+		versions = append(versions, report.Gateways[gateway].Versions...)
+	}
+	slices.Sort(versions)
+	return slices.Compact(versions)
 }
 
 // StateOf says whether every Envoy of the gateway serves the Ingress as it

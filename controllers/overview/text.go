@@ -1,6 +1,7 @@
 package overview
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -15,17 +16,17 @@ func (o *Overview) Text() string {
 	row := func(cells ...string) {
 		_, _ = fmt.Fprintln(table, printable(strings.Join(cells, "\t"))) // into memory
 	}
-	row("CONTROLLER", "ROLE", "ENVOYS", "HELD UP")
+	row("CONTROLLER", "ROLE", "VERSION", "ENVOYS", "HELD UP")
 	for _, c := range o.Controllers {
-		row(c.Namespace+"/"+c.Identity, c.role(), fmt.Sprint(c.Envoys), fmt.Sprint(c.HeldUp))
+		row(c.Namespace+"/"+c.Identity, c.role(), cmp.Or(c.Version, "-"), fmt.Sprint(c.Envoys), fmt.Sprint(c.HeldUp))
 	}
 	if len(o.Controllers) == 0 {
 		row("-")
 	}
 	row()
-	row("GATEWAY", "CLASSES", "ENVOYS", "HOSTS")
+	row("GATEWAY", "CLASSES", "ENVOYS", "VERSION", "HOSTS")
 	for _, g := range o.Gateways {
-		row(g.Name, orNone(g.Classes), g.envoys(), fmt.Sprint(g.Hosts))
+		row(g.Name, orNone(g.Classes), g.envoys(), orNone(g.Versions), fmt.Sprint(g.Hosts))
 	}
 	row()
 	row("INGRESS", "STATE", "ADDRESS", "PROBLEMS", "HOSTS")

@@ -38,6 +38,7 @@ type Lease struct {
 	Leases    coordinationv1.LeasesGetter
 	Namespace string
 	Identity  string
+	Version   string // of this replica, for people
 	Tracker   *Tracker
 	// Envoys tells who is connected; it is Server.Envoys.
 	Envoys func() []server.EnvoyState
@@ -65,7 +66,9 @@ func (l *Lease) NeedLeaderElection() bool { return false }
 // until ctx ends. Then it removes it, so that nobody waits for it to expire.
 func (l *Lease) Start(ctx context.Context) error {
 	var written map[string]string
-	var next time.Time // when it has to be written anyway
+	// When it has to be written anyway, and when the Envoys are looked at though
+	// nobody said anything of them. However often we are woken, both come.
+	var next, look time.Time
 	writes := rate.NewLimiter(rate.Every(spacing), 1)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -75,13 +78,16 @@ func (l *Lease) Start(ctx context.Context) error {
 			l.remove(context.WithoutCancel(ctx))
 			return nil
 		case <-timer.C:
-			l.EnvoysChanged()
 		case <-l.wakes:
 		}
 		if writes.Wait(ctx) != nil {
 			continue // it is over
 		}
-		report, err := l.Tracker.Report().Annotations()
+		if !time.Now().Before(look) {
+			l.EnvoysChanged()
+			look = time.Now().Add(l.patience())
+		}
+		report, err := l.report()
 		if err != nil {
 			return fmt.Errorf("report to other replicas: %w", err)
 		}
@@ -92,18 +98,33 @@ func (l *Lease) Start(ctx context.Context) error {
 				l.Log.V(1).Info("cannot write the replica's lease; it is tried again", "cause", err.Error())
 			}
 		}
-		timer.Reset(l.pause(next))
+		look = earlier(look, time.Now().Add(l.patience()))
+		timer.Reset(time.Until(earlier(look, next)))
 	}
 }
 
-// pause is the time until something has to be looked at though nobody wakes us.
-func (l *Lease) pause(next time.Time) time.Duration {
+// report is what the Lease shall carry.
+func (l *Lease) report() (map[string]string, error) {
+	report := l.Tracker.Report()
+	report.Version = l.Version
+	return report.Annotations()
+}
+
+// patience is the time until the Envoys have to be looked at again.
+func (l *Lease) patience() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.awaited {
-		return min(refresh, time.Until(next))
+		return refresh
 	}
-	return time.Until(next)
+	return renewal
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // EnvoysChanged looks at the Envoys again.
@@ -118,7 +139,7 @@ func (l *Lease) EnvoysChanged() {
 	}
 	l.Tracker.Envoys(counts)
 	if l.awaited && !before {
-		l.wake()
+		l.wake() // they are looked at more often now
 	}
 }
 

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fairwaynet/fairway/xds/route"
@@ -39,6 +40,7 @@ func (n *newcomers) count(envoys []server.EnvoyState, now time.Time) map[route.G
 		if n.awaits(e, now) {
 			g.Awaited++
 		}
+		g.Versions = withVersion(g.Versions, e.Version)
 		counts[e.Gateway] = g
 	}
 	for id, a := range n.known {
@@ -47,6 +49,17 @@ func (n *newcomers) count(envoys []server.EnvoyState, now time.Time) map[route.G
 		}
 	}
 	return counts
+}
+
+// maxVersions bounds what a Lease says of Envoys of many versions.
+const maxVersions = 8
+
+func withVersion(versions []string, version string) []string {
+	at, found := slices.BinarySearch(versions, version)
+	if found || version == "" || len(versions) == maxVersions {
+		return versions
+	}
+	return slices.Insert(versions, at, version)
 }
 
 func (n *newcomers) awaits(e server.EnvoyState, now time.Time) bool {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,6 +10,25 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
+
+// The versions of Envoys are told once each, and not without end.
+func TestVersionsOfEnvoys(t *testing.T) {
+	var n newcomers
+	var envoys []server.EnvoyState
+	for _, version := range []string{"1.40.0", "1.39.1", "", "1.40.0"} {
+		envoys = append(envoys, server.EnvoyState{Gateway: "g", Version: version, Synced: true})
+	}
+	want := Gateway{Envoys: 4, Synced: 4, Versions: []string{"1.39.1", "1.40.0"}}
+	if diff := cmp.Diff(want, n.count(envoys, time.Unix(0, 0))["g"]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for i := range 2 * maxVersions {
+		envoys = append(envoys, server.EnvoyState{Gateway: "g", Version: fmt.Sprintf("2.%d.0", i), Synced: true})
+	}
+	if got := n.count(envoys, time.Unix(0, 0))["g"]; len(got.Versions) != maxVersions {
+		t.Errorf("%d versions are told, want %d", len(got.Versions), maxVersions)
+	}
+}
 
 // An Envoy that has just come is awaited until it has caught up, for a while;
 // one that never does is not awaited anew when it connects again.

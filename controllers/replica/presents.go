@@ -27,6 +27,9 @@ func (v *View) Presents(digest string, gateway route.Gateway, every bool) Verdic
 		if v.expired(o, now) {
 			continue
 		}
+		if o.broken != "" {
+			return Verdict{Reason: Unreadable, Detail: "its Lease cannot be read: " + o.broken, Again: renewal, Replica: o.identity}
+		}
 		verdict, n := judgeChallenge(o.report.Gateways[gateway], slices.Contains(o.report.Challenges, digest), every)
 		if !verdict.Served {
 			verdict.Again, verdict.Replica = renewal, o.identity

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,8 @@ type Report struct {
 	// Challenges are the digests of ACME challenges that the replica answers,
 	// sorted; at most maxChallenges.
 	Challenges []string
+	// Version is the controller's own, for people.
+	Version string
 }
 
 // maxChallenges bounds them: a Lease is small. More than so many names at once
@@ -82,6 +85,13 @@ type Gateway struct {
 	// Awaited of the others came a moment ago: they may serve an older picture
 	// until they have caught up.
 	Awaited int `json:"awaited,omitempty"`
+	// Versions are those of the Envoys, for people: each once, in order.
+	Versions []string `json:"versions,omitempty"`
+}
+
+func (g Gateway) equal(other Gateway) bool {
+	return g.Envoys == other.Envoys && g.Synced == other.Synced && g.Awaited == other.Awaited &&
+		slices.Equal(g.Versions, other.Versions)
 }
 
 // What a Lease carries.
@@ -93,6 +103,7 @@ const (
 	annotationHeldUp    = "fairway.dev/held-up"
 	annotationScope     = "fairway.dev/scope"
 	annotationGateways  = "fairway.dev/gateways"
+	annotationVersion   = "fairway.dev/version"
 
 	annotationChallenges = "fairway.dev/challenges" // separated by commas
 )
@@ -118,6 +129,7 @@ func (r Report) Annotations() (map[string]string, error) {
 		annotationHeldUp:    string(held),
 		annotationScope:     r.Scope,
 		annotationGateways:  string(gateways),
+		annotationVersion:   r.Version,
 
 		annotationChallenges: strings.Join(r.Challenges, ","),
 	}, errors.Join(err1, err2)
@@ -129,7 +141,7 @@ func ParseReport(annotations map[string]string) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("%s: %w", annotationWatermark, err)
 	}
-	r := Report{Watermark: watermark, Scope: annotations[annotationScope]}
+	r := Report{Watermark: watermark, Scope: annotations[annotationScope], Version: annotations[annotationVersion]}
 	if challenges := annotations[annotationChallenges]; challenges != "" {
 		r.Challenges = strings.Split(challenges, ",")
 	}

@@ -44,6 +44,7 @@ type Tracker struct {
 	mu       sync.Mutex
 	sequence uint64 // of events
 	seen     Version
+	coming   map[types.NamespacedName]coming // events that Saw has yet to take
 	scope    scope
 	work     map[route.Key]*work
 	waiting  map[types.NamespacedName]*wait
@@ -68,7 +69,7 @@ type wait struct {
 // keys are queued.
 func (t *Tracker) Saw(name types.NamespacedName, version Version, keys []route.Key) {
 	t.mu.Lock()
-	t.seen = max(t.seen, version)
+	t.came(name, version)
 	t.await(name, version, keys)
 	t.mu.Unlock()
 	if len(keys) > 0 {
@@ -182,7 +183,7 @@ func (t *Tracker) Heard(key route.Key) {
 func (t *Tracker) Envoys(gateways map[route.Gateway]Gateway) {
 	changed := false
 	t.settle(func() []route.Key {
-		changed = !maps.Equal(t.gateways, gateways)
+		changed = !maps.EqualFunc(t.gateways, gateways, Gateway.equal)
 		t.gateways = gateways
 		return slices.Collect(maps.Keys(t.work))
 	})
@@ -250,7 +251,7 @@ func (t *Tracker) Report() Report {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	report := Report{
-		Watermark: t.seen, Scope: t.scope.String(), Gateways: maps.Clone(t.gateways),
+		Watermark: t.watermark(), Scope: t.scope.String(), Gateways: maps.Clone(t.gateways),
 		Challenges: challenges[:min(len(challenges), maxChallenges)],
 	}
 	for name, w := range t.waiting {
@@ -305,7 +306,7 @@ func (t *Tracker) why(w *wait) (reason HeldUpReason, detail string) {
 
 // claim is what this replica says of one Ingress.
 type claim struct {
-	seen     Version
+	seen     Version // up to which it has seen the Ingress
 	held     *HeldUp // nil: it does not wait
 	scope    string
 	gateways map[route.Gateway]Gateway // not to be changed
@@ -317,6 +318,9 @@ func (t *Tracker) claim(name types.NamespacedName) claim {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := claim{seen: t.seen, scope: t.scope.String(), gateways: t.gateways}
+	if on, ok := t.coming[name]; ok && t.now().Sub(on.since) < lost {
+		c.seen = min(c.seen, on.oldest-1)
+	}
 	if w := t.waiting[name]; w != nil {
 		c.held = &HeldUp{Ingress: name, Version: w.version}
 		c.held.Reason, c.held.Detail = t.why(w)

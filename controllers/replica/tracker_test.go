@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -338,4 +339,41 @@ func TestAnotherObjectsEventClaimsNoVersion(t *testing.T) {
 	if got := w.Report().Watermark; got != 7 {
 		t.Errorf("watermark %d, want 7", got)
 	}
+}
+
+// After a gap in the watch what changed meanwhile comes in the order of a list:
+// no version is claimed before all that are older have come.
+func TestAListAfterAGapClaimsNothingEarly(t *testing.T) {
+	w := newWorld(0)
+	now := time.Unix(0, 0)
+	w.Now = func() time.Time { return now }
+	w.connect(1)
+	wants := func(mark replica.Version) {
+		t.Helper()
+		if got := w.Report().Watermark; got != mark {
+			t.Errorf("watermark %d, want %d", got, mark)
+		}
+	}
+	w.Coming(nameOf("any"), 4)
+	w.Saw(nameOf("any"), 4, nil)
+	wants(4)
+	for name, version := range map[string]replica.Version{"a": 9, "b": 5, "c": 7, "any": 4} {
+		w.Coming(nameOf(name), version)
+	}
+	wants(4)
+	w.Saw(nameOf("a"), 9, nil)
+	wants(4)
+	w.Coming(nameOf("b"), 10) // by the watch, which goes on
+	w.Saw(nameOf("b"), 5, nil)
+	wants(5)
+	w.Saw(nameOf("c"), 7, nil)
+	wants(5) // what of b is between 5 and 10 nobody knows
+	w.Saw(nameOf("b"), 10, nil)
+	wants(10)
+
+	w.Coming(nameOf("lost"), 11)
+	w.Saw(nameOf("a"), 12, nil)
+	wants(10)
+	now = now.Add(time.Minute)
+	wants(12) // it does not come any more
 }

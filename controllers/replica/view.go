@@ -40,13 +40,12 @@ type other struct {
 	identity string
 	version  string // of its Lease
 	report   Report
+	broken   string // why the report cannot be read; empty: it can
 	held     map[types.NamespacedName]HeldUp
 	seen     time.Time // renewed, by our clock
-	renewed  time.Time // by its own
 }
 
-// stale is the age of a Lease by its owner's clock that makes it a relic,
-// whoever's clock is wrong.
+// stale is how long a Lease must not have been renewed to be removed.
 const stale = 10 * Duration
 
 // Update takes a Lease of a replica as it is now.
@@ -72,18 +71,17 @@ func (v *View) take(lease *coordinationv1.Lease, identity string) bool {
 		v.last = now
 		return false
 	}
-	if known := v.others[lease.Name]; known != nil && known.version == lease.ResourceVersion {
+	known := v.others[lease.Name]
+	if known != nil && known.version == lease.ResourceVersion {
 		return false
 	}
 	report, err := ParseReport(lease.Annotations)
-	if err != nil {
-		// It says that it lives, but not what it serves: nothing that we know.
-		v.Log.Error(err, "cannot read the lease of a replica", "replica", identity)
-		report = Report{Scope: "unknown", Gateways: map[route.Gateway]Gateway{}}
-	}
 	o := &other{identity: identity, version: lease.ResourceVersion, report: report, held: map[types.NamespacedName]HeldUp{}, seen: now}
-	if lease.Spec.RenewTime != nil {
-		o.renewed = lease.Spec.RenewTime.Time
+	if err != nil {
+		o.broken = err.Error()
+		if known == nil || known.broken != o.broken { // else it has been said
+			v.Log.Error(err, "cannot read the lease of a replica: no ingress is given an address while it lives", "replica", identity)
+		}
 	}
 	for _, h := range report.HeldUp {
 		o.held[h.Ingress] = h
@@ -103,11 +101,9 @@ func (v *View) Remove(lease *coordinationv1.Lease) {
 }
 
 // expired says that o has said nothing for as long as it is counted, and that
-// we would have heard it.
+// we would have heard it. What its owner's clock said then does not matter: that
+// may be wrong, and its Envoys right.
 func (v *View) expired(o *other, now time.Time) bool {
-	if now.Sub(o.renewed) >= stale {
-		return true
-	}
 	heard := o.seen
 	if heard.Before(v.since) {
 		heard = v.since
@@ -150,6 +146,9 @@ const (
 	NotYet   Obstacle = "NotYet"   // some replica has yet to say that its Envoys serve it
 	Refused  Obstacle = "Refused"  // an Envoy refused one of its hosts
 	Newcomer Obstacle = "Newcomer" // an Envoy has just come, and catches up
+	// Unreadable is a replica that lives and whose Lease says nothing that could
+	// be read: it may have Envoys, and nobody knows what they serve.
+	Unreadable Obstacle = "Unreadable"
 )
 
 // Served says whether every Envoy of the gateway, at all replicas, serves the
@@ -169,8 +168,7 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 		if v.expired(o, now) {
 			continue
 		}
-		verdict, n := Judge(o.report.Gateways[gateway],
-			o.report.Watermark >= version && o.report.Scope == own.scope, o.heldUp(name))
+		verdict, n := o.judge(name, version, gateway, own.scope)
 		if !verdict.Served {
 			verdict.Again, verdict.Replica = max(Duration-now.Sub(o.seen), time.Second), o.identity
 			return verdict
@@ -181,6 +179,14 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 		return Verdict{Reason: NoEnvoy, Detail: fmt.Sprintf("no Envoy of gateway %q is connected", gateway), Again: Duration}
 	}
 	return Verdict{Served: true}
+}
+
+// judge says whether the Envoys of o serve an Ingress, and how many there are.
+func (o *other) judge(name types.NamespacedName, version Version, gateway route.Gateway, scope string) (Verdict, int) {
+	if o.broken != "" {
+		return Verdict{Reason: Unreadable, Detail: "its Lease cannot be read: " + o.broken}, 0
+	}
+	return Judge(o.report.Gateways[gateway], o.report.Watermark >= version && o.report.Scope == scope, o.heldUp(name))
 }
 
 func (o *other) heldUp(name types.NamespacedName) *HeldUp {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -100,6 +101,44 @@ func TestWhatOtherReplicasSay(t *testing.T) {
 	}
 }
 
+// A replica that lives and whose Lease cannot be read may have Envoys: nobody is
+// given an address meanwhile, and the log says so once.
+func TestUnreadableLease(t *testing.T) {
+	p := newPanorama(t)
+	said := 0
+	p.Log = funcr.New(func(_, args string) { said++ }, funcr.Options{})
+	garbled := func() {
+		p.version++
+		p.Update(&coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: "fairway-controller-other", ResourceVersion: strconv.Itoa(p.version),
+				Annotations: map[string]string{"fairway.dev/watermark": "all of them"},
+			},
+			Spec: coordinationv1.LeaseSpec{HolderIdentity: new("other"), RenewTime: &metav1.MicroTime{Time: p.now}},
+		})
+	}
+	for range 3 {
+		garbled()
+		p.pass(5*time.Second, true)
+		p.wants(replica.Unreadable)
+		if got := p.Presents("digest", gateway, false); got.Served {
+			t.Errorf("a challenge that it may not answer is presented: %+v", got)
+		}
+	}
+	if said != 1 {
+		t.Errorf("said %d times, want once", said)
+	}
+	p.hear("other", replica.Report{Watermark: 1, Gateways: envoys(1)})
+	p.wants("")
+	garbled()
+	p.wants(replica.Unreadable)
+	if said != 2 {
+		t.Errorf("said %d times, want a second time", said)
+	}
+	p.pass(16*time.Second, true)
+	p.wants("") // it is gone
+}
+
 // A replica that is gone is waited for as long as its Lease holds.
 func TestExpiredLease(t *testing.T) {
 	p := newPanorama(t)
@@ -114,6 +153,24 @@ func TestExpiredLease(t *testing.T) {
 	p.wants(replica.NotYet)
 	p.Remove(lease)
 	p.wants("")
+}
+
+// The clock of a replica's machine may be wrong: what counts is when we hear of it.
+func TestClocksAreNotCompared(t *testing.T) {
+	for _, wrong := range []time.Duration{-time.Hour, time.Hour} {
+		p := newPanorama(t)
+		lease := p.hear("other", replica.Report{Gateways: envoys(1)})
+		for range 3 {
+			p.version++
+			lease.ResourceVersion = strconv.Itoa(p.version)
+			lease.Spec.RenewTime = &metav1.MicroTime{Time: p.now.Add(wrong)}
+			p.Update(lease)
+			p.wants(replica.NotYet)
+			p.pass(10*time.Second, true)
+		}
+		p.pass(6*time.Second, true)
+		p.wants("")
+	}
 }
 
 // While nothing is heard at all, and for a while after, nobody counts as gone.
@@ -144,7 +201,8 @@ func TestRelics(t *testing.T) {
 
 func TestReportIsReadAsItWasWritten(t *testing.T) {
 	want := replica.Report{
-		Watermark: 12, Scope: "a1", Gateways: envoys(2),
+		Watermark: 12, Scope: "a1", Version: "v1.2.3",
+		Gateways:   map[route.Gateway]replica.Gateway{gateway: {Envoys: 2, Synced: 2, Versions: []string{"1.40.0"}}},
 		HeldUp:     []replica.HeldUp{{Ingress: nameOf("any"), Version: 3, Reason: replica.Rejected, Detail: "why"}},
 		Challenges: []string{"a", "b"},
 	}

@@ -12,7 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // Address is one that users can reach: of an IP address or of a host's name.
@@ -23,6 +26,9 @@ func Address(text string) networkingv1.IngressLoadBalancerIngress {
 	return networkingv1.IngressLoadBalancerIngress{Hostname: text}
 }
 
+// Others stands for the gateways that have no addresses of their own.
+const Others route.Gateway = ""
+
 // Addresses are those at which the gateways are reached. The zero value has
 // none.
 type Addresses struct {
@@ -30,50 +36,126 @@ type Addresses struct {
 	Changed func()
 
 	mu   sync.Mutex
-	list []networkingv1.IngressLoadBalancerIngress
+	each map[route.Gateway][]networkingv1.IngressLoadBalancerIngress
 }
 
-// List is the addresses, which must not be changed.
-func (a *Addresses) List() []networkingv1.IngressLoadBalancerIngress {
+// Of is the addresses of a gateway, which must not be changed: its own, if Set was
+// ever told of it, or else those of Others.
+func (a *Addresses) Of(gateway route.Gateway) []networkingv1.IngressLoadBalancerIngress {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.list
+	return a.each[a.owner(gateway)]
 }
 
-// Set makes list the addresses.
-func (a *Addresses) Set(list []networkingv1.IngressLoadBalancerIngress) {
+func (a *Addresses) owner(gateway route.Gateway) route.Gateway {
+	if _, own := a.each[gateway]; own {
+		return gateway
+	}
+	return Others
+}
+
+// elsewhere says that a list is the addresses of another gateway, and not of this
+// one.
+func (a *Addresses) elsewhere(list []networkingv1.IngressLoadBalancerIngress, gateway route.Gateway) bool {
 	a.mu.Lock()
-	changed := !same(a.list, list)
-	a.list = list
+	defer a.mu.Unlock()
+	if same(list, a.each[a.owner(gateway)]) {
+		return false
+	}
+	for _, other := range a.each {
+		if len(other) > 0 && same(list, other) {
+			return true
+		}
+	}
+	return false
+}
+
+// Set makes list the addresses of a gateway, or of Others.
+func (a *Addresses) Set(gateway route.Gateway, list []networkingv1.IngressLoadBalancerIngress) {
+	a.mu.Lock()
+	before, own := a.each[gateway]
+	if a.each == nil {
+		a.each = map[route.Gateway][]networkingv1.IngressLoadBalancerIngress{}
+	}
+	a.each[gateway] = list
 	a.mu.Unlock()
-	if changed && a.Changed != nil {
+	if (!own || !same(before, list)) && a.Changed != nil {
 		a.Changed()
 	}
 }
 
-// Follow makes the addresses those of a Service until ctx ends. No other
-// Service is read.
-func (a *Addresses) Follow(ctx context.Context, services typedv1.CoreV1Interface, name types.NamespacedName) error {
-	source := cache.NewFilteredListWatchFromClient(services.RESTClient(), "services", name.Namespace,
+// NoAddress is the reason of the Problem that a Service has which is to give
+// Ingresses their addresses and has none itself.
+const NoAddress problem.Reason = "NoAddress"
+
+// unaddressed is the Reporter's key of such a Service.
+type unaddressed struct {
+	gateway route.Gateway
+	service types.NamespacedName
+}
+
+// Follow makes the addresses of a gateway those of a Service until ctx ends, and
+// reports while that has none. No other Service is read.
+func (a *Addresses) Follow(
+	ctx context.Context, services typedv1.CoreV1Interface, gateway route.Gateway, name types.NamespacedName, reporter Reporter,
+) error {
+	source := toolscache.NewFilteredListWatchFromClient(services.RESTClient(), "services", name.Namespace,
 		func(options *metav1.ListOptions) {
 			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name).String()
 		})
-	informer := cache.NewSharedInformer(source, &corev1.Service{}, 0)
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { a.Set(addressesOf(object.(*corev1.Service))) },
-		UpdateFunc: func(_, object any) { a.Set(addressesOf(object.(*corev1.Service))) },
-		DeleteFunc: func(any) { a.Set(nil) },
+	informer := toolscache.NewSharedInformer(source, &corev1.Service{}, 0)
+	take := func(service *corev1.Service) {
+		a.Set(gateway, addressesOf(service))
+		reporter.Report(ctx, unaddressed{gateway, name}, checkPublished(gateway, name, service))
+	}
+	var first sync.Once // what is heard first comes before all else
+	heard, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { first.Do(func() {}); take(object.(*corev1.Service)) },
+		UpdateFunc: func(_, object any) { take(object.(*corev1.Service)) },
+		DeleteFunc: func(any) { take(nil) },
 	})
 	if err != nil {
 		return fmt.Errorf("watch service %s: %w", name, err)
 	}
-	informer.RunWithContext(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { informer.RunWithContext(ctx) })
+	if toolscache.WaitForCacheSync(ctx.Done(), heard.HasSynced) {
+		first.Do(func() { take(nil) }) // it is not there
+	}
+	running.Wait()
 	return nil
 }
 
+// checkPublished is what is wrong with the Service, nil if it is not there, that
+// gives the Ingresses of a gateway their addresses.
+func checkPublished(gateway route.Gateway, name types.NamespacedName, service *corev1.Service) []problem.Problem {
+	var what string
+	switch {
+	case service == nil:
+		what = "it does not exist"
+	case len(addressesOf(service)) == 0:
+		what = "it has none yet"
+	default:
+		return nil
+	}
+	whose := "Ingresses"
+	if gateway != Others {
+		whose = fmt.Sprintf("the Ingresses of gateway %q", gateway)
+	}
+	return []problem.Problem{{
+		Object:  problem.Object{Kind: "Service", Name: name},
+		Reason:  NoAddress,
+		Message: fmt.Sprintf("%s are to be given the addresses of this Service, but %s; until then none of them is given any", whose, what),
+	}}
+}
+
 // addressesOf is where a Service is reached from outside: what its load balancer
-// has given it, else its external IPs, else the name that it stands for.
+// has given it, else its external IPs, else the name that it stands for. One that
+// is not there, nil, is reached nowhere.
 func addressesOf(service *corev1.Service) []networkingv1.IngressLoadBalancerIngress {
+	if service == nil {
+		return nil
+	}
 	var list []networkingv1.IngressLoadBalancerIngress
 	for _, i := range service.Status.LoadBalancer.Ingress {
 		if i.IP != "" || i.Hostname != "" {

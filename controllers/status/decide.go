@@ -24,6 +24,7 @@ type facts struct {
 	foreign bool // a class that is not ours claims it, or none could
 	owned   bool // its addresses are what we have written
 	leaving bool // it is being deleted
+	moved   bool // its addresses are those of another gateway
 	current []networkingv1.IngressLoadBalancerIngress
 	wanted  []networkingv1.IngressLoadBalancerIngress // none: it is not known
 }
@@ -49,7 +50,7 @@ func next(f facts) action {
 		return leave
 	case f.owned && same(f.current, f.wanted):
 		return leave
-	case f.owned && len(f.current) > 0: // it was given; only the address is another
+	case f.owned && len(f.current) > 0 && !f.moved: // it was given; only the address is another
 		return give
 	default:
 		return await

@@ -18,6 +18,7 @@ func TestWhatBecomesOfAnAddress(t *testing.T) {
 		{"a new one waits until it is served", facts{ours: true, wanted: one}, await},
 		{"one that has it keeps it, whatever is served", facts{ours: true, owned: true, current: one, wanted: one}, leave},
 		{"the addresses are others: at once, for it was given", facts{ours: true, owned: true, current: one, wanted: other}, give},
+		{"it has moved to another gateway, which has yet to serve it", facts{ours: true, owned: true, moved: true, current: one, wanted: other}, await},
 		{"the Service has lost its addresses", facts{ours: true, owned: true, current: one}, leave},
 		{"the Service has none yet", facts{ours: true}, leave},
 		{"what another controller left there is no promise of ours", facts{ours: true, current: one, wanted: one}, await},

@@ -98,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name types.NamespacedName) (
 		return reconcile.Result{}, r.write(ctx, ing, nil)
 	default:
 		r.stopWaiting(ctx, name)
-		return reconcile.Result{}, nil
+		return reconcile.Result{RequeueAfter: r.lapse(name)}, nil // our own write is an event, too, and comes here
 	}
 }
 
@@ -118,7 +118,8 @@ func (r *Reconciler) gather(ctx context.Context, ing *networkingv1.Ingress) (fac
 		owned:   slices.ContainsFunc(ing.ManagedFields, isOurs),
 		leaving: ing.DeletionTimestamp != nil,
 		current: ing.Status.LoadBalancer.Ingress,
-		wanted:  r.Addresses.List(),
+		moved:   r.Addresses.elsewhere(ing.Status.LoadBalancer.Ingress, gateway),
+		wanted:  r.Addresses.Of(gateway),
 	}, gateway, nil
 }
 
@@ -192,6 +193,8 @@ func explain(name types.NamespacedName, gateway route.Gateway, verdict replica.V
 		return nil
 	case replica.NoEnvoy:
 		why = fmt.Sprintf("no Envoy of gateway %q is connected", gateway)
+	case replica.Unreadable:
+		why = fmt.Sprintf("of controller %s nobody knows what its Envoys serve: %s", verdict.Replica, verdict.Detail)
 	case replica.Refused:
 		why = "an Envoy refuses one of its hosts: " + verdict.Detail
 	default:
@@ -222,6 +225,9 @@ func (r *Reconciler) write(ctx context.Context, ing *networkingv1.Ingress, list 
 		return fmt.Errorf("write addresses of ingress %s/%s: %w", ing.Namespace, ing.Name, err)
 	}
 	r.Metrics.wrote(true)
+	if len(list) == 0 {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.given == nil {
@@ -264,6 +270,22 @@ func (r *Reconciler) startWaiting(name types.NamespacedName, uid types.UID) (sin
 		wait = max(truce-now.Sub(given.at), 0)
 	}
 	return since, wait
+}
+
+// lapse forgets what an Ingress was given when the truce is over, and until then
+// says when that is.
+func (r *Reconciler) lapse(name types.NamespacedName) (left time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	given, ok := r.given[name]
+	if !ok {
+		return 0
+	}
+	if left = truce - r.Now().Sub(given.at); left > 0 {
+		return left
+	}
+	shrink.Delete(&r.given, name)
+	return 0
 }
 
 func (r *Reconciler) stopWaiting(ctx context.Context, name types.NamespacedName) {

@@ -151,6 +151,9 @@ func TestPublishedService(t *testing.T) {
 	r.Create(t, ingress("first"))
 	road.Eventually(t, patience, road.Answers("first.test", "/", "shop"))
 	hasNone(t, r, "first")
+	leads := r.Replicas[leader(t, r)]
+	const missed = `fairway_problems{kind="Service",reason="NoAddress"} 1`
+	road.Eventually(t, patience, leads.Says(missed))
 
 	service := road.Service("entry")
 	service.Namespace = "fairway-system"
@@ -168,7 +171,11 @@ func TestPublishedService(t *testing.T) {
 	}
 	balance(address)
 	road.Eventually(t, patience, has(r, "first", address))
+	if leads.Says(missed)(t.Context()) == nil {
+		t.Error("a Service with an address has a Problem")
+	}
 	balance()
+	road.Eventually(t, patience, leads.Says(missed))
 	r.Create(t, ingress("second"))
 	road.Eventually(t, patience, road.Answers("second.test", "/", "shop"))
 	if err := r.Client.Delete(t.Context(), service); err != nil {

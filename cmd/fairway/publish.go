@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/fairwaynet/fairway/controllers/status"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// publishSettings say which addresses Ingresses are given.
+type publishSettings struct {
+	Addresses []string // each an address, or GATEWAY=address
+	Services  []string // each namespace/name, or GATEWAY=namespace/name
+
+	each map[route.Gateway]published
+}
+
+// published is where a gateway is reached: at addresses, or at those of a Service.
+type published struct {
+	addresses []networkingv1.IngressLoadBalancerIngress
+	service   types.NamespacedName
+}
+
+func (s *publishSettings) bind(flags *pflag.FlagSet) {
+	flags.StringSliceVar(&s.Addresses, "publish-address", s.Addresses,
+		"`address` (IP or host name) that Ingresses are given in their status, or those of one gateway only: GATEWAY=address; may be repeated")
+	flags.StringSliceVar(&s.Services, "publish-service", s.Services,
+		"`namespace/name` of the Service whose addresses Ingresses are given in their status, or those of one gateway only: GATEWAY=namespace/name; may be repeated")
+}
+
+// load checks what was given. Mistakes are of the flag's name, as a user gave it.
+func (s *publishSettings) load(where func(name, problem string) error) error {
+	s.each = map[route.Gateway]published{}
+	var wrong []error
+	for _, given := range s.Addresses {
+		if problem := s.addAddress(given); problem != "" {
+			wrong = append(wrong, where("publish-address", problem))
+		}
+	}
+	for _, given := range s.Services {
+		if problem := s.addService(given); problem != "" {
+			wrong = append(wrong, where("publish-service", problem))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// target splits "GATEWAY=value".
+func target(given string) (gateway route.Gateway, value, problem string) {
+	name, value, named := strings.Cut(given, "=")
+	switch {
+	case !named:
+		return status.Others, given, ""
+	case !isGateway(name):
+		return "", "", fmt.Sprintf("%q is not the name of a gateway, which is NAME or NAMESPACE/NAME", name)
+	default:
+		return route.Gateway(name), value, ""
+	}
+}
+
+func (s *publishSettings) addAddress(given string) (problem string) {
+	gateway, value, problem := target(given)
+	if problem != "" {
+		return problem
+	}
+	address := status.Address(value)
+	if address.IP == "" && len(validation.IsDNS1123Subdomain(value)) > 0 {
+		return fmt.Sprintf("%q is neither an IP address nor a host name", value)
+	}
+	p := s.each[gateway]
+	p.addresses = append(p.addresses, address)
+	s.each[gateway] = p
+	return ""
+}
+
+func (s *publishSettings) addService(given string) (problem string) {
+	gateway, value, problem := target(given)
+	if problem != "" {
+		return problem
+	}
+	namespace, name, ok := strings.Cut(value, "/")
+	p := s.each[gateway]
+	switch {
+	case !ok || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1035Label(name)) > 0:
+		return fmt.Sprintf("%q is no namespace/name", value)
+	case p.addresses != nil:
+		return "cannot be used together with publish-address: give one of them"
+	case p.service != types.NamespacedName{}:
+		return fmt.Sprintf("%q and %q: one Service is enough", p.service, value)
+	}
+	p.service = types.NamespacedName{Namespace: namespace, Name: name}
+	s.each[gateway] = p
+	return ""
+}
+
+// tell makes addresses those that were given, and returns which gateways have
+// those of a Service: they have none before that is heard of.
+func (s *publishSettings) tell(addresses *status.Addresses) []route.Gateway {
+	var followed []route.Gateway
+	for _, gateway := range slices.Sorted(maps.Keys(s.each)) {
+		p := s.each[gateway]
+		addresses.Set(gateway, p.addresses)
+		if p.service.Name != "" {
+			followed = append(followed, gateway)
+		}
+	}
+	return followed
+}
