@@ -105,6 +105,7 @@ func TestWhatOtherReplicasSay(t *testing.T) {
 // given an address meanwhile, and the log says so once.
 func TestUnreadableLease(t *testing.T) {
 	p := newPanorama(t)
+	p.Tracker.Challenges = func() []string { return []string{"digest"} }
 	said := 0
 	p.Log = funcr.New(func(_, args string) { said++ }, funcr.Options{})
 	garbled := func() {
@@ -121,8 +122,8 @@ func TestUnreadableLease(t *testing.T) {
 		garbled()
 		p.pass(5*time.Second, true)
 		p.wants(replica.Unreadable)
-		if got := p.Presents("digest", gateway, false); got.Served {
-			t.Errorf("a challenge that it may not answer is presented: %+v", got)
+		if got := p.Presents("digest", gateway, false); got.Reason != replica.Unreadable {
+			t.Errorf("a challenge that it may not answer: %+v", got)
 		}
 	}
 	if said != 1 {
