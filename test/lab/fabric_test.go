@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestFabrics is a lab with everything that can be chosen chosen differently.
+// TestFabrics is a lab with everything different that can be chosen.
 func TestFabrics(t *testing.T) {
 	before := look(t)
 	l := Start(t, Options{

@@ -65,7 +65,7 @@ func Up(ctx context.Context, options Options) (_ *Lab, err error) {
 		err = l.letLive()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start lab %s: %w%s", options.Name, err, l.lastWords()), l.Down())
+		return nil, errors.Join(fmt.Errorf("start lab %s: %w%s", options.Name, err, l.lastWords()), l.Down()) //nolint:contextcheck // also when ctx has ended
 	}
 	return l, nil
 }
@@ -95,7 +95,7 @@ func Down(ctx context.Context, name string) error { return down(ctx, name) }
 // Down ends the lab at once and removes all of it.
 func (l *Lab) Down() error {
 	if l.lifeline != nil {
-		l.lifeline.Close()
+		_ = l.lifeline.Close() // and the rack ends
 	}
 	return down(context.Background(), l.Options.Name)
 }

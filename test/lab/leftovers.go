@@ -52,7 +52,7 @@ func lock(name string) (*os.File, error) {
 		if err == nil && err2 == nil && os.SameFile(is, mine) {
 			return file, nil
 		}
-		file.Close() // somebody has removed it in between
+		_ = file.Close() // somebody has removed it in between
 	}
 }
 

@@ -142,7 +142,7 @@ func (m *Machine) loadImage(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("load image: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	command, err := m.Command(ctx, "ctr", "--namespace=k8s.io", "images", "import", "--no-unpack", "-")
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func (l *Lab) prepare(ctx context.Context, held *os.File) error {
 	if err != nil {
 		return fmt.Errorf("listen for the API's clients: %w", err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }() // the rack has its own
 	if err := l.putImages(ctx); err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (l *Lab) prepare(ctx context.Context, held *os.File) error {
 	if err != nil {
 		return fmt.Errorf("listen for the API's clients: %w", err)
 	}
-	defer api.Close()
+	defer func() { _ = api.Close() }()
 	return l.startRack(held, api)
 }
 
@@ -91,13 +91,13 @@ func (l *Lab) startRack(held, api *os.File) error {
 	if err != nil {
 		return fmt.Errorf("start rack: %w", err)
 	}
-	defer line.Close()
+	defer func() { _ = line.Close() }() // the rack has its own
 	l.lifeline = lifeline
 	log, err := os.Create(l.path("rack.log"))
 	if err != nil {
 		return fmt.Errorf("start rack: %w", err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	if err := tree(l.Options.Name).Make("rack"); err != nil {
 		return err
 	}

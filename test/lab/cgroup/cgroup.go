@@ -5,7 +5,6 @@
 package cgroup
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -205,14 +204,13 @@ func (t Tree) Processes() (map[int]string, error) {
 }
 
 func processes(group string) []int {
-	file, err := os.Open(filepath.Join(group, "cgroup.procs"))
+	content, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 	if err != nil {
 		return nil // it has gone
 	}
-	defer file.Close()
 	var found []int
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if pid, err := strconv.Atoi(lines.Text()); err == nil && pid > 0 {
+	for line := range strings.Lines(string(content)) {
+		if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil && pid > 0 {
 			found = append(found, pid)
 		}
 	}

@@ -167,7 +167,7 @@ func (l *layer) add(at, from string) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	header := &tar.Header{Name: strings.TrimPrefix(at, "/"), Size: is.Size(), Mode: int64(is.Mode().Perm())}
 	if err := l.tar.WriteHeader(header); err != nil {
 		return err

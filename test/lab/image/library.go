@@ -39,7 +39,7 @@ func addLibraries(all map[string]string, program string) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	if section := file.Section(".interp"); section != nil {
 		loader, err := section.Data()
 		if err != nil {

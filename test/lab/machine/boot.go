@@ -40,7 +40,7 @@ func Boot(ctx context.Context, dir string) error {
 	logger := slog.New(slog.NewTextHandler(log, nil)).With("machine", spec.Name)
 	logger.Info("booted", "programs", len(spec.Programs))
 	if spec.Forward != "" {
-		if err := forward(os.NewFile(forwardFile, "api"), spec.Forward); err != nil {
+		if err := forward(ctx, os.NewFile(forwardFile, "api"), spec.Forward); err != nil {
 			return err
 		}
 	}
@@ -55,8 +55,8 @@ func Boot(ctx context.Context, dir string) error {
 // that process has died the machine dies, too.
 func awaitGo() error {
 	file := os.NewFile(goFile, "go")
-	defer file.Close()
-	if _, err := io.ReadFull(file, make([]byte, 1)); err != nil {
+	_, err := io.ReadFull(file, make([]byte, 1))
+	if err = errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("wait for links: %w", err)
 	}
 	return nil
@@ -64,7 +64,7 @@ func awaitGo() error {
 
 // forward passes every connection that the listener accepts on to an address
 // of this machine's network. The listener belongs to the real machine's.
-func forward(file *os.File, to string) error {
+func forward(ctx context.Context, file *os.File, to string) error {
 	listener, err := net.FileListener(file)
 	if err != nil {
 		return fmt.Errorf("take over the API's listener: %w", err)
@@ -79,7 +79,7 @@ func forward(file *os.File, to string) error {
 				return
 			}
 			if err == nil {
-				go pass(from, to)
+				go pass(ctx, from, to)
 			}
 		}
 	}()
@@ -87,13 +87,13 @@ func forward(file *os.File, to string) error {
 }
 
 // pass copies both ways until both have ended.
-func pass(from net.Conn, to string) {
-	defer from.Close()
-	target, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", to)
+func pass(ctx context.Context, from net.Conn, to string) {
+	defer func() { _ = from.Close() }() // both ends have been told
+	target, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)
 	if err != nil {
 		return // nobody serves there yet: the caller sees its connection close
 	}
-	defer target.Close()
+	defer func() { _ = target.Close() }()
 	back := make(chan struct{})
 	go func() {
 		defer close(back)
@@ -108,8 +108,7 @@ func copyHalf(to, from net.Conn) {
 	_, err := io.Copy(to, from)
 	half, ok := to.(*net.TCPConn)
 	if err != nil || !ok || half.CloseWrite() != nil {
-		to.Close()
-		from.Close()
+		_, _ = to.Close(), from.Close() // there is nobody to tell
 	}
 }
 

@@ -80,7 +80,7 @@ func (r *runner) start(ctx context.Context, p Program) (unix.WaitStatus, error) 
 	if err != nil {
 		return 0, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the child has its own
 	command := exec.CommandContext(context.WithoutCancel(ctx), p.Path, p.Args...)
 	if p.Argv0 != "" {
 		command.Args[0] = p.Argv0

@@ -126,13 +126,13 @@ func (s *slot) boot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", s.spec.Name, err)
 	}
-	defer begin.Close()
-	command, err := s.command(waits)
+	defer func() { _ = begin.Close() }() // the machine has read it, or waits in vain
+	log, err := os.OpenFile(filepath.Join(s.spec.Dir, "boot.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return err
+		return fmt.Errorf("boot %s: %w", s.spec.Name, err)
 	}
-	err = errors.Join(command.Start(), waits.Close())
-	if err != nil {
+	command := s.command(waits, log)
+	if err := errors.Join(command.Start(), waits.Close(), log.Close()); err != nil {
 		return fmt.Errorf("boot %s: %w", s.spec.Name, err)
 	}
 	s.watch(command)
@@ -145,11 +145,7 @@ func (s *slot) boot(ctx context.Context) error {
 }
 
 // command is the machine's first process.
-func (s *slot) command(waits *os.File) (*exec.Cmd, error) {
-	log, err := os.OpenFile(filepath.Join(s.spec.Dir, "boot.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("boot %s: %w", s.spec.Name, err)
-	}
+func (s *slot) command(waits, log *os.File) *exec.Cmd {
 	command := exec.Command("/proc/self/exe", s.spec.Dir)
 	command.Args[0] = MachineRole
 	command.Stdout, command.Stderr = log, log
@@ -162,7 +158,7 @@ func (s *slot) command(waits *os.File) (*exec.Cmd, error) {
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET |
 			unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 	}
-	return command, nil
+	return command
 }
 
 // watch waits for the end of the machine's first process.
@@ -171,7 +167,6 @@ func (s *slot) watch(command *exec.Cmd) {
 	s.process, s.ended, s.since, s.cut = command.Process, ended, time.Now(), false
 	go func() {
 		_ = command.Wait() // boot.log says why
-		command.Stdout.(*os.File).Close()
 		close(ended)
 	}()
 }

@@ -72,10 +72,10 @@ func serve(ctx context.Context, port, udpPort int) error {
 	}
 	go serveUDP(packets, name)
 	context.AfterFunc(ctx, func() {
-		packets.Close()
+		_ = packets.Close()                             // and serveUDP returns
 		_ = server.Shutdown(context.WithoutCancel(ctx)) // and ListenAndServe returns
 	})
-	fmt.Printf("%s serves HTTP on %d and UDP on %d\n", name, port, udpPort)
+	fmt.Fprintf(os.Stdout, "%s serves HTTP on %d and UDP on %d\n", name, port, udpPort)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
@@ -85,7 +85,7 @@ func serve(ctx context.Context, port, udpPort int) error {
 func handler(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		fmt.Printf("%s %s from %s\n", r.Method, r.URL.Path, r.RemoteAddr)
+		fmt.Fprintf(os.Stdout, "%s %s from %s\n", r.Method, r.URL.Path, r.RemoteAddr)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer{
 			Server: name, Client: r.RemoteAddr, Local: local.String(),
@@ -140,7 +140,7 @@ func askUDP(ctx context.Context, to string) error {
 	if err != nil {
 		return err
 	}
-	defer connection.Close()
+	defer func() { _ = connection.Close() }() // the answer has been read
 	if err := connection.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}

@@ -60,7 +60,11 @@ func execCommand(name *string) *cobra.Command {
 		Short: "Run a command on a machine",
 		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return replace(cmd.Context(), *name, args[0], args[1:]...)
+			machine, rest := args[0], args[1:]
+			if rest[0] == "--" {
+				rest = rest[1:]
+			}
+			return replace(cmd.Context(), *name, machine, rest...)
 		},
 	}
 	command.Flags().SetInterspersed(false) // flags behind it are the command's

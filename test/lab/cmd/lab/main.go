@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -18,16 +19,39 @@ import (
 
 func main() {
 	lab.Main()
+	os.Exit(run()) //nolint:forbidigo // somebody must tell the shell how it went
+}
+
+// run runs one command and returns the exit code.
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := findTools(); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
+	}
 	err := command().ExecuteContext(ctx)
-	stop()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		os.Exit(exit.ExitCode()) // it has said itself what is wrong
+		return exit.ExitCode() // it has said itself what is wrong
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
+}
+
+// findTools lets the command work from any folder: bin/lab stands beside .tools.
+func findTools() error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	beside := filepath.Join(filepath.Dir(self), "../.tools")
+	if _, err := os.Stat(beside); err != nil || os.Getenv("FAIRWAY_TOOLS") != "" {
+		return nil // then it is in the repository, or told where they are
+	}
+	return os.Setenv("FAIRWAY_TOOLS", beside)
 }
 
 func command() *cobra.Command {

@@ -96,13 +96,11 @@ func copyLog(to io.Writer, paths []string) error {
 		return fmt.Errorf("there is no such log")
 	}
 	for _, path := range paths {
-		file, err := os.Open(path)
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("read log: %w", err)
 		}
-		_, err = io.Copy(to, file)
-		file.Close()
-		if err != nil {
+		if _, err := to.Write(content); err != nil {
 			return fmt.Errorf("read log: %w", err)
 		}
 	}
