@@ -48,10 +48,10 @@ func findTools() error {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	beside := filepath.Join(filepath.Dir(self), "../.tools")
-	if _, err := os.Stat(beside); err != nil || os.Getenv("FAIRWAY_TOOLS") != "" {
-		return nil // then it is in the repository, or told where they are
+	if _, err := os.Stat(beside); err == nil && os.Getenv("FAIRWAY_TOOLS") == "" {
+		return os.Setenv("FAIRWAY_TOOLS", beside)
 	}
-	return os.Setenv("FAIRWAY_TOOLS", beside)
+	return nil // it is in the repository, or told where they are
 }
 
 func command() *cobra.Command {
