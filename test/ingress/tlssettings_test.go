@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -47,25 +50,37 @@ func (s *site) configure(options v1alpha1.TLS) *v1alpha1.ClusterGatewayConfig {
 
 // tlsBackend serves HTTPS with a certificate that can be changed.
 type tlsBackend struct {
+	*httptest.Server
+
 	ip          string
 	certificate atomic.Pointer[tls.Certificate]
 }
 
 func (s *site) tlsBackend(name string) *tlsBackend {
 	s.Helper()
-	b := &tlsBackend{ip: s.road.Address()}
-	plain, err := net.Listen("tcp", net.JoinHostPort(b.ip, strconv.Itoa(road.BackendPort)))
-	if err != nil {
+	b := &tlsBackend{Server: httptest.NewUnstartedServer(road.Named(name)), ip: s.road.Address()}
+	b.Listener.Close() //nolint:errcheck // it was on another address
+	var err error
+	if b.Listener, err = net.Listen("tcp", net.JoinHostPort(b.ip, strconv.Itoa(road.BackendPort))); err != nil {
 		s.Fatal(err)
 	}
-	listener := tls.NewListener(plain, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	b.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that shall fail
+	b.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return b.certificate.Load(), nil
-	}})
-	server := &http.Server{Handler: road.Named(name), ReadHeaderTimeout: patience}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(listener) }()
-	s.Cleanup(func() { _ = server.Close(); <-done })
+	}}
+	b.StartTLS()
+	s.Cleanup(b.Close)
 	return b
+}
+
+// eventually waits until a request over a new connection to the backend is
+// answered so: those that are open were verified when they were opened.
+func (b *tlsBackend) eventually(s *site, host, path, want string) {
+	s.Helper()
+	road.Eventually(s, patience, func(ctx context.Context) error {
+		b.CloseClientConnections()
+		return answered(host, path, want)(ctx)
+	})
 }
 
 // presents makes the backend present a new certificate for a name.
@@ -116,11 +131,11 @@ func testVerifiedBackends(s *site, authority *road.Authority) {
 	// Another one vouches from now on, and the backend has not heard of it.
 	other := road.NewAuthority(s)
 	change(s, trusted, func(o *corev1.Secret) { o.Data[route.CAKey] = other.PEM() })
-	s.eventually("pay.test", "/", unavailable)
+	b.eventually(s, "pay.test", "/", unavailable)
 	b.presents(s, other, "pay."+s.namespace+".svc")
 	s.eventually("pay.test", "/", "pay")
 	b.presents(s, other, "elsewhere."+s.namespace+".svc")
-	s.eventually("pay.test", "/", unavailable)
+	b.eventually(s, "pay.test", "/", unavailable)
 	b.presents(s, other, "pay."+s.namespace+".svc")
 	s.eventually("pay.test", "/", "pay")
 }
@@ -143,7 +158,7 @@ func testUnverifiableBackends(s *site, authority *road.Authority) {
 		string(route.ReasonCertificateInvalid): []byte("nothing"),
 	} {
 		change(s, late, func(o *corev1.Secret) { o.Data[route.CAKey] = broken })
-		s.eventually("late.test", "/", unavailable)
+		b.eventually(s, "late.test", "/", unavailable)
 		road.Eventually(s, patience, s.road.Metric(fmt.Sprintf(`fairway_problems{kind="Service",reason="%s"} 1`, reason)))
 	}
 	change(s, late, func(o *corev1.Secret) { o.Data[route.CAKey] = authority.PEM() })
