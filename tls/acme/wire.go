@@ -61,7 +61,7 @@ func (o wireOrder) names() []string {
 func (o wireOrder) fits(want Want, now time.Time) bool {
 	open := o.Status == xacme.StatusPending || o.Status == xacme.StatusReady
 	return open && slices.Equal(o.names(), want.Names) &&
-		(want.Profile == "" || o.Profile == want.Profile) &&
+		(want.Profile == "" || o.Profile == "" || o.Profile == want.Profile) &&
 		(o.Expires.IsZero() || o.Expires.After(now.Add(time.Minute)))
 }
 
