@@ -53,7 +53,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster tools-acme ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble
+tools: tools-envoy tools-cluster tools-acme tools-scan ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -72,6 +72,10 @@ tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, Core
 	@test/tools/install.sh etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy \
 		containerd containerd-shim-runc-v2 ctr runc pause coredns \
 		cni/loopback cni/ptp cni/host-local cni/portmap
+
+.PHONY: tools-scan
+tools-scan: ## Install sslyze, a scanner of TLS
+	@test/tools/install.sh sslyze
 
 .PHONY: tools-peers
 tools-peers: ## Install the ingress controllers that benchmarks run beside ours

