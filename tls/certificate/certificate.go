@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/fairwaynet/fairway/api/secret"
 )
@@ -53,17 +54,28 @@ func (c *Certificate) Covers(host string) bool {
 	return false
 }
 
-// Names are those that it is for, for people: at most a few of them.
+// Names are those that it is for, for people: at most a few of them. A name in a
+// certificate may hold any ASCII character.
 func (c *Certificate) Names() string {
-	const most = 5
-	names := c.DNSNames
+	const most, longest = 5, 253
+	var names []string
+	for _, name := range c.DNSNames[:min(len(c.DNSNames), most)] {
+		names = append(names, strings.Map(printable, name[:min(len(name), longest)]))
+	}
 	switch {
 	case len(names) == 0:
 		return "no name"
-	case len(names) > most:
-		return strings.Join(names[:most], ", ") + " …"
+	case len(c.DNSNames) > most:
+		return strings.Join(names, ", ") + " …"
 	}
 	return strings.Join(names, ", ")
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return unicode.ReplacementChar
 }
 
 // namesOf is the DNS names of a certificate in their one spelling.

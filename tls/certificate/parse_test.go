@@ -223,29 +223,3 @@ func TestSelfSignedIsForNobody(t *testing.T) {
 		t.Error("its key shows")
 	}
 }
-
-// Whatever stands in a Secret, Parse ends, and what it takes is what Go's own
-// TLS takes, in a form that stays as it is.
-func FuzzParse(f *testing.F) {
-	key := ecKey(f, elliptic.P256())
-	good := issue(f, nil, "x", key, "shop.test")
-	f.Add(chain(good), pkcs8(f, key))
-	f.Add(append(chain(good, good), "rest"...), append([]byte("before\n"), pkcs8(f, key)...))
-	f.Add([]byte("-----BEGIN CERTIFICATE-----\n"), []byte("-----BEGIN PRIVATE KEY-----\n"))
-	f.Fuzz(func(t *testing.T, chain, key []byte) {
-		c, fault := certificate.Parse(chain, key)
-		if (c == nil) == (fault == "") {
-			t.Fatalf("certificate %v, fault %q", c, fault)
-		}
-		if c == nil {
-			return
-		}
-		if _, err := tls.X509KeyPair(c.Chain, c.Key.Reveal()); err != nil {
-			t.Fatal(err)
-		}
-		again, fault := certificate.Parse(c.Chain, c.Key.Reveal())
-		if !again.Equal(c) {
-			t.Fatalf("another certificate at the second time: %s", fault)
-		}
-	})
-}
