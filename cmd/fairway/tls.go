@@ -29,12 +29,14 @@ func bindTLS(flags *pflag.FlagSet, r *route.Settings, defaultCertificate *secret
 	flags.Var(defaultCertificate, "default-certificate", "`namespace/name` of the Secret that is served where a host has no certificate; by default a self-signed one")
 }
 
-// certificates is what stands in where there is no certificate.
-func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer) (certificate.Options, error) {
-	made, err := tlscertificate.SelfSigned(time.Now(), rand.Reader)
-	if err != nil {
-		return certificate.Options{}, err
-	}
+// selfSigned is a certificate for nobody, made now.
+func selfSigned() (*tlscertificate.Certificate, error) {
+	return tlscertificate.SelfSigned(time.Now(), rand.Reader)
+}
+
+// certificates is what stands in where there is no certificate: made, where no
+// Secret is configured.
+func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer, made *tlscertificate.Certificate) (certificate.Options, error) {
 	if s.DefaultCertificate == (secretName{}) && s.Route.HTTPSPort != 0 {
 		log.Info("no default certificate is configured; a self-signed one is served where a host has none")
 	}

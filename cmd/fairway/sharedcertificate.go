@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairwaynet/fairway/controllers/certificate"
+	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
+)
+
+// sharedCertificate is the self-signed certificate that all replicas serve by
+// default, before and after a restart. Where it cannot be kept, this replica has
+// one of its own.
+func (c *controllerSettings) sharedCertificate(ctx context.Context, mgr manager.Manager, log logr.Logger) (*tlscertificate.Certificate, error) {
+	if c.DefaultCertificate != (secretName{}) {
+		return selfSigned() // stands in while that Secret is not there
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	shared := certificate.Shared{
+		Live: mgr.GetAPIReader(), Writer: mgr.GetClient(),
+		Secret: types.NamespacedName{Namespace: c.Replica.Namespace, Name: certificate.SharedSecret},
+		Make:   selfSigned, Now: time.Now,
+	}
+	found, err := shared.Certificate(ctx)
+	if err == nil {
+		return found, nil
+	}
+	log.Info("the self-signed default certificate is this replica's own: it cannot be shared", "cause", err.Error())
+	if found, err = selfSigned(); err != nil {
+		return nil, fmt.Errorf("make a default certificate: %w", err)
+	}
+	return found, nil
+}
