@@ -112,6 +112,10 @@ bench-peers: tools tools-peers ## Run other ingress controllers beside ours (FAI
 bench-dataplane: tools ## Run Envoy as we configure it beside one configured by hand (FAIRWAY_BENCH_WITHOUT=1)
 	$(GO) test -run '^$$' -bench '^BenchmarkDataPlane$$' -benchtime 1x -timeout 1h ./test/bench
 
+.PHONY: bench-tls
+bench-tls: tools ## Run Envoy with 1 and 5,000 certificates of ours beside one with one by hand (FAIRWAY_BENCH_HOSTS=5000)
+	$(GO) test -run '^$$' -bench '^BenchmarkTLS$$' -benchtime 1x -timeout 1h ./test/bench
+
 .PHONY: fuzz
 fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)
 	@GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh

@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -24,6 +25,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/fairwaynet/fairway/test/road"
 	"github.com/fairwaynet/fairway/test/tools"
@@ -90,6 +92,10 @@ type contender struct {
 	name string
 	// edit changes what Fairway's controller sends; nil with handwritten.
 	edit func(b *testing.B, message proto.Message)
+	// gateway is whose configuration Fairway sends; empty: the default one's.
+	gateway string
+	// secure is how the handwritten one speaks TLS; nil: not at all.
+	secure *tlsv3.DownstreamTlsContext
 
 	address string
 	pid     int
@@ -124,11 +130,11 @@ func (c *contender) start(b *testing.B, i, hosts int, controller string) {
 	c.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	var bootstrap string
 	if c.name == "by hand" {
-		bootstrap = handwritten(b, dir, uint32(port), hosts)
+		bootstrap = handwritten(b, dir, uint32(port), hosts, c.secure)
 	} else {
 		relay := startRelay(b, controller, func(message proto.Message) { c.change(b, port, message) })
 		bootstrap, err = gateway.Bootstrap{
-			Gateway: "default", Node: fmt.Sprintf("bench-%d", i), Admin: filepath.Join(dir, "admin"),
+			Gateway: cmp.Or(c.gateway, "default"), Node: fmt.Sprintf("bench-%d", i), Admin: filepath.Join(dir, "admin"),
 			XDS: gateway.XDS{Addresses: []string{relay}},
 		}.Write(dir)
 		if err != nil {
@@ -165,7 +171,7 @@ func (c *contender) start(b *testing.B, i, hosts int, controller string) {
 func (c *contender) change(b *testing.B, port int, message proto.Message) {
 	if listener, ok := message.(*listenerv3.Listener); ok {
 		if listener.GetName() != "http" {
-			port += 1000
+			port += securePorts
 		}
 		listener.GetAddress().GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: uint32(port)}
 	}

@@ -23,6 +23,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3" // named by handwritten.yaml
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"   // likewise
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/fairwaynet/fairway/test/road"
@@ -31,8 +32,9 @@ import (
 
 // handwritten writes the bootstrap of an Envoy that asks nobody for anything:
 // testdata/handwritten.yaml with hosts that lead to a backend. What it shares with
-// Fairway's Envoys is the rest of the bootstrap: statistics and overload.
-func handwritten(b *testing.B, dir string, port uint32, hosts int) string {
+// Fairway's Envoys is the rest of the bootstrap: statistics and overload. With
+// secure, which may be nil, a second listener serves the same over TLS.
+func handwritten(b *testing.B, dir string, port uint32, hosts int, secure *tlsv3.DownstreamTlsContext) string {
 	b.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "handwritten.yaml"))
 	if err != nil {
@@ -60,6 +62,15 @@ func handwritten(b *testing.B, dir string, port uint32, hosts int) string {
 	}
 	message.DynamicResources = nil
 	message.StaticResources = &bootstrapv3.Bootstrap_StaticResources{Listeners: []*listenerv3.Listener{listener}}
+	if secure != nil {
+		https := proto.Clone(listener).(*listenerv3.Listener)
+		https.Name = "https"
+		https.GetAddress().GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: port + securePorts}
+		https.GetFilterChains()[0].TransportSocket = &corev3.TransportSocket{
+			Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(b, secure)},
+		}
+		message.StaticResources.Listeners = append(message.StaticResources.Listeners, https)
+	}
 	for i := range hosts {
 		message.StaticResources.Clusters = append(message.StaticResources.Clusters, staticCluster(b, i))
 	}

@@ -30,6 +30,9 @@ type load struct {
 	// Connections allow, each of which has one request under way.
 	Rate     float64
 	Duration time.Duration
+	// Handshakes has full TLS handshakes in place of requests, each on a
+	// connection of its own.
+	Handshakes bool
 }
 
 // outcome is what became of a load.
@@ -144,7 +147,11 @@ func (c *connection1) run(ctx context.Context, began time.Time) {
 		} else if step > 0 {
 			start = due // the client was still busy: the wait is the server's
 		}
-		if err := c.ask(i % c.load.Hosts); err != nil {
+		ask := c.ask
+		if c.load.Handshakes {
+			ask = func(i int) error { return shakeHands(c.load.Address, host(i)) }
+		}
+		if err := ask(i % c.load.Hosts); err != nil {
 			c.close()
 			c.failures = append(c.failures, fmt.Errorf("%s: %w", host(i%c.load.Hosts), err))
 			continue
