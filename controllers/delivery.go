@@ -37,8 +37,10 @@ const (
 type Delivery struct {
 	Objects  index.Objects
 	Reporter *report.Reporter
-	Metrics  *Metrics // may be nil
-	Log      logr.Logger
+	// DefaultCertificate is the Secret of that name; the zero value is none.
+	DefaultCertificate types.NamespacedName
+	Metrics            *Metrics // may be nil
+	Log                logr.Logger
 	// Served hears that a host (or its removal) is live, Rejected that an Envoy
 	// refused it, Envoys that some of a gateway came, caught up or left. Each may
 	// be nil, and must not block.
@@ -104,12 +106,6 @@ func (d *Delivery) EnvoysChanged(gateway route.Gateway) {
 	if d.Envoys != nil {
 		d.Envoys(gateway)
 	}
-}
-
-// CertificateRejected implements server.Observer.
-func (d *Delivery) CertificateRejected(key route.Key, detail string) {
-	d.Metrics.rejected(rejectedCertificate)
-	d.Log.Error(nil, "envoy refused a certificate; the last good one stays", "gateway", key.Gateway, "host", key.Host, "detail", detail)
 }
 
 // blame is the Problem on every Ingress of the host.

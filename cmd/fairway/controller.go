@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -174,6 +175,7 @@ func (c *controllerSettings) assemble(
 	reporter := report.New(report.Log{Log: log}, told)
 	delivery := &controllers.Delivery{
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
+		DefaultCertificate: types.NamespacedName(c.DefaultCertificate),
 	}
 	ads := server.New(server.Options{Log: log, Observer: delivery, Authorize: authorize})
 	elector, err := c.Replica.elector(mgr.GetConfig(), log)
@@ -183,7 +185,11 @@ func (c *controllerSettings) assemble(
 	elector.Add("events", told.Lead)
 	registry.MustRegister(ledOnly{reporter, elector}, ads, elector)
 	serving := &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
-	certificates, err := c.certificates(log, registry)
+	made, err := c.sharedCertificate(ctx, mgr, log)
+	if err != nil {
+		return err
+	}
+	certificates, err := c.certificates(log, registry, made)
 	if err != nil {
 		return err
 	}

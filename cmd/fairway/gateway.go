@@ -215,6 +215,7 @@ func (g *gatewaySettings) process(program, private string) (*gateway.Process, er
 		LogLevel:   []string{"warning", "info", "debug"}[min(g.Verbosity, 2)],
 		DrainDelay: g.DrainDelay,
 		Drain:      g.DrainTimeout,
+		Prover:     gateway.NewProver(),
 	}, nil
 }
 
@@ -230,7 +231,7 @@ func (g *gatewaySettings) serve(ctx context.Context, envoy *gateway.Process, pro
 	if probing != nil {
 		registry := prometheus.NewRegistry()
 		metrics := gateway.NewMetrics(envoy, time.Now)
-		registry.MustRegister(metrics, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		registry.MustRegister(metrics, envoy.Prover, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 		answers := &probes{check: envoy.Ready, metrics: registry}
 		answers.ready.Store(true) // Envoy says all
 		all.Go(func() error { metrics.Run(below); return nil })

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -120,6 +121,7 @@ func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
 			Gateway: string(route.DefaultGateway), Node: "serve",
 			XDS: gateway.XDS{Socket: filepath.Join(private, "xds.sock")}, Admin: filepath.Join(private, "admin.sock"),
 		},
+		Prover: gateway.NewProver(),
 	}
 	served, err := s.assemble(ctx, newNarrator(std.Err, s.LogFormat, log), log, quiet, envoy)
 	if err != nil {
@@ -226,13 +228,18 @@ func (s *serveSettings) assemble(
 	delivery := &controllers.Delivery{
 		Objects:  index.Objects{Cluster: files, Scope: scope},
 		Reporter: reporter, Metrics: metrics, Log: log, Served: n.served,
+		DefaultCertificate: types.NamespacedName(s.DefaultCertificate),
 	}
-	certificates, err := s.certificates(quiet, registry)
+	made, err := selfSigned()
+	if err != nil {
+		return nil, err
+	}
+	certificates, err := s.certificates(quiet, registry, made)
 	if err != nil {
 		return nil, err
 	}
 	ads := server.New(server.Options{Log: quiet, Observer: delivery})
-	registry.MustRegister(reporter, ads)
+	registry.MustRegister(reporter, ads, envoy.Prover)
 	r := &serving{
 		serveSettings: s, files: files, server: ads, envoy: envoy, narrator: n,
 		probes: &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},

@@ -67,7 +67,7 @@ func (c *controllerSettings) addReplica(
 	r.tracker.Hosts = ads
 	r.lease = replica.NewLease(&replica.Lease{
 		Leases: clients.CoordinationV1(), Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
-		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Log: log,
+		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.Unproved, Log: log,
 	})
 	r.view = &replica.View{Identity: c.Replica.Identity, Tracker: r.tracker, Log: log}
 	r.addresses = &status.Addresses{}

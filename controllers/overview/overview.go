@@ -62,6 +62,8 @@ type Gateway struct {
 	Synced  int      `json:"synced"` // of them serve what they were sent
 	// Versions are those of its Envoys, each once.
 	Versions []string `json:"versions"`
+	// Unproved counts certificates that clients should get and do not.
+	Unproved int `json:"unproved,omitempty"`
 }
 
 // Ingress is what has become of an Ingress.
@@ -137,6 +139,7 @@ func (o *Overview) gateways(picture *controllers.Picture, routing []object, repl
 		}
 		g.Envoys, g.Synced = replicas.EnvoysOf(name)
 		g.Versions = replicas.versionsOf(name)
+		g.Unproved = replicas.UnprovedOf(name)
 		if len(g.Classes)+g.Hosts+g.Envoys > 0 {
 			o.Gateways = append(o.Gateways, g)
 		}
@@ -192,6 +195,9 @@ func addressesOf(ing *networkingv1.Ingress) []string {
 // Healthy reports whether nothing here needs a person.
 func (o *Overview) Healthy() bool {
 	if len(o.Problems) > 0 || o.needsPerson() || !slices.ContainsFunc(o.Controllers, func(c Controller) bool { return c.Leader && c.Alive }) {
+		return false
+	}
+	if slices.ContainsFunc(o.Gateways, func(g Gateway) bool { return g.Unproved > 0 }) {
 		return false
 	}
 	return !slices.ContainsFunc(o.Ingresses, func(i Ingress) bool { return i.State != Served })

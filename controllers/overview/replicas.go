@@ -142,6 +142,16 @@ func (r *Replicas) versionsOf(gateway route.Gateway) []string {
 	return slices.Compact(versions)
 }
 
+// UnprovedOf counts the certificates that clients of a gateway should get and do
+// not.
+func (r *Replicas) UnprovedOf(gateway route.Gateway) int {
+	unproved := 0
+	for _, report := range r.alive {
+		unproved += report.Gateways[gateway].Unproved
+	}
+	return unproved
+}
+
 // StateOf says whether every Envoy of the gateway serves the Ingress as it
 // stands, and why not.
 func (r *Replicas) StateOf(ing *networkingv1.Ingress, gateway route.Gateway) (State, string) {

@@ -59,10 +59,14 @@ func (c Controller) role() string {
 }
 
 func (g Gateway) envoys() string {
-	if g.Synced == g.Envoys {
-		return fmt.Sprint(g.Envoys)
+	said := fmt.Sprint(g.Envoys)
+	if g.Synced != g.Envoys {
+		said += fmt.Sprintf(", %d of them up to date", g.Synced)
 	}
-	return fmt.Sprintf("%d, %d of them up to date", g.Envoys, g.Synced)
+	if g.Unproved > 0 {
+		said += fmt.Sprintf(", %d certificates not served", g.Unproved)
+	}
+	return said
 }
 
 // short keeps an Ingress of many hosts on one line.

@@ -14,6 +14,7 @@ import (
 	acv1 "k8s.io/client-go/applyconfigurations/coordination/v1"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
+	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
@@ -42,7 +43,10 @@ type Lease struct {
 	Tracker   *Tracker
 	// Envoys tells who is connected; it is Server.Envoys.
 	Envoys func() []server.EnvoyState
-	Log    logr.Logger
+	// Unproved counts certificates that gateways do not serve; it is
+	// Server.Unproved. It may be nil.
+	Unproved func() map[route.Gateway]int
+	Log      logr.Logger
 
 	wakes chan struct{}
 
@@ -132,6 +136,15 @@ func (l *Lease) EnvoysChanged() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	counts := l.newcomers.count(l.Envoys(), time.Now())
+	if l.Unproved != nil {
+		for gateway, n := range l.Unproved() {
+			if n > 0 {
+				g := counts[gateway]
+				g.Unproved = n
+				counts[gateway] = g
+			}
+		}
+	}
 	before := l.awaited
 	l.awaited = false
 	for _, g := range counts {

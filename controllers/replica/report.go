@@ -87,11 +87,13 @@ type Gateway struct {
 	Awaited int `json:"awaited,omitempty"`
 	// Versions are those of the Envoys, for people: each once, in order.
 	Versions []string `json:"versions,omitempty"`
+	// Unproved counts certificates that clients should get and do not.
+	Unproved int `json:"unproved,omitempty"`
 }
 
 func (g Gateway) equal(other Gateway) bool {
 	return g.Envoys == other.Envoys && g.Synced == other.Synced && g.Awaited == other.Awaited &&
-		slices.Equal(g.Versions, other.Versions)
+		g.Unproved == other.Unproved && slices.Equal(g.Versions, other.Versions)
 }
 
 // What a Lease carries.

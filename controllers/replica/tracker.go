@@ -221,10 +221,11 @@ func (t *Tracker) settle(keys func() []route.Key) {
 	}
 }
 
-// accepted says that no Envoy has anything else than what is asked for.
+// accepted says that no Envoy has anything else than what is asked for, and that
+// a new certificate was seen.
 func accepted(s server.HostState) bool {
 	if s.Published {
-		return s.Served
+		return s.Served && !s.Proving
 	}
 	return !s.Leaving
 }
@@ -299,6 +300,11 @@ func (t *Tracker) why(w *wait) (reason HeldUpReason, detail string) {
 	for _, key := range keys {
 		if refused := t.Hosts.Host(key).Rejected; refused != "" {
 			return Rejected, shorten(refused)
+		}
+	}
+	for _, key := range keys {
+		if t.Hosts.Host(key).Proving {
+			return Waiting, "the certificate of host " + string(key.Host)
 		}
 	}
 	return Waiting, "host " + string(keys[0].Host)

@@ -22,6 +22,7 @@ const (
 //
 //	cmd → controllers → {xds, tls, cni, proxy} → api
 //	xds/server → xds/envoy → xds/route
+//	xds/server, xds/gateway → xds/proof
 //	proxy/service, proxy/policy → proxy/nft
 var rules = []rule{
 	// Between the layers.
@@ -62,6 +63,10 @@ var rules = []rule{
 	{
 		from: []string{"xds/gateway"}, never: []string{"xds/server"},
 		why: "a gateway's process talks to the server over the wire: it must not link it",
+	},
+	{
+		from: []string{"xds/proof"}, never: []string{"xds/route", "xds/envoy", "xds/server", "xds/gateway"},
+		why: "it is what the server and a gateway's process say to one another: neither must come along with the other's",
 	},
 	{
 		from:  []string{"proxy/nft"},

@@ -53,6 +53,9 @@ type Process struct {
 	DrainDelay time.Duration
 	// Drain is how long clients may take to leave after that.
 	Drain time.Duration
+	// Prover shows the controllers which certificates are served; nil: nobody
+	// does.
+	Prover *Prover
 
 	wasReady atomic.Bool
 	stopping atomic.Bool
@@ -152,6 +155,9 @@ func (p *Process) once(ctx context.Context, config string, connections int64) (s
 	var watching sync.WaitGroup
 	watching.Go(func() { p.watch(watch) })
 	watching.Go(func() { p.tell(watch, connections) })
+	if p.Prover != nil {
+		watching.Go(func() { p.Prover.run(watch, p) })
+	}
 	defer func() { stopWatching(); watching.Wait() }()
 
 	select {

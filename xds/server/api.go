@@ -31,8 +31,14 @@ type Observer interface {
 	EnvoysChanged(gateway route.Gateway)
 	// CertificateRejected says that an Envoy refused the certificate that is
 	// published under key; the last good one stays, or what is served without
-	// it. A key without gateway is that of the default certificate.
+	// it. A key without gateway is that of the default certificate. An empty
+	// detail says that it is not published any more.
 	CertificateRejected(key route.Key, detail string)
+	// CertificateUnproved says that a gateway's clients have not got the
+	// certificate that is published under key for Options.ProofPatience; detail
+	// is what they got instead. Empty: they do now, or it is not published any
+	// more.
+	CertificateUnproved(key route.Key, detail string)
 }
 
 // Options are the server's settings; the zero value of each is its default.
@@ -55,6 +61,10 @@ type Options struct {
 	// its ACK, before routes use it: Envoy does not say when it has resolved.
 	// Default 1 s.
 	Settle time.Duration
+	// ProofPatience is how long a host counts as not served because a gateway
+	// has not shown its certificate, and after how long that is told. Default
+	// 10 s.
+	ProofPatience time.Duration
 }
 
 // HostState is what is known of one host.
@@ -64,6 +74,9 @@ type HostState struct {
 	Rejected  string // Envoy's message, if the newest value was refused
 	Waiting   string // what a release waits for, for people; empty if nothing
 	Leaving   bool   // not published any more, and some synced Envoy has not ACKed that
+	// Proving says that a gateway has yet to show the host's certificate, which
+	// is new. The observer hears HostServed again when that is over.
+	Proving bool
 }
 
 // EnvoyState is what is known of one connected Envoy.

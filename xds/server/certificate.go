@@ -82,7 +82,9 @@ func newCertificates() certificates {
 func (s *Server) PublishCertificate(key route.Key, certificate *route.Certificate) {
 	s.do(func() {
 		if key.Gateway == "" {
-			s.fallback.put(certificate)
+			if s.fallback.put(certificate) {
+				s.notes.certificateRejected(key, "")
+			}
 			for _, g := range s.gateways {
 				g.lookAgain(route.AnyHost)
 				g.listenSoon()
@@ -101,21 +103,30 @@ func (s *Server) PublishCertificate(key route.Key, certificate *route.Certificat
 	})
 }
 
-func (s *slot) put(certificate *route.Certificate) {
-	if !s.newest.Equal(certificate) {
-		s.newest, s.refused = certificate, false
+// put makes certificate the newest of the slot. It reports whether that ends a
+// refusal.
+func (s *slot) put(certificate *route.Certificate) (mended bool) {
+	if s.newest.Equal(certificate) {
+		return false
 	}
+	mended = s.refused
+	s.newest, s.refused = certificate, false
+	return mended
 }
 
 func (g *gateway) publishCertificate(name route.Hostname, certificate *route.Certificate) {
 	all := g.certificates.slots
+	if all[name] == nil {
+		if certificate == nil {
+			return
+		}
+		all[name] = &slot{}
+	}
+	if all[name].put(certificate) {
+		g.server.notes.certificateRejected(route.Key{Gateway: g.name, Host: name}, "")
+	}
 	if certificate == nil {
 		delete(all, name)
-	} else {
-		if all[name] == nil {
-			all[name] = &slot{}
-		}
-		all[name].put(certificate)
 	}
 	g.lookAgain(name)
 	g.listenSoon()
@@ -222,6 +233,7 @@ func (g *gateway) left(r *resource) {
 // lookAgain looks up all names whose certificate may be another one, now that
 // the certificate or the host of that name has changed.
 func (g *gateway) lookAgain(name route.Hostname) {
+	g.proveAgain(name)
 	if name == route.AnyHost {
 		for _, l := range g.certificates.looks {
 			g.look(l)
@@ -252,7 +264,7 @@ func (g *gateway) look(l *look) {
 		return
 	}
 	g.set(kindSecret, l.resource.name, envoy.Secret(l.resource.name, l.served.Chain, l.served.Key.Reveal()).Body)
-	if own {
+	if own || g.isProofPoint(l.name) {
 		g.certificates.returned(l)
 	} else {
 		g.borrow(l)

@@ -9,6 +9,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 
 	"github.com/fairwaynet/fairway/api/secret"
 	"github.com/fairwaynet/fairway/xds/envoy"
@@ -147,5 +148,45 @@ func TestBorrowedCertificatesAreBounded(t *testing.T) {
 	a.until("n0.shop.test", "the wildcard")
 	if len(a.has) > most {
 		t.Errorf("%d names have a certificate", len(a.has))
+	}
+}
+
+// A certificate that an Envoy refuses costs itself: what was good before is
+// served, and that is told; so is its end, when another one is published.
+func TestARefusedCertificateIsTakenBack(t *testing.T) {
+	b := opened(t, quick())
+	a := b.asker()
+	rejections := func() int { return len(b.heard.rejections("shop.test")) }
+	last := func() string { all := b.heard.rejections("shop.test"); return all[len(all)-1] }
+	b.server.PublishCertificate(keyOf("*.test"), certificateOf("the wildcard"))
+	b.server.PublishCertificate(keyOf("shop.test"), certificateOf("the first"))
+	a.asks("shop.test")
+	a.until("shop.test", "the first")
+	b.eventually("it is accepted", func() bool { return len(b.server.Pending()) == 0 })
+	for i, next := range []string{"the second", "the third"} {
+		b.server.PublishCertificate(keyOf("shop.test"), certificateOf(next))
+		response, err := a.stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(response.GetResources()[0].GetResource().GetValue()); !strings.Contains(got, next) {
+			t.Fatalf("sent is %q, want %s", got, next)
+		}
+		a.send(&discoveryv3.DeltaDiscoveryRequest{
+			ResponseNonce: response.GetNonce(), ErrorDetail: &statuspb.Status{Code: 13, Message: "no good"},
+		})
+		b.eventually("it is told", func() bool { return rejections() == 2*i+1 })
+		if last() != "no good" {
+			t.Errorf("told %q", last())
+		}
+		another := b.asker()
+		another.asks("shop.test")
+		another.until("shop.test", "the first")
+		if i == 0 {
+			continue
+		}
+		b.server.PublishCertificate(keyOf("shop.test"), nil)
+		a.until("shop.test", "the wildcard")
+		b.eventually("its end is told", func() bool { return last() == "" })
 	}
 }

@@ -27,6 +27,7 @@ type gateway struct {
 
 	certificates certificates
 	listening    bool // listen is to be called soon
+	provers      map[*prover]struct{}
 }
 
 func newGateway(s *Server, name route.Gateway) *gateway {
@@ -42,6 +43,7 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 		vouched:  make(map[route.Authority]int),
 
 		certificates: newCertificates(),
+		provers:      make(map[*prover]struct{}),
 	}
 	for k := range g.resources {
 		g.resources[k] = make(map[string]*resource)
@@ -63,6 +65,7 @@ func (g *gateway) apply(settings route.Settings) {
 	before := g.settings
 	g.asked, g.settings = true, settings
 	g.listen()
+	g.proveOtherwise()
 	if !envoy.SameHosts(before, settings) {
 		for name, h := range g.hosts {
 			if h.wanted != nil {
@@ -103,7 +106,7 @@ func (g *gateway) listen() {
 // isOver reports whether nobody asks for anything of the gateway any more, and
 // no Envoy is left that has anything of it.
 func (g *gateway) isOver() bool {
-	if g.asked || len(g.streams) > 0 || len(g.certificates.slots) > 0 {
+	if g.asked || len(g.streams)+len(g.provers) > 0 || len(g.certificates.slots) > 0 {
 		return false
 	}
 	for name, h := range g.hosts {

@@ -275,6 +275,7 @@ type heard struct {
 	settings  map[route.Gateway]string
 	order     []string
 	published map[route.ServicePort]bool
+	unproved  map[route.Key]string
 	onServed  func(route.Key)
 }
 
@@ -285,6 +286,7 @@ func newHeard() *heard {
 		backends:  make(map[route.ServicePort]string),
 		settings:  make(map[route.Gateway]string),
 		published: make(map[route.ServicePort]bool),
+		unproved:  make(map[route.Key]string),
 	}
 }
 
@@ -330,6 +332,12 @@ func (h *heard) CertificateRejected(key route.Key, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rejected[key] = append(h.rejected[key], detail)
+}
+
+func (h *heard) CertificateUnproved(key route.Key, detail string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unproved[key] = detail
 }
 
 // once reports whether it is asked of a port for the first time.

@@ -13,9 +13,32 @@ type metrics struct {
 	nacks     *prometheus.CounterVec
 	timeouts  prometheus.Counter
 	strangers prometheus.Counter
+
+	proofs       *prometheus.CounterVec
+	proofSeconds prometheus.Histogram
+	proofStates  proofStates
 }
 
-func newMetrics(envoys func() float64) *metrics {
+// proofStates tells how many certificates gateways have shown, and not.
+type proofStates func() (proved, waiting, failing, impossible int)
+
+func (proofStates) description() *prometheus.Desc {
+	return prometheus.NewDesc("fairway_certificate_proofs",
+		"Certificates of connected gateways, by whether the gateway has seen its Envoy serve them.", []string{"state"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (p proofStates) Describe(ch chan<- *prometheus.Desc) { ch <- p.description() }
+
+// Collect implements prometheus.Collector.
+func (p proofStates) Collect(ch chan<- prometheus.Metric) {
+	proved, waiting, failing, impossible := p()
+	for state, n := range map[string]int{"proved": proved, "waiting": waiting, "failing": failing, "impossible": impossible} {
+		ch <- prometheus.MustNewConstMetric(p.description(), prometheus.GaugeValue, float64(n), state)
+	}
+}
+
+func newMetrics(envoys func() float64, proofs proofStates) *metrics {
 	counter := func(name, help string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"type"})
 	}
@@ -40,6 +63,16 @@ func newMetrics(envoys func() float64) *metrics {
 			Name: "fairway_xds_strangers_total",
 			Help: "Streams that were turned away because their certificate is not of the gateway that they asked for.",
 		}),
+		proofs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairway_certificate_proofs_total",
+			Help: "Handshakes in which a gateway looked whether its Envoy serves a certificate.",
+		}, []string{"result"}),
+		proofSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "fairway_certificate_served_seconds",
+			Help:    "Time from the publication of a certificate until a gateway saw its Envoy serve it.",
+			Buckets: []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
+		}),
+		proofStates: proofs,
 	}
 }
 
@@ -58,5 +91,5 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts, m.strangers}
+	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts, m.strangers, m.proofs, m.proofSeconds, m.proofStates}
 }

@@ -76,6 +76,10 @@ func (n *notes) certificateRejected(key route.Key, detail string) {
 	n.add(func(o Observer) { o.CertificateRejected(key, detail) })
 }
 
+func (n *notes) certificateUnproved(key route.Key, detail string) {
+	n.add(func(o Observer) { o.CertificateUnproved(key, detail) })
+}
+
 func (n *notes) poke() {
 	select {
 	case n.wake <- struct{}{}:

@@ -52,6 +52,7 @@ func New(options Options) *Server {
 	defaults(&options.AckTimeout, 5*time.Second)
 	defaults(&options.SyncTimeout, time.Minute)
 	defaults(&options.Settle, time.Second)
+	defaults(&options.ProofPatience, 10*time.Second)
 	s := &Server{
 		options:  options,
 		now:      time.Now,
@@ -63,7 +64,7 @@ func New(options Options) *Server {
 
 		authorities: make(map[route.Authority][]byte),
 	}
-	s.metrics = newMetrics(s.caughtUp)
+	s.metrics = newMetrics(s.caughtUp, s.proofs)
 	s.running.Go(func() { s.notes.tell(options.Observer, s.closed) })
 	return s
 }
@@ -205,7 +206,14 @@ func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoverySer
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	stream, first, err := s.join(ctx, cancel, ads)
+	first, err := s.first(ctx, ads)
+	if err != nil {
+		return err
+	}
+	if isProver(first) {
+		return s.prove(ctx, ads, gatewayOf(first.GetNode()), first)
+	}
+	stream, err := s.join(ctx, cancel, first)
 	if err != nil {
 		return err
 	}
@@ -225,32 +233,32 @@ func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoverySer
 	return nil
 }
 
-// join waits for the first request, which tells who it is that connects.
-func (s *Server) join(
-	ctx context.Context,
-	cancel context.CancelCauseFunc,
-	ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
-) (*stream, *discoveryv3.DeltaDiscoveryRequest, error) {
+// first waits for the first request, which tells who it is that connects.
+func (s *Server) first(
+	ctx context.Context, ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
+) (*discoveryv3.DeltaDiscoveryRequest, error) {
 	first, err := ads.Recv()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := s.authorize(ctx, first.GetNode()); err != nil {
-		return nil, nil, err
-	}
+	return first, s.authorize(ctx, first.GetNode())
+}
+
+// join lets an Envoy in.
+func (s *Server) join(ctx context.Context, cancel context.CancelCauseFunc, first *discoveryv3.DeltaDiscoveryRequest) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.gateways[gatewayOf(first.GetNode())]
 	if !ok || !g.asked {
-		return nil, nil, status.Errorf(codes.NotFound, "no gateway %q (an Envoy's gateway is its node's cluster)", gatewayOf(first.GetNode()))
+		return nil, status.Errorf(codes.NotFound, "no gateway %q (an Envoy's gateway is its node's cluster)", gatewayOf(first.GetNode()))
 	}
 	if s.closing {
-		return nil, nil, status.Error(codes.Unavailable, "shutting down")
+		return nil, status.Error(codes.Unavailable, "shutting down")
 	}
 	s.running.Add(2) // receive and send
 	stream := g.newStream(ctx, cancel, first.GetNode(), s.now())
 	s.options.Log.Info("envoy connected", "node", stream.node, "gateway", g.name, "address", stream.address, "version", stream.version)
-	return stream, first, nil
+	return stream, nil
 }
 
 // authorize refuses who may not have the gateway that it asks for. It does not

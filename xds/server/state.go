@@ -27,6 +27,7 @@ func (s *Server) Host(key route.Key) HostState {
 		Served:    g.current > 0 && h.told == h.wanted,
 		Rejected:  h.wanted.refused,
 		Waiting:   h.waits,
+		Proving:   g.awaited(key),
 	}
 }
 
@@ -55,6 +56,20 @@ func (s *Server) Envoys() []EnvoyState {
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Node, b.Node), a.Since.Compare(b.Since))
 	})
 	return states
+}
+
+// Unproved counts, by gateway, the certificates that a gateway's process does not
+// see Envoy serve (Observer.CertificateUnproved).
+func (s *Server) Unproved() map[route.Gateway]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := map[route.Gateway]int{}
+	for _, g := range s.gateways {
+		for p := range g.provers {
+			counts[g.name] += p.unproved()
+		}
+	}
+	return counts
 }
 
 // caughtUp counts the Envoys that have caught up.
