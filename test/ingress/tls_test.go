@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
@@ -36,10 +35,66 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestUnknownServerNames has no recorder between Envoy and the controller, which
-// would not let pass what Envoy says here.
-func TestUnknownServerNames(t *testing.T) {
-	testUnknownNames(newSite(t, start(t, road.Options{Flags: []string{"-v"}})), road.NewAuthority(t))
+// The certificate of --default-certificate is served where a host has none, and
+// to clients that send no name; what replaces it is, too, and what cannot be used
+// displaces nothing.
+func TestDefaultCertificate(t *testing.T) {
+	authority := road.NewAuthority(t)
+	fallback := authority.Secret(t, "fallback", road.Wish{Names: []string{"fallback.test"}})
+	fallback.Namespace = "fairway-system"
+	r := start(t, road.Options{
+		Flags:  []string{"--default-certificate", "fairway-system/fallback"},
+		Before: func(r *road.Road) { r.Create(t, fallback) },
+	})
+	s := newSite(t, r)
+	s.backends("shop")
+	s.create(overTLS(withRules("bare", rule("bare.test", "/", "shop")), "", "bare.test"))
+	for _, name := range []string{"bare.test", ""} {
+		road.Eventually(t, patience, road.Presents(name, fallback))
+	}
+	road.Eventually(t, patience, road.Refuses("unknown.test"))
+	broken := fallback.DeepCopy()
+	broken.Data[corev1.TLSCertKey] = []byte("nothing")
+	update(s, broken)
+	road.Eventually(t, patience, r.Metric(`fairway_problems{kind="Secret",reason="CertificateInvalid"} 1`))
+	if err := road.Presents("bare.test", fallback)(t.Context()); err != nil {
+		t.Errorf("the last good certificate is gone: %v", err)
+	}
+	fallback.Data = authority.Secret(t, "", road.Wish{Names: []string{"fallback.test"}}).Data
+	update(s, fallback)
+	road.Eventually(t, patience, road.Presents("bare.test", fallback))
+	road.Eventually(t, patience, r.NoMetric("fairway_problems"))
+}
+
+// Two controllers, and one that is started again, have the same self-signed
+// certificate.
+func TestTheSelfSignedCertificateIsOne(t *testing.T) {
+	r := start(t, road.Options{Replicas: 2, Envoys: 2, Pinned: true})
+	s := newSite(t, r)
+	s.backends("shop")
+	s.create(overTLS(withRules("bare", rule("bare.test", "/", "shop")), ""))
+	serials := map[string]bool{}
+	look := func() {
+		for range 30 { // the kernel spreads them over both Envoys
+			road.Eventually(t, patience, func(ctx context.Context) error {
+				conn, err := road.Handshake(ctx, "bare.test", nil)
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				serials[conn.ConnectionState().PeerCertificates[0].SerialNumber.String()] = true
+				return nil
+			})
+		}
+	}
+	look()
+	r.Controller.Kill()
+	r.StartController(t)
+	road.Eventually(t, patience, r.Ready)
+	look()
+	if len(serials) != 1 {
+		t.Errorf("clients have seen %d certificates", len(serials))
+	}
 }
 
 // overTLS is an Ingress with an entry of spec.tls: a Secret, and its hosts, none
@@ -143,93 +198,6 @@ func testRedirect(s *site, authority *road.Authority) {
 	s.eventually("plain.redirect.test", "/", "shop")
 	s.eventually("a.redirect.test", "/plain", "shop")
 	s.now("many.redirect.test", "/none", "308")
-}
-
-// A new certificate is served within a second, and closes no connection; nor
-// does adding 200 hosts.
-func testRotation(s *site, authority *road.Authority) {
-	s.backends("shop")
-	before := authority.Secret(s, "rotated", road.Wish{Names: []string{"rotation.test"}})
-	s.create(before, overTLS(withRules("shop", rule("rotation.test", "/", "shop")), "rotated"))
-	road.Eventually(s, patience, road.Presents("rotation.test", before))
-	road.Eventually(s, patience, func(ctx context.Context) error {
-		if a, err := road.GetTLS(ctx, "rotation.test", "/"); err != nil || a.Header.Get("Backend") != "shop" {
-			return fmt.Errorf("over TLS: %+v, %w", a, err)
-		}
-		return nil
-	})
-	open := openConnections(s, "rotation.test", 5)
-
-	after := before.DeepCopy()
-	after.Data = authority.Secret(s, "rotated", road.Wish{Names: []string{"rotation.test"}}).Data
-	begin := time.Now()
-	if err := s.road.Client.Update(s.Context(), after); err != nil {
-		s.Fatal(err)
-	}
-	road.Eventually(s, patience, road.Presents("rotation.test", after))
-	took := time.Since(begin)
-	s.Logf("a rotated certificate was served after %s", took)
-	if took > time.Second {
-		s.Errorf("a rotated certificate was served after %s", took)
-	}
-	for i := range 200 {
-		name := fmt.Sprintf("host-%d.rotation.test", i)
-		s.create(
-			authority.Secret(s, fmt.Sprintf("host-%d", i), road.Wish{Names: []string{name}}),
-			overTLS(withRules(fmt.Sprintf("host-%d", i), rule(name, "/", "shop")), fmt.Sprintf("host-%d", i)),
-		)
-	}
-	for i := range 200 {
-		name := fmt.Sprintf("host-%d.rotation.test", i)
-		road.Eventually(s, patience, func(ctx context.Context) error {
-			conn, err := road.Handshake(ctx, name, nil)
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			return conn.ConnectionState().PeerCertificates[0].VerifyHostname(name)
-		})
-	}
-	for _, use := range open {
-		use()
-	}
-}
-
-// openConnections opens connections, and returns functions that demand that
-// each still serves.
-func openConnections(s *site, host string, n int) []func() {
-	s.Helper()
-	var all []func()
-	for range n {
-		conn, err := road.Handshake(s.Context(), host, &tls.Config{NextProtos: []string{"h2"}})
-		if err != nil {
-			s.Fatal(err)
-		}
-		h2 := &http.Transport{
-			Protocols:      new(http.Protocols),
-			DialTLSContext: road.Once(conn),
-		}
-		h2.Protocols.SetHTTP2(true)
-		s.Cleanup(h2.CloseIdleConnections)
-		use := func() {
-			request, err := http.NewRequestWithContext(s.Context(), http.MethodGet, "https://"+host+"/", nil)
-			if err != nil {
-				s.Fatal(err)
-			}
-			response, err := h2.RoundTrip(request)
-			if err != nil {
-				s.Errorf("a connection that was open is closed: %v", err)
-				return
-			}
-			response.Body.Close()
-			if response.StatusCode != http.StatusOK || response.ProtoMajor != 2 {
-				s.Errorf("answered %d by %s", response.StatusCode, response.Proto)
-			}
-		}
-		use()
-		all = append(all, use)
-	}
-	return all
 }
 
 // What is wrong with a Secret is said on the Ingress that names it, and costs
@@ -355,51 +323,4 @@ func testSecretsOfNamespaces(s *site, authority *road.Authority) {
 	if err := road.Presents("mine.test", mine)(s.Context()); err != nil {
 		s.Error(err)
 	}
-}
-
-// Names that nobody serves, and bytes that are no name, cost their clients a
-// handshake and nobody else anything: Envoy keeps its stream, and a change is
-// served meanwhile.
-func testUnknownNames(s *site, authority *road.Authority) {
-	s.backends("shop", "other")
-	wildcard := authority.Secret(s, "wildcard", road.Wish{Names: []string{"*.strangers.test"}})
-	s.create(wildcard, overTLS(withRules("wild", rule("*.strangers.test", "/", "shop")), "wildcard"))
-	road.Eventually(s, patience, road.Presents("a.strangers.test", wildcard))
-	before := s.road.Envoys[0].RSS(s)
-	var flood errgroup.Group
-	flood.SetLimit(20)
-	for _, name := range []string{"*", "*.strangers.test", "no server name", "*.test", ".", "..", strings.Repeat("a", 255), "a b.strangers.test", "<&'\"%/?"} {
-		if conn, err := road.Handshake(s.Context(), name, nil); err == nil {
-			s.Logf("%q is served", name)
-			conn.Close()
-		}
-	}
-	for i := range 3000 {
-		name := fmt.Sprintf("unknown-%d.test", i)
-		switch {
-		case i%3 == 1:
-			name = fmt.Sprintf("name-%d.strangers.test", i)
-		case i%100 == 2: // each waits for the timeout
-			name = fmt.Sprintf("bytes-\xff\xc0%d.strangers.test", i)
-		}
-		flood.Go(func() error {
-			if conn, err := road.Handshake(s.Context(), name, nil); err == nil {
-				conn.Close()
-			}
-			return nil
-		})
-		if i%300 == 0 {
-			host := fmt.Sprintf("host-%d.strangers.test", i)
-			begin := time.Now()
-			s.create(withRules(fmt.Sprintf("host-%d", i), rule(host, "/", "other")))
-			s.eventually(host, "/", "other")
-			s.Logf("a host was served %s after it was created", time.Since(begin))
-		}
-	}
-	_ = flood.Wait()
-	s.Logf("Envoy has grown by %d KiB", (s.road.Envoys[0].RSS(s)-before)>>10)
-	if log := s.road.Controller.Log(); strings.Contains(log, "envoy disconnected") {
-		s.Errorf("an Envoy lost its stream:\n%s", log)
-	}
-	road.Eventually(s, patience, road.Presents("b.strangers.test", wildcard))
 }

@@ -204,6 +204,12 @@ func TestWhatIsInstalledServes(t *testing.T) {
 	i.create(t, road.Service("shop"), road.Slice("shop", "10.77.1.1"), good, bad)
 	road.Eventually(t, patience, road.Answers("shop.test", "/", "shop"))
 	road.Eventually(t, patience, i.shows(good, address))
+	certificate := road.NewAuthority(t).Secret(t, "secure", road.Wish{Names: []string{"secure.test"}})
+	secure := road.Ingress("secure", "fairway", "secure.test", "/", "shop")
+	secure.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{"secure.test"}, SecretName: "secure"}}
+	i.create(t, certificate, secure)
+	road.Eventually(t, patience, road.Presents("secure.test", certificate))
+	road.Eventually(t, patience, i.shows(secure, address))
 	road.Eventually(t, patience, func(context.Context) error {
 		events, err := i.TryKubectl("", "get", "events", "-A", "-o", "name")
 		if err == nil && !strings.Contains(events, "bad") {
