@@ -292,7 +292,7 @@ func TestGatewayMetrics(t *testing.T) {
 		`fairway_gateway_requests_total{code="503",flags="UH"} ` + fmt.Sprintln(used),
 		`fairway_gateway_service_requests_total{code="503",namespace="shop",port="80",service="s7"} 1`,
 		`fairway_gateway_listeners{state="active"} 2`,
-		"fairway_gateway_clusters " + fmt.Sprintln(services+1),
+		"fairway_gateway_clusters " + fmt.Sprintln(services+2), // the ways to the controllers
 		"fairway_gateway_controller_connected 1\n",
 		`fairway_gateway_connections{listener="http"} 1`,
 	} {

@@ -235,7 +235,7 @@ func testFrozen(s *stage) {
 		road.Eventually(s, patience, func(ctx context.Context) error {
 			ok, why, err := s.everywhere.Presented(ctx, c)
 			if ok || err != nil {
-				return fmt.Errorf("presented while an Envoy hangs (%w)", err)
+				return fmt.Errorf("presented while an Envoy hangs (%v)", err)
 			}
 			if want := fmt.Sprintf("replica replica-%d: not all of its Envoys", i); len(why) < len(want) || why[:len(want)] != want {
 				return fmt.Errorf("%s is not presented: %s", c, why)
