@@ -21,8 +21,10 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/certificate"
+	"github.com/fairwaynet/fairway/controllers/challenge"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
+	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -56,6 +58,10 @@ func walk(t *testing.T, seed uint64) {
 	s.road.Scope = index.Scope{ClaimWithoutClasses: seed%4 == 0}
 	if seed%3 == 0 {
 		s.road.Scope.Namespaces = labels.SelectorFromSet(served)
+	}
+	s.road.Challenges = &challenge.Set{}
+	for range random.IntN(3) {
+		s.challenge(random)
 	}
 	trimmer := &certificate.Trimmer{}
 	trimmer.Use(s.road.Objects())
@@ -181,7 +187,7 @@ func (q queue[K]) wait() {
 // store, its arrival at a handler, or a reconciliation.
 func (s *stage) step(ctx context.Context, random *rand.Rand) {
 	k := s.world.kinds[random.IntN(len(s.world.kinds))]
-	switch random.IntN(15) {
+	switch random.IntN(16) {
 	case 0, 1, 2:
 		s.world.mutate(random)
 	case 3, 4, 5:
@@ -198,10 +204,26 @@ func (s *stage) step(ctx context.Context, random *rand.Rand) {
 		s.busily(random, func() { s.certificates.work(ctx) })
 	case 13:
 		s.busily(random, func() { s.authorities.work(ctx) })
+	case 14:
+		s.challenge(random)
 	default:
 		k.relist()
 		s.live.away = random.IntN(4) == 0
 	}
+}
+
+// challenge has an order begin, go on or end.
+func (s *stage) challenge(random *rand.Rand) {
+	var challenges []tlschallenge.Challenge
+	for range random.IntN(3) {
+		token := pick(random, "token-1", "token-2", "token-3")
+		challenges = append(challenges, tlschallenge.Challenge{
+			Gateway: string(pick(random, route.DefaultGateway, "inner")), Type: tlschallenge.HTTP01,
+			Name:  pick(random, "shop.test", "blog.test", "a.shop.test", "nobody.test"),
+			Token: token, KeyAuthorization: token + ".thumbprint",
+		})
+	}
+	s.road.Challenges.Put(pick(random, "one", "two"), challenges)
 }
 
 // busily does work while things go on arriving.

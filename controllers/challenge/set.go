@@ -10,6 +10,7 @@ package challenge
 import (
 	"cmp"
 	"context"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -167,9 +168,11 @@ func (s *Set) Keys() []route.Key {
 	return slices.SortedFunc(maps.Keys(s.hosts), compareKeys)
 }
 
-// Below adds to keys the hosts of challenges that may be copies of theirs: what
-// changes a wildcard or the default host changes them too.
-func (s *Set) Below(keys []route.Key) []route.Key {
+// Below adds to keys those of challenges whose hosts may be copies of any of
+// hosts: what changes a wildcard or the default host changes them too. Which
+// gateway serves those does not matter: what decided that when a copy was made
+// may be gone.
+func (s *Set) Below(keys []route.Key, hosts iter.Seq[route.Hostname]) []route.Key {
 	if s == nil {
 		return keys
 	}
@@ -178,16 +181,13 @@ func (s *Set) Below(keys []route.Key) []route.Key {
 	if len(s.hosts) == 0 {
 		return keys
 	}
-	concerned := make(map[route.Key]bool, len(keys))
-	for _, key := range keys {
-		concerned[key] = true
+	concerned := map[route.Hostname]bool{}
+	for host := range hosts {
+		concerned[host] = true
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.hosts), compareKeys) {
-		for _, wider := range Wider(key) {
-			if concerned[wider] && !concerned[key] {
-				keys = append(keys, key)
-				break
-			}
+		if !slices.Contains(keys, key) && slices.ContainsFunc(Wider(key), func(wider route.Key) bool { return concerned[wider.Host] }) {
+			keys = append(keys, key)
 		}
 	}
 	return keys

@@ -75,17 +75,20 @@ func TestSetWakesWhatChanges(t *testing.T) {
 func TestSetKnowsWhatIsBelow(t *testing.T) {
 	s, _ := queued(t)
 	s.Put("one", []challenge.Challenge{of("a.shop.test", "x"), of("b.test", "x")})
-	other := route.Key{Gateway: "other", Host: route.AnyHost}
-	for _, c := range []struct{ keys, want []route.Key }{
-		{[]route.Key{keyOf("c.test")}, []route.Key{keyOf("c.test")}},
-		{[]route.Key{keyOf("*.shop.test")}, []route.Key{keyOf("*.shop.test"), keyOf("a.shop.test")}},
-		{[]route.Key{keyOf(route.AnyHost)}, []route.Key{keyOf(route.AnyHost), keyOf("a.shop.test"), keyOf("b.test")}},
-		{[]route.Key{keyOf("*.shop.test"), keyOf("a.shop.test")}, []route.Key{keyOf("*.shop.test"), keyOf("a.shop.test")}},
-		{[]route.Key{other}, []route.Key{other}},
-		{nil, nil},
+	a, b, c := keyOf("a.shop.test"), keyOf("b.test"), keyOf("c.test")
+	for _, test := range []struct {
+		keys  []route.Key
+		hosts []route.Hostname
+		want  []route.Key
+	}{
+		{[]route.Key{c}, []route.Hostname{"c.test"}, []route.Key{c}},
+		{[]route.Key{c}, []route.Hostname{"c.test", "*.shop.test"}, []route.Key{c, a}},
+		{nil, []route.Hostname{route.AnyHost}, []route.Key{a, b}},
+		{[]route.Key{a}, []route.Hostname{"*.shop.test", "a.shop.test"}, []route.Key{a}},
+		{nil, nil, nil},
 	} {
-		if got := s.Below(c.keys); !slices.Equal(got, c.want) {
-			t.Errorf("below %v: %v, want %v", c.keys, got, c.want)
+		if got := s.Below(test.keys, slices.Values(test.hosts)); !slices.Equal(got, test.want) {
+			t.Errorf("below %v, beside %v: %v, want %v", test.hosts, test.keys, got, test.want)
 		}
 	}
 }
@@ -133,7 +136,7 @@ func TestSetIsLiveWhenServed(t *testing.T) {
 	}
 	var none *Set
 	none.Published(key, nil)
-	if none.Of(key) != nil || none.Keys() != nil || none.Below([]route.Key{key})[0] != key {
+	if none.Of(key) != nil || none.Keys() != nil || none.Below([]route.Key{key}, nil)[0] != key {
 		t.Error("no set has something")
 	}
 }

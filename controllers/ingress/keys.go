@@ -66,5 +66,13 @@ func (r *Reconciler) keysOf(
 	ctx context.Context, ingresses []*networkingv1.Ingress, hosts func(*networkingv1.Ingress) []route.Hostname,
 ) ([]route.Key, error) {
 	keys, err := r.known.Keys(ctx, r.Objects, ingresses, hosts)
-	return r.Challenges.Below(keys), err
+	return r.Challenges.Below(keys, func(yield func(route.Hostname) bool) {
+		for _, ingress := range ingresses {
+			for _, host := range hosts(ingress) {
+				if !yield(host) {
+					return
+				}
+			}
+		}
+	}), err
 }
