@@ -29,6 +29,10 @@ type challengeSettings struct {
 
 func (c *challengeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Address, "acme-address", c.Address, "`host:port` on which gateways have challenges of TLS-ALPN-01 answered; empty: off")
+	c.bindResolvers(flags)
+}
+
+func (c *challengeSettings) bindResolvers(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.Resolvers, "acme-resolver", c.Resolvers, "`host:port` of the DNS server that is asked about names before certificates are ordered; may be repeated; by default the system's")
 }
 

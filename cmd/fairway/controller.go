@@ -168,10 +168,8 @@ func (c *controllerSettings) assemble(
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	told := &report.Led{To: report.Events{
-		Recorder: events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway"}),
-		Objects:  mgr.GetCache(),
-	}}
+	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway"})
+	told := &report.Led{To: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
 	reporter := report.New(report.Log{Log: log}, told)
 	delivery := &controllers.Delivery{
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
@@ -210,7 +208,7 @@ func (c *controllerSettings) assemble(
 		Opened:     func() { serving.ready.Store(true) },
 		Log:        log,
 	}
-	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, elector, road, ads, registry)); err != nil {
+	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, elector, road, ads, recorder, registry)); err != nil {
 		return err
 	}
 	heap := everywhere(func(ctx context.Context) error { return giveBack(ctx, weighEvery) })

@@ -48,11 +48,16 @@ type serveSettings struct {
 	Folder string
 	Envoy  string        // path of the program; empty: it is looked for
 	Drain  time.Duration // how long clients may take to leave at the end
+	State  string        // folder of accounts, orders and certificates; empty: none is ordered
+
+	Challenge challengeSettings // without an address: there is one Envoy, and it knows
 }
 
 func (s *serveSettings) bind(flags *pflag.FlagSet) {
 	s.settings.bind(flags)
 	flags.StringVar(&s.Envoy, "envoy", s.Envoy, "Envoy's `program`; by default $FAIRWAY_ENVOY, .tools/bin/envoy, or the one in PATH")
+	flags.StringVar(&s.State, "state", s.State, "`folder` to keep ordered certificates in, with their keys; empty: none are ordered")
+	s.Challenge.bindResolvers(flags)
 	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long open connections may last when serving ends")
 }
 
@@ -65,6 +70,9 @@ func (s *serveSettings) load(flags *pflag.FlagSet) error {
 	}
 	if s.Drain < 0 {
 		return usage(s.wrong("drain", "cannot be negative"))
+	}
+	if err := s.Challenge.load(s.wrong); err != nil {
+		return usage(err)
 	}
 	return nil
 }
@@ -145,7 +153,7 @@ func (s *serveSettings) prepare(ctx context.Context) (envoy string, err error) {
 		return "", fmt.Errorf("find Envoy: %w: run 'make tools-envoy', or say with --envoy or $FAIRWAY_ENVOY where it is",
 			errors.Join(notAProgram(err)))
 	}
-	return envoy, s.checkPorts(ctx)
+	return envoy, errors.Join(s.makeState(), s.checkPorts(ctx))
 }
 
 // notAProgram is an error of exec.LookPath without the package's name.
@@ -206,6 +214,7 @@ type serving struct {
 	narrator *narrator
 	probes   *probes
 	metrics  net.Listener // nil: nobody wants them
+	orders   *ordersOfFolder
 }
 
 // assemble puts together what will run. The log is for what people should see
@@ -214,7 +223,7 @@ func (s *serveSettings) assemble(
 	ctx context.Context, n *narrator, log, quiet logr.Logger, envoy *gateway.Process,
 ) (*serving, error) {
 	reporter := report.New(n)
-	files, err := folder.New(folder.Options{Paths: []string{s.Folder}, Reporter: reporter, Log: log})
+	files, err := folder.New(folder.Options{Paths: s.paths(), Reporter: reporter, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("serve %w", err)
 	}
@@ -252,7 +261,7 @@ func (s *serveSettings) assemble(
 			Delivery:     delivery, Metrics: metrics, Log: quiet,
 		},
 	}
-	if err := r.road.Index(ctx); err != nil {
+	if err := errors.Join(r.addOrders(ctx, delivery, registry, quiet), r.road.Index(ctx)); err != nil {
 		return nil, err
 	}
 	return r, r.listen(ctx)
@@ -296,6 +305,12 @@ func (r *serving) run(ctx context.Context) error {
 			return nil
 		}
 		return r.road.Start(below)
+	})
+	all.Go(func() error {
+		if !r.files.WaitForCacheSync(below) {
+			return nil
+		}
+		return r.orders.run(below)
 	})
 	if r.metrics != nil {
 		all.Go(func() error { return r.probes.serve(below, r.metrics) })

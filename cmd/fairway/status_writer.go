@@ -11,6 +11,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -46,7 +47,7 @@ type replicas struct {
 // leader write addresses into the Ingresses that all serve.
 func (c *controllerSettings) addReplica(
 	ctx context.Context, mgr manager.Manager, elector *leader.Elector,
-	road *controllers.Road, ads *server.Server, registry *prometheus.Registry,
+	road *controllers.Road, ads *server.Server, recorder record.EventRecorder, registry *prometheus.Registry,
 ) error {
 	log := road.Log
 	// Leases are renewed, and addresses written by so many at once, whatever
@@ -80,7 +81,8 @@ func (c *controllerSettings) addReplica(
 	}}
 	r.connect(ctx, road)
 	registry.MustRegister(replica.NewMetrics(r.tracker))
-	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(ctx, road, ads, registry), r.add())
+	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(ctx, road, ads, registry),
+		r.orderCertificates(ctx, road, recorder, registry), r.add())
 }
 
 // tracked adds to how objects are cached that the Tracker hears of Ingresses

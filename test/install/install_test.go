@@ -40,8 +40,14 @@ const (
 	address        = "192.0.2.80" // of the load balancer
 )
 
-// configured are gateways with settings of their own, one of each kind.
+// configured are gateways with settings of their own, one of each kind, and an
+// Issuer that nobody answers for.
 const configured = `
+apiVersion: fairway.dev/v1alpha1
+kind: Issuer
+metadata: {name: away}
+spec: {directory: "https://127.0.0.1:1/directory", termsAgreed: true}
+---
 apiVersion: fairway.dev/v1alpha1
 kind: ClusterGatewayConfig
 metadata: {name: edge}
@@ -227,6 +233,7 @@ func TestWhatIsInstalledServes(t *testing.T) {
 	for _, config := range []string{"clustergatewayconfig/edge", "gatewayconfig/inner"} {
 		i.Kubectl(t, "", "wait", "--for=condition=Accepted", "--timeout=30s", "-n", "default", config)
 	}
+	i.Kubectl(t, "", "wait", "--for=condition=Ready=False", "--timeout=30s", "issuer/away")
 	// What a route leads to goes: the API server itself is asked before it breaks.
 	if err := i.client.Delete(t.Context(), road.Service("shop")); err != nil {
 		t.Fatal(err)
@@ -273,6 +280,7 @@ func idle(r right) string {
 	}
 	return map[string]string{
 		"patch events.core":                                "when an object goes wrong in the same way again",
+		"patch secrets.core":                               "when a certificate is ordered: test/acmeroad",
 		"update secrets.core fairway-system":               "when a certificate is renewed",
 		"delete secrets.core fairway-system":               "when a gateway is gone",
 		"delete leases.coordination.k8s.io fairway-system": "when the Lease of a replica has been out of date for long",

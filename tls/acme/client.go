@@ -144,6 +144,16 @@ func (c *Client) Terms(ctx context.Context) (string, error) {
 	return dir.Meta.Terms, nil
 }
 
+// CAAIdentities are the authority's names in CAA records (RFC 8659); none if it
+// does not say.
+func (c *Client) CAAIdentities(ctx context.Context) ([]string, error) {
+	dir, err := c.directory(ctx)
+	if err != nil {
+		return nil, failureOf("read directory", err, c.now())
+	}
+	return dir.Meta.CAAIdentities, nil
+}
+
 // retryNonce has the library send again at once what was refused for its nonce,
 // some times, and nothing else: everything else is a step that is done again.
 func retryNonce(n int, _ *http.Request, answer *http.Response) time.Duration {

@@ -21,6 +21,7 @@ type directory struct {
 	RenewalInfo string `json:"renewalInfo"` // RFC 9773; empty if it has none
 	Meta        struct {
 		Terms                   string            `json:"termsOfService"`
+		CAAIdentities           []string          `json:"caaIdentities"`
 		ExternalAccountRequired bool              `json:"externalAccountRequired"`
 		Profiles                map[string]string `json:"profiles"`
 	} `json:"meta"`

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/fairwaynet/fairway/controllers"
+	"github.com/fairwaynet/fairway/controllers/challenge"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/issuer"
+	"github.com/fairwaynet/fairway/controllers/order"
+	"github.com/fairwaynet/fairway/controllers/secrets"
+	"github.com/fairwaynet/fairway/tls/challenge/dns"
+	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
+)
+
+const (
+	orderWorkers  = 8
+	issuerWorkers = 4
+	// kindsPoll is the time between two looks for kinds that a cluster does not
+	// have.
+	kindsPoll = 10 * time.Second
+)
+
+// ordering is what orders certificates, in a cluster or from files.
+type ordering struct {
+	Cache     cache.Cache
+	Objects   index.Objects
+	Secrets   secrets.Store // nil: there is nowhere to keep anything
+	Namespace string        // of our own Secrets, and those of Issuers
+	Envoys    order.Envoys
+	Resolver  *dns.Resolver
+	Reporter  order.Reporter
+	Events    order.Events
+	Statuses  issuer.Statuses
+	Log       logr.Logger
+
+	accounts *issuer.Accounts
+	states   *order.States
+	metrics  *order.Metrics
+	issuers  *issuer.Controller
+	orders   *order.Controller
+}
+
+// assemble puts the controllers together.
+func (o *ordering) assemble(ctx context.Context, registry prometheus.Registerer) error {
+	o.states = &order.States{Changed: func(name string) { o.issuers.Wake(name) }}
+	o.metrics = order.NewMetrics(o.states)
+	o.accounts = &issuer.Accounts{}
+	o.issuers = &issuer.Controller{Name: "issuer", Workers: issuerWorkers, Log: o.Log, New: o.newIssuers}
+	o.orders = &order.Controller{Name: "order", Workers: orderWorkers, Log: o.Log, New: o.newOrders}
+	// Whose orders it concerns is a look at all: accounts seldom change.
+	o.accounts.Changed = func(string) {
+		if err := o.orders.WakeAll(ctx); err != nil {
+			o.Log.Error(err, "cannot look at all certificates")
+		}
+	}
+	if err := registry.Register(o.metrics); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	return order.Watch(ctx, o.orders, o.Cache, o.Objects)
+}
+
+func (o *ordering) newIssuers() issuer.TermReconciler {
+	return issuer.New(issuer.Options{
+		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, States: o.states,
+		Statuses: o.Statuses, Reporter: o.Reporter, UserAgent: userAgent(), Now: time.Now, Random: rand.Reader, Log: o.Log,
+	})
+}
+
+func (o *ordering) newOrders() order.TermReconciler {
+	answers := &order.Answers{
+		Envoys: o.Envoys, Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace,
+		Resolver: o.Resolver, Checker: &obstacle.Checker{Names: o.Resolver}, Now: time.Now, Log: o.Log,
+	}
+	return order.New(order.Options{
+		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, Presenter: answers, Scout: answers,
+		Reporter: o.Reporter, Events: o.Events, States: o.states, Metrics: o.metrics, Now: time.Now, Log: o.Log,
+	})
+}
+
+// watchCustom begins to watch our own kinds when the cluster has them.
+func (o *ordering) watchCustom(ctx context.Context) error {
+	missing := append(order.WatchCustom(o.orders, o.Cache, o.Objects),
+		func(ctx context.Context) error { return issuer.WatchCustom(ctx, o.issuers, o.Cache) })
+	tick := time.NewTicker(kindsPoll)
+	defer tick.Stop()
+	for {
+		missing = slices.DeleteFunc(missing, func(begin func(context.Context) error) bool {
+			err := begin(ctx)
+			if err != nil && !meta.IsNoMatchError(err) && ctx.Err() == nil {
+				o.Log.Error(err, "cannot watch what certificates are ordered by")
+			}
+			return err == nil
+		})
+		if len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// orderCertificates has the leader keep accounts with Issuers, and order from
+// them.
+func (r *replicas) orderCertificates(
+	ctx context.Context, road *controllers.Road, recorder record.EventRecorder, registry *prometheus.Registry,
+) error {
+	o := &ordering{
+		Cache:     r.manager.GetCache(),
+		Objects:   index.Objects{Cluster: r.manager.GetCache(), Scope: r.settings.Scope.scope()},
+		Secrets:   secrets.Cluster{Live: r.manager.GetAPIReader(), Writer: r.manager.GetClient()},
+		Namespace: r.settings.Replica.Namespace,
+		Envoys:    challenge.Everywhere{View: r.view},
+		Resolver:  r.settings.Challenge.resolver(r.log),
+		Reporter:  road.Reporter,
+		Events:    recorder,
+		Statuses:  issuer.Cluster{Writer: r.manager.GetClient()},
+		Log:       r.log,
+	}
+	if err := o.assemble(ctx, registry); err != nil {
+		return err
+	}
+	led := func(lead func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			if !o.Cache.WaitForCacheSync(ctx) {
+				return nil
+			}
+			return lead(ctx)
+		}
+	}
+	r.elector.Add("accounts with issuers", led(o.issuers.Lead))
+	r.elector.Add("orders of certificates", led(o.orders.Lead))
+	return r.manager.Add(everywhere(func(ctx context.Context) error {
+		return errors.Join(o.watchCustom(ctx), untilDone(ctx))
+	}))
+}
+
+// untilDone waits: a manager.Runnable that ends early ends the manager.
+func untilDone(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// resolver asks the DNS servers that were given, or those of this machine.
+func (c *challengeSettings) resolver(log logr.Logger) *dns.Resolver {
+	if len(c.Resolvers) > 0 {
+		return &dns.Resolver{Servers: c.Resolvers}
+	}
+	resolver, err := dns.System()
+	if err != nil {
+		log.Error(err, "nobody is asked about names before certificates are ordered")
+		return &dns.Resolver{}
+	}
+	return resolver
+}
+
+// userAgent is how we name ourselves to authorities.
+func userAgent() string {
+	build, _ := debug.ReadBuildInfo()
+	return "fairway/" + version(build)
+}
