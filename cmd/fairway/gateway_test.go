@@ -23,6 +23,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/api/secret"
+	"github.com/fairwaynet/fairway/test/road"
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -263,8 +265,12 @@ func TestGatewayMetrics(t *testing.T) {
 		controller.PublishBackend(service, &route.Backend{Port: service})
 		controller.PublishHost(host.Key, host)
 	}
+	chain, key := road.NewAuthority(t).Issue(t, road.Wish{Names: []string{string(hostname(0))}, Serial: 7})
+	controller.PublishCertificate(route.Key{Gateway: route.DefaultGateway, Host: hostname(0)}, &route.Certificate{Chain: chain, Key: secret.New(key)})
 	_, probes := startGateway(t, "--xds", xds, "--max-heap", "4Gi")
 	eventually(t, patience, gets("http://"+probes+"/readyz", 200, "ok"))
+	eventually(t, patience, gets("http://"+probes+"/metrics", 200,
+		`fairway_gateway_certificate_expiry_timestamp_seconds{name="host-0.test",serial="7"} `))
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
 	for i := range used {
 		request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
