@@ -4,6 +4,7 @@ package lab
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/fairwaynet/fairway/test/lab/cgroup"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -41,7 +43,13 @@ func look(t *testing.T) sight {
 	for _, link := range links {
 		s.links = append(s.links, link.Name)
 	}
-	if s.cgroups, err = cgroups.Groups(); err != nil {
+	err = filepath.WalkDir(cgroup.Mount, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			s.cgroups = append(s.cgroups, path)
+		}
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	s.folders, _ = filepath.Glob("/var/lib/fairway-lab*/*")

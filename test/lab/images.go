@@ -116,7 +116,7 @@ const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
 // build builds a command of this module, statically linked.
 func build(ctx context.Context, to, command string) (string, error) {
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, module+command)
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", to, module+command)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", command, err, said)

@@ -34,6 +34,15 @@ func hierarchies() ([]string, error) {
 	if _, err := os.Stat(filepath.Join(Mount, "cgroup.controllers")); err == nil {
 		return []string{Mount}, nil
 	}
+	found, err := mounts(unix.CGROUP_SUPER_MAGIC)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("find control groups: none is mounted at %s", Mount)
+	}
+	return found, err
+}
+
+// mounts are the hierarchies of a version.
+func mounts(kind int64) ([]string, error) {
 	entries, err := os.ReadDir(Mount)
 	if err != nil {
 		return nil, fmt.Errorf("find control groups: %w", err)
@@ -42,14 +51,22 @@ func hierarchies() ([]string, error) {
 	for _, entry := range entries {
 		path := filepath.Join(Mount, entry.Name())
 		var at unix.Statfs_t
-		if entry.IsDir() && unix.Statfs(path, &at) == nil && at.Type == unix.CGROUP_SUPER_MAGIC {
+		if entry.IsDir() && unix.Statfs(path, &at) == nil && at.Type == kind {
 			found = append(found, path)
 		}
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("find control groups: none is mounted at %s", Mount)
-	}
 	return found, nil
+}
+
+// roots are hierarchies, and beside those of version 1 the one of version 2
+// that has no controllers, in which runc makes groups, too.
+func roots() ([]string, error) {
+	found, err := hierarchies()
+	if err != nil || found[0] == Mount {
+		return found, err
+	}
+	more, err := mounts(unix.CGROUP2_SUPER_MAGIC)
+	return append(found, more...), err
 }
 
 // Check says what is missing, for pods to be started.
@@ -158,12 +175,12 @@ func (t Tree) Enter(name string, pid int) error {
 
 // groups are the folders of the tree in every hierarchy, the deepest first.
 func (t Tree) groups() ([]string, error) {
-	roots, err := hierarchies()
+	all, err := roots()
 	if err != nil {
 		return nil, err
 	}
 	var found []string
-	for _, root := range roots {
+	for _, root := range all {
 		err := filepath.WalkDir(filepath.Join(root, string(t)), func(path string, entry fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil // it was never there, or it has just gone
@@ -245,11 +262,11 @@ func (t Tree) Remove(ctx context.Context) error {
 
 // Prune removes the tree where it is empty.
 func (t Tree) Prune() {
-	roots, err := hierarchies()
+	all, err := roots()
 	if err != nil {
 		return
 	}
-	for _, root := range roots {
+	for _, root := range all {
 		_ = os.Remove(filepath.Join(root, string(t))) // another lab is in it
 	}
 }

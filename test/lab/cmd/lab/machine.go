@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -106,7 +107,7 @@ func kubectlCommand(name *string) *cobra.Command {
 		Short:              "kubectl, as the administrator",
 		DisableFlagParsing: true, // they are kubectl's
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := lab.Attach(*name)
+			l, err := lab.Attach(nameOf(&args, *name))
 			if err != nil {
 				return err
 			}
@@ -117,6 +118,19 @@ func kubectlCommand(name *string) *cobra.Command {
 			return become(command)
 		},
 	}
+}
+
+// nameOf takes --name, which is not kubectl's, from arguments that nobody has
+// parsed.
+func nameOf(args *[]string, otherwise string) string {
+	if len(*args) > 1 && (*args)[0] == "--name" {
+		otherwise, *args = (*args)[1], (*args)[2:]
+	} else if len(*args) > 0 {
+		if name, is := strings.CutPrefix((*args)[0], "--name="); is {
+			otherwise, *args = name, (*args)[1:]
+		}
+	}
+	return otherwise
 }
 
 func loadCommand(name *string) *cobra.Command {
