@@ -21,11 +21,28 @@ func accessLog(s route.Settings) []*logv3.AccessLog {
 	if !s.AccessLog {
 		return nil
 	}
+	return logLine(accessLogFields(s))
+}
+
+// passthroughLog is one line per connection that is handed on as it is. Its host
+// is the server name: of requests nothing is known.
+func passthroughLog(s route.Settings) []*logv3.AccessLog {
+	if !s.AccessLog {
+		return nil
+	}
+	fields := accessLogFields(s)
+	if _, logged := fields.Fields[string(route.LogHost)]; logged {
+		fields.Fields[string(route.LogHost)] = structpb.NewStringValue("%REQUESTED_SERVER_NAME%")
+	}
+	return logLine(fields)
+}
+
+func logLine(fields *structpb.Struct) []*logv3.AccessLog {
 	return []*logv3.AccessLog{{
 		Name: "envoy.access_loggers.stdout",
 		ConfigType: &logv3.AccessLog_TypedConfig{TypedConfig: typed(&streamv3.StdoutAccessLog{
 			AccessLogFormat: &streamv3.StdoutAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
-				Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: accessLogFields(s)},
+				Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: fields},
 			}},
 		})},
 	}}

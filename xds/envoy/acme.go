@@ -11,8 +11,6 @@ import (
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-
-	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // ACMECluster is the static cluster of an Envoy's bootstrap that leads to the
@@ -24,7 +22,8 @@ const ACMECluster = "fairway-acme"
 // makes one handshake, and hangs up.
 const (
 	acmeProtocol    = "acme-tls/1"
-	acmeConnections = 50 // a second, as an average over some seconds
+	acmeName        = "acme" // of the filter chain
+	acmeConnections = 50     // a second, as an average over some seconds
 	acmeBurst       = 200
 	acmeIdle        = 5 * time.Second
 	acmeLongest     = 10 * time.Second
@@ -33,18 +32,9 @@ const (
 // acmeChain passes connections that ask for nothing but TLS-ALPN-01 (RFC 8737),
 // as they are, to who can answer. It is there from the start: a chain that came
 // with a challenge would be a change of the listener.
-//
-// Envoy looks for the first of the client's protocols that any chain has, so that
-// who offers acme-tls/1 beside others comes here too: the responder refuses it.
-func acmeChain(s route.Settings) *listenerv3.FilterChain {
-	match := filterChainMatch(s)
-	if match == nil {
-		match = &listenerv3.FilterChainMatch{}
-	}
-	match.ApplicationProtocols = []string{acmeProtocol}
+func acmeChain() *listenerv3.FilterChain {
 	return &listenerv3.FilterChain{
-		Name:             "acme",
-		FilterChainMatch: match,
+		Name: acmeName,
 		Filters: []*listenerv3.Filter{
 			networkFilter("envoy.filters.network.local_ratelimit", &ratelimitv3.LocalRateLimit{
 				StatPrefix: "acme",

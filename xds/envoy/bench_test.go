@@ -56,7 +56,7 @@ func renderFresh(b *testing.B, n int) {
 }
 
 func fresh(hosts []*route.Host, settings route.Settings) []envoy.Resource {
-	out := envoy.Listeners(settings)
+	out := envoy.Listeners(settings, nil)
 	shards, clusters := make(map[string][][]byte), make(map[route.Cluster]bool)
 	for _, h := range hosts {
 		out = append(out, envoy.Scope(h.Key.Host))

@@ -47,14 +47,14 @@ func FuzzRender(f *testing.F) {
 		}
 		if os.Getenv(fuzzWithEnvoy) != "" {
 			v := newValidation(t)
-			v.add(settings, []*route.Host{h}, clusters, []route.Backend{backend}, true)
+			v.add(settings, []*route.Host{h}, clusters, []route.Backend{backend}, true, chainsOf(h))
 			v.run()
 		}
 	})
 }
 
 func renderAll(s route.Settings, h *route.Host, clusters []route.Cluster, b route.Backend) []envoy.Resource {
-	out := envoy.Listeners(s)
+	out := envoy.Listeners(s, chainsOf(h))
 	out = append(out, envoy.Scope(h.Key.Host), envoy.Endpoints(b),
 		envoy.RouteConfiguration(envoy.ShardOf(h.Key.Host), [][]byte{envoy.VirtualHost(h, route.Settings{})}))
 	for _, c := range clusters {
@@ -94,14 +94,22 @@ func (w words) settings() route.Settings {
 func (w words) host() *route.Host {
 	name := w.one(w.name, "*."+w.name, strings.ToLower(w.name), "*")
 	h := &route.Host{Key: route.Key{Gateway: route.DefaultGateway, Host: route.Hostname(name)}}
+	if w.random.IntN(3) == 0 {
+		h.Client = &route.ClientPolicy{
+			CA: types.NamespacedName{Namespace: w.namespace, Name: w.service}, Required: w.random.IntN(2) == 0,
+		}
+	} else if w.random.IntN(3) == 0 {
+		c := w.cluster()
+		h.Passthrough = &c
+	}
 	for range w.random.IntN(5 + 20*w.random.IntN(2)) {
 		r := route.Route{
 			Match:   route.Match{Kind: route.PathKind(w.random.IntN(2)), Path: w.one(w.path, "/"+w.path, "/"+w.path+"/", "/")},
 			Status:  w.status,
 			Reason:  w.reason,
-			MaxBody: w.limit,
-			HSTS:    w.hsts(),
-			Origin:  types.NamespacedName{Namespace: w.namespace, Name: w.one(w.service, "")},
+			MaxBody: w.limit, Redirect: w.random.IntN(2) == 0,
+			HSTS:   w.hsts(),
+			Origin: types.NamespacedName{Namespace: w.namespace, Name: w.one(w.service, "")},
 		}
 		if w.random.IntN(2) == 0 {
 			c := w.cluster()

@@ -73,7 +73,7 @@ func newGateway(t testing.TB, s route.Settings, hosts ...*route.Host) *gateway {
 	}
 	g.ads.publish(first...)
 	g.serve(hosts...)
-	g.ads.publish(envoy.Listeners(s)...)
+	g.ads.publish(envoy.Listeners(s, nil)...)
 	g.run()
 	return g
 }

@@ -92,7 +92,7 @@ func render(t testing.TB, in input) []txtar.File {
 		endpoints = append(endpoints, envoy.Endpoints(b))
 	}
 	if in.Settings != nil {
-		listeners = listenersOf(settings, in.Settings.Listed)
+		listeners = listenersOf(settings, in.Settings.Listed, in.chains())
 	}
 	if in.Hosts != nil {
 		clusters = nil // the cases of clusters show them
@@ -117,11 +117,11 @@ func render(t testing.TB, in input) []txtar.File {
 
 // listenersOf are the listeners of a case; where it lists names for HTTP/3, that
 // one alone.
-func listenersOf(s route.Settings, listed []route.Hostname) []envoy.Resource {
+func listenersOf(s route.Settings, listed []route.Hostname, chains map[route.Hostname]route.Chain) []envoy.Resource {
 	if len(listed) > 0 {
 		return []envoy.Resource{envoy.HTTP3Listener(s, listed)}
 	}
-	return envoy.Listeners(s)
+	return envoy.Listeners(s, chains)
 }
 
 // documents are resources as people read them.
@@ -171,7 +171,7 @@ func TestGoldenOutputIsAcceptedByEnvoy(t *testing.T) {
 	v := newValidation(t)
 	for _, path := range goldenCases(t) {
 		_, in := readCase(t, path)
-		v.add(in.settings(), in.hosts(), in.clusters(), in.backends(), in.Settings != nil)
+		v.add(in.settings(), in.hosts(), in.clusters(), in.backends(), in.Settings != nil, in.chains())
 	}
 	v.run()
 }

@@ -18,6 +18,7 @@ func requestHeaders(s route.Settings) *earlyv3.HeaderMutation {
 		// Envoy has answered "100-continue" by now. Of what else may stand in it,
 		// gateways and backends think differently.
 		remove("expect"),
+		remove(clientHeader),
 		remove(hostHeader),
 		set(hostHeader, "%REQ(:AUTHORITY)%"),
 	}

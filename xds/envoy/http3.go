@@ -72,7 +72,7 @@ func serverNameMatch(name route.Hostname) *listenerv3.FilterChainMatch {
 }
 
 func http3Manager(s route.Settings) *managerv3.HttpConnectionManager {
-	m := connectionManager(http3, s)
+	m := connectionManager(http3, nil, s)
 	m.CodecType = managerv3.HttpConnectionManager_HTTP3
 	m.HttpProtocolOptions, m.Http2ProtocolOptions = nil, nil
 	m.Http3ProtocolOptions = &corev3.Http3ProtocolOptions{

@@ -17,6 +17,19 @@ type input struct {
 	Hosts    []inputHost    `json:"hosts"`
 	Clusters []inputCluster `json:"clusters"`
 	Backends []inputBackend `json:"backends"`
+
+	// Chains are those of server names.
+	Chains map[string]inputChain `json:"chains"`
+}
+
+// inputClient is "shop/staff-ca required".
+type inputClient string
+
+type inputChain struct {
+	Client      inputClient   `json:"client"`
+	Pair        string        `json:"pair"`
+	Passthrough *inputCluster `json:"passthrough"`
+	Closed      bool          `json:"closed"`
 }
 
 type inputSettings struct {
@@ -45,6 +58,7 @@ type inputProxyProtocol struct {
 
 type inputHost struct {
 	Host   string       `json:"host"`
+	Client inputClient  `json:"client"`
 	Routes []inputRoute `json:"routes"`
 }
 
@@ -57,6 +71,8 @@ type inputRoute struct {
 	MaxBody int64         `json:"maxBody"`
 	HSTS    *route.HSTS   `json:"hsts"`
 	Ingress string        `json:"ingress"`
+
+	Redirect bool `json:"redirect"`
 }
 
 type inputCluster struct {
@@ -104,6 +120,10 @@ func (in input) hosts() []*route.Host {
 	var hosts []*route.Host
 	for _, h := range in.Hosts {
 		out := &route.Host{Key: route.Key{Gateway: route.DefaultGateway, Host: route.Hostname(h.Host)}}
+		if h.Client != "" {
+			policy := h.Client.policy()
+			out.Client = &policy
+		}
 		for _, r := range h.Routes {
 			out.Routes = append(out.Routes, r.route())
 		}
@@ -112,10 +132,30 @@ func (in input) hosts() []*route.Host {
 	return hosts
 }
 
+func (in input) chains() map[route.Hostname]route.Chain {
+	chains := make(map[route.Hostname]route.Chain)
+	for name, c := range in.Chains {
+		chain := route.Chain{Client: c.Client.policy(), Pair: route.Hostname(c.Pair), Closed: c.Closed}
+		if c.Passthrough != nil {
+			chain.Passthrough = c.Passthrough.cluster()
+		}
+		chains[route.Hostname(name)] = chain
+	}
+	return chains
+}
+
+func (c inputClient) policy() route.ClientPolicy {
+	secret, demand, _ := strings.Cut(string(c), " ")
+	namespace, name, _ := strings.Cut(secret, "/")
+	return route.ClientPolicy{
+		CA: types.NamespacedName{Namespace: namespace, Name: name}, Required: demand == "required",
+	}
+}
+
 func (r inputRoute) route() route.Route {
 	out := route.Route{
 		Match:  route.Match{Kind: route.Prefix, Path: r.Prefix},
-		Status: r.Status, Reason: r.Reason, MaxBody: r.MaxBody, HSTS: r.HSTS,
+		Status: r.Status, Reason: r.Reason, MaxBody: r.MaxBody, HSTS: r.HSTS, Redirect: r.Redirect,
 	}
 	if r.Exact != "" {
 		out.Match = route.Match{Kind: route.Exact, Path: r.Exact}

@@ -30,37 +30,40 @@ const (
 	handshake = 10 * time.Second
 )
 
-// httpsListener is the name of the listener of HTTPS.
-const httpsListener = "https"
+// The names of the listeners.
+const (
+	HTTP  = "http"
+	HTTPS = "https"
+)
 
-// Listeners are the listeners of a gateway, "http" and "https". They say
-// nothing about hosts, clusters or certificates, so that they change only when
-// a setting does: a changed listener drains its connections.
-func Listeners(s route.Settings) []Resource {
+// Listeners are the listeners of a gateway, HTTP and HTTPS. A changed listener
+// drains its connections. So what is not a setting is in them only where it must
+// be: server names whose connections are treated otherwise than those of all
+// others (route.AnyHost, or the zero Chain) have filter chains of their own, and
+// a change of these, or of which names they have, drains no others.
+func Listeners(s route.Settings, chains map[route.Hostname]route.Chain) []Resource {
 	var listeners []Resource
 	if s.HTTPPort != 0 {
-		listeners = append(listeners, listener("http", s.HTTPPort, nil, s))
+		http := listener(HTTP, s.HTTPPort, s)
+		http.FilterChains = []*listenerv3.FilterChain{filterChain(HTTP, nil, nil, s)}
+		http.FilterChains[0].FilterChainMatch = filterChainMatch(s)
+		listeners = append(listeners, resource(http))
 	}
 	if s.HTTPSPort != 0 {
-		listeners = append(listeners, listener(httpsListener, s.HTTPSPort, transportSocket(downstreamTLS(s.TLS)), s))
+		https := listener(HTTPS, s.HTTPSPort, s)
+		https.ListenerFilters = append(https.ListenerFilters, tlsInspector())
+		https.ListenerFiltersTimeout = duration(handshake)
+		https.FilterChains = filterChains(s, chains)
+		https.FilterChainMatcher = connectionMatcher(s, chains)
+		listeners = append(listeners, resource(https))
 	}
 	return listeners
 }
 
-func listener(name string, port uint16, socket *corev3.TransportSocket, s route.Settings) Resource {
+func listener(name string, port uint16, s route.Settings) *listenerv3.Listener {
 	address := socketAddress(s.Address, port)
 	address.GetSocketAddress().Ipv4Compat = s.Address == "::"
-	chains := []*listenerv3.FilterChain{{
-		Name:             name,
-		FilterChainMatch: filterChainMatch(s),
-		TransportSocket:  socket,
-		// Nothing else bounds a handshake that does not go on.
-		TransportSocketConnectTimeout: duration(handshake),
-		Filters: []*listenerv3.Filter{
-			networkFilter("envoy.filters.network.http_connection_manager", connectionManager(name, s)),
-		},
-	}}
-	made := &listenerv3.Listener{
+	return &listenerv3.Listener{
 		Name:             name,
 		StatPrefix:       name,
 		TrafficDirection: corev3.TrafficDirection_INBOUND,
@@ -71,14 +74,7 @@ func listener(name string, port uint16, socket *corev3.TransportSocket, s route.
 
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer),
 		ListenerFilters:               listenerFilters(s),
-		FilterChains:                  chains,
 	}
-	if socket != nil {
-		made.FilterChains = append(made.FilterChains, acmeChain(s))
-		made.ListenerFilters = append(made.ListenerFilters, tlsInspector())
-		made.ListenerFiltersTimeout = duration(handshake)
-	}
-	return resource(made)
 }
 
 // tlsInspector reads from the first message of a client what chains are chosen
@@ -90,6 +86,24 @@ func tlsInspector() *listenerv3.ListenerFilter {
 	}
 }
 
+// filterChain is one in which TLS, if there is any, ends, and HTTP is spoken.
+func filterChain(name string, tls *tlsv3.DownstreamTlsContext, client *route.ClientPolicy, s route.Settings) *listenerv3.FilterChain {
+	chain := &listenerv3.FilterChain{
+		Name: name,
+		// Nothing else bounds a handshake that does not go on.
+		TransportSocketConnectTimeout: duration(handshake),
+	}
+	prefix := HTTP
+	if tls != nil {
+		prefix = HTTPS
+		chain.TransportSocket = transportSocket(tls)
+	}
+	chain.Filters = []*listenerv3.Filter{
+		networkFilter("envoy.filters.network.http_connection_manager", connectionManager(prefix, client, s)),
+	}
+	return chain
+}
+
 // NoServerName is the name of the secret for clients that send no server name.
 // No client can send it as one; and "*" would mean all secrets to a server.
 const NoServerName = "no server name"
@@ -97,8 +111,8 @@ const NoServerName = "no server name"
 // downstreamTLS chooses the certificate by SNI: the secret of that very name
 // is asked for at its first handshake. Envoy demands that sessions are not
 // resumed, because a session would outlive the choice.
-func downstreamTLS(t route.TLS) *tlsv3.DownstreamTlsContext {
-	return &tlsv3.DownstreamTlsContext{
+func downstreamTLS(t route.TLS, c route.Chain) *tlsv3.DownstreamTlsContext {
+	tls := &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: &tlsv3.CommonTlsContext{
 			TlsParams:     tlsParameters(t),
 			AlpnProtocols: applicationProtocols(t),
@@ -118,6 +132,8 @@ func downstreamTLS(t route.TLS) *tlsv3.DownstreamTlsContext {
 			DisableStatelessSessionResumption: true,
 		},
 	}
+	authenticate(tls, c)
+	return tls
 }
 
 func transportSocket(tls proto.Message) *corev3.TransportSocket {

@@ -2,13 +2,16 @@ package envoy
 
 import (
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 
 	"github.com/fairwaynet/fairway/xds/route"
@@ -26,31 +29,44 @@ const (
 // as HTTP/1.0 allows. It is a name that nobody can own (RFC 6761).
 const hostOfHTTP10 = "http-1-0.invalid"
 
-func connectionManager(name string, s route.Settings) *managerv3.HttpConnectionManager {
+// connectionManager speaks HTTP with clients, of which client may demand
+// certificates.
+func connectionManager(name string, client *route.ClientPolicy, s route.Settings) *managerv3.HttpConnectionManager {
 	m := &managerv3.HttpConnectionManager{
 		StatPrefix:     name,
 		CodecType:      managerv3.HttpConnectionManager_AUTO,
 		RouteSpecifier: scopedRoutes(),
-		HttpFilters: []*managerv3.HttpFilter{
-			filter(refusalsFilter, refusals()),
-			filter(spellingFilter, lua(spellingScript)),
-			filter(fallbackFilter, lua(fallbackScript)),
-			filter(bodyLimitFilter, bodyLimit(s.MaxRequestBody)),
-			filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
-		},
+		HttpFilters:    httpFilters(client, s),
 		UpgradeConfigs: []*managerv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		AccessLog:      append(accessLog(s), requestStats()...),
 
 		ServerHeaderTransformation: managerv3.HttpConnectionManager_PASS_THROUGH,
 		LocalReplyConfig:           localReplies(),
 	}
-	if name == httpsListener && s.TLS.HTTP3 {
+	if name == HTTPS && client == nil && s.TLS.HTTP3 {
 		m.HttpFilters = slices.Insert(m.HttpFilters, 0, filter(alternativeFilter, alternative(s)))
 	}
 	bound(m, s)
 	identify(m, s)
+	introduce(m, client)
 	purify(m, s)
 	return m
+}
+
+// httpFilters are what a request passes, in order.
+func httpFilters(client *route.ClientPolicy, s route.Settings) []*managerv3.HttpFilter {
+	filters := []*managerv3.HttpFilter{
+		filter(refusalsFilter, refusals()),
+		filter(spellingFilter, lua(spellingScript)),
+		filter(fallbackFilter, lua(fallbackScript)),
+	}
+	if client != nil {
+		filters = append(filters, filter(clientFilter, lua(clientScript)))
+	}
+	return append(filters,
+		filter(bodyLimitFilter, bodyLimit(s.MaxRequestBody)),
+		filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
+	)
 }
 
 func filter(name string, config proto.Message) *managerv3.HttpFilter {
@@ -125,6 +141,27 @@ func identify(m *managerv3.HttpConnectionManager, s route.Settings) {
 		TypedConfig: typed(requestHeaders(s)),
 	}}
 }
+
+// introduce has requests carry by what their client was verified, and who it is.
+// Whatever a client itself says of that never gets here, in any chain.
+func introduce(m *managerv3.HttpConnectionManager, client *route.ClientPolicy) {
+	if client == nil {
+		return // X-Forwarded-Client-Cert is thrown away
+	}
+	m.ForwardClientCertDetails = managerv3.HttpConnectionManager_SANITIZE_SET
+	m.SetCurrentClientCertDetails = &managerv3.HttpConnectionManager_SetCurrentClientCertDetails{
+		Subject: wrapperspb.Bool(true), Uri: true, Dns: true,
+	}
+	m.EarlyHeaderMutationExtensions = append(m.EarlyHeaderMutationExtensions, &corev3.TypedExtensionConfig{
+		Name: "envoy.http.early_header_mutation.header_mutation",
+		TypedConfig: typed(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{
+			set(clientHeader, literal(client.String())),
+		}}),
+	})
+}
+
+// literal is text as a format string that says just that.
+func literal(text string) string { return strings.ReplaceAll(text, "%", "%%") }
 
 // purify gives a request's host and path one spelling, before anything looks
 // at them.

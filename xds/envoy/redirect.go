@@ -55,14 +55,23 @@ func redirectsAll(h *route.Host, s route.Settings) bool {
 // redirects all of them. The answers to challenges are among them, and take
 // those over HTTPS as well.
 func redirectedAll(h *route.Host, s route.Settings) []*routev3.Route {
-	others := slices.IndexFunc(h.Routes, func(r route.Route) bool { return !r.IsChallenge() })
+	first := slices.IndexFunc(h.Routes, func(r route.Route) bool { return r.Redirect })
+	return append(challenges(h), redirected(h.Routes[first], anyPath(), s)...)
+}
+
+// challenges are the routes that answer certificate authorities, which come
+// first.
+func challenges(h *route.Host) []*routev3.Route {
 	var routes []*routev3.Route
-	for _, r := range h.Routes[:others] {
+	for _, r := range h.Routes {
+		if !r.IsChallenge() {
+			break
+		}
 		if match := pathMatch(r.Match); match != nil {
 			routes = append(routes, routeOf(r, match))
 		}
 	}
-	return append(routes, redirected(h.Routes[others], anyPath(), s)...)
+	return routes
 }
 
 // overHTTP is the rendering for requests that are known to have come over HTTP.
@@ -139,26 +148,35 @@ func redirectPort(s route.Settings) uint16 { return cmp.Or(s.RedirectPort, https
 
 // byScheme is a matcher that asks one of two others, by how a request came.
 func byScheme(http, others *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {
+	return byHeader(schemeHeader, "http", http, others)
+}
+
+// byHeader is a matcher that asks one of two others, by whether a header of the
+// request has that value.
+func byHeader(name, value string, match, others *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {
 	return &matcherv3.Matcher{
 		MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
 			Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-				Predicate: &matcherv3.Matcher_MatcherList_Predicate{
-					MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-						SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-							Input: &xdscorev3.TypedExtensionConfig{
-								Name:        "scheme",
-								TypedConfig: typed(&typematcherv3.HttpRequestHeaderMatchInput{HeaderName: schemeHeader}),
-							},
-							Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{
-								ValueMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "http"}},
-							},
-						},
-					},
-				},
-				OnMatch: http,
+				Predicate: predicate(
+					&xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: typed(&typematcherv3.HttpRequestHeaderMatchInput{HeaderName: name})},
+					&matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}},
+				),
+				OnMatch: match,
 			}},
 		}},
 		OnNoMatch: others,
+	}
+}
+
+// predicate compares an input.
+func predicate(input *xdscorev3.TypedExtensionConfig, value *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{
+		MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+			SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+				Input:   input,
+				Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: value},
+			},
+		},
 	}
 }
 

@@ -19,7 +19,7 @@ func RouteConfiguration(name string, virtualHosts [][]byte) Resource {
 	config := &routev3.RouteConfiguration{
 		Name:                   name,
 		VhostHeader:            hostHeader,
-		RequestHeadersToRemove: []string{hostHeader, "x-envoy-external-address"},
+		RequestHeadersToRemove: []string{hostHeader, clientHeader, "x-envoy-external-address"},
 		RequestHeadersToAdd:    []*corev3.HeaderValueOption{header("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")},
 	}
 	if strings.HasPrefix(name, exactPrefix) {

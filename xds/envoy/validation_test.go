@@ -43,7 +43,9 @@ func newValidation(t testing.TB) *validation {
 }
 
 // add shows the rendering of a case.
-func (v *validation) add(s route.Settings, hosts []*route.Host, clusters []route.Cluster, backends []route.Backend, listeners bool) {
+func (v *validation) add(s route.Settings, hosts []*route.Host, clusters []route.Cluster, backends []route.Backend, listeners bool,
+	chains map[route.Hostname]route.Chain,
+) {
 	for _, c := range clusters {
 		rendered := message[*clusterv3.Cluster](v.t, envoy.Cluster(c, s))
 		v.withoutSDS(rendered, c)
@@ -61,7 +63,7 @@ func (v *validation) add(s route.Settings, hosts []*route.Host, clusters []route
 		v.hosts(s, hosts)
 	}
 	if listeners {
-		for _, l := range envoy.Listeners(s) {
+		for _, l := range envoy.Listeners(s, chains) {
 			v.listener(l, nil)
 		}
 	}
@@ -108,7 +110,7 @@ func (v *validation) hosts(s route.Settings, hosts []*route.Host) {
 		scope.RouteConfiguration = message[*routev3.RouteConfiguration](v.t, routes)
 		list.ScopedRouteConfigurations = append(list.ScopedRouteConfigurations, scope)
 	}
-	v.listener(envoy.Listeners(s)[0], list)
+	v.listener(envoy.Listeners(s, nil)[0], list)
 }
 
 // listener adds a listener under a name of its own, with inline scopes if

@@ -39,6 +39,8 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 	}
 	routes := routesOf(h, overHTTPS(s))
 	switch isLong := len(routes) > listedRoutes; {
+	case h.Client != nil:
+		host.Metadata, host.Matcher = clientMetadata(*h.Client), guarded(h, s, routes)
 	case isLong && redirectsAll(h, s):
 		host.Matcher = byScheme(routeList(redirectedAll(h, s)), below(pathTree(routes)))
 	case isLong && differs(h, s):

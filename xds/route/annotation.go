@@ -26,6 +26,12 @@ type options struct {
 	plainHTTP bool
 	ownHSTS   *HSTS // where hstsGiven; nil: no header
 	hstsGiven bool
+
+	client      *ClientPolicy // nil: none is asked for, or see clientBroken
+	passthrough bool
+	// clientBroken says that certificates of clients are asked for in a way that
+	// cannot be understood: nothing may be served without them.
+	clientBroken bool
 }
 
 // optionsOf reads the annotations of ing. An option whose value cannot be read
@@ -64,12 +70,23 @@ func optionsOf(ing *networkingv1.Ingress) (options, []fault) {
 				continue
 			}
 			read.ownHSTS, read.hstsGiven = header, true
+		case AnnotationTLSPassthrough:
+			if value != "true" && value != "false" {
+				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
+					"%q is neither \"true\" nor \"false\"; TLS ends at the gateway", value)})
+				continue
+			}
+			read.passthrough = value == "true"
+		case AnnotationClientCA, AnnotationClientCertificate: // read together
 		default:
 			faults = append(faults, fault{at, ReasonUnknownAnnotation, fmt.Sprintf(
 				"Fairway knows no annotation %q; it has no effect", annotationPrefix+option)})
 		}
 	}
-	return read, faults
+	var wrong []fault
+	read.client, wrong = clientPolicyOf(ing)
+	read.clientBroken = read.client == nil && len(wrong) > 0
+	return read, append(faults, wrong...)
 }
 
 // bytesOf reads a whole, positive number of bytes.

@@ -3,6 +3,7 @@ package route
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,8 +37,8 @@ type Objects struct {
 // What is wrong with an Ingress as a whole is reported under the first of its
 // hosts only, so that the union over all keys holds everything once.
 func Build(key Key, objs Objects) (*Host, []problem.Problem) {
-	b := builder{key: key, services: objs.Services, claims: map[Match]claim{}}
 	ingresses := byAge(objs.Ingresses)
+	b := builder{key: key, services: objs.Services, claims: map[Match]claim{}, guard: guardOf(key.Host, ingresses)}
 	for _, ing := range ingresses {
 		b.addIngress(ing)
 	}
@@ -45,11 +46,15 @@ func Build(key Key, objs Objects) (*Host, []problem.Problem) {
 	for _, ing := range ingresses {
 		b.addDefaultBackend(ing)
 	}
-	problems := problem.Sort(b.problems)
 	var host *Host
 	if b.asked {
-		host = &Host{Key: key, Routes: inOrder(b.claims)}
+		host = &Host{Key: key, Client: b.guard.client}
+		if b.guard.passthrough {
+			host.Passthrough = b.passThrough()
+		}
+		host.Routes = inOrder(b.claims)
 	}
+	problems := problem.Sort(b.problems)
 	return withChallenges(key, host, objs.Wider, objs.Challenges), problems
 }
 
@@ -57,6 +62,7 @@ func Build(key Key, objs Objects) (*Host, []problem.Problem) {
 type builder struct {
 	key      Key
 	services map[types.NamespacedName]*corev1.Service
+	guard    guard
 	asked    bool // an Ingress names the host
 	claims   map[Match]claim
 	problems []problem.Problem
@@ -88,8 +94,9 @@ func (p position) isDefault() bool { return p.rule < 0 }
 func (b *builder) addIngress(ing *networkingv1.Ingress) {
 	opts, faults := optionsOf(ing)
 	if homeOf(ing) == b.key.Host {
-		b.report(ing, "", append(faults, faultsOf(ing)...)...)
+		b.report(ing, "", slices.Concat(faults, passthroughFaultsOf(ing, opts), faultsOf(ing))...)
 	}
+	b.reportGuard(ing, opts)
 	for i := range ing.Spec.Rules {
 		rule := &ing.Spec.Rules[i]
 		if !b.key.Host.isNamedBy(rule) {
@@ -121,7 +128,7 @@ func (b *builder) addPath(ing *networkingv1.Ingress, path *networkingv1.HTTPIngr
 	if found != nil {
 		b.report(ing, at.String(), *found)
 	}
-	if !ok {
+	if !ok || b.guard.excludes(ing) {
 		return
 	}
 	asked := b.claimOf(ing, match, &path.Backend, at, opts)
@@ -140,6 +147,9 @@ func (b *builder) addDefaultBackend(ing *networkingv1.Ingress) {
 		return
 	}
 	b.asked = true
+	if b.guard.excludes(ing) {
+		return
+	}
 	opts, _ := optionsOf(ing)
 	match, at := Match{Kind: Prefix, Path: "/"}, position{rule: -1}
 	asked := b.claimOf(ing, match, backend, at, opts)
@@ -170,12 +180,43 @@ func (b *builder) hasDefaultOf(ing *networkingv1.Ingress) bool {
 func (b *builder) claimOf(ing *networkingv1.Ingress, match Match, backend *networkingv1.IngressBackend, at position, opts options) claim {
 	to := targetOf(backend, ing.Namespace, b.services)
 	route := to.route()
+	if refused := b.guard.refusal(b.key.Host, ing, opts); refused != nil {
+		to = target{}
+		route = Route{Status: http.StatusServiceUnavailable, Reason: string(refused.reason)}
+	}
 	route.Match = match
 	route.MaxBody = opts.maxBody
-	route.Redirect = !opts.plainHTTP && b.key.Host.isSecure(ing)
+	route.Redirect = !opts.plainHTTP && (b.guard.isSecure() || b.key.Host.isSecure(ing))
 	route.HSTS = opts.hsts(ing, b.key.Host)
 	route.Origin = nameOf(ing)
 	return claim{route, at, to.fault, to.problems}
+}
+
+// reportGuard tells ing what comes of its demands on who connects to the host.
+func (b *builder) reportGuard(ing *networkingv1.Ingress, asked options) {
+	if !b.key.Host.isServedBy(ing) {
+		return
+	}
+	told := b.guard.refusal(b.key.Host, ing, asked)
+	if told == nil {
+		told = b.guard.surprise(b.key.Host, asked)
+	}
+	if told != nil && told.message != "" {
+		if told.field == "" {
+			told.field = b.fieldOf(ing)
+		}
+		b.report(ing, "", *told)
+	}
+}
+
+// fieldOf is where ing names the host first.
+func (b *builder) fieldOf(ing *networkingv1.Ingress) string {
+	for i := range ing.Spec.Rules {
+		if b.key.Host.isNamedBy(&ing.Spec.Rules[i]) {
+			return fmt.Sprintf("spec.rules[%d].host", i)
+		}
+	}
+	return position{rule: -1}.String()
 }
 
 // take gives ing what it asked for. Its backend matters only now.

@@ -29,6 +29,9 @@ func sameAnswer(a, b claim) bool {
 	if a.fault != nil || b.fault != nil {
 		return a.fault != nil && b.fault != nil && *a.fault == *b.fault
 	}
+	if a.route.Cluster == nil || b.route.Cluster == nil {
+		return a.route.Cluster == b.route.Cluster // neither is served, or one
+	}
 	return *a.route.Cluster == *b.route.Cluster
 }
 

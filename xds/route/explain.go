@@ -82,6 +82,8 @@ func (t Trace) route(settings Settings) Trace {
 	switch {
 	case taken.IsChallenge():
 		return t.end(EndChallenge, taken.Status)
+	case t.Served.Passthrough != nil:
+		return t.end(EndForwarded, 0) // as it is, if it comes over TLS
 	case taken.Cluster == nil:
 		return t.end(EndUnavailable, taken.Status)
 	case limit > 0 && t.Request.Length > limit:

@@ -115,12 +115,19 @@ func printGateways(made picture) string {
 func printHosts(made picture) string {
 	var out strings.Builder
 	for _, key := range sortedKeys(made.Hosts) {
-		routes := made.Hosts[key].Routes
+		host := made.Hosts[key]
+		routes := host.Routes
 		if len(routes) == 0 {
 			fmt.Fprintf(&out, "%s: []\n", key)
 			continue
 		}
 		fmt.Fprintf(&out, "%s:\n", key)
+		if host.Client != nil {
+			fmt.Fprintf(&out, "- client certificates: %s\n", host.Client)
+		}
+		if host.Passthrough != nil {
+			fmt.Fprintf(&out, "- TLS -> %s\n", strings.TrimSpace(host.Passthrough.Port.String()+" "+host.Passthrough.DNS))
+		}
 		for _, r := range routes {
 			fmt.Fprintf(&out, "- %s\n", printRoute(r))
 		}

@@ -62,7 +62,7 @@ func checkRoutes(t testing.TB, routes []route.Route) {
 		}
 		seen[r.Match] = true
 		checkMatch(t, r.Match)
-		if answered := r.Status == 503 && r.Reason != ""; answered == (r.Cluster != nil) || r.Cluster != nil && (r.Status != 0 || r.Reason != "") {
+		if answered := (r.Status == 503 || r.Status == 421) && r.Reason != ""; answered == (r.Cluster != nil) || r.Cluster != nil && (r.Status != 0 || r.Reason != "") {
 			t.Errorf("a Route has a Cluster or a Status: %+v", r)
 		}
 		if c := r.Cluster; c != nil && (c.Port.Port < 1 || c.Port.Port > 65535 || c.Port.Service.Name == "") {

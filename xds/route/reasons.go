@@ -47,6 +47,12 @@ const (
 	ReasonTwoIssuers          problem.Reason = "TwoIssuers"          // ours and cert-manager are both asked
 	ReasonNoCertificateSecret problem.Reason = "NoCertificateSecret" // there is no Secret to keep it in
 	ReasonCertificatePending  problem.Reason = "CertificatePending"  // it is not there yet
+	// Clients' certificates, and TLS that is passed through. The conflicts are also
+	// the Reason of the Route that answers 503.
+	ReasonClientCAInvalid      problem.Reason = "ClientCAInvalid"      // no client can be verified by it
+	ReasonClientPolicyConflict problem.Reason = "ClientPolicyConflict" // another Ingress of the host demands something else
+	ReasonPassthroughInvalid   problem.Reason = "PassthroughInvalid"   // paths, a certificate, or no host
+	ReasonPassthroughConflict  problem.Reason = "PassthroughConflict"  // another Ingress of the host is served otherwise
 
 	// Endpoints.
 	ReasonInvalidEndpoint problem.Reason = "InvalidEndpoint" // an address or port that nothing can connect to

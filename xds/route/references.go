@@ -37,10 +37,14 @@ func PortsOf(host *Host) []ServicePort {
 		return nil
 	}
 	var ports []ServicePort
-	for i := range host.Routes {
-		if cluster := host.Routes[i].Cluster; cluster != nil && cluster.DNS == "" {
+	add := func(cluster *Cluster) {
+		if cluster != nil && cluster.DNS == "" {
 			ports = append(ports, cluster.Port)
 		}
+	}
+	add(host.Passthrough)
+	for i := range host.Routes {
+		add(host.Routes[i].Cluster)
 	}
 	slices.SortFunc(ports, comparePorts)
 	return slices.Compact(ports)

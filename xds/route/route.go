@@ -40,6 +40,14 @@ func (k Key) String() string { return fmt.Sprintf("%s/%s", k.Gateway, k.Host) }
 // Host is one virtual host: all that is served under one name.
 type Host struct {
 	Key Key
+	// Client is what is demanded of clients' certificates, nil for nothing. None
+	// of the routes is reached by a connection of which less was demanded, or
+	// something else.
+	Client *ClientPolicy
+	// Passthrough is where connections over TLS that ask for the name (SNI) are
+	// passed on as they are; nil: they are not. Routes then answer requests that
+	// come another way.
+	Passthrough *Cluster
 	// Routes are in the order in which they are tried. What none of them
 	// matches is answered 404.
 	Routes []Route

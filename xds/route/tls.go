@@ -16,6 +16,9 @@ import (
 type Certificate struct {
 	Chain []byte       // PEM, the server's own certificate first
 	Key   secret.Bytes // PEM
+	// Other is a second one, of the other kind of key (RSA and ECDSA), so that
+	// clients get the one that they can use. nil: there is none.
+	Other *Certificate
 }
 
 // Equal reports whether both are the same.
@@ -23,7 +26,7 @@ func (c *Certificate) Equal(other *Certificate) bool {
 	if c == nil || other == nil {
 		return c == other
 	}
-	return string(c.Chain) == string(other.Chain) && c.Key.Equal(other.Key)
+	return string(c.Chain) == string(other.Chain) && c.Key.Equal(other.Key) && c.Other.Equal(other.Other)
 }
 
 // SecretUse is a Secret that an Ingress wants to be served under a server name.

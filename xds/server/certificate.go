@@ -130,6 +130,7 @@ func (g *gateway) publishCertificate(name route.Hostname, certificate *route.Cer
 	}
 	g.lookAgain(name)
 	g.listenSoon()
+	g.recertified(name)
 }
 
 // slotOf is the slot of a name itself; nil: there is none.
@@ -174,6 +175,10 @@ func (g *gateway) knows(name route.Hostname) bool {
 
 // askedFor notes that an Envoy asks for a name, which is looked up now.
 func (g *gateway) askedFor(r *resource) {
+	if body, ours := g.provided(r.name); ours {
+		g.set(kindSecret, r.name, body)
+		return
+	}
 	if envoy.IsAuthorityName(r.name) {
 		return // there as long as a cluster names it
 	}
@@ -302,8 +307,18 @@ func (g *gateway) acceptedSecret(r *resource) {
 // blameSecret goes back to the last good certificate of where a refused one came
 // from, or to what is served without it.
 func (g *gateway) blameSecret(r *resource, detail string) {
+	if p, ok := g.chains.pairs[r.name]; ok {
+		g.blamePair(p, detail)
+		return
+	}
 	l, ok := g.certificates.looks[r]
-	if !ok || l.from == nil || l.served != l.from.newest {
+	if !ok {
+		if r.good != nil { // authorities of clients
+			g.set(kindSecret, r.name, r.good)
+		}
+		return
+	}
+	if l.from == nil || l.served != l.from.newest {
 		return
 	}
 	from := l.from

@@ -28,6 +28,7 @@ type gateway struct {
 	certificates certificates
 	listening    bool // listen is to be called soon
 	provers      map[*prover]struct{}
+	chains       chains
 }
 
 func newGateway(s *Server, name route.Gateway) *gateway {
@@ -44,10 +45,12 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 
 		certificates: newCertificates(),
 		provers:      make(map[*prover]struct{}),
+		chains:       chains{refused: make(map[route.Chain]string)},
 	}
 	for k := range g.resources {
 		g.resources[k] = make(map[string]*resource)
 	}
+	g.chains.listener = g.hold(kindListener, envoy.HTTPS)
 	for _, name := range envoy.Shards() {
 		g.shards[name] = g.newShard(name)
 	}
@@ -64,6 +67,7 @@ func (g *gateway) apply(settings route.Settings) {
 	}
 	before := g.settings
 	g.asked, g.settings = true, settings
+	g.chains.trial, g.chains.refused = nil, make(map[route.Chain]string)
 	g.listen()
 	g.proveOtherwise()
 	if !envoy.SameHosts(before, settings) {
@@ -86,20 +90,6 @@ func (g *gateway) apply(settings route.Settings) {
 	}
 	for _, h := range g.hosts {
 		g.advance(h) // a cluster that was refused may be none now
-	}
-}
-
-// listen publishes the listeners as the settings ask.
-func (g *gateway) listen() {
-	wanted := make(map[string]struct{})
-	for _, l := range append(envoy.Listeners(g.settings), g.http3()...) {
-		wanted[l.Name] = struct{}{}
-		g.set(kindListener, l.Name, l.Body)
-	}
-	for name, r := range g.resources[kindListener] {
-		if _, ok := wanted[name]; !ok && r.exists() {
-			g.set(kindListener, name, nil)
-		}
 	}
 }
 
@@ -161,9 +151,16 @@ func (g *gateway) advanceAll() {
 	}
 }
 
-// flush assembles the shards that changed, until nothing changes any more.
+// flush renders the listeners and assembles the shards that changed, until
+// nothing changes any more.
 func (g *gateway) flush() {
-	for len(g.dirty) > 0 {
+	for len(g.dirty) > 0 || g.chains.stale {
+		switch {
+		case g.chains.stale && g.asked:
+			g.listen()
+		default:
+			g.chains.stale = false
+		}
 		dirty := g.dirty
 		g.dirty = nil
 		for _, sh := range dirty {

@@ -284,7 +284,7 @@ func (h *history) unused(e *simulated.Envoy) string {
 func (p *published) compare(t testing.TB, e *simulated.Envoy) {
 	t.Helper()
 	listeners := make(map[string][]byte)
-	for _, l := range envoy.Listeners(p.settings) {
+	for _, l := range envoy.Listeners(p.settings, nil) {
 		listeners[l.Name] = l.Body
 	}
 	diffBodies(t, "listener", e.Bodies(envoy.TypeListener), listeners)

@@ -32,6 +32,9 @@ type host struct {
 	scope     *resource
 	scopeSeq  uint64 // the scope is published, or withdrawn, since this change
 
+	moved    bool   // the listener has not got the host's filter chain yet
+	chainSeq uint64 // it has it since this change
+
 	heldBack bool     // waits its turn in a trial
 	told     *version // of which the observer knows that it is served
 	waits    string   // for what, for people
@@ -51,15 +54,19 @@ type version struct {
 func (g *gateway) newVersion(value *route.Host) *version {
 	v := &version{gateway: g, value: value, virtualHost: envoy.VirtualHost(value, g.settings)}
 	seen := make(map[route.Cluster]struct{})
-	for _, r := range value.Routes {
-		if r.Cluster == nil {
-			continue
+	add := func(c *route.Cluster) {
+		if c == nil {
+			return
 		}
-		if _, ok := seen[*r.Cluster]; !ok {
-			seen[*r.Cluster] = struct{}{}
-			v.clusters = append(v.clusters, g.acquire(*r.Cluster))
+		if _, ok := seen[*c]; !ok {
+			seen[*c] = struct{}{}
+			v.clusters = append(v.clusters, g.acquire(*c))
 		}
 	}
+	for _, r := range value.Routes {
+		add(r.Cluster)
+	}
+	add(value.Passthrough)
 	return v
 }
 
@@ -107,6 +114,7 @@ func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
 	h, ok := g.hosts[name]
 	known := g.knows(name)
 	defer func() {
+		g.rechained(name)
 		if g.knows(name) != known {
 			g.lookAgain(name)
 		}
@@ -183,13 +191,20 @@ func (g *gateway) target(h *host) *version {
 		return nil
 	case h.wanted.refused == "" && !h.heldBack:
 		return h.wanted
-	case h.good != nil && h.good != h.wanted && h.good.refused == "":
+	case h.good != nil && h.good != h.wanted && h.good.refused == "" && h.good.isGuardedAs(h.wanted):
 		return h.good
 	case h.released != nil && h.released != h.wanted && len(h.released.clusters) == 0 && h.released.refused == "":
 		return h.released // a stand-in already
 	default:
 		return g.newVersion(standIn(h.key))
 	}
+}
+
+// isGuardedAs reports whether both demand the same of clients: to go back must
+// not let anybody in.
+func (v *version) isGuardedAs(w *version) bool {
+	a, b := v.value.Client, w.value.Client
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 // standIn is served in place of a host that no Envoy accepts and that has no
@@ -293,8 +308,8 @@ func (g *gateway) routed(h *host) bool {
 	return true
 }
 
-// reached reports whether every current Envoy has the host's scope, or has lost
-// it.
+// reached reports whether every current Envoy has the host's scope and filter
+// chain, or has lost them.
 func (g *gateway) reached(h *host) bool {
 	r := h.scope
 	if !g.acked(r, h.scopeSeq) {
@@ -302,7 +317,7 @@ func (g *gateway) reached(h *host) bool {
 		r.await(h)
 		return false
 	}
-	return true
+	return g.chained(h)
 }
 
 // withdraw takes h away: its scope, then its routes, then its clusters.

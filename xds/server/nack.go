@@ -2,6 +2,8 @@ package server
 
 import (
 	"slices"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
 )
 
 // maxDetail bounds what is kept of an Envoy's message, in bytes.
@@ -60,6 +62,9 @@ func (g *gateway) blame(s *stream, r *resource, detail string) {
 	case kindEndpoints:
 		g.blameEndpoints(r, detail)
 	case kindListener:
+		if r.name == envoy.HTTPS && g.blameListener(s, detail) {
+			return
+		}
 		if r.good != nil {
 			g.set(kindListener, r.name, r.good)
 		}

@@ -37,6 +37,7 @@ type Server struct {
 	fallback slot // the default certificate of all gateways
 
 	authorities map[route.Authority][]byte // who vouches for backends, in PEM
+	clientCAs   map[string][]byte          // who vouches for clients, as secrets, by the name of the resource
 	open        bool
 	closing     bool
 }
@@ -63,6 +64,7 @@ func New(options Options) *Server {
 		backends: make(map[route.ServicePort][]byte),
 
 		authorities: make(map[route.Authority][]byte),
+		clientCAs:   make(map[string][]byte),
 	}
 	s.metrics = newMetrics(s.caughtUp, s.proofs)
 	s.running.Go(func() { s.notes.tell(options.Observer, s.closed) })

@@ -91,6 +91,10 @@ func (s *stream) leave() {
 			g.judged(sh)
 		}
 	}
+	if t := g.chains.trial; t != nil && t.judge == s {
+		t.judge = nil
+		g.judgedListener()
+	}
 	if s.current {
 		g.current--
 		g.advanceAll()
@@ -301,6 +305,9 @@ func (s *stream) answered(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
 		if item.r.shard != nil {
 			s.gateway.judged(item.r.shard)
 		}
+		if item.r == s.gateway.chains.listener {
+			s.gateway.judgedListener()
+		}
 		s.gateway.collect(item.r)
 	}
 }
@@ -310,8 +317,14 @@ func (s *stream) accepted(item sentResource) {
 	r := item.r
 	u := &s.subscriptions[r.kind]
 	r.proved(item.body, item.seq)
-	if r.kind == kindSecret && item.seq == r.seq {
-		s.gateway.acceptedSecret(r)
+	if item.seq == r.seq {
+		switch r.kind {
+		case kindSecret:
+			s.gateway.acceptedSecret(r)
+		case kindListener:
+			s.gateway.acceptedListener(r)
+		default:
+		}
 	}
 	l, ok := u.lacks[r]
 	if !ok {

@@ -1,0 +1,144 @@
+package envoy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// connectionMatcher chooses the filter chain of a connection to the HTTPS
+// listener. Where it does not lead to any, the connection is closed.
+//
+// It takes the place of the chains' own conditions. These would be a part of the
+// chain, so that a name which comes or goes would drain all connections of the
+// chain; and their wildcards stand for any number of labels.
+func connectionMatcher(s route.Settings, chains map[route.Hostname]route.Chain) *matcherv3.Matcher {
+	return ofTrusted(s, byProtocol(byServerName(chains)))
+}
+
+// byProtocol takes out connections that ask for TLS-ALPN-01 and nothing else
+// (RFC 8737), whatever the name.
+func byProtocol(rest *matcherv3.Matcher) *matcherv3.Matcher {
+	return &matcherv3.Matcher{
+		MatcherType: &matcherv3.Matcher_MatcherTree_{MatcherTree: &matcherv3.Matcher_MatcherTree{
+			Input: input("protocols", &networkv3.ApplicationProtocolInput{}),
+			TreeType: &matcherv3.Matcher_MatcherTree_ExactMatchMap{
+				ExactMatchMap: &matcherv3.Matcher_MatcherTree_MatchMap{Map: map[string]*matcherv3.Matcher_OnMatch{
+					"'" + acmeProtocol + "'": toChainOf(acmeName),
+				}},
+			},
+		}},
+		OnNoMatch: below(rest),
+	}
+}
+
+// byServerName chooses by the exact name, then by the wildcard over its first
+// label; any other name, and none at all, has what AnyHost has.
+func byServerName(chains map[route.Hostname]route.Chain) *matcherv3.Matcher {
+	exact := make(map[string]*matcherv3.Matcher_OnMatch)
+	var wildcards []*matcherv3.Matcher_MatcherList_FieldMatcher
+	for _, name := range slices.Sorted(maps.Keys(chains)) {
+		chain := chains[name]
+		if name == route.AnyHost || chain == chainWithout(chains, name) {
+			continue
+		}
+		if parent, ok := strings.CutPrefix(hostName(name), "*."); ok {
+			wildcards = append(wildcards, &matcherv3.Matcher_MatcherList_FieldMatcher{
+				Predicate: oneLabelBelow(parent), OnMatch: toChain(chain),
+			})
+		} else {
+			exact[hostName(name)] = toChain(chain)
+		}
+	}
+	matcher := &matcherv3.Matcher{OnNoMatch: toChain(chains[route.AnyHost])}
+	if len(wildcards) > 0 {
+		matcher.MatcherType = &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{Matchers: wildcards}}
+	}
+	if len(exact) == 0 {
+		return matcher
+	}
+	return &matcherv3.Matcher{
+		MatcherType: &matcherv3.Matcher_MatcherTree_{MatcherTree: &matcherv3.Matcher_MatcherTree{
+			Input: input("server name", &networkv3.ServerNameInput{}),
+			TreeType: &matcherv3.Matcher_MatcherTree_ExactMatchMap{
+				ExactMatchMap: &matcherv3.Matcher_MatcherTree_MatchMap{Map: exact},
+			},
+		}},
+		OnNoMatch: below(matcher),
+	}
+}
+
+// chainWithout is what a name has that is not mentioned.
+func chainWithout(chains map[route.Hostname]route.Chain, name route.Hostname) route.Chain {
+	if wildcard, ok := name.Wildcard(); ok {
+		if chain, ok := chains[wildcard]; ok {
+			return chain
+		}
+	}
+	return chains[route.AnyHost]
+}
+
+// oneLabelBelow is of the names that have one label more than parent.
+func oneLabelBelow(parent string) *matcherv3.Matcher_MatcherList_Predicate {
+	name := input("server name", &networkv3.ServerNameInput{})
+	labels := fmt.Sprintf(`[^.]+(\.[^.]+){%d}`, strings.Count(parent, ".")+1)
+	return &matcherv3.Matcher_MatcherList_Predicate{
+		MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
+			AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{
+				Predicate: []*matcherv3.Matcher_MatcherList_Predicate{
+					predicate(name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: "." + parent}}),
+					predicate(name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
+						EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}},
+						Regex:      labels,
+					}}}),
+				},
+			},
+		},
+	}
+}
+
+// ofTrusted keeps out whoever may not send a PROXY header (see
+// filterChainMatch).
+func ofTrusted(s route.Settings, rest *matcherv3.Matcher) *matcherv3.Matcher {
+	if s.ProxyProtocol == nil || len(s.ProxyProtocol.From) == 0 {
+		return rest
+	}
+	trusted := &matcherv3.IPMatcher_IPRangeMatcher{OnMatch: below(rest)}
+	for _, prefix := range s.ProxyProtocol.From {
+		trusted.Ranges = append(trusted.Ranges, &xdscorev3.CidrRange{
+			AddressPrefix: prefix.Addr().String(),
+			PrefixLen:     wrapperspb.UInt32(uint32(prefix.Bits())),
+		})
+	}
+	return &matcherv3.Matcher{
+		MatcherType: &matcherv3.Matcher_MatcherTree_{MatcherTree: &matcherv3.Matcher_MatcherTree{
+			Input: input("peer", &networkv3.DirectSourceIPInput{}),
+			TreeType: &matcherv3.Matcher_MatcherTree_CustomMatch{CustomMatch: input("trusted",
+				&matcherv3.IPMatcher{RangeMatchers: []*matcherv3.IPMatcher_IPRangeMatcher{trusted}})},
+		}},
+	}
+}
+
+// toChain is the choice of a chain.
+func toChain(c route.Chain) *matcherv3.Matcher_OnMatch { return toChainOf(ChainName(c)) }
+
+func toChainOf(name string) *matcherv3.Matcher_OnMatch {
+	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
+		Action: input("filter-chain-name", wrapperspb.String(name)),
+	}}
+}
+
+// input is an extension of a matcher.
+func input(name string, config proto.Message) *xdscorev3.TypedExtensionConfig {
+	return &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: typed(config)}
+}
