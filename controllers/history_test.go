@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -22,6 +23,7 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/challenge"
+	"github.com/fairwaynet/fairway/controllers/clientca"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
@@ -89,6 +91,7 @@ type stage struct {
 
 	certificates queue[certificate.Key]
 	authorities  queue[route.Authority]
+	clientCAs    queue[clientca.Key]
 }
 
 // queue is the work of one controller.
@@ -124,15 +127,24 @@ func (s *stage) open(ctx context.Context, t *testing.T) {
 	s.backends = listen(ctx, t, all.backends, all.backends.Sources(s.world))
 	s.certificates = listen(ctx, t, all.certificates, all.certificates.Sources(s.world))
 	s.authorities = listen(ctx, t, all.authorities, all.authorities.Sources(s.world))
+	s.clientCAs = listen(ctx, t, all.clientCAs, all.clientCAs.Sources(s.world))
 	if err := s.road.open(ctx, all); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := all.authorities.Keys(ctx)
+	remind(ctx, t, s.authorities, all.authorities.Keys)
+	remind(ctx, t, s.clientCAs, all.clientCAs.Keys)
+}
+
+// remind has keys of the first pass be looked at again: by the queue's own clock,
+// which nobody waits for.
+func remind[K comparable](ctx context.Context, t *testing.T, q queue[K], keys func(context.Context) ([]K, error)) {
+	t.Helper()
+	all, err := keys(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range keys {
-		s.authorities.later[key] = true // by the queue's own clock, which nobody waits for
+	for _, key := range all {
+		q.later[key] = true
 	}
 }
 
@@ -187,7 +199,7 @@ func (q queue[K]) wait() {
 // store, its arrival at a handler, or a reconciliation.
 func (s *stage) step(ctx context.Context, random *rand.Rand) {
 	k := s.world.kinds[random.IntN(len(s.world.kinds))]
-	switch random.IntN(16) {
+	switch random.IntN(17) {
 	case 0, 1, 2:
 		s.world.mutate(random)
 	case 3, 4, 5:
@@ -206,6 +218,8 @@ func (s *stage) step(ctx context.Context, random *rand.Rand) {
 		s.busily(random, func() { s.authorities.work(ctx) })
 	case 14:
 		s.challenge(random)
+	case 15:
+		s.busily(random, func() { s.clientCAs.work(ctx) })
 	default:
 		k.relist()
 		s.live.away = random.IntN(4) == 0
@@ -244,7 +258,8 @@ func (s *stage) settle(ctx context.Context) {
 	s.world.sync()
 	s.certificates.wait()
 	s.authorities.wait()
-	for s.authorities.work(ctx) || s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) {
+	s.clientCAs.wait()
+	for s.authorities.work(ctx) || s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) || s.clientCAs.work(ctx) {
 	}
 }
 
@@ -269,6 +284,13 @@ func (s *stage) compare(ctx context.Context, t *testing.T, seed uint64) {
 	s.compareCertificates(t, seed, fresh)
 	if diff := cmp.Diff(fresh.Authorities, s.wall.authorities); diff != "" {
 		t.Errorf("seed %d: authorities (-fresh +walked):\n%s", seed, diff)
+	}
+	clientCAs := map[types.NamespacedName]*[]byte{}
+	for key, of := range fresh.ClientCAs {
+		clientCAs[types.NamespacedName(key)] = of
+	}
+	if diff := cmp.Diff(clientCAs, s.wall.clientCAs); diff != "" {
+		t.Errorf("seed %d: authorities of clients (-fresh +walked):\n%s", seed, diff)
 	}
 	for key, host := range fresh.Hosts {
 		for _, port := range route.PortsOf(host) {
@@ -319,11 +341,15 @@ func (s *stage) compareGateways(t *testing.T, seed uint64, fresh *Picture) {
 }
 
 // compareCertificates fails the test unless the certificates are those of a
-// fresh start, or where that has none that can be used, one that could.
+// fresh start, or where that has none that can be used, ones that could.
 func (s *stage) compareCertificates(t *testing.T, seed uint64, fresh *Picture) {
 	t.Helper()
 	for key, want := range fresh.Certificates {
-		if got := s.wall.served[route.Key(key)]; !got.Equal(want) {
+		got := s.wall.served[route.Key(key)]
+		if got != nil && want.Other == nil {
+			got = &route.Certificate{Chain: got.Chain, Key: got.Key}
+		}
+		if !got.Equal(want) {
 			t.Errorf("seed %d: another certificate is served for %s", seed, key)
 		}
 	}
@@ -365,6 +391,7 @@ type wall struct {
 	opened   int
 
 	authorities map[route.Authority]*[]byte
+	clientCAs   map[types.NamespacedName]*[]byte
 
 	observe func(any) // every key and gateway, and nil for Open
 }
@@ -378,6 +405,7 @@ func newWall() *wall {
 		observe:  func(any) {},
 
 		authorities: map[route.Authority]*[]byte{},
+		clientCAs:   map[types.NamespacedName]*[]byte{},
 	}
 }
 
@@ -416,6 +444,16 @@ func (w *wall) PublishCertificate(key route.Key, certificate *route.Certificate)
 	w.observe(certificate)
 }
 
+func (w *wall) PublishClientCA(secret types.NamespacedName, authorities []byte) {
+	w.mu.Lock()
+	put(w.clientCAs, secret, &authorities)
+	if authorities == nil {
+		delete(w.clientCAs, secret)
+	}
+	w.mu.Unlock()
+	w.observe(secret)
+}
+
 func (w *wall) PublishAuthority(authority route.Authority, certificates []byte) {
 	w.mu.Lock()
 	if len(certificates) == 0 {
@@ -450,6 +488,7 @@ func put[K comparable, V any](all map[K]*V, key K, value *V) {
 func TestHistoriesSeeEverything(t *testing.T) {
 	reasons := map[problem.Reason]int{}
 	routes, answers, endpoints, external, inner, certificates, authorities := 0, 0, 0, 0, 0, 0, 0
+	pairs, clientCAs, guarded, passed := 0, 0, 0, 0
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		w := newWorld()
@@ -468,6 +507,12 @@ func TestHistoriesSeeEverything(t *testing.T) {
 			if key.Gateway == "inner" {
 				inner++
 			}
+			if host.Client != nil {
+				guarded++
+			}
+			if host.Passthrough != nil {
+				passed++
+			}
 			for _, r := range host.Routes {
 				switch {
 				case r.Cluster == nil:
@@ -479,8 +524,14 @@ func TestHistoriesSeeEverything(t *testing.T) {
 				}
 			}
 		}
-		certificates += len(picture.Certificates)
+		for _, served := range picture.Certificates {
+			certificates++
+			if served.Other != nil {
+				pairs++
+			}
+		}
 		authorities += len(picture.Authorities)
+		clientCAs += len(picture.ClientCAs)
 		for _, backend := range picture.Backends {
 			endpoints += len(backend.Endpoints)
 		}
@@ -496,6 +547,9 @@ func TestHistoriesSeeEverything(t *testing.T) {
 		"certificates":           certificates,
 		"authorities":            authorities,
 		"unverifiable backends":  reasons[route.ReasonBackendTLS],
+		"authorities of clients": clientCAs,
+		"guarded hosts":          guarded,
+		"conflicts over clients": reasons[route.ReasonClientPolicyConflict],
 		"missing parameters":     reasons[route.ReasonParametersNotFound],
 		"missing backends":       reasons[route.ReasonBackendNotFound],
 		"path conflicts":         reasons[route.ReasonPathConflict],
@@ -503,6 +557,13 @@ func TestHistoriesSeeEverything(t *testing.T) {
 	} {
 		if n < 15 {
 			t.Errorf("%d %s in 200 worlds, want more", n, what)
+		}
+	}
+	for what, n := range map[string]int{
+		"pairs": pairs, "hosts passed through": passed, "broken authorities": reasons[route.ReasonClientCAInvalid],
+	} {
+		if n == 0 {
+			t.Errorf("no %s in 200 worlds", what)
 		}
 	}
 	t.Logf("%d routes, %d answers, %d endpoints, %d external names, %v", routes, answers, endpoints, external, reasons)

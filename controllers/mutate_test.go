@@ -99,8 +99,20 @@ func randomIngress(random *rand.Rand, meta metav1.ObjectMeta) *networkingv1.Ingr
 	if random.IntN(4) == 0 {
 		ingress.Spec.DefaultBackend = randomBackend(random)
 	}
+	if random.IntN(3) == 0 {
+		if ingress.Annotations == nil {
+			ingress.Annotations = map[string]string{}
+		}
+		maps.Copy(ingress.Annotations, pick(random,
+			map[string]string{route.AnnotationClientCA: "good"},
+			map[string]string{route.AnnotationClientCA: "late", route.AnnotationClientCertificate: route.ClientOptional},
+			map[string]string{route.AnnotationClientCA: "broken"},
+			map[string]string{route.AnnotationTLSPassthrough: "true"},
+			map[string]string{route.AnnotationTLSPassthrough: "true"},
+		))
+	}
 	for random.IntN(5) < 2 {
-		entry := networkingv1.IngressTLS{SecretName: pick(random, "good", "good", "broken", "late", "")}
+		entry := networkingv1.IngressTLS{SecretName: pick(random, "good", "good", "broken", "late", "late", "")}
 		for range random.IntN(3) {
 			entry.Hosts = append(entry.Hosts, pick(random, "shop.test", "*.shop.test", "blog.test"))
 		}

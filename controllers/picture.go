@@ -6,6 +6,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/certificate"
+	"github.com/fairwaynet/fairway/controllers/clientca"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -17,6 +18,8 @@ type Picture struct {
 
 	Certificates map[certificate.Key]*route.Certificate
 	Authorities  map[route.Authority]*[]byte
+	// ClientCAs are authorities of clients, in PEM.
+	ClientCAs map[clientca.Key]*[]byte
 	// Reports is the Problems of each reconciler's key that has any, as they
 	// are reported.
 	Reports map[any][]problem.Problem
@@ -57,6 +60,9 @@ func (r *reconcilers) firstPass(ctx context.Context) (*Picture, error) {
 	}
 	if picture.Authorities, err = pass(ctx, picture.Reports, r.authorities); err != nil {
 		return nil, fmt.Errorf("authorities: %w", err)
+	}
+	if picture.ClientCAs, err = pass(ctx, picture.Reports, r.clientCAs); err != nil {
+		return nil, fmt.Errorf("authorities of clients: %w", err)
 	}
 	return picture, nil
 }

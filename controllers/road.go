@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +29,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/authority"
 	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/challenge"
+	"github.com/fairwaynet/fairway/controllers/clientca"
 	"github.com/fairwaynet/fairway/controllers/endpoints"
 	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
 	"github.com/fairwaynet/fairway/controllers/index"
@@ -56,6 +58,7 @@ type Publisher interface {
 	gatewayconfig.Publisher
 	certificate.Publisher
 	authority.Publisher
+	clientca.Publisher
 	// Open says that the first picture is complete.
 	Open()
 }
@@ -191,6 +194,9 @@ func (r *Road) open(ctx context.Context, all *reconcilers) error {
 	for key, certificates := range picture.Authorities {
 		r.Publisher.PublishAuthority(key, *certificates)
 	}
+	for key, authorities := range picture.ClientCAs {
+		r.Publisher.PublishClientCA(types.NamespacedName(key), *authorities)
+	}
 	for key, host := range picture.Hosts {
 		all.hosts.Publish(key, host)
 	}
@@ -227,7 +233,8 @@ func (r *Road) loops(all *reconcilers) ([]loop, error) {
 	third, err3 := newLoop(r.Log, "endpoints", all.backends, all.backends.Sources(r.Cache))
 	fourth, err4 := newLoop(r.Log, "certificate", all.certificates, all.certificates.Sources(r.Cache))
 	fifth, err5 := newLoop(r.Log, "authority", all.authorities, all.authorities.Sources(r.Cache))
-	return []loop{first, second, third, fourth, fifth}, errors.Join(err1, err2, err3, err4, err5)
+	sixth, err6 := newLoop(r.Log, "clientca", all.clientCAs, all.clientCAs.Sources(r.Cache))
+	return []loop{first, second, third, fourth, fifth, sixth}, errors.Join(err1, err2, err3, err4, err5, err6)
 }
 
 func newLoop[K comparable](
@@ -277,6 +284,7 @@ type reconcilers struct {
 
 	certificates *certificate.Reconciler
 	authorities  *authority.Reconciler
+	clientCAs    *clientca.Reconciler
 }
 
 func (r *Road) reconcilers(publisher Publisher) *reconcilers {
@@ -297,6 +305,9 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, System: r.SystemRoots,
 			WithoutSecrets: r.Certificates.WithoutSecrets,
 		},
+		clientCAs: clientca.New(objects, r.Live, publisher, r.Reporter, clientca.Options{
+			WithoutSecrets: r.Certificates.WithoutSecrets, Now: r.Certificates.Now,
+		}),
 	}
 }
 

@@ -38,7 +38,7 @@ func FuzzSecret(f *testing.F) {
 		if (c.certificate == nil) != (c.fault != "") || (c.fault == "") != (c.reason == "") {
 			t.Fatalf("certificate %v, reason %q, fault %q", c.certificate != nil, c.reason, c.fault)
 		}
-		last := served{made, types.NamespacedName{Namespace: "shop", Name: "before"}}
+		last := served{Certificate: made, secret: types.NamespacedName{Namespace: "shop", Name: "before"}}
 		contents := map[types.NamespacedName]content{use.Secret: c}
 		found := judge(route.Hostname(name), []route.SecretUse{use}, contents, last, now)
 		if found.Certificate == nil {

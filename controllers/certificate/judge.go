@@ -2,6 +2,7 @@ package certificate
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -74,12 +75,17 @@ func (f findings) value() *route.Certificate {
 	if f.Certificate == nil {
 		return nil
 	}
-	return &route.Certificate{Chain: f.Chain, Key: f.Key}
+	value := &route.Certificate{Chain: f.Chain, Key: f.Key}
+	if f.other != nil {
+		value.Other = &route.Certificate{Chain: f.other.Chain, Key: f.other.Key}
+	}
+	return value
 }
 
-// judge chooses what is served under a name: the first that can be used, else
-// what was served last for the same owner, else one that only its time has
-// passed. It looks at all of them, for all may have Problems.
+// judge chooses what is served under a name: the first that can be used, and the
+// first with the other kind of key; else what was served last for the same owner,
+// else one that only its time has passed. It looks at all of them, for all may
+// have Problems.
 func judge(
 	name route.Hostname, uses []route.SecretUse, contents map[types.NamespacedName]content, last served, now time.Time,
 ) findings {
@@ -88,7 +94,7 @@ func judge(
 	for _, use := range uses {
 		c := contents[use.Secret]
 		found.soon(c.again)
-		candidate := served{c.certificate, use.Secret}
+		candidate := served{Certificate: c.certificate, secret: use.Secret}
 		reason, fault, timely := c.check(name, now)
 		if c.certificate != nil {
 			found.soon(turn(c.certificate, now))
@@ -96,6 +102,8 @@ func judge(
 		switch {
 		case fault == "" && found.Certificate == nil:
 			found.served = candidate
+		case fault == "" && found.other == nil && c.certificate.RSA != found.RSA && name != route.AnyHost:
+			found.other = &candidate
 		case fault != "" && timely && expired.Certificate == nil:
 			expired = candidate
 		}
@@ -105,6 +113,8 @@ func judge(
 		}
 	}
 	switch {
+	case found.Certificate != nil && found.other == nil:
+		found.other = last.stillMissing(found.served, name, uses, contents, now)
 	case found.Certificate != nil || len(uses) == 0:
 	case last.Certificate != nil && last.secret.Namespace == uses[0].Secret.Namespace:
 		found.served = last
@@ -112,6 +122,23 @@ func judge(
 		found.served = expired
 	}
 	return found
+}
+
+// stillMissing is the one of what was served last that goes with what is served
+// now: its Secret is still asked for, and cannot be used any more.
+func (s served) stillMissing(
+	now served, name route.Hostname, uses []route.SecretUse, contents map[types.NamespacedName]content, at time.Time,
+) *served {
+	for _, last := range []*served{&s, s.other} {
+		if last == nil || last.Certificate == nil || last.RSA == now.RSA {
+			continue
+		}
+		asked := slices.ContainsFunc(uses, func(use route.SecretUse) bool { return use.Secret == last.secret })
+		if _, fault, _ := contents[last.secret].check(name, at); asked && fault != "" {
+			return &served{Certificate: last.Certificate, secret: last.secret}
+		}
+	}
+	return nil
 }
 
 // check says what keeps a content from being served under a name. timely faults

@@ -89,6 +89,7 @@ type served struct {
 	*certificate.Certificate // nil: another name's, or the default one
 
 	secret types.NamespacedName
+	other  *served // of the other kind of key; nil: none
 }
 
 // New makes a Reconciler of what it reads and writes.

@@ -37,10 +37,13 @@ func (t *Trimmer) Trim(object any) (any, error) {
 		},
 		Type: secret.Type,
 	}
-	if t.isNamed(types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}) {
-		trimmed.Data = map[string][]byte{
-			corev1.TLSCertKey:       secret.Data[corev1.TLSCertKey],
-			corev1.TLSPrivateKeyKey: secret.Data[corev1.TLSPrivateKeyKey],
+	name := types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}
+	for _, key := range t.keysOf(name) {
+		if value, there := secret.Data[key]; there {
+			if trimmed.Data == nil {
+				trimmed.Data = map[string][]byte{}
+			}
+			trimmed.Data[key] = value
 		}
 	}
 	return trimmed, nil
@@ -68,29 +71,36 @@ func only(all map[string]string, names []string) map[string]string {
 // isTrimmed reports whether the bytes of a Secret from a cache are missing. The
 // API lets no Secret of this type be without both keys.
 func isTrimmed(secret *corev1.Secret) bool {
-	return secret.Type == corev1.SecretTypeTLS && len(secret.Data) == 0
+	return secret.Type == corev1.SecretTypeTLS && secret.Data[corev1.TLSCertKey] == nil && secret.Data[corev1.TLSPrivateKeyKey] == nil
 }
 
-// isNamed reports whether an Ingress of ours names the Secret. An error is for
-// those to deal with who look at the Ingresses next.
-func (t *Trimmer) isNamed(name types.NamespacedName) bool {
+// keysOf is what Ingresses of ours want of the Secret. An error is for those to
+// deal with who look at the Ingresses next.
+func (t *Trimmer) keysOf(name types.NamespacedName) []string {
 	objects := t.objects.Load()
 	if objects == nil {
-		return false
+		return nil
 	}
 	ctx := context.Background()
 	ingresses, err := objects.IngressesOfSecret(ctx, name)
 	if err != nil || len(ingresses) == 0 {
-		return false
+		return nil
 	}
 	classes, err := objects.Classes(ctx)
 	if err != nil {
-		return false
+		return nil
 	}
+	var keys []string
 	for _, ingress := range ingresses {
-		if _, ours := classes.Gateway(ingress); ours {
-			return true
+		if _, ours := classes.Gateway(ingress); !ours {
+			continue
+		}
+		if len(route.TLSNamesBySecret(ingress, name.Name)) > 0 {
+			keys = append(keys, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
+		}
+		if ca, named := route.ClientCAOf(ingress); named && ca == name {
+			keys = append(keys, route.CAKey)
 		}
 	}
-	return false
+	return keys
 }

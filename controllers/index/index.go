@@ -8,6 +8,7 @@ package index
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -82,6 +83,9 @@ func secretsOf(object client.Object) []string {
 	var secrets []string
 	for _, secret := range route.SecretsOf(object.(*networkingv1.Ingress)) {
 		secrets = append(secrets, secret.Name)
+	}
+	if ca, named := route.ClientCAOf(object.(*networkingv1.Ingress)); named && !slices.Contains(secrets, ca.Name) {
+		secrets = append(secrets, ca.Name)
 	}
 	return secrets
 }
@@ -208,7 +212,8 @@ func (o Objects) IngressesOfTLS(ctx context.Context, name route.Hostname) ([]*ne
 	return o.ingresses(ctx, client.MatchingFields{tlsField: string(name)})
 }
 
-// IngressesOfSecret is those that name the Secret in spec.tls.
+// IngressesOfSecret is those that name the Secret: in spec.tls, or as that by
+// which clients are verified.
 func (o Objects) IngressesOfSecret(ctx context.Context, secret types.NamespacedName) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx, client.InNamespace(secret.Namespace), client.MatchingFields{secretField: secret.Name})
 }

@@ -28,6 +28,9 @@ type Certificate struct {
 	NotBefore, NotAfter time.Time
 	// Serial is the serial number in hexadecimal, as browsers show it.
 	Serial string
+	// RSA says that its key is one; else it is ECDSA. Not all clients can use
+	// both.
+	RSA bool
 	// DNSNames are those that it is for, in lower case.
 	DNSNames []string
 }

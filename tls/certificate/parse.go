@@ -44,9 +44,11 @@ func Parse(chainPEM, keyPEM []byte) (c *Certificate, fault string) {
 	if fault := unsupported(key); fault != "" {
 		return nil, fault
 	}
+	_, isRSA := key.(*rsa.PrivateKey)
 	for _, leaf := range all {
 		if belongs(key, leaf) {
 			return &Certificate{
+				RSA:   isRSA,
 				Chain: chainOf(leaf, all), Key: secret.New(pem.EncodeToMemory(block)),
 				NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 				Serial: leaf.SerialNumber.Text(16), DNSNames: namesOf(leaf),

@@ -1,0 +1,255 @@
+// Package clientca keeps the authorities by which clients are verified, as the
+// Secrets hold them that Ingresses name for that.
+//
+// Its key is such a Secret. Which hosts demand what of clients follows from the
+// Ingresses alone (xds/route), and what becomes of connections while there are no
+// authorities is decided in xds/server. Its invariant: what is published follows
+// from the Secret as it is now. Authorities that cannot be read are withdrawn,
+// and clients refused: unlike a certificate of our own, an earlier version could
+// let in whom its owner has just closed out.
+package clientca
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/tls/certificate"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Key is the Secret.
+type Key types.NamespacedName
+
+// String is "client CA shop/staff-ca", apart from the keys of others.
+func (k Key) String() string { return "client CA " + types.NamespacedName(k).String() }
+
+// Publisher takes the authorities.
+type Publisher interface {
+	// PublishClientCA makes authorities, in PEM, those of the Secret; nil
+	// withdraws them. Publishing what is published already costs nothing.
+	PublishClientCA(secret types.NamespacedName, authorities []byte)
+}
+
+// Reporter takes all that is wrong with a key, in place of what it was told
+// before.
+type Reporter interface {
+	Report(ctx context.Context, key any, problems []problem.Problem)
+}
+
+// Options are what is known beforehand, and the clock.
+type Options struct {
+	// WithoutSecrets says that a Secret which is not there may be there
+	// nevertheless: that is no Problem then.
+	WithoutSecrets bool
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+}
+
+// Reconciler keeps the authorities of one Secret. Use New.
+type Reconciler struct {
+	objects   index.Objects
+	live      client.Reader // nil: the cache is all there is
+	options   Options
+	publisher Publisher
+	reporter  Reporter
+
+	mu    sync.Mutex
+	known map[Key]bool                              // asked for
+	queue workqueue.TypedRateLimitingInterface[Key] // nil until the sources start
+}
+
+// New makes a Reconciler of what it reads and writes.
+func New(objects index.Objects, live client.Reader, publisher Publisher, reporter Reporter, options Options) *Reconciler {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &Reconciler{
+		objects: objects, live: live, options: options,
+		publisher: publisher, reporter: reporter, known: map[Key]bool{},
+	}
+}
+
+// Reconcile brings the authorities of key up to date.
+func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, error) {
+	r.note(key, true) // before looking: an event from now on finds it there
+	found, err := r.find(ctx, key)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
+	}
+	r.publisher.PublishClientCA(types.NamespacedName(key), found.authorities)
+	r.reporter.Report(ctx, key, found.problems)
+	r.note(key, found.asked)
+	return reconcile.Result{RequeueAfter: found.again}, nil
+}
+
+// Build is what Reconcile publishes and reports for key.
+func (r *Reconciler) Build(ctx context.Context, key Key) (*[]byte, []problem.Problem, error) {
+	found, err := r.find(ctx, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
+	}
+	r.note(key, found.asked)
+	r.later(key, found.again)
+	if found.authorities == nil {
+		return nil, found.problems, nil
+	}
+	return &found.authorities, found.problems, nil
+}
+
+func (r *Reconciler) note(key Key, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known {
+		r.known[key] = true
+	} else {
+		delete(r.known, key)
+	}
+}
+
+// later has key reconciled after d; 0: never.
+func (r *Reconciler) later(key Key, d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue != nil && d > 0 {
+		r.queue.AddAfter(key, d)
+	}
+}
+
+func (r *Reconciler) knows(key Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known[key]
+}
+
+// findings are the authorities of a Secret, and what is wrong with it.
+type findings struct {
+	asked       bool   // an Ingress of ours names the Secret
+	authorities []byte // nil: clients cannot be verified
+	problems    []problem.Problem
+	again       time.Duration // when to look again although nothing has changed; 0: never
+}
+
+func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
+	ingresses, err := r.ingresses(ctx, key)
+	if err != nil || len(ingresses) == 0 {
+		return findings{}, err
+	}
+	secret, err := r.read(ctx, types.NamespacedName(key))
+	if err != nil {
+		return findings{}, err
+	}
+	found, fault := judge(secret, r.options.Now())
+	found.asked = true
+	if fault.message == "" || secret == nil && r.options.WithoutSecrets {
+		return found, nil
+	}
+	for _, ingress := range ingresses {
+		found.problems = append(found.problems, problem.Problem{
+			Object: problem.Object{Kind: "Ingress", Name: client.ObjectKeyFromObject(ingress)},
+			Field:  route.FieldOfAnnotation(route.AnnotationClientCA),
+			Reason: fault.reason,
+			Message: fmt.Sprintf("Secret %s cannot be used: %s; as clients cannot be verified by it, they are refused",
+				key.Name, fault.message),
+		})
+	}
+	found.problems = problem.Sort(found.problems)
+	return found, nil
+}
+
+// ingresses is those of ours that name the Secret.
+func (r *Reconciler) ingresses(ctx context.Context, key Key) ([]*networkingv1.Ingress, error) {
+	classes, err := r.objects.Classes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.objects.IngressesOfSecret(ctx, types.NamespacedName(key))
+	if err != nil {
+		return nil, err
+	}
+	var ours []*networkingv1.Ingress
+	for _, ingress := range all {
+		ca, named := route.ClientCAOf(ingress)
+		if _, mine := classes.Gateway(ingress); mine && named && Key(ca) == key {
+			ours = append(ours, ingress)
+		}
+	}
+	return ours, nil
+}
+
+// read is the Secret, nil if there is none. The cache knows those of one type,
+// and of these it may not have kept what is asked for.
+func (r *Reconciler) read(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error) {
+	secret, err := get(ctx, r.objects.Cluster, name)
+	if err != nil || r.live == nil || secret != nil && len(secret.Data[route.CAKey]) > 0 {
+		return secret, err
+	}
+	return get(ctx, r.live, name)
+}
+
+func get(ctx context.Context, from client.Reader, name types.NamespacedName) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	switch err := from.Get(ctx, name, secret); {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get secret %s: %w", name, err)
+	}
+	return secret, nil
+}
+
+// A Secret of a type that no watch tells of is read again after a while: one
+// that is not there may appear as such.
+const (
+	rereadOther   = time.Minute
+	rereadMissing = 5 * time.Minute
+)
+
+// mistake is what keeps a Secret from being used.
+type mistake struct {
+	reason  problem.Reason
+	message string // as what follows "the Secret cannot be used: "
+}
+
+// judge reads a Secret; nil: it is not there.
+func judge(secret *corev1.Secret, now time.Time) (findings, mistake) {
+	if secret == nil {
+		return findings{again: rereadMissing}, mistake{route.ReasonSecretNotFound, "it does not exist"}
+	}
+	var found findings
+	switch secret.Type {
+	case corev1.SecretTypeTLS:
+	case corev1.SecretTypeOpaque, "":
+		found.again = rereadOther
+	default:
+		return findings{again: rereadOther}, mistake{route.ReasonSecretInvalid, fmt.Sprintf(
+			"it is of type %q; authorities are in one of type %q or %q", secret.Type, corev1.SecretTypeTLS, corev1.SecretTypeOpaque)}
+	}
+	text := secret.Data[route.CAKey]
+	if len(text) == 0 {
+		return found, mistake{route.ReasonSecretInvalid, "it has no " + route.CAKey}
+	}
+	parsed, fault := certificate.ParseClientAuthorities(text)
+	if fault != "" {
+		return found, mistake{route.ReasonClientCAInvalid, fault}
+	}
+	found.authorities = parsed.PEM
+	if fault := parsed.ExpiredAt(now); fault != "" {
+		return found, mistake{route.ReasonClientCAInvalid, fault}
+	}
+	if left := parsed.NotAfter.Sub(now) + time.Second; found.again == 0 || left < found.again {
+		found.again = left
+	}
+	return found, mistake{}
+}
