@@ -21,6 +21,9 @@ func (w *walk) conclude(ctx context.Context, trace route.Trace) error {
 		said.Summary = fmt.Sprintf("%d: the gateway answers a challenge of a certificate authority.", said.Status)
 	case route.EndRedirected:
 		said.Summary = fmt.Sprintf("%d: the client is sent on once more.", said.Status)
+	case EndMisdirected:
+		said.Summary = fmt.Sprintf("%d: the host serves nothing without TLS.", said.Status)
+		said.next("ask for the URL with https")
 	case EndNoEndpoints:
 		w.concludeNoEndpoints()
 	case route.EndUnavailable:

@@ -180,7 +180,7 @@ func (w *walk) follow(ctx context.Context) error {
 	}
 	w.said.host(trace)
 	w.said.End, w.said.Status = trace.End, trace.Status
-	if len(trace.Matching) > 0 {
+	if ends := w.connect(request, trace); !ends && len(trace.Matching) > 0 {
 		if err := w.arrive(ctx, trace); err != nil {
 			return err
 		}
@@ -191,7 +191,10 @@ func (w *walk) follow(ctx context.Context) error {
 // secures reports whether the client is sent to HTTPS, where the same route takes
 // its request.
 func (w *walk) secures(request Request, trace route.Trace) bool {
-	return request.Scheme == "http" && w.settings.HTTPSPort != 0 && len(trace.Matching) > 0 && trace.Matching[0].Redirect
+	if request.Scheme != "http" || w.settings.HTTPSPort == 0 || trace.Served == nil {
+		return false
+	}
+	return isForcedToTLS(trace.Served) || len(trace.Matching) > 0 && trace.Matching[0].Redirect
 }
 
 // listens says whether there is a listener for the scheme.
@@ -243,6 +246,9 @@ func (w *walk) arrive(ctx context.Context, trace route.Trace) error {
 		w.said.Others = append(w.said.Others, described)
 	}
 	cluster := trace.Matching[0].Cluster
+	if trace.Served.Passthrough != nil {
+		cluster = trace.Served.Passthrough
+	}
 	if cluster == nil {
 		return nil
 	}

@@ -20,9 +20,11 @@ type Explanation struct {
 	Redirect string    `json:"redirect,omitempty"` // to where a 307 or 308 sent the client first
 	Path     *Path     `json:"path,omitempty"`
 	Host     *Host     `json:"host,omitempty"`
-	Route    *RouteOf  `json:"route,omitempty"`
-	Others   []RouteOf `json:"others"` // the next best first
-	Backend  *Backend  `json:"backend,omitempty"`
+	// Connection is nil for a host that treats them as all others do.
+	Connection *Connection `json:"connection,omitempty"`
+	Route      *RouteOf    `json:"route,omitempty"`
+	Others     []RouteOf   `json:"others"` // the next best first
+	Backend    *Backend    `json:"backend,omitempty"`
 	// Endpoints are those that are used first.
 	Endpoints []EndpointOf `json:"endpoints"`
 

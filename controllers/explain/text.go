@@ -28,6 +28,9 @@ func (e *Explanation) Text() string {
 	if e.Host != nil {
 		t.line("host", "%s", e.Host)
 	}
+	if e.Connection != nil {
+		t.line("tls", "%s", e.Connection)
+	}
 	t.route(e)
 	t.backend(e)
 	if e.Serving != nil {

@@ -1,0 +1,61 @@
+package explain
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// EndMisdirected is that of a request whose connection is not one that its host
+// serves: it came without TLS, or TLS ended at the gateway and not at the backend.
+const EndMisdirected route.End = "Misdirected"
+
+// Connection is what the host does otherwise than others with connections over
+// TLS.
+type Connection struct {
+	// ClientCA is the Secret by which clients are verified, "namespace/name";
+	// Required says that they have to have a certificate.
+	ClientCA string `json:"clientCA,omitempty"`
+	Required bool   `json:"required,omitempty"`
+	// Passthrough says that connections are passed on to the backend as they are.
+	Passthrough bool `json:"passthrough,omitempty"`
+}
+
+// String is "only with a certificate by an authority of Secret shop/staff-ca".
+func (c *Connection) String() string {
+	by := "certificate by an authority of Secret " + c.ClientCA
+	switch {
+	case c.Passthrough:
+		return "TLS is passed through to the backend, by the server name"
+	case c.Required:
+		return "only with a " + by
+	default:
+		return "with a " + by + ", or with none"
+	}
+}
+
+// connect says what becomes of the connection of a request, and whether it ends
+// there.
+func (w *walk) connect(request Request, trace route.Trace) (ends bool) {
+	host := trace.Served
+	if host == nil || host.Client == nil && host.Passthrough == nil {
+		return false
+	}
+	w.said.Connection = &Connection{Passthrough: host.Passthrough != nil}
+	if host.Client != nil {
+		w.said.Connection.ClientCA, w.said.Connection.Required = host.Client.CA.String(), host.Client.Required
+	}
+	if request.Scheme != "http" || w.secures(request, trace) {
+		return false
+	}
+	w.said.End, w.said.Status = EndMisdirected, http.StatusMisdirectedRequest
+	return true
+}
+
+// isForcedToTLS reports whether all requests over HTTP for a host are sent to
+// HTTPS: nothing of it is served without.
+func isForcedToTLS(host *route.Host) bool {
+	return (host.Client != nil || host.Passthrough != nil) &&
+		slices.ContainsFunc(host.Routes, func(r route.Route) bool { return r.Redirect })
+}
