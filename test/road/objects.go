@@ -44,6 +44,7 @@ func Named(name string) http.Handler {
 		w.Header().Set("Host-Was", r.Host)
 		w.Header().Set("Path", r.URL.Path)
 		w.Header().Set("Proto", r.Proto)
+		w.Header()["Client"] = r.Header["X-Forwarded-Client-Cert"]
 	})
 }
 
@@ -51,10 +52,7 @@ func Named(name string) http.Handler {
 // ends, or stop is called.
 func Serve(t testing.TB, ip string, port int, handler http.Handler) (stop func()) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t, ip, port)
 	server := &http.Server{Handler: handler, Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
@@ -63,6 +61,21 @@ func Serve(t testing.TB, ip string, port int, handler http.Handler) (stop func()
 	stop = func() { _ = server.Close(); <-done }
 	t.Cleanup(stop)
 	return stop
+}
+
+// Listen listens where a backend on an address of Network does.
+func Listen(t testing.TB, ip string) net.Listener {
+	t.Helper()
+	return listen(t, ip, BackendPort)
+}
+
+func listen(t testing.TB, ip string, port int) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // Service is a headless Service with the port 80, which is named "http". (The

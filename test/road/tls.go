@@ -24,6 +24,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairwaynet/fairway/test/oldclient"
 )
 
 // addressTLS is where requests over HTTPS go.
@@ -144,14 +146,30 @@ func Presents(name string, secret *corev1.Secret) func(context.Context) error {
 			return err
 		}
 		defer conn.Close() //nolint:errcheck // it has said what we wanted
-		got := conn.ConnectionState().PeerCertificates[0]
-		block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
-		if !bytes.Equal(block.Bytes, got.Raw) {
-			return fmt.Errorf("the certificate for %q is that of %s for %q with serial %s, not that of secret %s",
-				name, got.Subject, got.DNSNames, got.SerialNumber, secret.Name)
-		}
-		return nil
+		return isOf(conn.ConnectionState().PeerCertificates[0], name, secret)
 	}
+}
+
+// PresentsToOld is Presents for a client that can use RSA only.
+func PresentsToOld(name string, secret *corev1.Secret) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		got, err := oldclient.Certificate(ctx, addressTLS, name, true)
+		if err != nil {
+			return err
+		}
+		return isOf(got, name, secret)
+	}
+}
+
+func isOf(got *x509.Certificate, name string, secret *corev1.Secret) error {
+	block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
+	if !bytes.Equal(block.Bytes, got.Raw) {
+		return fmt.Errorf("the certificate for %q is that of %s for %q with serial %s, not that of secret %s",
+			name, got.Subject, got.DNSNames, got.SerialNumber, secret.Name)
+	}
+	return nil
 }
 
 // PresentsDefault is a check for Eventually: the certificate for a server name
