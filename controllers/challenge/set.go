@@ -266,6 +266,7 @@ func (s *Set) isLive(c challenge.Challenge) bool {
 		}
 		state := s.Hosts.Host(key)
 		return state.Published && state.Served
+	case challenge.DNS01: // is in nobody's Envoys
 	}
 	return false
 }

@@ -16,7 +16,7 @@ func answeredTLS(c tlschallenge.Challenge) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer conn.Close() //nolint:errcheck // it has said what we wanted
+		defer conn.Close()
 		state := conn.ConnectionState()
 		if state.NegotiatedProtocol != tlschallenge.ProtocolTLSALPN || !c.Answers(state.PeerCertificates[0]) {
 			return fmt.Errorf("%s is answered over %q with a certificate of %v", c, state.NegotiatedProtocol, state.PeerCertificates[0].DNSNames)

@@ -2,6 +2,7 @@ package challenge_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -234,8 +235,11 @@ func testFrozen(s *stage) {
 		// The other Envoy's replica answers meanwhile: it is in its Lease.
 		road.Eventually(s, patience, func(ctx context.Context) error {
 			ok, why, err := s.everywhere.Presented(ctx, c)
-			if ok || err != nil {
-				return fmt.Errorf("presented while an Envoy hangs (%v)", err)
+			if err != nil {
+				return err
+			}
+			if ok {
+				return errors.New("presented while an Envoy hangs")
 			}
 			if want := fmt.Sprintf("replica replica-%d: not all of its Envoys", i); len(why) < len(want) || why[:len(want)] != want {
 				return fmt.Errorf("%s is not presented: %s", c, why)

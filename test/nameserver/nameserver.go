@@ -148,38 +148,40 @@ func (s *Server) query(answer *dns.Msg, question dns.Question) {
 		return
 	}
 	answer.Authoritative = true
-	exists := false
-	for range 10 {
-		alias := ""
-		for _, record := range s.records {
-			header := record.Header()
-			if !strings.EqualFold(header.Name, name) {
-				exists = exists || dns.IsSubDomain(name, header.Name)
-				continue
-			}
-			exists = true
-			if header.Rrtype == question.Qtype {
-				answer.Answer = append(answer.Answer, record)
-			} else if cname, ok := record.(*dns.CNAME); ok {
-				answer.Answer = append(answer.Answer, record)
-				alias = strings.ToLower(cname.Target)
-			}
-		}
-		if alias == "" {
-			break
-		}
-		name, exists = alias, false
+	exists := true
+	for alias := name; alias != "" && len(answer.Answer) < 10; {
+		alias, exists = s.lookUp(answer, alias, question.Qtype)
 	}
 	if !exists {
 		answer.Rcode = dns.RcodeNameError
 	}
-	if len(answer.Answer) == 0 {
-		for _, record := range s.records {
-			if record.Header().Rrtype == dns.TypeSOA {
-				answer.Ns = append(answer.Ns, record)
-			}
+	if len(answer.Answer) > 0 {
+		return
+	}
+	for _, record := range s.records {
+		if record.Header().Rrtype == dns.TypeSOA {
+			answer.Ns = append(answer.Ns, record)
 		}
 	}
+}
+
+// lookUp adds the records of a name to an answer, and says of what the name is an
+// alias, and whether it exists, be it for a name below it.
+func (s *Server) lookUp(answer *dns.Msg, name string, kind uint16) (alias string, exists bool) {
+	for _, record := range s.records {
+		header := record.Header()
+		exists = exists || dns.IsSubDomain(name, header.Name)
+		if !strings.EqualFold(header.Name, name) {
+			continue
+		}
+		if header.Rrtype == kind {
+			answer.Answer = append(answer.Answer, record)
+		} else if cname, ok := record.(*dns.CNAME); ok {
+			answer.Answer = append(answer.Answer, record)
+			alias = strings.ToLower(cname.Target)
+		}
+	}
+	return alias, exists
 }
 
 // update changes records as RFC 2136 says; the result is its answer.

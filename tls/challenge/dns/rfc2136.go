@@ -110,7 +110,7 @@ func (p *RFC2136) send(ctx context.Context, message *dns.Msg, zone string) error
 
 func (p *RFC2136) sign(client *dns.Client, message *dns.Msg) error {
 	name := strings.ToLower(dns.Fqdn(p.TSIG.Name))
-	algorithm := ""
+	var algorithm string
 	switch p.TSIG.Algorithm {
 	case HMACSHA256, "":
 		algorithm = dns.HmacSHA256

@@ -36,7 +36,7 @@ func (c *Checker) askHTTP(ctx context.Context, ch challenge.Challenge, address n
 	if err != nil {
 		return "", fmt.Errorf("ask %s at %s: %w", ch.Name, address, err)
 	}
-	defer response.Body.Close() //nolint:errcheck // all that matters has been read
+	defer response.Body.Close()
 	at := fmt.Sprintf("http://%s%s at %s", ch.Name, challenge.PathPrefix+"…", address)
 	if response.StatusCode != http.StatusOK {
 		return fmt.Sprintf("%s answers %d%s, not the challenge: does DNS lead to another server?", at, response.StatusCode, serverOf(response)), nil
@@ -81,7 +81,7 @@ func (c *Checker) get(ctx context.Context, ch challenge.Challenge, address netip
 		return nil, err
 	}
 	request.Header.Set("User-Agent", "fairway-self-check")
-	return client.Do(request) //nolint:bodyclose // the caller does
+	return client.Do(request)
 }
 
 // isSamePlace reports whether a redirect leads to the challenge's own path, over

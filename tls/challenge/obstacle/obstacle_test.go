@@ -117,8 +117,7 @@ func http01() challenge.Challenge {
 // What answers is asked like an authority would, and told of by its status alone.
 func TestBeforeAcceptOverHTTP(t *testing.T) {
 	const hidden = "something that only insiders may read"
-	var elsewhere *httptest.Server
-	elsewhere = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("somebody else was asked")
 	}))
 	defer elsewhere.Close()
@@ -136,9 +135,9 @@ func TestBeforeAcceptOverHTTP(t *testing.T) {
 		"a long answer":           {answer(200, "tok.thumb"+strings.Repeat("x", 1<<20)), "something else", false},
 		"an error":                {answer(404, hidden), "at 192.0.2.1 answers 404, not the challenge", false},
 		"a failure":               {answer(502, hidden), "answers 502", false},
-		"a redirect to elsewhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL+"/latest", 302) }, "", true},
-		"a redirect to a path":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/admin", 302) }, "", true},
-		"a redirect in a circle":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) }, "", true},
+		"a redirect to elsewhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL+"/latest", http.StatusFound) }, "", true},
+		"a redirect to a path":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/admin", http.StatusFound) }, "", true},
+		"a redirect in a circle":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }, "", true},
 		"a hang-up":               {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "", true},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -234,7 +233,12 @@ func TestBeforeAcceptOverTLS(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- responder.Serve(ctx, listener) }()
-	defer func() { cancel(); <-ended }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
 	checker, s := checking(t, listener.Addr().String(), "shop 60 IN A 192.0.2.1")
 	if found, unknown := checker.BeforeAccept(t.Context(), c); found != nil || unknown != nil {
 		t.Errorf("%v, unknown %v", found, unknown)
