@@ -129,16 +129,18 @@ func TestBeforeAcceptOverHTTP(t *testing.T) {
 		want    string // in the message; empty: no obstacle
 		unknown bool
 	}{
-		"the answer":              {answer(200, "tok.thumb"), "", false},
-		"with a line end":         {answer(200, "tok.thumb\n"), "", false},
-		"another answer":          {answer(200, hidden), "answers 200, but something else", false},
-		"a long answer":           {answer(200, "tok.thumb"+strings.Repeat("x", 1<<20)), "something else", false},
-		"an error":                {answer(404, hidden), "at 192.0.2.1 answers 404, not the challenge", false},
-		"a failure":               {answer(502, hidden), "answers 502", false},
-		"a redirect to elsewhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL+"/latest", http.StatusFound) }, "", true},
-		"a redirect to a path":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/admin", http.StatusFound) }, "", true},
-		"a redirect in a circle":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }, "", true},
-		"a hang-up":               {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "", true},
+		"the answer":      {answer(200, "tok.thumb"), "", false},
+		"with a line end": {answer(200, "tok.thumb\n"), "", false},
+		"another answer":  {answer(200, hidden), "answers 200, but something else", false},
+		"a long answer":   {answer(200, "tok.thumb"+strings.Repeat("x", 1<<20)), "something else", false},
+		"an error":        {answer(404, hidden), "at 192.0.2.1 answers 404, not the challenge", false},
+		"a failure":       {answer(502, hidden), "answers 502", false},
+		"a redirect to elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+"/latest", http.StatusFound)
+		}, "", true},
+		"a redirect to a path":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/admin", http.StatusFound) }, "", true},
+		"a redirect in a circle": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }, "", true},
+		"a hang-up":              {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "", true},
 	} {
 		t.Run(what, func(t *testing.T) {
 			asked := func(w http.ResponseWriter, r *http.Request) {
