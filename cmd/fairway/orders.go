@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -146,14 +145,10 @@ func (r *replicas) orderCertificates(
 	r.elector.Add("accounts with issuers", led(o.issuers.Lead))
 	r.elector.Add("orders of certificates", led(o.orders.Lead))
 	return r.manager.Add(everywhere(func(ctx context.Context) error {
-		return errors.Join(o.watchCustom(ctx), untilDone(ctx))
+		err := o.watchCustom(ctx)
+		<-ctx.Done() // who ends early ends the manager
+		return err
 	}))
-}
-
-// untilDone waits: a manager.Runnable that ends early ends the manager.
-func untilDone(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
 }
 
 // resolver asks the DNS servers that were given, or those of this machine.

@@ -43,11 +43,19 @@ type replicas struct {
 	challenges *challenge.Set
 }
 
+// teller is the elector, and how the leader tells owners what became of their
+// objects.
+type teller struct {
+	*leader.Elector
+
+	events record.EventRecorder
+}
+
 // addReplica has this replica tell the others what its Envoys serve, and as the
 // leader write addresses into the Ingresses that all serve.
 func (c *controllerSettings) addReplica(
-	ctx context.Context, mgr manager.Manager, elector *leader.Elector,
-	road *controllers.Road, ads *server.Server, recorder record.EventRecorder, registry *prometheus.Registry,
+	ctx context.Context, mgr manager.Manager, elector teller,
+	road *controllers.Road, ads *server.Server, registry *prometheus.Registry,
 ) error {
 	log := road.Log
 	// Leases are renewed, and addresses written by so many at once, whatever
@@ -63,7 +71,7 @@ func (c *controllerSettings) addReplica(
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	r := &replicas{
-		settings: c, log: log, manager: mgr, elector: elector, clients: clients, reporter: road.Reporter, tracker: road.Tracker,
+		settings: c, log: log, manager: mgr, elector: elector.Elector, clients: clients, reporter: road.Reporter, tracker: road.Tracker,
 	}
 	r.tracker.Hosts = ads
 	r.lease = replica.NewLease(&replica.Lease{
@@ -82,7 +90,7 @@ func (c *controllerSettings) addReplica(
 	r.connect(ctx, road)
 	registry.MustRegister(replica.NewMetrics(r.tracker))
 	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(ctx, road, ads, registry),
-		r.orderCertificates(ctx, road, recorder, registry), r.add())
+		r.orderCertificates(ctx, road, elector.events, registry), r.add())
 }
 
 // tracked adds to how objects are cached that the Tracker hears of Ingresses

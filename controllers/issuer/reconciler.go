@@ -296,8 +296,8 @@ func (r *Reconciler) failed(s *standing, err error) {
 // What the Secret of an account is.
 const (
 	accountType corev1.SecretType = "fairway.dev/acme-account"
-	accountKey                    = "account.json"
-	annotation                    = "fairway.dev/issuer"
+	accountKey  string            = "account.json"
+	annotation  string            = "fairway.dev/issuer"
 )
 
 // secretOf names the Secret of an Issuer's account.

@@ -291,6 +291,49 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// An Issuer that wants other keys has the certificate replaced, and so has
+// somebody who deletes the Secret.
+func TestReplacement(t *testing.T) {
+	authority := acme.Start(t, acme.Options{AlwaysValid: true})
+	w := newWorld(t, authority)
+	if err := w.start(t, testr.New(t)).run(t); err != nil {
+		t.Fatal(err)
+	}
+	first := w.certificate(t)
+	wants := &v1alpha1.Issuer{}
+	if err := w.cluster.Get(t.Context(), client.ObjectKey{Name: "pebble"}, wants); err != nil {
+		t.Fatal(err)
+	}
+	wants.Spec.KeyType, wants.Generation = v1alpha1.KeyRSA2048, wants.Generation+1
+	if err := w.cluster.Update(t.Context(), wants); err != nil {
+		t.Fatal(err)
+	}
+	p := w.start(t, testr.New(t))
+	if err := p.run(t); err != nil {
+		t.Fatal(err)
+	}
+	second := w.certificate(t)
+	if second.Serial == first.Serial {
+		t.Error("the key is of the old type")
+	}
+	secret, err := w.store.Get(t.Context(), shop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.run(t); err != nil {
+		t.Fatal(err)
+	}
+	if third := w.certificate(t); third == nil || third.Serial == second.Serial {
+		t.Error("what was deleted was not replaced")
+	}
+	if n := authority.Orders(); n != 3 {
+		t.Errorf("%d orders were placed for three certificates", n)
+	}
+}
+
 // What fails is tried again on a schedule, over restarts too, and said.
 func TestFailuresKeepTheirSchedule(t *testing.T) {
 	authority := acme.Start(t, acme.Options{AlwaysValid: true, Blocked: []string{"shop.test"}})

@@ -119,10 +119,10 @@ func (s *States) Of(issuer string) (counts v1alpha1.CertificateCounts, listed []
 			continue
 		}
 		all = append(all, entry{key, state})
-		switch {
-		case state.State == v1alpha1.CertificateFailing:
+		switch state.State {
+		case v1alpha1.CertificateFailing:
 			counts.Failing++
-		case state.State == v1alpha1.CertificatePending:
+		case v1alpha1.CertificatePending:
 			counts.Pending++
 		default:
 			counts.Issued++

@@ -110,7 +110,7 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer files.Close() //nolint:errcheck // it is closed below, too
+	defer files.Close()
 	if _, err := OpenFiles(dir, nil); err == nil || !strings.Contains(err.Error(), "another process uses it") {
 		t.Errorf("opened twice: %v", err)
 	}
@@ -171,7 +171,7 @@ func TestBrokenFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer files.Close() //nolint:errcheck // it is a test's
+	defer files.Close()
 	if err := os.WriteFile(filepath.Join(dir, "shop.tls.yaml"), []byte("kind: Secret\ndata: PRIVATE"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -103,17 +103,17 @@ func wrote(verb string, secret *corev1.Secret, err error) error {
 		return nil
 	}
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) && apierrors.IsInvalid(err) {
-		err = &withoutValues{status}
+		err = &refusedError{status}
 	}
 	return fmt.Errorf("%s secret %s/%s: %w", verb, secret.Namespace, secret.Name, err)
 }
 
-// withoutValues is what an API server says is invalid, without what was written
+// refusedError is what an API server says is invalid, without what was written
 // there.
-type withoutValues struct{ apierrors.APIStatus }
+type refusedError struct{ apierrors.APIStatus }
 
 // Error names the fields.
-func (w *withoutValues) Error() string {
+func (w *refusedError) Error() string {
 	text := "the API server refuses it"
 	if details := w.Status().Details; details != nil {
 		for _, cause := range details.Causes {

@@ -105,6 +105,8 @@ func testFails(t *testing.T, s *scene) {
 	// A name that DNS does not know costs not even an order.
 	s.applyOnly(t, "unknown", "http", "unknown.test")
 	road.Eventually(t, patience, s.says([]string{"NoSuchName", "DNS knows no name unknown.test"}, "describe", "ingress", "unknown"))
+	// It has its address all the same: who writes DNS records may wait for it.
+	road.Eventually(t, patience, s.says([]string{address}, "get", "ingress", "unknown", "-o", "jsonpath={.status.loadBalancer.ingress}"))
 	for _, name := range []string{"blocked", "unknown"} {
 		s.Cluster.Kubectl(t, "", "delete", "ingress", name)
 	}

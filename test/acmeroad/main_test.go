@@ -32,6 +32,7 @@ const (
 	namespace         = "fairway-system" // of the controllers
 	nameserverAddress = "127.0.0.53:53"
 	keyName           = "fairway.key"
+	address           = "192.0.2.80"
 )
 
 func key() string {
@@ -59,7 +60,7 @@ func start(t *testing.T, options acme.Options) *scene {
 	s.Road = road.Start(t, road.Options{
 		Replicas: 2, Envoys: 2,
 		Flags: []string{
-			"-v", "--acme-resolver", nameserverAddress,
+			"-v", "--acme-resolver", nameserverAddress, "--publish-address", address,
 			"--leader-lease-duration=3s", "--leader-renew-deadline=2s", "--leader-retry-period=500ms",
 		},
 		Before: func(r *road.Road) {
