@@ -131,6 +131,7 @@ func (s *stage) open(ctx context.Context, t *testing.T) {
 	if err := s.road.open(ctx, all); err != nil {
 		t.Fatal(err)
 	}
+	remind(ctx, t, s.certificates, all.certificates.Keys)
 	remind(ctx, t, s.authorities, all.authorities.Keys)
 	remind(ctx, t, s.clientCAs, all.clientCAs.Keys)
 }

@@ -118,6 +118,11 @@ func randomIngress(random *rand.Rand, meta metav1.ObjectMeta) *networkingv1.Ingr
 		}
 		ingress.Spec.TLS = append(ingress.Spec.TLS, entry)
 	}
+	if random.IntN(4) == 0 {
+		ingress.Spec.TLS = append(ingress.Spec.TLS,
+			networkingv1.IngressTLS{SecretName: "good", Hosts: []string{"shop.test"}},
+			networkingv1.IngressTLS{SecretName: "late", Hosts: []string{"shop.test"}})
+	}
 	for range random.IntN(4) {
 		rule := networkingv1.IngressRule{Host: pick(random, "shop.test", "blog.test", "*.shop.test", "", "Bad Host")}
 		if random.IntN(8) > 0 {

@@ -138,6 +138,7 @@ func (g *gateway) rechained(name route.Hostname) {
 // listen renders the listeners.
 func (g *gateway) listen() {
 	g.chains.stale = false
+	before := g.chains.own
 	g.chains.own, g.chains.wide = g.ownChains()
 	inUse := slices.Collect(maps.Values(g.chains.own))
 	maps.DeleteFunc(g.chains.refused, func(c route.Chain, _ string) bool { return !slices.Contains(inUse, c) })
@@ -152,6 +153,11 @@ func (g *gateway) listen() {
 		}
 	}
 	g.providePairs()
+	for _, names := range []map[route.Hostname]route.Chain{before, g.chains.own} {
+		for name := range names {
+			g.proveAgain(name)
+		}
+	}
 	moved := g.chains.moved
 	g.chains.moved = nil
 	for _, h := range moved {
@@ -195,17 +201,22 @@ func (g *gateway) ownChains() (own map[route.Hostname]route.Chain, wide bool) {
 func (g *gateway) admitted() map[route.Hostname]route.Chain {
 	admitted := make(map[route.Hostname]route.Chain, len(g.chains.own))
 	for name, c := range g.chains.own {
-		_, refused := g.chains.refused[c]
-		if c == (route.Chain{}) {
-			admitted[name] = c
-			continue
-		}
-		if refused || g.chains.holdsBack(c) || !g.canVerify(c) {
-			c = route.Chain{Closed: true}
-		}
-		admitted[name] = c
+		admitted[name] = g.admit(c)
 	}
 	return admitted
+}
+
+func (g *gateway) admit(c route.Chain) route.Chain {
+	if _, refused := g.chains.refused[c]; refused || c != (route.Chain{}) && g.chains.holdsBack(c) || !g.canVerify(c) {
+		return route.Chain{Closed: true}
+	}
+	return c
+}
+
+// handshakes reports whether TLS for a name ends here.
+func (g *gateway) handshakes(name route.Hostname) bool {
+	c := g.admit(g.chainOf(name))
+	return !c.Closed && !c.IsPassthrough()
 }
 
 // canVerify reports whether there are authorities for what c demands of clients.

@@ -72,7 +72,7 @@ func (g *gateway) proveOtherwise() {
 // certificateToProve is what clients get under a name, a wildcard, or without a
 // name, from a certificate of its own; nil: nothing of the kind.
 func (g *gateway) certificateToProve(name route.Hostname) *route.Certificate {
-	if g.settings.HTTPSPort == 0 {
+	if g.settings.HTTPSPort == 0 || !g.handshakes(name) {
 		return nil
 	}
 	if name == route.AnyHost {

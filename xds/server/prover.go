@@ -211,6 +211,11 @@ func (p *prover) statement(d *duty) (proof.Statement, bool) {
 		return proof.Statement{}, false
 	}
 	statement := proof.Statement{Name: string(d.name), Leaves: []proof.Fingerprint{leaf}}
+	if d.certificate.Other != nil {
+		if other, ok := proof.LeafOf(d.certificate.Other.Chain); ok {
+			statement.Leaves = append(statement.Leaves, other)
+		}
+	}
 	if settings := p.gateway.settings.ProxyProtocol; settings != nil {
 		statement.Proxy, statement.From = true, settings.From
 	}
