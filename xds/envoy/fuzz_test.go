@@ -60,7 +60,7 @@ func renderAll(s route.Settings, h *route.Host, clusters []route.Cluster, b rout
 	for _, c := range clusters {
 		out = append(out, envoy.Cluster(c, s), envoy.Authority(c.Authority, []byte(h.Key.Host)), envoy.Authority(c.Authority, nil))
 	}
-	return append(out, envoy.HTTP3Listener(s, []route.Hostname{h.Key.Host, route.AnyHost}))
+	return append(out, envoy.HTTP3Listener(s, []envoy.Listed{{Name: h.Key.Host, Served: true}, {Name: route.AnyHost}}))
 }
 
 // words are what a random model is made of.

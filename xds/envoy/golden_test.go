@@ -117,7 +117,7 @@ func render(t testing.TB, in input) []txtar.File {
 
 // listenersOf are the listeners of a case; where it lists names for HTTP/3, that
 // one alone.
-func listenersOf(s route.Settings, listed []route.Hostname, chains map[route.Hostname]route.Chain) []envoy.Resource {
+func listenersOf(s route.Settings, listed []envoy.Listed, chains map[route.Hostname]route.Chain) []envoy.Resource {
 	if len(listed) > 0 {
 		return []envoy.Resource{envoy.HTTP3Listener(s, listed)}
 	}

@@ -22,7 +22,7 @@ import (
 type quicGateway struct {
 	*gateway
 
-	names []route.Hostname
+	names []envoy.Listed
 }
 
 func newQUICGateway(t *testing.T, s route.Settings, hosts ...*route.Host) *quicGateway {
@@ -35,11 +35,11 @@ func newQUICGateway(t *testing.T, s route.Settings, hosts ...*route.Host) *quicG
 func (g *quicGateway) list(name route.Hostname, chain, key []byte) {
 	g.ads.publish(envoy.Secret(envoy.ListedSecret(name), chain, key))
 	for _, known := range g.names {
-		if known == name {
+		if known.Name == name {
 			return
 		}
 	}
-	g.names = append(g.names, name)
+	g.names = append(g.names, envoy.Listed{Name: name, Served: g.shards[envoy.ShardOf(name)][name] != nil && name[0] != '*'})
 	g.ads.publish(envoy.HTTP3Listener(g.settings, g.names))
 }
 
@@ -113,7 +113,7 @@ func TestHTTP3(t *testing.T) {
 	}
 	got := r.seen()
 	if r.Proto != "HTTP/3.0" || got.Backend != "web" || got.URI != "/path?query" || got.Host != "a.shop.test" ||
-		got.Header.Get("X-Forwarded-Proto") != "https" || got.Header.Get("X-Forwarded-For") != "127.0.0.1" ||
+		got.Header.Get("X-Forwarded-Proto") != "https" || got.Header.Get("X-Real-Ip") != "127.0.0.1" ||
 		got.Header.Get("X-Fairway-Host") != "" {
 		t.Errorf("%s: the backend saw %+v", r.Proto, got)
 	}
@@ -161,5 +161,41 @@ func TestAltSvc(t *testing.T) {
 	}
 	if got := r.Header.Values("Alt-Svc"); len(got) != 1 || got[0] != `h3=":4443"; ma=3600` {
 		t.Errorf("over HTTPS: %q", got)
+	}
+}
+
+// A connection for a host finds that host and others by their very names; for what
+// only a wildcard or the default host serves, the client is sent to another one.
+func TestHTTP3OfOneHost(t *testing.T) {
+	g := newQUICGateway(t, testSettings(t), host("shop.test", prefix("/", "web")), host("other.test", prefix("/", "web")),
+		host("*.shop.test", prefix("/", "web")), guardedHost("staff.test", "staff-ca required", prefix("/", "web")))
+	g.backend(port("web"), reporting(t, "web"))
+	chain, key := certificate(t, "shop.test")
+	wildcard, wildcardKey := certificate(t, "*.shop.test")
+	g.list("shop.test", chain, key)
+	g.list("*.shop.test", wildcard, wildcardKey)
+	g.ready("shop.test", "other.test")
+	g.presents("shop.test", chain)
+	g.presents("a.shop.test", wildcard)
+	for _, c := range []struct {
+		name, host string
+		want       int
+	}{
+		{"shop.test", "shop.test", http.StatusOK},
+		{"shop.test", "shop.test:443", http.StatusOK},
+		{"shop.test", "other.test", http.StatusOK},
+		{"shop.test", "staff.test", http.StatusMisdirectedRequest},
+		{"a.shop.test", "staff.test", http.StatusMisdirectedRequest},
+		{"shop.test", "a.shop.test", http.StatusMisdirectedRequest},
+		{"shop.test", "unknown.test", http.StatusMisdirectedRequest},
+		{"a.shop.test", "A.Shop.test", http.StatusOK},
+		{"a.shop.test", "b.shop.test", http.StatusOK},
+		{"a.shop.test", "shop.test", http.StatusOK},
+		{"a.shop.test", "unknown.test", http.StatusNotFound},
+	} {
+		r, err := getH3(t, g.h3(c.name), c.host, "/")
+		if err != nil || r.StatusCode != c.want {
+			t.Errorf("%s over a connection for %s: %v, %v; want %d", c.host, c.name, r.Response, err, c.want)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -48,7 +49,7 @@ type inputSettings struct {
 
 	TLS route.TLS `json:"tls"`
 	// Listed are the names of the listener of HTTP/3.
-	Listed []route.Hostname `json:"listed"`
+	Listed []envoy.Listed `json:"listed"`
 }
 
 type inputProxyProtocol struct {

@@ -112,11 +112,14 @@ func replace(field **version, v *version) {
 // default host is always there: without a value it answers 404.
 func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
 	h, ok := g.hosts[name]
-	known := g.knows(name)
+	known, isHost := g.knows(name), g.isHost(name)
 	defer func() {
 		g.rechained(name)
 		if g.knows(name) != known {
 			g.lookAgain(name)
+		}
+		if g.isHost(name) != isHost {
+			g.listenSoon()
 		}
 	}()
 	if value == nil && name == route.AnyHost {

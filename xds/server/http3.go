@@ -1,7 +1,9 @@
 package server
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairwaynet/fairway/xds/envoy"
@@ -17,8 +19,8 @@ const (
 	// listenDelay is how long such changes are gathered: each makes Envoy read the
 	// whole listener.
 	listenDelay = 250 * time.Millisecond
-	// maxListed bounds how many names the listener has: each costs Envoy a
-	// connection manager of its own. The others, in order, have no HTTP/3.
+	// maxListed bounds how many names the listener has, and Envoy reads at each
+	// change. The others, in order, have no HTTP/3.
 	maxListed = 500
 )
 
@@ -35,22 +37,35 @@ func (g *gateway) http3() []envoy.Resource {
 }
 
 // listedNames are the names with a certificate of their own, sorted, and
-// route.AnyHost if there is one for others.
-func (g *gateway) listedNames() []route.Hostname {
-	var names []route.Hostname
+// route.AnyHost if there is one for others. Names whose connections are verified,
+// or passed on, are not among them: only HTTPS's chains do that.
+func (g *gateway) listedNames() []envoy.Listed {
+	var names []envoy.Listed
 	for name, slot := range g.certificates.slots {
-		if name != route.AnyHost && slot.usable() != nil {
-			names = append(names, name)
+		if name != route.AnyHost && slot.usable() != nil && g.isOpen(name) {
+			names = append(names, envoy.Listed{Name: name, Served: g.isHost(name)})
 		}
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, func(a, b envoy.Listed) int { return cmp.Compare(a.Name, b.Name) })
 	if len(names) > maxListed {
 		names = names[:maxListed]
 	}
-	if g.slotOf(route.AnyHost) != nil {
-		names = append(names, route.AnyHost)
+	if g.slotOf(route.AnyHost) != nil && g.isOpen(route.AnyHost) {
+		names = append(names, envoy.Listed{Name: route.AnyHost})
 	}
 	return names
+}
+
+// isOpen reports whether connections for a name need no chain for what they demand.
+func (g *gateway) isOpen(name route.Hostname) bool {
+	c := g.chainOf(name)
+	return c.Client == (route.ClientPolicy{}) && !c.IsPassthrough()
+}
+
+// isHost reports whether there is a host of that very name, which is no wildcard.
+func (g *gateway) isHost(name route.Hostname) bool {
+	h, ok := g.hosts[name]
+	return ok && h.wanted != nil && !strings.HasPrefix(string(name), "*")
 }
 
 // listenSoon brings the listener of HTTP/3 up to date, together with what

@@ -8,6 +8,7 @@ import (
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -63,6 +64,48 @@ func TestTheNamesOfHTTP3(t *testing.T) {
 	b.server.PublishCertificate(keyOf("*.a.test"), nil)
 	b.server.PublishSettings(route.DefaultGateway, withHTTP3())
 	has("a.test", "*")
+}
+
+// A name with a host of its own does without looking for others; the listener
+// changes when that host comes or goes, and not when others do.
+func TestHTTP3OfNamesWithAHost(t *testing.T) {
+	b := opened(t, quick())
+	b.server.PublishSettings(route.DefaultGateway, withHTTP3())
+	e := b.synced(simulated.Options{})
+	size := func() int { return len(e.Body(envoy.TypeListener, "http3")) }
+	b.server.PublishCertificate(keyOf("shop.test"), certificateOf("shop"))
+	b.eventually("the name is listed", func() bool { return len(listed(t, e)) == 1 })
+	whole := size()
+	b.served(hostOf("*.test", to("/", "web")))
+	b.always("the chain looks for others", func() bool { return size() == whole })
+	b.served(hostOf("shop.test", to("/", "web")))
+	b.eventually("the chain is smaller", func() bool { return size() < whole })
+	b.withdraw("shop.test")
+	b.eventually("the chain looks for others", func() bool { return size() == whole })
+}
+
+// Names whose clients have to show a certificate, or whose TLS is passed on, are not
+// served over HTTP/3.
+func TestHTTP3LeavesOutWhatHasAPolicy(t *testing.T) {
+	b := opened(t, quick())
+	b.server.PublishSettings(route.DefaultGateway, withHTTP3())
+	e := b.synced(simulated.Options{})
+	for _, name := range []route.Hostname{"open.test", "staff.test", "passed.test", "*.staff.test"} {
+		b.server.PublishCertificate(keyOf(name), certificateOf(string(name)))
+	}
+	b.eventually("all names", func() bool { return len(listed(t, e)) == 4 })
+	policy := &route.ClientPolicy{CA: types.NamespacedName{Namespace: "shop", Name: "staff-ca"}, Required: true}
+	for _, name := range []route.Hostname{"staff.test", "*.staff.test"} {
+		guarded := hostOf(name, to("/", "web"))
+		guarded.Client = policy
+		b.publish(guarded)
+	}
+	passed := hostOf("passed.test")
+	passed.Passthrough = new(clusterOf("web"))
+	b.publish(passed)
+	b.eventually("the open one alone", func() bool { return slices.Equal(listed(t, e), []string{"open.test"}) })
+	b.publish(hostOf("staff.test", to("/", "web")))
+	b.eventually("staff.test is open, too", func() bool { return slices.Equal(listed(t, e), []string{"open.test", "staff.test"}) })
 }
 
 // The secret of a listed name is that of its own certificate: neither that of a
