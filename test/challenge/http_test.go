@@ -33,6 +33,8 @@ func TestHTTP01(t *testing.T) {
 		{"an Envoy that hangs", testFrozen},
 		{"a broken order", testBroken},
 		{"TLS-ALPN-01", testALPN},
+		{"before client certificates", testGuarded},
+		{"passthrough", testPassthrough},
 		{"a real authority", testAuthority},
 	} {
 		t.Run(feature.name, func(t *testing.T) { feature.test(s.in(t)) })

@@ -69,6 +69,7 @@ type inputRoute struct {
 	Cluster *inputCluster `json:"cluster"`
 	Status  int           `json:"status"`
 	Reason  string        `json:"reason"`
+	Body    string        `json:"body"`
 	MaxBody int64         `json:"maxBody"`
 	HSTS    *route.HSTS   `json:"hsts"`
 	Ingress string        `json:"ingress"`
@@ -156,7 +157,7 @@ func (c inputClient) policy() route.ClientPolicy {
 func (r inputRoute) route() route.Route {
 	out := route.Route{
 		Match:  route.Match{Kind: route.Prefix, Path: r.Prefix},
-		Status: r.Status, Reason: r.Reason, MaxBody: r.MaxBody, HSTS: r.HSTS, Redirect: r.Redirect,
+		Status: r.Status, Reason: r.Reason, Body: r.Body, MaxBody: r.MaxBody, HSTS: r.HSTS, Redirect: r.Redirect,
 	}
 	if r.Exact != "" {
 		out.Match = route.Match{Kind: route.Exact, Path: r.Exact}

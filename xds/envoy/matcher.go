@@ -23,18 +23,40 @@ import (
 // chain, so that a name which comes or goes would drain all connections of the
 // chain; and their wildcards stand for any number of labels.
 func connectionMatcher(s route.Settings, chains map[route.Hostname]route.Chain) *matcherv3.Matcher {
-	return ofTrusted(s, byProtocol(byServerName(chains)))
+	return ofTrusted(s, byProtocol(challenged(chains), byServerName(chains, toChain)))
+}
+
+// challenged is the choice of a chain for TLS-ALPN-01: that of challenges,
+// whatever the name, unless connections that ask for it are passed on. Who gets
+// those has certificates of its own, and answers for them.
+func challenged(chains map[route.Hostname]route.Chain) *matcherv3.Matcher_OnMatch {
+	passed, some := make(map[route.Hostname]route.Chain, len(chains)), false
+	for name, chain := range chains {
+		passed[name] = route.Chain{}
+		if chain.IsPassthrough() {
+			passed[name], some = chain, true
+		}
+	}
+	if !some {
+		return toChainOf(acmeName)
+	}
+	return below(byServerName(passed, func(c route.Chain) *matcherv3.Matcher_OnMatch {
+		if c.IsPassthrough() {
+			return toChain(c)
+		}
+		return toChainOf(acmeName)
+	}))
 }
 
 // byProtocol takes out connections that ask for TLS-ALPN-01 and nothing else
-// (RFC 8737), whatever the name.
-func byProtocol(rest *matcherv3.Matcher) *matcherv3.Matcher {
+// (RFC 8737).
+func byProtocol(challenged *matcherv3.Matcher_OnMatch, rest *matcherv3.Matcher) *matcherv3.Matcher {
 	return &matcherv3.Matcher{
 		MatcherType: &matcherv3.Matcher_MatcherTree_{MatcherTree: &matcherv3.Matcher_MatcherTree{
 			Input: input("protocols", &networkv3.ApplicationProtocolInput{}),
 			TreeType: &matcherv3.Matcher_MatcherTree_ExactMatchMap{
 				ExactMatchMap: &matcherv3.Matcher_MatcherTree_MatchMap{Map: map[string]*matcherv3.Matcher_OnMatch{
-					"'" + acmeProtocol + "'": toChainOf(acmeName),
+					"'" + acmeProtocol + "'": challenged,
 				}},
 			},
 		}},
@@ -44,7 +66,9 @@ func byProtocol(rest *matcherv3.Matcher) *matcherv3.Matcher {
 
 // byServerName chooses by the exact name, then by the wildcard over its first
 // label; any other name, and none at all, has what AnyHost has.
-func byServerName(chains map[route.Hostname]route.Chain) *matcherv3.Matcher {
+func byServerName(
+	chains map[route.Hostname]route.Chain, to func(route.Chain) *matcherv3.Matcher_OnMatch,
+) *matcherv3.Matcher {
 	exact := make(map[string]*matcherv3.Matcher_OnMatch)
 	var wildcards []*matcherv3.Matcher_MatcherList_FieldMatcher
 	for _, name := range slices.Sorted(maps.Keys(chains)) {
@@ -54,13 +78,13 @@ func byServerName(chains map[route.Hostname]route.Chain) *matcherv3.Matcher {
 		}
 		if parent, ok := strings.CutPrefix(hostName(name), "*."); ok {
 			wildcards = append(wildcards, &matcherv3.Matcher_MatcherList_FieldMatcher{
-				Predicate: oneLabelBelow(parent), OnMatch: toChain(chain),
+				Predicate: oneLabelBelow(parent), OnMatch: to(chain),
 			})
 		} else {
-			exact[hostName(name)] = toChain(chain)
+			exact[hostName(name)] = to(chain)
 		}
 	}
-	matcher := &matcherv3.Matcher{OnNoMatch: toChain(chains[route.AnyHost])}
+	matcher := &matcherv3.Matcher{OnNoMatch: to(chains[route.AnyHost])}
 	if len(wildcards) > 0 {
 		matcher.MatcherType = &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{Matchers: wildcards}}
 	}

@@ -48,7 +48,7 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 	case isLong:
 		host.Matcher = pathTree(routes)
 	case redirectsAll(h, s):
-		host.Routes = append(redirectedAll(h, s), routes...)
+		host.Routes = append(redirectedAll(h, s), routes[len(challenges(h)):]...)
 	case differs(h, s):
 		host.Routes = routesOf(h, overBoth(s))
 	default:
