@@ -139,7 +139,7 @@ func (a *ads) receive(s *stream, request *discoveryv3.DeltaDiscoveryRequest) {
 		names = append(names, name)
 	}
 	for _, name := range request.GetResourceNamesUnsubscribe() {
-		delete(s.subscribed[request.GetTypeUrl()], name)
+		s.subscribed[request.GetTypeUrl()][name] = false
 	}
 	if len(subscribe) > 0 {
 		a.send(s, request.GetTypeUrl(), names)
@@ -151,4 +151,16 @@ func (a *ads) refusals() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.refused)
+}
+
+// asked reports whether an Envoy has ever asked for a resource.
+func (a *ads) asked(typeURL, name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for s := range a.streams {
+		if _, ever := s.subscribed[typeURL][name]; ever {
+			return true
+		}
+	}
+	return false
 }

@@ -10,9 +10,11 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -196,4 +198,31 @@ func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
 	backend.certificate.Store(before.issue(t, "pay.shop.svc"))
 	backend.CloseClientConnections()
 	g.eventually("it is refused", func() error { return want(g.get("shop.test", "/"), http.StatusServiceUnavailable) })
+}
+
+// A client that sends the name of a secret of ours as its server name has no
+// handshake, and Envoy does not ask for it.
+func TestNoClientAsksForSecretsOfOurs(t *testing.T) {
+	s := testSettings(t)
+	s.HTTPSPort = freePort(t)
+	g := newGateway(t, s, host("shop.test", prefix("/", "web")))
+	ours := []string{envoy.AuthorityName(theRoots), envoy.ListedSecret("shop.test")}
+	for _, name := range append(ours, "unknown.test") {
+		config := &tls.Config{ServerName: name, InsecureSkipVerify: true}
+		if conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", fmt.Sprintf("127.0.0.1:%d", s.HTTPSPort), config); err == nil {
+			conn.Close()
+			t.Errorf("a handshake for %q", name)
+		}
+	}
+	g.eventually("a stranger's name is asked for", func() error {
+		if !g.ads.asked(envoy.TypeSecret, "unknown.test") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	for _, name := range ours {
+		if g.ads.asked(envoy.TypeSecret, name) {
+			t.Errorf("a client has Envoy ask for %q", name)
+		}
+	}
 }
