@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairwaynet/fairway/tls/certificate"
@@ -74,7 +73,7 @@ func TestAllReplicasShareACertificate(t *testing.T) {
 				}
 			}
 			var stored corev1.Secret
-			if err := cluster.Get(t.Context(), client.ObjectKey(name), &stored); err != nil {
+			if err := cluster.Get(t.Context(), name, &stored); err != nil {
 				t.Fatal(err)
 			}
 			if !c.fails && string(stored.Data[corev1.TLSCertKey]) != string(found[0].Chain) {

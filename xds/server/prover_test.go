@@ -163,9 +163,9 @@ func proving(t testing.TB, patience time.Duration) *bed {
 func TestEveryCertificateIsProved(t *testing.T) {
 	b := proving(t, deadline)
 	shop, shopLeaf := issued(t, "shop.test")
-	any, _ := issued(t, "any")
+	fallback, _ := issued(t, "any")
 	b.server.PublishCertificate(keyOf("shop.test"), shop)
-	b.server.PublishCertificate(route.Key{Host: route.AnyHost}, any)
+	b.server.PublishCertificate(route.Key{Host: route.AnyHost}, fallback)
 	w := b.witness(nil)
 	got := map[string]proof.Statement{}
 	for range 2 {
@@ -255,8 +255,8 @@ func TestAHostWaitsForItsCertificate(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := proving(t, c.patience)
 			b.synced(simulated.Options{})
-			any, _ := issued(t, "any")
-			b.server.PublishCertificate(route.Key{Host: route.AnyHost}, any)
+			fallback, _ := issued(t, "any")
+			b.server.PublishCertificate(route.Key{Host: route.AnyHost}, fallback)
 			w := b.witness(nil)
 			w.acks(w.next()) // it is there
 			certificate, _ := issued(t, "*.shop.test")
