@@ -202,7 +202,13 @@ func testClientPolicyConflicts(s *site) {
 	s.create(authority.CASecret("staff-ca"), withRules("first", rule("conflict.test", "/", "shop")))
 	s.soon(answered("conflict.test", "/", "shop"))
 	// Of two Ingresses of one second, the namespace's name decides.
-	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+	began := time.Now().Truncate(time.Second)
+	s.soon(func(context.Context) error {
+		if !time.Now().Truncate(time.Second).After(began) {
+			return errors.New("the second is not over")
+		}
+		return nil
+	})
 	other := newSite(s.T, s.road)
 	other.backends("secret")
 	other.create(authority.CASecret("staff-ca"),

@@ -27,7 +27,7 @@ func Certificate(ctx context.Context, address, name string, isRSA bool) (*x509.C
 		return nil, err
 	}
 	defer conn.Close() //nolint:errcheck // it has said what we wanted
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	hello, err := clientHello(name, isRSA)
 	if err != nil {

@@ -40,7 +40,7 @@ func echoing(t testing.TB) string {
 type held struct {
 	t      testing.TB
 	host   string
-	http2  *http2.ClientConn
+	http2  *http2.ClientConn //nolint:staticcheck // the new one does not tell a GOAWAY from no room
 	socket net.Conn
 	from   *bufio.Reader
 }
@@ -61,7 +61,7 @@ func (g *gateway) hold(host string, client *tls.Certificate) *held {
 	}
 	h := &held{t: g.t, host: host, socket: connect("http/1.1")}
 	var err error
-	if h.http2, err = (&http2.Transport{}).NewClientConn(connect("h2")); err != nil {
+	if h.http2, err = (&http2.Transport{}).NewClientConn(connect("h2")); err != nil { //nolint:staticcheck // as above
 		g.t.Fatal(err)
 	}
 	fmt.Fprintf(h.socket, "GET / HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", host)

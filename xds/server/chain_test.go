@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/proof"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server/simulated"
 )
@@ -247,4 +248,35 @@ func TestARefusedHostDoesNotOpenUp(t *testing.T) {
 	worse.Client = &route.ClientPolicy{CA: secretOf("staff-ca"), Required: true}
 	b.rejected(worse)
 	b.eventually("a stand-in is served", func() bool { return virtualHost(e, "shop.test") == standIn })
+}
+
+// A pair is proved by either of its certificates; a name whose connections do not
+// end here, or are refused, by none.
+func TestProofsFollowTheChains(t *testing.T) {
+	b := secured(t)
+	first, leaf := issued(t, "both.test")
+	second, otherLeaf := issued(t, "both.test")
+	both := *first
+	both.Other = second
+	b.server.PublishCertificate(keyOf("both.test"), &both)
+	staff, staffLeaf := issued(t, "staff.test")
+	b.server.PublishCertificate(keyOf("staff.test"), staff)
+	b.server.PublishHost(keyOf("staff.test"), guarded("staff.test", "staff-ca"))
+	w := b.witness(nil)
+	asked := w.next()
+	if got := w.is(asked, "both.test"); !slices.Equal(got.Leaves, []proof.Fingerprint{leaf, otherLeaf}) {
+		t.Errorf("asked to prove %v", got.Leaves)
+	}
+	w.acks(asked)
+	w.idle() // nobody gets to see a certificate of staff.test
+	b.server.PublishClientCA(secretOf("staff-ca"), []byte("authorities"))
+	asked = w.next()
+	if got := w.is(asked, "staff.test"); !slices.Equal(got.Leaves, []proof.Fingerprint{staffLeaf}) {
+		t.Errorf("asked to prove %v", got.Leaves)
+	}
+	w.acks(asked)
+	b.server.PublishClientCA(secretOf("staff-ca"), nil)
+	if gone := w.next(); !slices.Equal(gone.GetRemovedResources(), []string{"staff.test"}) {
+		t.Errorf("told %v, want that staff.test is to be forgotten", gone)
+	}
 }
