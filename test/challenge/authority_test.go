@@ -60,7 +60,7 @@ func newCertifying(s *stage) *certifying {
 		stage: s, names: names,
 		client: &acme.Client{
 			DirectoryURL: pebble.Directory,
-			HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
+			HTTPClient:   &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
 		},
 		solver: &dns.Solver{Resolver: resolver, Provider: &dns.RFC2136{
 			Server: names.Address.String(), Zone: "test", Resolver: resolver, Now: time.Now,
