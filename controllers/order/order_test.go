@@ -291,6 +291,32 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// A renewal that has begun is finished by the next leader, whatever that knows of
+// why it began: else it would be ordered again.
+func TestRenewalThatHasBegunIsFinished(t *testing.T) {
+	authority := acme.Start(t, acme.Options{AlwaysValid: true})
+	w := newWorld(t, authority)
+	if err := w.start(t, testr.New(t)).run(t); err != nil {
+		t.Fatal(err)
+	}
+	first := w.certificate(t)
+	past := w.now.Add(-time.Hour)
+	authority.SetRenewalInfo(t, first.Chain, past.Add(-time.Hour), past, "")
+	w.store.fail = w.store.writes + 4 // rehearsed, planned, placed, and then
+	if err := w.start(t, testr.New(t)).run(t); !errors.Is(err, errCrash) {
+		t.Fatalf("it went on: %v", err)
+	}
+	later := w.now.Add(30 * 24 * time.Hour)
+	authority.SetRenewalInfo(t, first.Chain, later, later.Add(time.Hour), "")
+	if err := w.start(t, testr.New(t)).run(t); err != nil {
+		t.Fatal(err)
+	}
+	if w.certificate(t).Serial == first.Serial || authority.Orders() != 2 || w.underWay(t) != 0 {
+		t.Errorf("%d orders were placed, %d are under way, the certificate is the old one: %t",
+			authority.Orders(), w.underWay(t), w.certificate(t).Serial == first.Serial)
+	}
+}
+
 // An Issuer that wants other keys has the certificate replaced, and so has
 // somebody who deletes the Secret.
 func TestReplacement(t *testing.T) {
