@@ -59,7 +59,7 @@ type tlsBackend struct {
 func (s *site) tlsBackend(name string) *tlsBackend {
 	s.Helper()
 	b := &tlsBackend{Server: httptest.NewUnstartedServer(road.Named(name)), ip: s.road.Address()}
-	b.Listener.Close() //nolint:errcheck // it was on another address
+	b.Listener.Close()
 	var err error
 	if b.Listener, err = net.Listen("tcp", net.JoinHostPort(b.ip, strconv.Itoa(road.BackendPort))); err != nil {
 		s.Fatal(err)
@@ -219,7 +219,7 @@ func testHTTP3(s *site, authority *road.Authority) {
 		s.Errorf("over HTTPS: %q, %v", got, err)
 	}
 	open := road.NewHTTP3("h3.test")
-	defer open.Close() //nolint:errcheck // the test is over
+	defer open.Close()
 	use := func() {
 		s.Helper()
 		if a, _, err := open.Get(s.Context(), "h3.test", "/"); err != nil || a.Header.Get("Backend") != "shop" {

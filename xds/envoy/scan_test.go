@@ -2,6 +2,7 @@ package envoy_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -53,14 +54,11 @@ func (g *gateway) scannable(t *testing.T, by *issuer, name string, key *rsa.Priv
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	var private, public any = key, nil
-	if key == nil {
-		ecdsaKey := newKey(t)
-		private, public = ecdsaKey, ecdsaKey.Public()
-	} else {
-		public = key.Public()
+	var private crypto.Signer = newKey(t)
+	if key != nil {
+		private = key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, public, by.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, private.Public(), by.key)
 	if err != nil {
 		t.Fatal(err)
 	}

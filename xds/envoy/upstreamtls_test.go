@@ -178,9 +178,13 @@ func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
 		})
 	}
 	flow := func() {
-		for until := requests.Load() + 200; requests.Load() < until; {
-			time.Sleep(time.Millisecond)
-		}
+		until := requests.Load() + 200
+		g.eventually("200 requests", func() error {
+			if requests.Load() < until {
+				return errors.New("too few")
+			}
+			return nil
+		})
 	}
 	flow()
 	g.ads.publish(envoy.Authority(theRoots, slices.Concat(before.pem, after.pem)))
