@@ -36,8 +36,8 @@ const (
 type ordering struct {
 	Cache     cache.Cache
 	Objects   index.Objects
-	Secrets   secrets.Store // nil: there is nowhere to keep anything
-	Namespace string        // of our own Secrets, and those of Issuers
+	Secrets   secrets.Store
+	Namespace string // of our own Secrets, and those of Issuers
 	Envoys    order.Envoys
 	Resolver  *dns.Resolver
 	Reporter  order.Reporter

@@ -88,6 +88,7 @@ func (r *serving) addOrders(ctx context.Context, delivery *controllers.Delivery,
 	o.ordering = &ordering{
 		Cache: r.files, Objects: r.road.Objects(), Namespace: stateNamespace, Envoys: o.challenges, Resolver: resolver,
 		Reporter: r.road.Reporter, Events: r.narrator, Statuses: nowhere{}, Log: log,
+		Secrets: secrets.Nowhere{Others: r.files.Live()},
 	}
 	if r.State != "" {
 		if o.files, err = secrets.OpenFiles(r.State, r.files.Live()); err != nil {

@@ -62,8 +62,7 @@ type key struct{ issuer string }
 // Options are what a Reconciler reads, writes and asks.
 type Options struct {
 	Objects index.Objects
-	// Secrets is where accounts are kept; nil: nowhere, so that nothing can be
-	// ordered.
+	// Secrets is where accounts are kept; secrets.Nowhere: nothing can be ordered.
 	Secrets   secrets.Store
 	Namespace string // of the Secrets of Issuers
 	Accounts  *Accounts
@@ -209,7 +208,7 @@ func (s *standing) is(reason, message string, next time.Time) {
 // prepare reads what the Issuer asks for and our account's key, and makes a
 // client of them, unless there is one that is the same.
 func (r *Reconciler) prepare(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) error {
-	if r.Secrets == nil {
+	if _, nowhere := r.Secrets.(secrets.Nowhere); nowhere {
 		s.is(v1alpha1.ReasonNoState, "there is nowhere to keep an account's key and certificates: give --state a folder", r.Now().Add(recheck))
 		return nil
 	}

@@ -42,6 +42,17 @@ kind: Service
 metadata: {name: shop}
 spec: {ports: [{port: 80}]}
 `, authority.Directory, strings.ReplaceAll(strings.TrimSpace(string(authority.CA)), "\n", "\n    ")))
+	// Without a place to keep keys nothing is ordered, and that is said.
+	idle := s.serve(t, folder, "")
+	road.Eventually(t, patience, func(context.Context) error {
+		if said := idle.Log(); !strings.Contains(said, "give --state a folder") || !strings.Contains(said, "serving "+folder) {
+			return fmt.Errorf("serve without --state says:\n%s", said)
+		}
+		return nil
+	})
+	if err := idle.Stop(t, patience); err != nil {
+		t.Errorf("serve ends with %v", err)
+	}
 	program := s.serve(t, folder, state)
 	serial := s.issued(t, "shop.test")
 	road.Eventually(t, patience, func(context.Context) error {
