@@ -91,8 +91,6 @@ const (
 // Options are what a Reconciler reads, writes and asks.
 type Options struct {
 	Objects index.Objects
-	// Secrets is nil where there is nowhere to keep any: then no Issuer has an
-	// account, and nothing is ordered.
 	Secrets secrets.Store
 	// Namespace is where orders are kept.
 	Namespace string

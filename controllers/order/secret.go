@@ -26,7 +26,7 @@ const (
 // vault reads and writes the Secrets of certificates.
 type vault struct {
 	cache   index.Objects
-	secrets secrets.Store // nil: there is nothing but what the cache has
+	secrets secrets.Store
 }
 
 // kept is what is in a Secret, as far as it concerns us.
@@ -52,9 +52,6 @@ func (v vault) read(ctx context.Context, key Key) (kept, error) {
 
 // readLive is what is there by who keeps it.
 func (v vault) readLive(ctx context.Context, key Key) (kept, error) {
-	if v.secrets == nil {
-		return kept{}, nil
-	}
 	secret, err := v.secrets.Get(ctx, key)
 	if err != nil || secret == nil {
 		return kept{}, err

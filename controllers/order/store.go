@@ -29,7 +29,7 @@ const (
 
 // orders keeps the orders that are under way, a Secret for each.
 type orders struct {
-	secrets   secrets.Store // nil: there is nowhere to keep any, and none
+	secrets   secrets.Store
 	namespace string
 }
 
@@ -119,9 +119,6 @@ func (o orders) remove(ctx context.Context, key Key, s *saved) error {
 
 // list is the keys of all orders.
 func (o orders) list(ctx context.Context) ([]Key, error) {
-	if o.secrets == nil {
-		return nil, nil
-	}
 	objects, err := o.secrets.List(ctx, o.namespace, challenge.SecretLabel)
 	if err != nil {
 		return nil, fmt.Errorf("list orders: %w", err)
