@@ -29,6 +29,7 @@ func (l *Lab) prepare(ctx context.Context, held *os.File) error {
 	if err := l.putImages(ctx); err != nil {
 		return err
 	}
+	l.say("images are put together")
 	if err := l.write(listener.Addr().String()); err != nil {
 		return err
 	}
