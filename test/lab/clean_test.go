@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,8 +31,30 @@ type sight struct {
 // come and go, too.
 var madeByLabs = regexp.MustCompile("fairway|kubepods|containerd|kubelet|runc|cri-")
 
+// others says whether a path is that of a lab that runs beside the test's.
+func others(path string) bool {
+	running, _ := filepath.Glob(home() + "/*/rack.pid")
+	for _, file := range running {
+		name := filepath.Base(filepath.Dir(file))
+		if _, err := rackOf(name); err != nil {
+			continue
+		}
+		base, _, _ := strings.Cut(path, "/"+string(cgroups)+"/"+name)
+		if base != path || filepath.Base(path) == string(cgroups) {
+			return true
+		}
+	}
+	return false
+}
+
 // look sees this machine as it is now.
 func look(t *testing.T) sight {
+	t.Helper()
+	seen.forget()
+	return see(t)
+}
+
+func see(t *testing.T) sight {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -49,7 +72,7 @@ func look(t *testing.T) sight {
 		s.links = append(s.links, link.Name)
 	}
 	err = filepath.WalkDir(cgroup.Mount, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && madeByLabs.MatchString(path) {
+		if err == nil && entry.IsDir() && madeByLabs.MatchString(path) && !others(path) {
 			s.cgroups = append(s.cgroups, path)
 		}
 		return err
@@ -57,7 +80,8 @@ func look(t *testing.T) sight {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.folders, _ = filepath.Glob("/var/lib/fairway-lab*/*")
+	folders, _ := filepath.Glob(home() + "/*")
+	s.folders = slices.DeleteFunc(folders, others)
 	for _, path := range []string{"vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys"} {
 		value, _ := os.ReadFile("/proc/sys/" + path)
 		s.tunables = append(s.tunables, path+" = "+string(value))
@@ -73,7 +97,7 @@ func look(t *testing.T) sight {
 // compare demands that the machine is as it was.
 func (s sight) compare(t *testing.T) {
 	t.Helper()
-	now := look(t)
+	now := see(t)
 	for _, kind := range []struct {
 		name        string
 		before, now []string
@@ -108,6 +132,13 @@ var seen namespaces
 type namespaces struct {
 	mutex sync.Mutex
 	names map[string]bool
+	until int64 // when they were seen last: processes that are younger are others', since numbers are used again
+}
+
+func (n *namespaces) forget() {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.names = map[string]bool{}
 }
 
 func (n *namespaces) has(name string) bool {
@@ -138,9 +169,7 @@ func remember(t *testing.T, l *Lab) {
 	}
 	seen.mutex.Lock()
 	defer seen.mutex.Unlock()
-	if seen.names == nil {
-		seen.names = map[string]bool{}
-	}
+	seen.until = ticks()
 	for pid := range processes {
 		for _, namespace := range of(fmt.Sprint(pid)) {
 			if !own[namespace] {
@@ -161,6 +190,26 @@ func of(pid string) []string {
 	return found
 }
 
+// ticks is the time since the machine started, in hundredths of a second.
+func ticks() int64 {
+	var seconds float64
+	uptime, _ := os.ReadFile("/proc/uptime")
+	_, _ = fmt.Sscan(string(uptime), &seconds) // 0 would make the test stricter
+	return int64(seconds * 100)
+}
+
+// started is when a process did, in ticks.
+func started(pid int) int64 {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 20 {
+		return 0
+	}
+	at, _ := strconv.ParseInt(fields[19], 10, 64)
+	return at
+}
+
 // inhabited are namespaces that some process is in.
 func inhabited() map[int]string {
 	found := map[int]string{}
@@ -171,7 +220,7 @@ func inhabited() map[int]string {
 			continue
 		}
 		for _, namespace := range of(fmt.Sprint(pid)) {
-			if seen.has(namespace) {
+			if seen.has(namespace) && started(pid) <= seen.until {
 				found[pid] = namespace
 			}
 		}

@@ -36,7 +36,7 @@ func Start(t testing.TB, options Options) *Lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
+		if _, gone := os.Stat(l.dir); t.Failed() && gone == nil {
 			t.Log(l.describe(), l.lastWords())
 		}
 		if err := l.Down(); err != nil {
