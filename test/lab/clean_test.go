@@ -39,21 +39,22 @@ func others(path string) bool {
 		if _, err := rackOf(name); err != nil {
 			continue
 		}
-		base, _, _ := strings.Cut(path, "/"+string(cgroups)+"/"+name)
-		if base != path || filepath.Base(path) == string(cgroups) {
+		within := strings.Contains(strings.TrimSuffix(path, ".lock")+"/", "/"+string(cgroups)+"/"+name+"/")
+		if within || filepath.Base(path) == string(cgroups) {
 			return true
 		}
 	}
 	return false
 }
 
-// look sees this machine as it is now.
+// look sees this machine as it is before a lab.
 func look(t *testing.T) sight {
 	t.Helper()
 	seen.forget()
 	return see(t)
 }
 
+// see is look, with the namespaces that were seen before.
 func see(t *testing.T) sight {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -198,8 +199,8 @@ func ticks() int64 {
 	return int64(seconds * 100)
 }
 
-// started is when a process did, in ticks.
-func started(pid int) int64 {
+// birth is when a process was started, in ticks.
+func birth(pid int) int64 {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
@@ -220,7 +221,7 @@ func inhabited() map[int]string {
 			continue
 		}
 		for _, namespace := range of(fmt.Sprint(pid)) {
-			if seen.has(namespace) && started(pid) <= seen.until {
+			if seen.has(namespace) && birth(pid) <= seen.until {
 				found[pid] = namespace
 			}
 		}
