@@ -16,6 +16,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers"
 	"github.com/fairwaynet/fairway/controllers/folder"
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/issuer"
+	"github.com/fairwaynet/fairway/controllers/order"
 	"github.com/fairwaynet/fairway/controllers/survey"
 )
 
@@ -84,21 +86,38 @@ func check(ctx context.Context, paths []string, stdin io.Reader) (findings, erro
 		return findings{}, err
 	}
 	var picture *controllers.Picture
+	var asked []problem.Problem
 	err = survey.Look(ctx, files, index.Scope{ClaimWithoutClasses: true}, func(ctx context.Context, road *controllers.Road) error {
-		picture, err = road.FirstPass(ctx)
+		if picture, err = road.FirstPass(ctx); err != nil {
+			return err
+		}
+		asked, err = askedOfIssuers(ctx, road.Objects())
 		return err
 	})
 	if err != nil {
 		return findings{}, err
 	}
 	found := findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Problems: []finding{}}
-	for _, p := range slices.Concat(files.Problems(), picture.Problems()) {
+	for _, p := range slices.Concat(files.Problems(), picture.Problems(), asked) {
 		found.Problems = append(found.Problems, findingOf(files.Locate, p))
 	}
 	slices.SortStableFunc(found.Problems, func(a, b finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 	return found, nil
+}
+
+// askedOfIssuers is what is wrong with Issuers, and with what is asked of them.
+func askedOfIssuers(ctx context.Context, objects index.Objects) ([]problem.Problem, error) {
+	problems, err := order.Check(ctx, objects)
+	if err != nil {
+		return nil, err
+	}
+	issuers, err := objects.Issuers(ctx)
+	for _, i := range issuers {
+		problems = append(problems, issuer.Check(i)...)
+	}
+	return problems, err
 }
 
 func findingOf(locate func(problem.Problem) (folder.Place, bool), p problem.Problem) finding {

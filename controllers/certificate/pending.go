@@ -28,7 +28,7 @@ func (r *Reconciler) excuse(
 			name := types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}
 			if ask := asks.Of(ing); name == use.Ingress && ask.Issuer != "" {
 				c.reason = route.ReasonCertificatePending
-				c.fault = fmt.Sprintf("its certificate is being ordered from Issuer %q", ask.Issuer)
+				c.fault = fmt.Sprintf("its certificate is to come from Issuer %q", ask.Issuer)
 				contents[use.Secret] = c
 			}
 		}

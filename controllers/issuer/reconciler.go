@@ -185,11 +185,7 @@ func (r *Reconciler) look(ctx context.Context, issuer *v1alpha1.Issuer, s *stand
 		s.ready = true
 		s.next = r.Now().Add(recheck)
 	} else {
-		problems = append(problems, problem.Problem{
-			Object:  problem.Object{Kind: "Issuer", Name: types.NamespacedName{Name: issuer.Name}},
-			Reason:  order.ReasonIssuerNotReady,
-			Message: s.message,
-		})
+		problems = append(problems, notReady(issuer.Name, s.message))
 	}
 	r.Reporter.Report(ctx, key{issuer.Name}, problems)
 	if s.client != nil && s.ready {

@@ -8,15 +8,41 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/secret"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/order"
 	"github.com/fairwaynet/fairway/tls/acme"
 )
 
-// settings is what an Issuer asks for, and for people what keeps it from being
-// used.
-func (r *Reconciler) settings(ctx context.Context, issuer *v1alpha1.Issuer) (settings acme.Settings, fault string, err error) {
+// Check says what is wrong with an Issuer as it is written. Secrets that it names
+// are not looked for, and nobody is asked.
+func Check(issuer *v1alpha1.Issuer) []problem.Problem {
+	settings, fault := settingsOf(issuer)
+	if fault == "" {
+		fault = settings.Fault()
+	}
+	if fault == "" && !settings.TermsAgreed {
+		fault = "spec.termsAgreed is not true: without it no account is registered"
+	}
+	if fault == "" {
+		return nil
+	}
+	return []problem.Problem{notReady(issuer.Name, fault)}
+}
+
+// notReady is the Problem of an Issuer that cannot be used.
+func notReady(name, message string) problem.Problem {
+	return problem.Problem{
+		Object:  problem.Object{Kind: "Issuer", Name: types.NamespacedName{Name: name}},
+		Reason:  order.ReasonIssuerNotReady,
+		Message: message,
+	}
+}
+
+// settingsOf is what an Issuer asks for, without what is in Secrets, and for
+// people what contradicts itself.
+func settingsOf(issuer *v1alpha1.Issuer) (settings acme.Settings, fault string) {
 	spec := issuer.Spec
 	settings = acme.Settings{
 		Directory: spec.Directory, Email: spec.Email, TermsAgreed: spec.TermsAgreed, Profile: spec.Profile,
@@ -26,7 +52,18 @@ func (r *Reconciler) settings(ctx context.Context, issuer *v1alpha1.Issuer) (set
 		settings.Challenges = append(settings.Challenges, acme.ChallengeType(strings.ToLower(string(c))))
 	}
 	if order.Proves(issuer, v1alpha1.ChallengeDNS01) && spec.DNS == nil {
-		return settings, "spec.challenges: DNS-01 needs spec.dns", nil
+		fault = "spec.challenges: DNS-01 needs spec.dns"
+	}
+	return settings, fault
+}
+
+// settings is what an Issuer asks for, and for people what keeps it from being
+// used.
+func (r *Reconciler) settings(ctx context.Context, issuer *v1alpha1.Issuer) (settings acme.Settings, fault string, err error) {
+	spec := issuer.Spec
+	settings, fault = settingsOf(issuer)
+	if fault != "" {
+		return settings, fault, nil
 	}
 	if external := spec.ExternalAccount; external != nil {
 		key, fault, err := r.value(ctx, external.SecretName)
