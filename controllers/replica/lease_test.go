@@ -41,7 +41,7 @@ func TestConstantWakesStarveNothing(t *testing.T) {
 			return got.Spec.RenewTime.Time
 		}
 		for step := range 400 { // 20 s
-			time.Sleep(50 * time.Millisecond)
+			<-time.After(50 * time.Millisecond)
 			tracker.changed()
 			synctest.Wait()
 			if step > 10 && time.Since(last()) > renewal+time.Second {

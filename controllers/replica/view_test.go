@@ -107,7 +107,7 @@ func TestUnreadableLease(t *testing.T) {
 	p := newPanorama(t)
 	p.Tracker.Challenges = func() []string { return []string{"digest"} }
 	said := 0
-	p.Log = funcr.New(func(_, args string) { said++ }, funcr.Options{})
+	p.Log = funcr.New(func(_, _ string) { said++ }, funcr.Options{})
 	garbled := func() {
 		p.version++
 		p.Update(&coordinationv1.Lease{

@@ -310,7 +310,7 @@ func testSecretsOfNamespaces(s *site, authority *road.Authority) {
 	road.Eventually(s, patience, road.Presents("mine.test", mine))
 
 	// Of two Ingresses of one second, the namespace's name decides.
-	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+	<-time.After(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	other := newSite(s.T, s.road)
 	other.create(authority.Secret(s, "theirs", road.Wish{Names: []string{"mine.test"}}))
 	other.create(

@@ -98,10 +98,12 @@ func TestResponderOutlivesAFlood(t *testing.T) {
 	var tooMany, failed atomic.Int64
 	shop := alpn("shop.test", "a")
 	_, address := responding(t, func(o Outcome) {
-		if o == TooMany {
+		switch o {
+		case TooMany:
 			tooMany.Add(1)
-		} else if o == Failed {
+		case Failed:
 			failed.Add(1)
+		case Answered, Unknown:
 		}
 	}, shop)
 	const strangers = 600
