@@ -22,6 +22,9 @@ func (v *View) Presents(digest string, gateway route.Gateway, every bool) Verdic
 		return verdict
 	}
 	now := v.now()
+	if verdict := v.complete(now); !verdict.Served {
+		return verdict
+	}
 	for _, key := range slices.Sorted(maps.Keys(v.others)) {
 		o := v.others[key]
 		if v.expired(o, now) {

@@ -33,6 +33,8 @@ type View struct {
 	others map[string]*other // by name of the Lease
 	// Our own Lease has been seen renewed from since to last without a gap.
 	since, last time.Time
+	// left is when a replica that had Envoys removed its Lease.
+	left time.Time
 }
 
 // other is another replica.
@@ -47,6 +49,11 @@ type other struct {
 
 // stale is how long a Lease must not have been renewed to be removed.
 const stale = 10 * Duration
+
+// homecoming is how long Envoys may take to connect again that have lost their
+// controller: they wait 5 s at most between two tries. Until then an Envoy may
+// serve what it got long ago, and nobody knows of it.
+const homecoming = 6 * time.Second
 
 // Update takes a Lease of a replica as it is now.
 func (v *View) Update(lease *coordinationv1.Lease) {
@@ -93,6 +100,9 @@ func (v *View) take(lease *coordinationv1.Lease, identity string) bool {
 // Remove takes that a Lease is gone.
 func (v *View) Remove(lease *coordinationv1.Lease) {
 	v.mu.Lock()
+	if o := v.others[lease.Name]; o != nil && len(o.report.Gateways) > 0 && !v.expired(o, v.now()) {
+		v.left = v.now()
+	}
 	delete(v.others, lease.Name)
 	v.mu.Unlock()
 	if v.Changed != nil {
@@ -143,6 +153,7 @@ type Obstacle string
 // The obstacles.
 const (
 	NoEnvoy  Obstacle = "NoEnvoy"  // of the gateway is connected to any replica
+	Homeless Obstacle = "Homeless" // Envoys may not be connected again yet, since a replica started or left
 	NotYet   Obstacle = "NotYet"   // some replica has yet to say that its Envoys serve it
 	Refused  Obstacle = "Refused"  // an Envoy refused one of its hosts
 	Newcomer Obstacle = "Newcomer" // an Envoy has just come, and catches up
@@ -163,6 +174,9 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 		return verdict
 	}
 	now := v.now()
+	if verdict := v.complete(now); !verdict.Served {
+		return verdict
+	}
 	for _, key := range slices.Sorted(maps.Keys(v.others)) {
 		o := v.others[key]
 		if v.expired(o, now) {
@@ -177,6 +191,23 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 	}
 	if synced == 0 {
 		return Verdict{Reason: NoEnvoy, Detail: fmt.Sprintf("no Envoy of gateway %q is connected", gateway), Again: Duration}
+	}
+	return Verdict{Served: true}
+}
+
+// complete says whether all Envoys that run have had the time to connect: since
+// we watch, and since a replica went that had some.
+func (v *View) complete(now time.Time) Verdict {
+	from := v.since
+	if from.Before(v.left) {
+		from = v.left
+	}
+	wait := homecoming - now.Sub(from)
+	if v.since.IsZero() {
+		wait = homecoming
+	}
+	if wait > 0 {
+		return Verdict{Reason: Homeless, Detail: "Envoys that have lost their controller may not be connected again yet", Replica: v.Identity, Again: wait}
 	}
 	return Verdict{Served: true}
 }

@@ -32,6 +32,7 @@ func newPanorama(t *testing.T) *panorama {
 	w.connect(1)
 	w.touch(nameOf("any")) // version 1
 	p.hear("own", replica.Report{})
+	p.pass(10*time.Second, true)
 	return p
 }
 
@@ -66,6 +67,33 @@ func (p *panorama) wants(obstacle replica.Obstacle) {
 	got := p.Served(nameOf("any"), 1, gateway)
 	if got.Reason != obstacle || got.Served != (obstacle == "") {
 		p.t.Errorf("verdict %+v, want %q", got, obstacle)
+	}
+}
+
+// Envoys that have lost their controller need a while to find another, and serve
+// meanwhile what they have. Who has just started, or seen a replica go, does not
+// know of them.
+func TestEnvoysWithoutControllerAreAwaited(t *testing.T) {
+	p := newPanorama(t)
+	p.wants("")
+	lease := p.hear("other", replica.Report{Gateways: envoys(1), Watermark: 9})
+	p.Remove(lease)
+	p.wants(replica.Homeless)
+	p.pass(5*time.Second, true)
+	p.wants(replica.Homeless)
+	p.pass(time.Second, true)
+	p.wants("")
+	p.Remove(p.hear("without", replica.Report{}))
+	p.wants("")
+	p.pass(time.Minute, false)
+	p.hear("own", replica.Report{}) // it is back; who else is?
+	p.wants(replica.Homeless)
+	p.pass(6*time.Second, true)
+	p.wants("")
+
+	fresh := &replica.View{Identity: "own", Tracker: p.Tracker, Log: logr.Discard(), Now: p.View.Now}
+	if got := fresh.Served(nameOf("any"), 1, gateway); got.Reason != replica.Homeless {
+		t.Errorf("who has just started says %+v", got)
 	}
 }
 
@@ -153,6 +181,7 @@ func TestExpiredLease(t *testing.T) {
 	p.hear("other", replica.Report{Gateways: envoys(1)})
 	p.wants(replica.NotYet)
 	p.Remove(lease)
+	p.pass(6*time.Second, true) // in which its Envoys come back
 	p.wants("")
 }
 

@@ -193,6 +193,8 @@ func explain(name types.NamespacedName, gateway route.Gateway, verdict replica.V
 		return nil
 	case replica.NoEnvoy:
 		why = fmt.Sprintf("no Envoy of gateway %q is connected", gateway)
+	case replica.Homeless:
+		why = "controllers have just started or stopped, and Envoys may not be connected again yet"
 	case replica.Unreadable:
 		why = fmt.Sprintf("of controller %s nobody knows what its Envoys serve: %s", verdict.Replica, verdict.Detail)
 	case replica.Refused:

@@ -124,6 +124,8 @@ func leader(t *testing.T, r *road.Road) int {
 func TestAnAddressMeansServed(t *testing.T) {
 	r := start(t, road.Options{Flags: []string{"--publish-address", address}})
 	leader(t, r)
+	r.Create(t, ingress("first"))
+	road.Eventually(t, patience, has(r, "first", address)) // which waits for Envoys that a start might have left alone
 	var slowest time.Duration
 	for n := range 20 {
 		name := fmt.Sprintf("shop-%d", n)
