@@ -111,10 +111,7 @@ func canonical(path string) (string, bool) {
 	var out []string
 	for rest := path; rest != ""; {
 		slash := rest[0] // or a backslash, which becomes one
-		segment := rest[1:]
-		if end := strings.IndexAny(segment, `/\`); end >= 0 {
-			segment = segment[:end]
-		}
+		segment := segmentOf(rest[1:], slash)
 		rest = rest[1+len(segment):]
 		dots := dotsOf(segment, slash)
 		if dots == "" {
@@ -133,6 +130,19 @@ func canonical(path string) (string, bool) {
 		}
 	}
 	return "/" + strings.Join(out, "/"), true
+}
+
+// segmentOf is the segment with which rest, behind a slash, begins. Parameters of
+// dots that are looked through (dotsOf) do not end at a backslash.
+func segmentOf(rest string, slash byte) string {
+	ends := `/\`
+	if slash == '/' && (strings.HasPrefix(rest, ".;") || strings.HasPrefix(rest, "..;")) {
+		ends = "/"
+	}
+	if end := strings.IndexAny(rest, ends); end >= 0 {
+		return rest[:end]
+	}
+	return rest
 }
 
 // dotsOf is "." or ".." for a segment that means no name, but this or the one
