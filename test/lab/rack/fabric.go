@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairwaynet/fairway/test/lab/machine"
 )
@@ -80,7 +81,8 @@ func unplug(spec *machine.Spec) error {
 		if err != nil {
 			return fmt.Errorf("unplug %s: %w", spec.Name, err)
 		}
-		if err := netlink.LinkDel(end); err != nil {
+		// The kernel may have been quicker after all.
+		if err := netlink.LinkDel(end); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("unplug %s: %w", spec.Name, err)
 		}
 	}
