@@ -81,8 +81,8 @@ func controllerCommand(std streams) *cobra.Command {
 		XDS:       newXDSSettings(),
 		Replica:   newReplicaSettings(),
 		Challenge: challengeSettings{Address: ":" + acmePort},
-		QPS:       50,
-		Burst:     100,
+		QPS:       500,
+		Burst:     1000,
 	}
 	cmd := &cobra.Command{
 		Use:   "controller",
