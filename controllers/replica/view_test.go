@@ -91,7 +91,7 @@ func TestEnvoysWithoutControllerAreAwaited(t *testing.T) {
 	p.pass(6*time.Second, true)
 	p.wants("")
 
-	fresh := &replica.View{Identity: "own", Tracker: p.Tracker, Log: logr.Discard(), Now: p.View.Now}
+	fresh := &replica.View{Identity: "own", Tracker: p.Tracker, Log: logr.Discard(), Now: p.Now}
 	if got := fresh.Served(nameOf("any"), 1, gateway); got.Reason != replica.Homeless {
 		t.Errorf("who has just started says %+v", got)
 	}
