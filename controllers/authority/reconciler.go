@@ -223,7 +223,7 @@ func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Aut
 	return []source.TypedSource[route.Authority]{
 		source.TypedFunc[route.Authority](r.start),
 		watch.Source(objects, &corev1.Service{}, watch.Service, r.serviceKeys),
-		watch.Source(objects, &corev1.Secret{}, versionOf, r.secretKeys),
+		watch.Source(objects, &corev1.Secret{}, watch.Secret, r.secretKeys),
 	}
 }
 
@@ -232,11 +232,6 @@ func (r *Reconciler) start(_ context.Context, queue workqueue.TypedRateLimitingI
 	defer r.mu.Unlock()
 	r.queue = queue
 	return nil
-}
-
-// versionOf is the essence of a Secret: its bytes may not be there.
-func versionOf(secret *corev1.Secret) any {
-	return [2]string{string(secret.UID), secret.ResourceVersion}
 }
 
 // Keys is all authorities that Services name.

@@ -25,7 +25,7 @@ func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[Key] {
 		source.TypedFunc[Key](r.start),
 		watch.Source(objects, &networkingv1.Ingress{}, watch.Ingress, r.ingressKeys),
 		watch.Source(objects, &networkingv1.IngressClass{}, watch.IngressClass, r.classKeys),
-		watch.Source(objects, &corev1.Secret{}, versionOf, r.secretKeys),
+		watch.Source(objects, &corev1.Secret{}, watch.Secret, r.secretKeys),
 	)
 }
 
@@ -34,11 +34,6 @@ func (r *Reconciler) start(_ context.Context, queue workqueue.TypedRateLimitingI
 	defer r.mu.Unlock()
 	r.queue = queue
 	return nil
-}
-
-// versionOf is the essence of a Secret: its bytes may not be there.
-func versionOf(secret *corev1.Secret) any {
-	return [2]string{string(secret.UID), secret.ResourceVersion}
 }
 
 // Keys is all keys under which something could be served now.

@@ -50,6 +50,11 @@ func EndpointSlice(object *discoveryv1.EndpointSlice) any {
 	}
 }
 
+// Secret is the essence of a Secret: its version, for its bytes may not be there.
+func Secret(object *corev1.Secret) any {
+	return [2]string{string(object.UID), object.ResourceVersion}
+}
+
 // meta is who the object is and what its user wrote on it. An object that was
 // deleted and made again between two lists is another one: its age decides who
 // wins a conflict.
