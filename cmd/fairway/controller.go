@@ -27,6 +27,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/certificate"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/leader"
+	"github.com/fairwaynet/fairway/controllers/reach"
 	"github.com/fairwaynet/fairway/controllers/replica"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -111,6 +112,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	reach.Patiently(config, log)
 	scheme, err := index.Scheme()
 	if err != nil {
 		return err

@@ -197,10 +197,6 @@ func apiServerAway(w *town) {
 	if err := w.StartAPIServer(); err != nil {
 		w.Fatal(err)
 	}
-	// Watches that failed for so long are tried again after up to a minute.
-	host := "back.test"
-	w.create(w.T, road.Ingress("back", "fairway", host, "/", "shop"))
-	road.Eventually(w, 3*patience, road.Answers(host, "/", "shop"))
 }
 
 // pass lets time pass.

@@ -1,0 +1,154 @@
+package reach_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairwaynet/fairway/controllers/reach"
+)
+
+const (
+	watchPath = "/apis/networking.k8s.io/v1/ingresses?watch=true"
+	listPath  = "/apis/networking.k8s.io/v1/ingresses?limit=500&resourceVersion=0"
+	getPath   = "/apis/networking.k8s.io/v1/namespaces/default/ingresses/shop"
+)
+
+// said is a log.
+type said struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (s *said) logger() logr.Logger {
+	return funcr.New(func(_, args string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lines = append(s.lines, args)
+	}, funcr.Options{})
+}
+
+func (s *said) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines
+}
+
+// away is an address where nobody listens, and who comes there later.
+type away struct {
+	address string
+	url     string
+}
+
+func newAway(t *testing.T) *away {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return &away{address: l.Addr().String(), url: "http://" + l.Addr().String()}
+}
+
+func (a *away) comes(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", a.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &httptest.Server{Listener: l, Config: &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
+		ReadHeaderTimeout: time.Second,
+	}}
+	server.Start()
+	t.Cleanup(server.Close)
+}
+
+func patient(t *testing.T, host string, log logr.Logger) func(context.Context, string) (int, error) {
+	t.Helper()
+	config := &rest.Config{Host: host}
+	reach.Patiently(config, log)
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(ctx context.Context, path string) (int, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, host+path, nil)
+		if err != nil {
+			return 0, err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return 0, err
+		}
+		return response.StatusCode, response.Body.Close()
+	}
+}
+
+func TestWatchesWaitForTheServer(t *testing.T) {
+	log := &said{}
+	server := newAway(t)
+	get := patient(t, server.url, log.logger())
+	type answer struct {
+		status int
+		err    error
+	}
+	answers := make(chan answer, 2)
+	for _, path := range []string{watchPath, listPath} {
+		go func() {
+			status, err := get(t.Context(), path)
+			answers <- answer{status, err}
+		}()
+	}
+	// Who asks for one object decides himself how long he waits.
+	if _, err := get(t.Context(), getPath); err == nil {
+		t.Error("who asks nobody for an object gets an answer")
+	}
+	select {
+	case early := <-answers:
+		t.Fatalf("a watch of nobody gives %d, %v", early.status, early.err)
+	case <-time.After(1500 * time.Millisecond): // more than one try
+	}
+	server.comes(t)
+	for range 2 {
+		if a := <-answers; a.err != nil || a.status != http.StatusOK {
+			t.Errorf("when the server is there a watch gives %d, %v", a.status, a.err)
+		}
+	}
+	lines := log.all()
+	if len(lines) != 2 || !strings.Contains(lines[0], "cannot be reached") || !strings.Contains(lines[1], "reached again") {
+		t.Errorf("the log says\n%s\nwant one line when it is away, one when it is back", strings.Join(lines, "\n"))
+	}
+}
+
+func TestWatchesEndWithTheirCaller(t *testing.T) {
+	get := patient(t, newAway(t).url, logr.Discard())
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := get(ctx, watchPath); err == nil {
+		t.Error("a watch of nobody gives an answer")
+	}
+}
+
+// What waiting does not mend is told at once.
+func TestWatchesDoNotWaitForAnotherServer(t *testing.T) {
+	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(untrusted.Close)
+	log := &said{}
+	_, err := patient(t, untrusted.URL, log.logger())(t.Context(), watchPath)
+	if err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("a server whose certificate is not trusted gives %v", err)
+	}
+	if lines := log.all(); len(lines) > 0 {
+		t.Errorf("the log says it is away: %v", lines)
+	}
+}
