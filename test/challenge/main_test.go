@@ -5,6 +5,7 @@ package challenge_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -37,7 +38,8 @@ const (
 )
 
 // stage is a Road with two replicas, two Envoys, backends, and an observer that
-// reads the replicas' Leases as the leader does.
+// reads the replicas' Leases as the leader does, with a Lease of its own: seeing
+// that one renewed tells it that it is not blind.
 type stage struct {
 	*testing.T
 
@@ -54,14 +56,20 @@ func start(t *testing.T, options road.Options) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view := &replica.View{Identity: "test", Tracker: &replica.Tracker{Hosts: nobody{}}, Log: logr.Discard()}
+	tracker := &replica.Tracker{Hosts: nobody{}}
+	view := &replica.View{Identity: "test", Tracker: tracker, Log: logr.Discard()}
 	s.everywhere = challenge.Everywhere{View: view}
+	lease := replica.NewLease(&replica.Lease{
+		Leases: clients.CoordinationV1(), Namespace: namespace, Identity: "test", Tracker: tracker, Log: logr.Discard(),
+		Envoys: func() []server.EnvoyState { return nil },
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- replica.Watch(ctx, clients.CoordinationV1(), namespace, view) }()
+	go func() { ended <- lease.Start(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := errors.Join(<-ended, <-ended); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
