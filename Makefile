@@ -109,7 +109,7 @@ bench-peers: tools tools-peers ## Run other ingress controllers beside ours (FAI
 	$(GO) test -run '^$$' -bench '^BenchmarkPeers$$' -benchtime 1x -timeout 3h ./test/bench
 
 .PHONY: bench-dataplane
-bench-dataplane: tools ## Run Envoy as we configure it beside one configured by hand (FAIRWAY_BENCH_WITHOUT=1)
+bench-dataplane: tools ## Run Envoy as we configure it beside one configured by hand (FAIRWAY_BENCH_WITHOUT=.)
 	$(GO) test -run '^$$' -bench '^BenchmarkDataPlane$$' -benchtime 1x -timeout 1h ./test/bench
 
 .PHONY: bench-tls

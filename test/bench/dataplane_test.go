@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -43,9 +45,9 @@ const (
 // measured in turn, round by round, because machines are not the same all the
 // time.
 //
-// FAIRWAY_BENCH_HOSTS is the number of hosts. With FAIRWAY_BENCH_WITHOUT=1 there
-// are more Envoys, each of which lacks a part of Fairway's configuration: what
-// that part costs is the difference.
+// FAIRWAY_BENCH_HOSTS is the number of hosts. With FAIRWAY_BENCH_WITHOUT=. there
+// are more Envoys, each of which lacks a part of Fairway's configuration whose
+// name matches: what that part costs is the difference.
 func BenchmarkDataPlane(b *testing.B) {
 	hosts := sizes(1000)[0]
 	length := setting(b, "PHASE", 5*time.Second)
@@ -56,8 +58,12 @@ func BenchmarkDataPlane(b *testing.B) {
 	startRawBackend(b)
 	controller := roadForDataPlane(b, hosts)
 	all := []*contender{{name: "by hand"}, {name: "Fairway"}}
-	if os.Getenv("FAIRWAY_BENCH_WITHOUT") != "" {
-		all = append(all, without()...)
+	if pattern := os.Getenv("FAIRWAY_BENCH_WITHOUT"); pattern != "" {
+		which, err := regexp.Compile(pattern)
+		if err != nil {
+			b.Fatalf("FAIRWAY_BENCH_WITHOUT: %v", err)
+		}
+		all = append(all, slices.DeleteFunc(without(), func(c *contender) bool { return !which.MatchString(c.name) })...)
 	}
 	for i, c := range all {
 		c.start(b, i, hosts, controller)
@@ -195,41 +201,73 @@ func (c *contender) measure(b *testing.B, hosts int, length time.Duration, count
 	}
 }
 
-// without are Envoys each of which lacks one part of what Fairway configures.
-func without() []*contender {
-	var all []*contender
-	lacking := func(what string, edit func(*managerv3.HttpConnectionManager)) {
-		all = append(all, &contender{name: "without " + what, edit: func(b *testing.B, message proto.Message) {
-			if listener, ok := message.(*listenerv3.Listener); ok {
-				editManager(b, listener, edit)
-			}
+// part is a part of what Fairway configures, and how to leave it out.
+type part struct {
+	name    string
+	manager func(*managerv3.HttpConnectionManager)
+	routes  func(*routev3.RouteConfiguration)
+}
+
+// parts are what Fairway configures beside what one does by hand, but for the
+// access log, which both have.
+func parts() []part {
+	var all []part
+	for _, name := range []string{"fairway.refusals", "fairway.spelling", "fairway.fallback", "fairway.body-limit"} {
+		all = append(all, part{name: name, manager: func(m *managerv3.HttpConnectionManager) {
+			m.HttpFilters = slices.DeleteFunc(m.GetHttpFilters(), func(f *managerv3.HttpFilter) bool { return f.GetName() == name })
 		}})
 	}
-	for _, name := range []string{"fairway.refusals", "fairway.spelling", "fairway.fallback", "fairway.body-limit"} {
-		lacking(name, func(m *managerv3.HttpConnectionManager) {
-			m.HttpFilters = slices.DeleteFunc(m.GetHttpFilters(), func(f *managerv3.HttpFilter) bool { return f.GetName() == name })
-		})
-	}
-	lacking("any filter", func(m *managerv3.HttpConnectionManager) {
-		m.HttpFilters = m.GetHttpFilters()[len(m.GetHttpFilters())-1:]
-	})
-	lacking("the access log", func(m *managerv3.HttpConnectionManager) { m.AccessLog = nil })
-	lacking("other headers than the host's being changed early", func(m *managerv3.HttpConnectionManager) {
-		editEarly(m, func(action *mutationv3.HeaderMutation) bool {
-			return action.GetRemove() != "x-fairway-host" && action.GetAppend().GetHeader().GetKey() != "x-fairway-host"
-		})
-	})
-	return append(all, &contender{name: "without headers that routes add", edit: func(_ *testing.B, message proto.Message) {
-		if routes, ok := message.(*routev3.RouteConfiguration); ok {
-			routes.RequestHeadersToAdd = nil
-		}
-	}}, &contender{name: "without retries", edit: func(_ *testing.B, message proto.Message) {
-		if routes, ok := message.(*routev3.RouteConfiguration); ok {
-			for _, host := range routes.GetVirtualHosts() {
+	return append(all,
+		part{name: "statistics of requests", manager: func(m *managerv3.HttpConnectionManager) {
+			m.AccessLog = slices.DeleteFunc(m.GetAccessLog(), func(l *accesslogv3.AccessLog) bool { return l.GetName() == "envoy.access_loggers.stats" })
+		}},
+		part{name: "other headers than the host's being changed early", manager: func(m *managerv3.HttpConnectionManager) {
+			editEarly(m, func(action *mutationv3.HeaderMutation) bool {
+				return action.GetRemove() != "x-fairway-host" && action.GetAppend().GetHeader().GetKey() != "x-fairway-host"
+			})
+		}},
+		part{name: "headers that routes add", routes: func(r *routev3.RouteConfiguration) { r.RequestHeadersToAdd = nil }},
+		part{name: "retries", routes: func(r *routev3.RouteConfiguration) {
+			for _, host := range r.GetVirtualHosts() {
 				host.RetryPolicy = nil
 			}
+		}},
+	)
+}
+
+// without are Envoys each of which lacks one part of what Fairway configures,
+// or several.
+func without() []*contender {
+	each := parts()
+	all := []*contender{
+		lacking("without the access log", part{manager: func(m *managerv3.HttpConnectionManager) { m.AccessLog = nil }}),
+		lacking("without any filter", part{manager: func(m *managerv3.HttpConnectionManager) {
+			m.HttpFilters = m.GetHttpFilters()[len(m.GetHttpFilters())-1:]
+		}}),
+		lacking("without all of these", each...),
+	}
+	for _, p := range each {
+		all = append(all, lacking("without "+p.name, p))
+	}
+	return all
+}
+
+// lacking is an Envoy without parts.
+func lacking(name string, parts ...part) *contender {
+	return &contender{name: name, edit: func(b *testing.B, message proto.Message) {
+		for _, p := range parts {
+			switch message := message.(type) {
+			case *listenerv3.Listener:
+				if p.manager != nil {
+					editManager(b, message, p.manager)
+				}
+			case *routev3.RouteConfiguration:
+				if p.routes != nil {
+					p.routes(message)
+				}
+			}
 		}
-	}})
+	}}
 }
 
 // editEarly leaves out the early changes of headers for which drop is true.
