@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -36,12 +37,15 @@ func bodyLimitPerRoute(maxBytes int64) *anypb.Any {
 // the composite filter does.
 func always(maxBytes int64) *matcherv3.Matcher {
 	limit := &bodylimitv3.BodySizeLimit{MaxRequestBytes: wrapperspb.UInt64(uint64(maxBytes))}
-	return &matcherv3.Matcher{OnNoMatch: &matcherv3.Matcher_OnMatch{
-		OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
-			Name: "limit",
-			TypedConfig: typed(&compositev3.ExecuteFilterAction{
-				TypedConfig: &corev3.TypedExtensionConfig{Name: "limit", TypedConfig: typed(limit)},
-			}),
-		}},
-	}}
+	return &matcherv3.Matcher{OnNoMatch: execute("limit", limit)}
+}
+
+// execute has a request pass a filter of this configuration.
+func execute(name string, config proto.Message) *matcherv3.Matcher_OnMatch {
+	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
+		Name: name,
+		TypedConfig: typed(&compositev3.ExecuteFilterAction{
+			TypedConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: typed(config)},
+		}),
+	}}}
 }

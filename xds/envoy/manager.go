@@ -65,7 +65,12 @@ func httpFilters(client *route.ClientPolicy, s route.Settings) []*managerv3.Http
 	}
 	return append(filters,
 		filter(bodyLimitFilter, bodyLimit(s.MaxRequestBody)),
-		filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
+		filter("envoy.filters.http.router", &routerv3.Router{
+			SuppressEnvoyHeaders: true,
+			// Those of each cluster, by code: the gateway keeps none of them, and
+			// looking up that it does not takes time of each request.
+			DynamicStats: wrapperspb.Bool(false),
+		}),
 	)
 }
 

@@ -3,8 +3,11 @@ package envoy
 import (
 	"math"
 
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -14,17 +17,58 @@ import (
 // something else to some backends.
 const refusalsFilter = "fairway.refusals"
 
-func refusals() *rbacv3.RBAC {
+// refusals looks closely at what is suspicious only. The filter for access
+// rules writes what it found into the metadata of each request that it sees,
+// which takes more time than all of its rules.
+func refusals() *compositev3.Composite {
+	return &compositev3.Composite{Matcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
+		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
+			Predicate: suspicious(),
+			OnMatch:   execute("refuse", refused()),
+		}}},
+	}}}
+}
+
+// suspicious holds for all requests that are refused, and for few others.
+func suspicious() *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_OrMatcher{
+		OrMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*matcherv3.Matcher_MatcherList_Predicate{
+			inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "/."}}),
+			inHeader(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "TRACE"}}),
+			inHeader("content-length", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+				// Of 18 digits all are lengths.
+				SafeRegex: &matcherv3.RegexMatcher{
+					EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}},
+					Regex:      `.{19,}|.*[^0-9].*`,
+				},
+			}}),
+		}},
+	}}
+}
+
+// inHeader holds for requests with such a header.
+func inHeader(name string, value *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+		SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+			Input: &xdscorev3.TypedExtensionConfig{
+				Name:        name,
+				TypedConfig: typed(&typematcherv3.HttpRequestHeaderMatchInput{HeaderName: name}),
+			},
+			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: value},
+		},
+	}}
+}
+
+func refused() *rbacv3.RBAC {
 	return &rbacv3.RBAC{Rules: &rbacconfigv3.RBAC{
 		Action: rbacconfigv3.RBAC_DENY,
 		Policies: map[string]*rbacconfigv3.Policy{
 			// The dot segments that normalisation leaves in a path: of
 			// "/x/%2e%2e;/admin" it makes "/x/..;/admin", in which backends that take
 			// what follows the semicolon for a parameter find "/admin".
-			// Few paths have a dot after a slash, and a look for it is cheap.
-			"dot-segments": refuse(allOf(pathContains("/.", false), anyOf(
+			"dot-segments": refuse(
 				pathContains("/.;", false), pathContains("/..;", false), pathContains("/.%3b", true), pathContains("/..%3b", true),
-			))),
+			),
 			// A length that a signed number cannot hold is below zero to a careless backend.
 			"length": refuse(allOf(
 				headerMatches("content-length", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}),
@@ -52,12 +96,6 @@ func refuse(properties ...*rbacconfigv3.Permission) *rbacconfigv3.Policy {
 func allOf(all ...*rbacconfigv3.Permission) *rbacconfigv3.Permission {
 	return &rbacconfigv3.Permission{Rule: &rbacconfigv3.Permission_AndRules{
 		AndRules: &rbacconfigv3.Permission_Set{Rules: all},
-	}}
-}
-
-func anyOf(some ...*rbacconfigv3.Permission) *rbacconfigv3.Permission {
-	return &rbacconfigv3.Permission{Rule: &rbacconfigv3.Permission_OrRules{
-		OrRules: &rbacconfigv3.Permission_Set{Rules: some},
 	}}
 }
 

@@ -17,7 +17,7 @@ import (
 
 const (
 	// RequestStats begins the names of what Envoy counts of all requests:
-	// "requests", with the tags "code" and "flags", and "duration".
+	// "requests", with the tags "code" and "flags".
 	RequestStats = "fairway_requests"
 	// ServiceStats begins those of Services: "requests", with the tags "cluster"
 	// and "code".
@@ -43,10 +43,6 @@ func requestStats() []*logv3.AccessLog {
 		statsLogger(&statsv3.Config{
 			StatsScope: statsScope(RequestStats, maxCodes),
 			Counters:   []*statsv3.Config_Counter{requestsBy(code, flags)},
-			Histograms: []*statsv3.Config_Histogram{{
-				Stat: &statsv3.Config_Stat{Name: "duration"},
-				Unit: statsv3.Config_Histogram_Milliseconds, ValueFormat: "%DURATION%",
-			}},
 		}),
 		statsLogger(&statsv3.Config{
 			StatsScope: statsScope(ServiceStats, maxServices),
