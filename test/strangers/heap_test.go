@@ -14,8 +14,8 @@ import (
 
 const (
 	// heap is what Envoy may have, and greedy how many clients ask for 100 large
-	// responses each that they do not read: three times as much together.
-	heap, greedy = 256 * mib, 80
+	// responses each that they do not read: six times as much together.
+	heap, greedy = 256 * mib, 160
 	// recovery is how long others may be turned away by that.
 	recovery = 15 * time.Second
 )
@@ -53,8 +53,9 @@ func TestFullHeap(t *testing.T) {
 		return nil
 	})
 	t.Logf("others were served again %s after the last greedy client; Envoy had at most %d MiB", time.Since(began).Round(time.Millisecond), most/mib)
-	if most > 2*heap {
-		t.Errorf("Envoy had %d MiB, want at most %d", most/mib, 2*heap/mib)
+	// Half of what is asked for: on a busy machine Envoy looks at its heap late.
+	if most > 3*heap {
+		t.Errorf("Envoy had %d MiB, want at most %d", most/mib, 3*heap/mib)
 	}
 	s.newNeighbour().undisturbed()
 }
