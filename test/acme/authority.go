@@ -12,11 +12,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/child"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -63,7 +65,7 @@ type Authority struct {
 	listen      string // Pebble's, for clients
 	management  string // Pebble's, for tests
 	control     string // the DNS server's
-	pebble, dns *process
+	pebble, dns *child.Process
 	client      *http.Client
 }
 
@@ -124,8 +126,8 @@ func (a *Authority) startDNS() error {
 	if err != nil {
 		return err
 	}
-	a.dns, err = start("pebble-challtestsrv", path, nil, "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "",
-		"-defaultIPv6", "", "-dnsserver", a.DNS, "-management", a.control)
+	a.dns, err = child.Start(a.dir, exec.Command(path, "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "",
+		"-defaultIPv6", "", "-dnsserver", a.DNS, "-management", a.control))
 	if err != nil {
 		return err
 	}
@@ -153,8 +155,9 @@ func (a *Authority) startPebble() error {
 	if resolver == "" {
 		resolver = a.DNS
 	}
-	a.pebble, err = start("pebble", path, a.environment(), "-config", a.path("config.json"), "-dnsserver", resolver, "-strict")
-	if err != nil {
+	pebble := exec.Command(path, "-config", a.path("config.json"), "-dnsserver", resolver, "-strict")
+	pebble.Env = append(os.Environ(), a.environment()...)
+	if a.pebble, err = child.Start(a.dir, pebble); err != nil {
 		return err
 	}
 	return await(a.pebble, func(ctx context.Context) error {
@@ -222,7 +225,7 @@ func (a *Authority) configure() error {
 // everything, accounts and its own issuer too.
 func (a *Authority) Restart(t testing.TB) {
 	t.Helper()
-	a.pebble.kill()
+	a.pebble.Kill()
 	if err := a.startPebble(); err != nil {
 		t.Fatal(err)
 	}
@@ -230,8 +233,8 @@ func (a *Authority) Restart(t testing.TB) {
 
 // Down ends it. Calling it again does nothing.
 func (a *Authority) Down() error {
-	a.pebble.kill()
-	a.dns.kill()
+	a.pebble.Kill()
+	a.dns.Kill()
 	if a.client != nil {
 		a.client.CloseIdleConnections()
 	}
@@ -239,24 +242,16 @@ func (a *Authority) Down() error {
 }
 
 // Logs is the end of what both have said.
-func (a *Authority) Logs() string {
-	var out string
-	for _, p := range []*process{a.dns, a.pebble} {
-		if p != nil {
-			out += fmt.Sprintf("--- the end of the log of %s\n%s", p.name, p.log.tail())
-		}
-	}
-	return out
-}
+func (a *Authority) Logs() string { return a.dns.Tail() + a.pebble.Tail() }
 
 // Orders is how many have been placed since it runs.
-func (a *Authority) Orders() int { return a.pebble.log.count(`Added order "`) }
+func (a *Authority) Orders() int { return a.pebble.Count(`Added order "`) }
 
 // Issued is how many certificates it has issued since it runs.
-func (a *Authority) Issued() int { return a.pebble.log.count("Issued certificate serial") }
+func (a *Authority) Issued() int { return a.pebble.Count("Issued certificate serial") }
 
 // Looks is how often it has begun to look at a name.
-func (a *Authority) Looks() int { return a.pebble.log.count("Pulled a task from the Tasks queue") }
+func (a *Authority) Looks() int { return a.pebble.Count("Pulled a task from the Tasks queue") }
 
 func (a *Authority) path(name string) string { return filepath.Join(a.dir, name) }
 
@@ -292,7 +287,7 @@ func (a *Authority) do(ctx context.Context, method, url string, body []byte) ([]
 }
 
 // await tries until it succeeds, the program ends, or time is up.
-func await(p *process, ready func(context.Context) error) error {
+func await(p *child.Process, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -303,10 +298,10 @@ func await(p *process, ready func(context.Context) error) error {
 			return nil
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("%s has ended: %w", p.name, p.err)
+		case <-p.Done():
+			return p.Err()
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not become ready: %w", p.name, err)
+			return fmt.Errorf("%s does not become ready: %w", p.Name, err)
 		case <-tick.C:
 		}
 	}

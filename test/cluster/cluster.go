@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/fairwaynet/fairway/test/child"
 )
 
 // Options change how a cluster starts. The zero value is what most tests want.
@@ -35,8 +37,8 @@ type Cluster struct {
 	options   Options
 	authority *authority
 	port      *reservation
-	etcd      *process
-	apiserver *process
+	etcd      *child.Process
+	apiserver *child.Process
 }
 
 // Start runs a cluster until the test ends. If the test failed, the last lines
@@ -101,7 +103,7 @@ func (c *Cluster) up() (err error) {
 // cluster's folder. Calling it again does nothing.
 func (c *Cluster) Down() error {
 	c.StopAPIServer()
-	c.etcd.kill()
+	c.etcd.Kill()
 	c.port.release()
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("stop cluster: %w", err)
@@ -111,7 +113,7 @@ func (c *Cluster) Down() error {
 
 // Logs is the end of what the servers logged.
 func (c *Cluster) Logs() string {
-	return c.etcd.tail() + c.apiserver.tail()
+	return c.etcd.Tail() + c.apiserver.Tail()
 }
 
 func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"time"
 
 	"k8s.io/client-go/rest"
 
+	"github.com/fairwaynet/fairway/test/child"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -17,7 +19,7 @@ const patience = 90 * time.Second
 
 // StopAPIServer kills kube-apiserver as a crash would: connections break and
 // new ones are refused. What was written stays.
-func (c *Cluster) StopAPIServer() { c.apiserver.kill() }
+func (c *Cluster) StopAPIServer() { c.apiserver.Kill() }
 
 // StartAPIServer starts kube-apiserver after StopAPIServer, at the same address
 // and with the same keys, and returns when it is ready.
@@ -26,7 +28,7 @@ func (c *Cluster) StartAPIServer() error {
 	if err != nil {
 		return err
 	}
-	if c.apiserver, err = start("kube-apiserver", c.dir, path, c.apiserverFlags()...); err != nil {
+	if c.apiserver, err = child.Start(c.dir, exec.Command(path, c.apiserverFlags()...)); err != nil {
 		return err
 	}
 	client, err := rest.HTTPClientFor(c.Config)
@@ -56,10 +58,10 @@ func (c *Cluster) await(client *http.Client, path string) error {
 		}
 		select {
 		case <-tick.C:
-		case <-c.apiserver.done:
-			return fmt.Errorf("kube-apiserver ended: %w\n%s", c.apiserver.err, c.apiserver.tail())
-		case <-c.etcd.done:
-			return fmt.Errorf("etcd ended: %w\n%s", c.etcd.err, c.etcd.tail())
+		case <-c.apiserver.Done():
+			return fmt.Errorf("%w\n%s", c.apiserver.Err(), c.apiserver.Tail())
+		case <-c.etcd.Done():
+			return fmt.Errorf("%w\n%s", c.etcd.Err(), c.etcd.Tail())
 		case <-ctx.Done():
 			return fmt.Errorf("wait %s for kube-apiserver: %w\n%s", patience, err, c.Logs())
 		}
@@ -88,7 +90,7 @@ func (c *Cluster) startEtcd() error {
 	if err != nil {
 		return err
 	}
-	c.etcd, err = start("etcd", c.dir, path, c.etcdFlags()...)
+	c.etcd, err = child.Start(c.dir, exec.Command(path, c.etcdFlags()...))
 	return err
 }
 

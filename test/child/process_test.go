@@ -1,4 +1,4 @@
-package cluster
+package child
 
 import (
 	"bufio"
@@ -16,7 +16,7 @@ import (
 // pid of a child of its own and waits to be killed.
 func TestChildrenDieWithTheTestProcess(t *testing.T) {
 	parent := exec.Command(os.Args[0], "-test.run=^TestChild$", "-test.v")
-	parent.Env = append(os.Environ(), "CLUSTER_TEST_CHILD="+t.TempDir())
+	parent.Env = append(os.Environ(), "CHILD_TEST_DIR="+t.TempDir())
 	output, err := parent.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -44,16 +44,16 @@ func TestChildrenDieWithTheTestProcess(t *testing.T) {
 }
 
 func TestChild(t *testing.T) {
-	dir := os.Getenv("CLUSTER_TEST_CHILD")
+	dir := os.Getenv("CHILD_TEST_DIR")
 	if dir == "" {
 		return // it runs only in the process that the test above starts
 	}
-	p, err := start("sleep", dir, "/bin/sleep", "60")
+	p, err := Start(dir, exec.Command("/bin/sleep", "60"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	fmt.Printf("child %d\n", p.cmd.Process.Pid)
-	<-p.done
+	<-p.Done()
 }
 
 func pidIn(t *testing.T, lines *bufio.Scanner) int {
@@ -91,8 +91,11 @@ func TestLogKeepsTheEnd(t *testing.T) {
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if tail := log.tail(); !strings.HasSuffix(tail, "the last line\n") || len(tail) > 2*tailLimit {
+	if tail := log.tail(); !strings.HasSuffix(tail, "the last line\n") || len(tail) > tailLimit {
 		t.Errorf("tail has %d bytes and ends in %q", len(tail), tail[max(0, len(tail)-20):])
+	}
+	if n := log.count("the last line"); n != 1 {
+		t.Errorf("the log has the last line %d times", n)
 	}
 	for _, name := range []string{path, path + ".old"} {
 		if stat, err := os.Stat(name); err != nil || stat.Size() > logLimit {

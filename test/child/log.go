@@ -1,4 +1,4 @@
-package cluster
+package child
 
 import (
 	"bytes"
@@ -9,9 +9,8 @@ import (
 
 // A logFile keeps between logLimit and twice that of what was written last.
 const (
-	logLimit  = 4 << 20
+	logLimit  = 16 << 20 // Pebble writes some hundred bytes a request
 	tailLimit = 8 << 10
-	tailLines = 25
 )
 
 // logFile is a file that is renamed to NAME.old when it is full.
@@ -66,11 +65,21 @@ func (l *logFile) rotate() error {
 func (l *logFile) tail() string {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	lines := bytes.SplitAfter(l.last, []byte("\n"))
-	if len(lines) > tailLines {
-		lines = lines[len(lines)-tailLines:]
+	if len(l.last) < tailLimit {
+		return string(l.last)
 	}
-	return string(bytes.Join(lines, nil))
+	end := l.last[len(l.last)-tailLimit:]
+	return string(end[bytes.IndexByte(end, '\n')+1:])
+}
+
+func (l *logFile) count(words string) int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	text, err := os.ReadFile(l.path)
+	if err != nil {
+		panic(err) // the folder is there until the test has ended
+	}
+	return bytes.Count(text, []byte(words))
 }
 
 func (l *logFile) Close() error {
