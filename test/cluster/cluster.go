@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/rest"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/test/child"
 )
 
@@ -35,7 +37,7 @@ type Cluster struct {
 
 	dir       string
 	options   Options
-	authority *authority
+	authority *authority.Authority
 	port      *reservation
 	etcd      *child.Process
 	apiserver *child.Process
@@ -83,7 +85,7 @@ func (c *Cluster) up() (err error) {
 	if c.port, err = reserve(); err != nil {
 		return err
 	}
-	if c.authority, err = newAuthority(); err != nil {
+	if c.authority, err = authority.New("cluster", 24*time.Hour); err != nil {
 		return err
 	}
 	if err := c.writeServerKeys(); err != nil {

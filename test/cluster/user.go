@@ -14,16 +14,16 @@ import (
 // in those groups (and system:authenticated). RBAC gives it nothing until a
 // test binds a role to it. It has no client-side rate limit.
 func (c *Cluster) User(name string, groups ...string) *rest.Config {
-	id, err := c.authority.issue(pkix.Name{CommonName: name, Organization: groups})
+	id, err := c.authority.Issue(pkix.Name{CommonName: name, Organization: groups}, nil)
 	if err != nil {
 		panic(err) // a key that was just made always signs
 	}
 	return &rest.Config{
 		Host: fmt.Sprintf("https://127.0.0.1:%d", c.port.number),
 		TLSClientConfig: rest.TLSClientConfig{
-			CAData:   c.authority.pem(),
-			CertData: id.certificate,
-			KeyData:  id.key,
+			CAData:   c.authority.PEM(),
+			CertData: id.Certificate,
+			KeyData:  id.Key,
 		},
 		QPS: -1,
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/test/lab/machine"
 )
 
@@ -43,31 +44,31 @@ func (p planner) addControlKeys(control *machine.Spec) error {
 	for _, r := range p.options.Families.ranges() {
 		addresses = append(addresses, host(r.services, 1))
 	}
-	server, err := p.authority.issue(pkix.Name{CommonName: "kube-apiserver"},
-		[]string{controlName, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}, addresses)
+	server, err := p.authority.Issue(pkix.Name{CommonName: "kube-apiserver"},
+		[]string{controlName, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}, addresses...)
 	if err != nil {
 		return err
 	}
-	kubelets, err := p.authority.issue(pkix.Name{CommonName: "kube-apiserver", Organization: []string{"system:masters"}}, nil, nil)
+	kubelets, err := p.authority.Issue(pkix.Name{CommonName: "kube-apiserver", Organization: []string{"system:masters"}}, nil)
 	if err != nil {
 		return err
 	}
-	tokens, err := newAuthority() // only its key is of use
+	tokens, err := authority.NewKey()
 	if err != nil {
 		return err
 	}
-	signing, err := encodeKey(tokens.key)
+	signing, err := authority.EncodeKey(tokens)
 	if err != nil {
 		return err
 	}
-	authority, err := encodeKey(p.authority.key)
+	ca, err := authority.EncodeKey(p.authority.Key)
 	if err != nil {
 		return err
 	}
 	for name, content := range map[string][]byte{
-		"ca.crt": p.authority.pem(), "ca.key": authority, "tokens.key": signing,
-		"apiserver.crt": server.certificate, "apiserver.key": server.key,
-		"kubelets.crt": kubelets.certificate, "kubelets.key": kubelets.key,
+		"ca.crt": p.authority.PEM(), "ca.key": ca, "tokens.key": signing,
+		"apiserver.crt": server.Certificate, "apiserver.Key": server.Key,
+		"kubelets.crt": kubelets.Certificate, "kubelets.key": kubelets.Key,
 	} {
 		control.Files[keys+name] = machine.File{Content: content, Mode: 0o600}
 	}
@@ -85,7 +86,7 @@ func (p planner) addControlKeys(control *machine.Spec) error {
 // addKubeconfig gives a machine the file NAME.conf, with which a user can use
 // the API.
 func (p planner) addKubeconfig(spec *machine.Spec, name, user string, groups ...string) error {
-	content, err := p.authority.kubeconfig(p.options.apiURL(), user, groups...)
+	content, err := kubeconfig(p.authority, p.options.apiURL(), user, groups...)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (p planner) apiserverFlags() []string {
 		"--advertise-address=" + p.options.addresses(0, controlHost)[0].String(),
 		fmt.Sprintf("--secure-port=%d", apiPort),
 		"--tls-cert-file=" + keys + "apiserver.crt",
-		"--tls-private-key-file=" + keys + "apiserver.key",
+		"--tls-private-key-file=" + keys + "apiserver.Key",
 		"--client-ca-file=" + keys + "ca.crt",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",

@@ -64,13 +64,13 @@ func (p planner) addDisks(node *machine.Spec) error {
 }
 
 func (p planner) addNodeKeys(node *machine.Spec, fabric, host int) error {
-	server, err := p.authority.issue(pkix.Name{CommonName: node.Name}, []string{node.Name}, p.options.addresses(fabric, host))
+	server, err := p.authority.Issue(pkix.Name{CommonName: node.Name}, []string{node.Name}, p.options.addresses(fabric, host)...)
 	if err != nil {
 		return err
 	}
-	node.Files[keys+"ca.crt"] = machine.File{Content: p.authority.pem(), Mode: 0o600}
-	node.Files[keys+"kubelet.crt"] = machine.File{Content: server.certificate, Mode: 0o600}
-	node.Files[keys+"kubelet.key"] = machine.File{Content: server.key, Mode: 0o600}
+	node.Files[keys+"ca.crt"] = machine.File{Content: p.authority.PEM(), Mode: 0o600}
+	node.Files[keys+"kubelet.crt"] = machine.File{Content: server.Certificate, Mode: 0o600}
+	node.Files[keys+"kubelet.key"] = machine.File{Content: server.Key, Mode: 0o600}
 	return p.addKubeconfig(node, "kubelet", "system:node:"+node.Name, "system:nodes")
 }
 

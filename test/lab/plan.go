@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/test/lab/cgroup"
 	"github.com/fairwaynet/fairway/test/lab/machine"
 	"github.com/fairwaynet/fairway/test/lab/rack"
@@ -24,7 +25,7 @@ type planner struct {
 	dir       string
 	tools     string // the folder of the lab's programs
 	self      string // this program
-	authority *authority
+	authority *authority.Authority
 }
 
 // plan is the rack and its machines.

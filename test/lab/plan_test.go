@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/test/lab/machine"
 	"github.com/fairwaynet/fairway/test/lab/rack"
 )
@@ -18,11 +19,11 @@ func plans(t *testing.T, options Options) (rack.Plan, map[string]*machine.Spec) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	authority, err := newAuthority()
+	ca, err := authority.New("lab", lifetime)
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, specs, err := planner{options: options, dir: t.TempDir(), tools: "/bin", self: "/bin/true", authority: authority}.plan()
+	plan, specs, err := planner{options: options, dir: t.TempDir(), tools: "/bin", self: "/bin/true", authority: ca}.plan()
 	if err != nil {
 		t.Fatal(err)
 	}

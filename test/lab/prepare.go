@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/test/lab/rack"
 )
 
@@ -44,7 +45,7 @@ func (l *Lab) prepare(ctx context.Context, held *os.File) error {
 // write writes the lab's folder. The API's clients on the real machine find it
 // at that address.
 func (l *Lab) write(address string) error {
-	authority, err := newAuthority()
+	ca, err := authority.New("lab", lifetime)
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (l *Lab) write(address string) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	planner := planner{options: l.Options, dir: l.dir, tools: tools, self: self, authority: authority}
+	planner := planner{options: l.Options, dir: l.dir, tools: tools, self: self, authority: ca}
 	plan, machines, err := planner.plan()
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func (l *Lab) write(address string) error {
 	if err := plan.Save(); err != nil {
 		return err
 	}
-	config, err := authority.kubeconfig("https://"+address, "admin", "system:masters")
+	config, err := kubeconfig(ca, "https://"+address, "admin", "system:masters")
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/test/oldclient"
 )
 
@@ -33,39 +33,24 @@ const addressTLS = "127.0.0.1:8443"
 
 // Authority signs certificates for tests.
 type Authority struct {
-	certificate *x509.Certificate
-	key         crypto.Signer
-	Pool        *x509.CertPool
+	signer *authority.Authority
+	Pool   *x509.CertPool
 }
 
 // NewAuthority makes one.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
-	a := &Authority{Pool: x509.NewCertPool()}
-	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		SerialNumber: big.NewInt(1),
-	}
-	var err error
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
+	signer, err := authority.New("test authority", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.certificate, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	a.Pool.AddCert(a.certificate)
+	a := &Authority{signer: signer, Pool: x509.NewCertPool()}
+	a.Pool.AddCert(signer.Certificate)
 	return a
 }
 
 // PEM is the certificate of the authority itself.
-func (a *Authority) PEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
-}
+func (a *Authority) PEM() []byte { return a.signer.PEM() }
 
 // Wish is what a certificate shall be; the zero value is an ECDSA one that is
 // valid for the hour.
@@ -87,26 +72,21 @@ func (a *Authority) Issue(t testing.TB, wish Wish) (chain, key []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if wish.Serial == 0 {
-		wish.Serial = time.Now().UnixNano()
+	template := x509.Certificate{DNSNames: wish.Names}
+	if wish.Serial != 0 {
+		template.SerialNumber = big.NewInt(wish.Serial)
 	}
-	if wish.Until.IsZero() {
-		wish.Until = time.Now().Add(time.Hour)
+	if !wish.Until.IsZero() {
+		template.NotBefore, template.NotAfter = wish.Until.Add(-2*time.Hour), wish.Until
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(wish.Serial), DNSNames: wish.Names,
-		NotBefore: wish.Until.Add(-2 * time.Hour), NotAfter: wish.Until,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, private.Public(), a.key)
-	if err != nil {
+	if chain, err = a.signer.Sign(template, private.Public()); err != nil {
 		t.Fatal(err)
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+	return chain, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
 // Secret holds a new certificate.
