@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -84,15 +85,7 @@ func startServe(t *testing.T, envoy string, args ...string) *program {
 	return p
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
+func freePort(t *testing.T) int { return int(freeport.Get(t)) }
 
 func (p *program) said() string {
 	p.mu.Lock()

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/fairwaynet/fairway/test/child"
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -309,9 +310,6 @@ func await(p *child.Process, ready func(context.Context) error) error {
 
 // freeAddress is one of 127.0.0.1 where nobody listens.
 func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("choose port: %w", err)
-	}
-	return listener.Addr().String(), listener.Close()
+	free, err := freeport.Choose()
+	return fmt.Sprintf("127.0.0.1:%d", free), err
 }

@@ -9,7 +9,6 @@ package road
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -30,6 +29,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/test/cluster"
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -276,12 +276,7 @@ func shortDir(t testing.TB) string {
 // FreePort is a port of 127.0.0.1 on which nobody listens.
 func FreePort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // the port is free either way
-	return netip.MustParseAddrPort(l.Addr().String())
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), freeport.Get(t))
 }
 
 // Eventually fails the test unless check has no error within a deadline. It is

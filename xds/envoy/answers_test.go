@@ -12,12 +12,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // refusing is an address of a port on which nobody listens.
 func refusing(t testing.TB) string {
-	return fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	return fmt.Sprintf("127.0.0.1:%d", freeport.Get(t))
 }
 
 func TestAConnectionThatFailsIsTriedOnceMoreElsewhere(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/test/oldclient"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -159,7 +160,7 @@ func (g *gateway) outcomeOverHTTPS(name string, client *tls.Certificate, host st
 func TestClientCertificates(t *testing.T) {
 	staff, partners := newAuthority(t), newAuthority(t)
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	secure := prefix("/", "web")
 	secure.Redirect = true
 	many := []route.Route{}
@@ -275,7 +276,7 @@ func TestClientCertificates(t *testing.T) {
 func TestClientCertificatesOfTheDefaultHost(t *testing.T) {
 	staff := newAuthority(t)
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	hosts := []*route.Host{
 		guardedHost("*", "staff-ca required", prefix("/", "web")),
 		host("open.test", prefix("/", "web")),
@@ -319,7 +320,7 @@ func TestClientCertificatesOfTheDefaultHost(t *testing.T) {
 func TestAuthoritiesRotateWithoutAListener(t *testing.T) {
 	before, after := newAuthority(t), newAuthority(t)
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	h := guardedHost("staff.test", "staff-ca required", prefix("/", "web"))
 	g := newGateway(t, s, h)
 	g.backend(port("web"), reporting(t, "web"))
@@ -350,7 +351,7 @@ func TestAuthoritiesRotateWithoutAListener(t *testing.T) {
 // A name with two certificates gives each client the one that it can use.
 func TestPairsOfCertificates(t *testing.T) {
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	g := newGateway(t, s, host("*.both.test", prefix("/", "web")))
 	for i, pair := range [][2][]byte{keyed(t, "*.both.test", true), keyed(t, "*.both.test", false)} {
 		g.ads.publish(envoy.Secret(envoy.PairSecretName("*.both.test", i), pair[0], pair[1]))
@@ -419,7 +420,7 @@ func TestTLSIsPassedThrough(t *testing.T) {
 	}))
 	t.Cleanup(backend.Close)
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	raw := host("raw.test", route.Route{Match: route.Match{Path: "/"}, Status: http.StatusMisdirectedRequest, Reason: "TLSPassthrough", Redirect: true})
 	raw.Passthrough = &route.Cluster{Port: port("raw")}
 	g := newGateway(t, s, raw, host("plain.test", prefix("/", "web")))
@@ -463,7 +464,7 @@ func TestChainsBehindAProxy(t *testing.T) {
 		want string
 	}{{"127.0.0.0/8", "web"}, {"10.0.0.0/8", "refused"}} {
 		s := testSettings(t)
-		s.HTTPSPort = freePort(t)
+		s.HTTPSPort = freeport.Get(t)
 		s.ProxyProtocol = &route.ProxyProtocol{From: []netip.Prefix{netip.MustParsePrefix(c.from)}, Optional: true}
 		g := newGateway(t, s, host("plain.test", prefix("/", "web")))
 		g.backend(port("web"), reporting(t, "web"))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -113,7 +114,7 @@ func (h *held) use() error {
 func TestAChangeOfAChainDrainsThatChainAlone(t *testing.T) {
 	staff := newAuthority(t)
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	names := []string{"plain.test", "a.test", "b.test", "c.test", "d.test"}
 	h := func(name, policy string) *route.Host {
 		if policy == "" {

@@ -25,6 +25,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -47,18 +48,8 @@ type gateway struct {
 func testSettings(t testing.TB) route.Settings {
 	s := route.DefaultSettings()
 	s.Address = "127.0.0.1"
-	s.HTTPPort = freePort(t)
+	s.HTTPPort = freeport.Get(t)
 	return s
-}
-
-func freePort(t testing.TB) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return uint16(l.Addr().(*net.TCPAddr).Port)
 }
 
 // newGateway starts an Envoy with the settings and the hosts, and waits until

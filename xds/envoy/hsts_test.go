@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -15,7 +16,7 @@ import (
 // are found by a wildcard or have many paths, and never in place of a backend's.
 func TestHSTS(t *testing.T) {
 	s := testSettings(t)
-	s.HTTPSPort, s.TrustedHops = freePort(t), 1
+	s.HTTPSPort, s.TrustedHops = freeport.Get(t), 1
 	s.TLS.HSTS = &route.HSTS{MaxAge: 600, IncludeSubDomains: true}
 	asks := func(path string, hsts *route.HSTS) route.Route {
 		r := prefix(path, "web")

@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -27,7 +28,7 @@ type quicGateway struct {
 
 func newQUICGateway(t *testing.T, s route.Settings, hosts ...*route.Host) *quicGateway {
 	t.Helper()
-	s.HTTPSPort, s.TLS.HTTP3 = freePort(t), true
+	s.HTTPSPort, s.TLS.HTTP3 = freeport.Get(t), true
 	return &quicGateway{gateway: newGateway(t, s, hosts...)}
 }
 

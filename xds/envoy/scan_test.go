@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -26,7 +27,7 @@ import (
 // what it should, by "modern", which has no TLS 1.2.
 func TestAScannerFindsNothingToComplainOf(t *testing.T) {
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	ours := newIssuer(t, "ours")
 	g := newGateway(t, s, host("shop.test", prefix("/", "web")), host("old.test", prefix("/", "web")))
 	g.backend(port("web"), reporting(t, "web"))

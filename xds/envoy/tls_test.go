@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -50,7 +51,7 @@ func certificate(t *testing.T, name string) (chain, key []byte) {
 
 func TestHTTPSChoosesTheCertificateByName(t *testing.T) {
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	g := newGateway(t, s, host("shop.test", prefix("/", "web")), host("other.test", prefix("/", "web")))
 	g.backend(port("web"), reporting(t, "web"))
 	for _, name := range []string{"shop.test", "other.test"} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -50,7 +51,7 @@ func TestTLSOptions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := testSettings(t)
-			s.HTTPSPort, s.TLS = freePort(t), c.options
+			s.HTTPSPort, s.TLS = freeport.Get(t), c.options
 			g := newGateway(t, s, host("shop.test", prefix("/", "web")))
 			chain, key := certificate(t, "shop.test")
 			g.ads.publish(envoy.Secret("shop.test", chain, key))

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -208,7 +209,7 @@ func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
 // handshake, and Envoy does not ask for it.
 func TestNoClientAsksForSecretsOfOurs(t *testing.T) {
 	s := testSettings(t)
-	s.HTTPSPort = freePort(t)
+	s.HTTPSPort = freeport.Get(t)
 	g := newGateway(t, s, host("shop.test", prefix("/", "web")))
 	ours := []string{envoy.AuthorityName(theRoots), envoy.ListedSecret("shop.test")}
 	for _, name := range append(ours, "unknown.test") {

@@ -27,6 +27,8 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/fairwaynet/fairway/test/freeport"
 )
 
 // ads is the least that an xDS server can be: it answers every first request
@@ -97,11 +99,6 @@ func (s *ads) url() string {
 // hello is a listener on a free port that says hello.
 func hello(t *testing.T) *listenerv3.Listener {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer free.Close()
 	manager := &managerv3.HttpConnectionManager{
 		StatPrefix: "http",
 		RouteSpecifier: &managerv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
@@ -125,7 +122,7 @@ func hello(t *testing.T) *listenerv3.Listener {
 		Name: "http",
 		Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 			Address:       "127.0.0.1",
-			PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(free.Addr().(*net.TCPAddr).Port)},
+			PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(freeport.Get(t))},
 		}}},
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
