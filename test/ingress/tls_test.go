@@ -25,6 +25,7 @@ func TestTLS(t *testing.T) {
 		test func(*site, *road.Authority)
 	}{
 		{"certificates", testCertificates},
+		{"curl", testCurl},
 		{"redirect", testRedirect},
 		{"rotation", testRotation},
 		{"broken secrets", testBrokenSecrets},
