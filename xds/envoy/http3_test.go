@@ -119,6 +119,17 @@ func TestHTTP3(t *testing.T) {
 		t.Errorf("%s: the backend saw %+v", r.Proto, got)
 	}
 
+	// What is refused is refused here, too, under any kind of host.
+	for _, host := range []string{"shop.test", "a.shop.test", "unknown.test"} {
+		r, err := getH3(t, g.h3(host), host, "/x/%2e%2e;/admin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.StatusCode != http.StatusForbidden {
+			t.Errorf("dot segments with parameters of %s: %d, want 403", host, r.StatusCode)
+		}
+	}
+
 	// Another certificate, and another name, close no connection.
 	open := g.h3("shop.test")
 	if _, err := getH3(t, open, "shop.test", "/"); err != nil {

@@ -31,19 +31,35 @@ func refusals() *compositev3.Composite {
 
 // suspicious holds for all requests that are refused, and for few others.
 func suspicious() *matcherv3.Matcher_MatcherList_Predicate {
+	return anyOf(
+		inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "/."}}),
+		inHeader(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "TRACE"}}),
+		// Of 18 digits all are lengths; whatever else is there is looked at.
+		both(inHeader("content-length", matching(`\C*`)), not(inHeader("content-length", matching(`[0-9]{1,18}`)))),
+	)
+}
+
+func matching(regex string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
+		EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}},
+		Regex:      regex,
+	}}}
+}
+
+func anyOf(some ...*matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
 	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_OrMatcher{
-		OrMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*matcherv3.Matcher_MatcherList_Predicate{
-			inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "/."}}),
-			inHeader(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "TRACE"}}),
-			inHeader("content-length", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-				// Of 18 digits all are lengths.
-				SafeRegex: &matcherv3.RegexMatcher{
-					EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}},
-					Regex:      `.{19,}|.*[^0-9].*`,
-				},
-			}}),
-		}},
+		OrMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: some},
 	}}
+}
+
+func both(a, b *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
+		AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*matcherv3.Matcher_MatcherList_Predicate{a, b}},
+	}}
+}
+
+func not(a *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: a}}
 }
 
 // inHeader holds for requests with such a header.

@@ -17,7 +17,7 @@ import (
 
 const (
 	// RequestStats begins the names of what Envoy counts of all requests:
-	// "requests", with the tags "code" and "flags".
+	// "requests", with the tags "code" and "flags", and "duration".
 	RequestStats = "fairway_requests"
 	// ServiceStats begins those of Services: "requests", with the tags "cluster"
 	// and "code".
@@ -43,6 +43,12 @@ func requestStats() []*logv3.AccessLog {
 		statsLogger(&statsv3.Config{
 			StatsScope: statsScope(RequestStats, maxCodes),
 			Counters:   []*statsv3.Config_Counter{requestsBy(code, flags)},
+			// Envoy's own histogram knows only requests that were answered to the end,
+			// and not those for which a client has waited too long.
+			Histograms: []*statsv3.Config_Histogram{{
+				Stat: &statsv3.Config_Stat{Name: "duration"},
+				Unit: statsv3.Config_Histogram_Milliseconds, ValueFormat: "%DURATION%",
+			}},
 		}),
 		statsLogger(&statsv3.Config{
 			StatsScope: statsScope(ServiceStats, maxServices),

@@ -91,8 +91,8 @@ func theMetrics() []metric {
 	return []metric{
 		{"requests_total", "Requests, by status code and by Envoy's response flags.", counter, []string{"code", "flags"},
 			[]source{{"fairway_requests_requests", []string{"$code", "$flags"}, 0}}},
-		{"request_seconds", "From a request's first byte to its answer's last.", counter, []string{"listener"},
-			[]source{{"http_downstream_rq_time", connection, 1e-3}}},
+		{"request_seconds", "From a request's first byte to its answer's last.", counter, nil,
+			[]source{{"fairway_requests_duration", nil, 1e-3}}},
 		{"requests_active", "Requests under way.", gauge, []string{"listener"},
 			[]source{{"http_downstream_rq_active", connection, 0}}},
 		{"upgrades_active", "WebSockets and other upgraded connections.", gauge, []string{"listener"},
@@ -146,8 +146,8 @@ func theMetrics() []metric {
 }
 
 // asked are the statistics that Envoy is asked for, of which theMetrics are
-// some: of its many histograms only the one of requests.
-const asked = `^(fairway_|http\.http[s3]?\.downstream_(rq_active|rq_time|cx_upgrades_active)$|` +
+// some: not those of its many histograms.
+const asked = `^(fairway_|http\.http[s3]?\.downstream_(rq_active|cx_upgrades_active)$|` +
 	`listener\.http[s3]?\.(downstream_|ssl\.(handshake|connection_error)$)|listener_manager\.(total_|lds\.update_)|` +
 	`cluster_manager\.(active_clusters|cds\.update_)|control_plane\.connected_state$|` +
 	`server\.(memory_|uptime$)|overload\..*pressure$|(workers|main_thread)\.watchdog_miss$)`
