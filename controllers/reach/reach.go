@@ -2,15 +2,16 @@
 //
 // client-go's reflectors wait longer after each failure, up to a minute at last,
 // so that after two minutes without an API server a controller could be blind for
-// one more. Here a watch that finds nobody to talk to stays and tries again each
-// second, as long as its caller wants; what fails in any other way is the
-// caller's. It is no load: the API server hears nothing until it is there.
+// one more. Here a watch for which no connection can be made stays and tries again
+// each second, as long as its caller wants; it is no load, because there is nobody
+// to bear it. What fails in any other way is the caller's, and so is how long he
+// waits then: a server that answers badly must not be asked by everybody each
+// second.
 package reach
 
 import (
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -22,21 +23,13 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-const (
-	// dialling is how long a connection may take to be made. An address that
-	// swallows packets is asked again with a new one, which the kernel sends at
-	// once, and not after the ever longer pauses of a connection that waits.
-	dialling  = 5 * time.Second
-	keepAlive = 30 * time.Second
-	// pause between two tries, and up to as much again, so that those who lost
-	// the same server do not come back all at once.
-	pause = 500 * time.Millisecond
-)
+// pause is the time between two tries, and up to as much again, so that those
+// who lost the same server do not come back all at once.
+const pause = 500 * time.Millisecond
 
 // Patiently has the watches of the clients that are made of config wait for the
 // API server. It says in log when it cannot be reached, and when it can again.
 func Patiently(config *rest.Config, log logr.Logger) {
-	config.Dial = (&net.Dialer{Timeout: dialling, KeepAlive: keepAlive}).DialContext
 	absence := &absence{log: log}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &patient{next: next, absence: absence} })
 }
@@ -49,27 +42,23 @@ type patient struct {
 
 // RoundTrip implements http.RoundTripper.
 func (p *patient) RoundTrip(request *http.Request) (*http.Response, error) {
-	for {
-		response, err := p.next.RoundTrip(request)
-		if err == nil {
-			p.absence.ends()
-			return response, nil
-		}
-		if !watches(request) || !unreachable(err) || request.Context().Err() != nil {
-			return nil, err
-		}
-		p.absence.begins(err)
-		if sleep(request.Context(), pause+rand.N(pause)) != nil {
-			return nil, err
-		}
+	response, err := p.next.RoundTrip(request)
+	if err == nil || !watches(request) || !unreachable(err) {
+		return response, err
 	}
+	p.absence.begins(err)
+	for unreachable(err) && sleep(request.Context(), pause+rand.N(pause)) == nil {
+		response, err = p.next.RoundTrip(request)
+	}
+	p.absence.ends(err)
+	return response, err
 }
 
 // WrappedRoundTripper lets client-go find the transport inside.
 func (p *patient) WrappedRoundTripper() http.RoundTripper { return p.next }
 
-// watches says whether a request is one of a reflector: it watches, or lists
-// what is watched then.
+// watches says whether a request is one of a reflector: it watches, or begins to
+// list what is watched then.
 func watches(request *http.Request) bool {
 	if request.Method != http.MethodGet {
 		return false
@@ -78,13 +67,15 @@ func watches(request *http.Request) bool {
 	return err == nil && (query.Get("watch") == "true" || query.Has("resourceVersion"))
 }
 
-// unreachable says whether nobody answered, or who answered went away. A server
-// that answers with a certificate that is not trusted is somebody else.
+// unreachable says whether no connection could be made, to the server or to the
+// proxy before it.
 func unreachable(err error) bool {
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return op.Op == "dial" || op.Op == "read" || op.Op == "write" // and not an alert of TLS
+	for op := (*net.OpError)(nil); errors.As(err, &op); err = op.Err {
+		if op.Op == "dial" {
+			return true
+		}
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return false
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -98,29 +89,30 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// absence is the time in which the API server cannot be reached. It is told
-// once, however many watches wait.
+// absence is the time in which watches wait. It is told once, however many do:
+// when the first begins to, and when none does any more.
 type absence struct {
 	log logr.Logger
 
-	mu    sync.Mutex
-	since time.Time // zero: there is none
+	mu      sync.Mutex
+	waiting int
+	since   time.Time
 }
 
 func (a *absence) begins(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.since.IsZero() {
+	if a.waiting++; a.waiting == 1 {
 		a.since = time.Now()
 		a.log.Info("the API server cannot be reached: what is served stays, and no change is seen; it is tried again each second", "cause", err.Error())
 	}
 }
 
-func (a *absence) ends() {
+// ends takes how the last try of a watch ended that waited.
+func (a *absence) ends(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.since.IsZero() {
-		a.log.Info("the API server is reached again", "after", time.Since(a.since).Round(time.Second).String())
-		a.since = time.Time{}
+	if a.waiting--; a.waiting == 0 && !unreachable(err) {
+		a.log.Info("the API server can be reached again", "after", time.Since(a.since).Round(time.Second).String())
 	}
 }

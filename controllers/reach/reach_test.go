@@ -2,9 +2,11 @@ package reach_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/fairwaynet/fairway/controllers/reach"
+	"github.com/fairwaynet/fairway/test/freeport"
 )
 
 const (
@@ -51,12 +54,8 @@ type away struct {
 
 func newAway(t *testing.T) *away {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return &away{address: l.Addr().String(), url: "http://" + l.Addr().String()}
+	address := fmt.Sprintf("127.0.0.1:%d", freeport.Get(t))
+	return &away{address: address, url: "http://" + address}
 }
 
 func (a *away) comes(t *testing.T) {
@@ -125,30 +124,77 @@ func TestWatchesWaitForTheServer(t *testing.T) {
 		}
 	}
 	lines := log.all()
-	if len(lines) != 2 || !strings.Contains(lines[0], "cannot be reached") || !strings.Contains(lines[1], "reached again") {
+	if len(lines) != 2 || !strings.Contains(lines[0], "cannot be reached") || !strings.Contains(lines[1], "again") {
 		t.Errorf("the log says\n%s\nwant one line when it is away, one when it is back", strings.Join(lines, "\n"))
 	}
 }
 
 func TestWatchesEndWithTheirCaller(t *testing.T) {
-	get := patient(t, newAway(t).url, logr.Discard())
+	log := &said{}
+	get := patient(t, newAway(t).url, log.logger())
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
+	began := time.Now()
 	if _, err := get(ctx, watchPath); err == nil {
 		t.Error("a watch of nobody gives an answer")
 	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it ends %s after it began, its caller after 100 ms", took)
+	}
+	if lines := log.all(); len(lines) != 1 {
+		t.Errorf("the log says %q, want only that the server is away", lines)
+	}
 }
 
-// What waiting does not mend is told at once.
-func TestWatchesDoNotWaitForAnotherServer(t *testing.T) {
+// What waiting does not mend is told at once, and so is what would be a load.
+func TestWatchesDoNotWaitForAServerThatIsThere(t *testing.T) {
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(untrusted.Close)
-	log := &said{}
-	_, err := patient(t, untrusted.URL, log.logger())(t.Context(), watchPath)
-	if err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("a server whose certificate is not trusted gives %v", err)
+	closing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(closing.Close)
+	for url, want := range map[string]string{untrusted.URL: "certificate", closing.URL: "EOF"} {
+		log := &said{}
+		_, err := patient(t, url, log.logger())(t.Context(), watchPath)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v, want one with %q", err, want)
+		}
+		if lines := log.all(); len(lines) > 0 {
+			t.Errorf("the log says it is away: %v", lines)
+		}
 	}
-	if lines := log.all(); len(lines) > 0 {
-		t.Errorf("the log says it is away: %v", lines)
+}
+
+// A proxy that is away is as good as a server that is.
+func TestWatchesWaitForTheProxy(t *testing.T) {
+	proxy := newAway(t)
+	config := &rest.Config{Host: "https://api.test", Proxy: func(*http.Request) (*url.URL, error) { return url.Parse(proxy.url) }}
+	log := &said{}
+	reach.Patiently(config, log.logger())
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://api.test"+watchPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err == nil {
+		_ = response.Body.Close()
+		t.Fatal("a proxy that is away gives an answer")
+	}
+	if lines := log.all(); len(lines) != 1 {
+		t.Errorf("the log says %q, want that the server is away", lines)
 	}
 }

@@ -197,6 +197,10 @@ func apiServerAway(w *town) {
 	if err := w.StartAPIServer(); err != nil {
 		w.Fatal(err)
 	}
+	// Watches that failed for so long would be tried again after up to a minute.
+	host := "back.test"
+	w.create(w.T, road.Ingress("back", "fairway", host, "/", "shop"))
+	road.Eventually(w, patience/2, road.Answers(host, "/", "shop"))
 }
 
 // pass lets time pass.
