@@ -75,7 +75,7 @@ func (a *Authority) Issue(subject pkix.Name, names []string, addresses ...netip.
 }
 
 // Sign makes a certificate, in PEM, as the template says. Without a serial number
-// it gets a random one; without a time when it ends, the authority's lifetime.
+// it gets a random one; without times, those of the authority.
 func (a *Authority) Sign(template x509.Certificate, key crypto.PublicKey) ([]byte, error) {
 	der, err := x509.CreateCertificate(rand.Reader, a.complete(template), a.Certificate, key, a.Key)
 	if err != nil {
@@ -93,8 +93,12 @@ func (a *Authority) complete(template x509.Certificate) *x509.Certificate {
 		}
 		template.SerialNumber = serial
 	}
-	if now := time.Now(); template.NotAfter.IsZero() {
-		template.NotBefore, template.NotAfter = now.Add(-time.Hour), now.Add(a.lifetime)
+	now := time.Now()
+	if template.NotBefore.IsZero() {
+		template.NotBefore = now.Add(-time.Hour)
+	}
+	if template.NotAfter.IsZero() {
+		template.NotAfter = now.Add(a.lifetime)
 	}
 	return &template
 }

@@ -23,7 +23,8 @@ type Process struct {
 	err  error         // how it ended; read it after done
 }
 
-// Start runs a command in dir, where it logs to NAME.log.
+// Start runs a command in dir, where it logs to NAME.log: a folder has one child
+// of a name. Where the command runs, what it says and how it dies is set here.
 func Start(dir string, cmd *exec.Cmd) (*Process, error) {
 	name := filepath.Base(cmd.Path)
 	log, err := openLog(filepath.Join(dir, name+".log"))

@@ -16,7 +16,8 @@ import (
 	"testing"
 )
 
-// The ports, above those that tests name and below 32768, where Linux begins.
+// The ports, above those that tests name and below 32768, where Linux begins
+// by default.
 const first, count = 20000, 10000
 
 // begin is anywhere, because tests of several packages may share a machine, and

@@ -67,7 +67,7 @@ func (p planner) addControlKeys(control *machine.Spec) error {
 	}
 	for name, content := range map[string][]byte{
 		"ca.crt": p.authority.PEM(), "ca.key": ca, "tokens.key": signing,
-		"apiserver.crt": server.Certificate, "apiserver.Key": server.Key,
+		"apiserver.crt": server.Certificate, "apiserver.key": server.Key,
 		"kubelets.crt": kubelets.Certificate, "kubelets.key": kubelets.Key,
 	} {
 		control.Files[keys+name] = machine.File{Content: content, Mode: 0o600}
@@ -118,7 +118,7 @@ func (p planner) apiserverFlags() []string {
 		"--advertise-address=" + p.options.addresses(0, controlHost)[0].String(),
 		fmt.Sprintf("--secure-port=%d", apiPort),
 		"--tls-cert-file=" + keys + "apiserver.crt",
-		"--tls-private-key-file=" + keys + "apiserver.Key",
+		"--tls-private-key-file=" + keys + "apiserver.key",
 		"--client-ca-file=" + keys + "ca.crt",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
