@@ -33,6 +33,41 @@ func TestMemoryOfAShrunkHeapIsGivenBack(t *testing.T) {
 	}
 }
 
+func TestCalmComesOnceAfterMuchWasDone(t *testing.T) {
+	const live = 1000
+	for _, tt := range []struct {
+		name      string
+		allocated []uint64 // at each look
+		cycles    []uint64
+		calm      int // at which look; -1: never
+	}{
+		{"nothing happens", []uint64{1000, 1001, 1002, 1003}, []uint64{1, 1, 1, 1}, -1},
+		{"little adds up", []uint64{0, 19, 38, 57, 76, 95, 114, 133, 152}, []uint64{1, 1, 1, 1, 1, 1, 1, 1, 1}, -1},
+		{"much, then nothing", []uint64{0, 300, 600, 601, 602, 603}, []uint64{1, 1, 1, 1, 1, 1}, 3},
+		{"much, collected in the middle", []uint64{0, 300, 600, 601, 602}, []uint64{1, 1, 2, 2, 2}, 3},
+		{"some, collected after it", []uint64{0, 50, 51, 52, 53}, []uint64{1, 1, 2, 2, 2}, -1},
+		{"it never ends", []uint64{0, 300, 600, 900, 1200}, []uint64{1, 1, 1, 2, 2}, -1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var c calm
+			c.after(heap{live: live, allocated: tt.allocated[0], cycles: tt.cycles[0]})
+			c.busy = false // whatever came before
+			got := -1
+			for i := range tt.allocated {
+				if c.after(heap{live: live, allocated: tt.allocated[i], cycles: tt.cycles[i]}) {
+					if got >= 0 {
+						t.Errorf("calm at %d and at %d", got, i)
+					}
+					got = i
+				}
+			}
+			if got != tt.calm {
+				t.Errorf("calm at %d, want %d", got, tt.calm)
+			}
+		})
+	}
+}
+
 // released is how much of the heap the system has got back, in bytes.
 func released() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/released:bytes"}}
