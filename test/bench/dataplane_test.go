@@ -40,7 +40,8 @@ const (
 )
 
 // BenchmarkDataPlane measures what a request costs Envoy: as Fairway configures
-// it, and as one does by hand. Each Envoy has one worker and the last CPU of the
+// it, and as one does by hand, with as few statistics as Fairway has Envoy keep
+// and with all. Each Envoy has one worker and the last CPU of the
 // machine for itself; load, backend and all else share the others. They are
 // measured in turn, round by round, because machines are not the same all the
 // time.
@@ -55,9 +56,13 @@ func BenchmarkDataPlane(b *testing.B) {
 		b.Fatal("needs two CPUs, one of them for Envoy alone")
 	}
 	pinSelf(b)
-	startRawBackend(b)
+	startRawBackend(b, "0.0.0.0")
 	controller := roadForDataPlane(b, hosts)
-	all := []*contender{{name: "by hand"}, {name: "Fairway"}}
+	all := []*contender{
+		{name: "by hand", byHand: true},
+		{name: "by hand, with Envoy's own statistics", byHand: true, statistics: true},
+		{name: "Fairway"},
+	}
 	if pattern := os.Getenv("FAIRWAY_BENCH_WITHOUT"); pattern != "" {
 		which, err := regexp.Compile(pattern)
 		if err != nil {
@@ -96,11 +101,14 @@ func roadForDataPlane(b *testing.B, hosts int) string {
 // contender is an Envoy that is measured.
 type contender struct {
 	name string
-	// edit changes what Fairway's controller sends; nil with handwritten.
+	// byHand is of one that handwritten configures, statistics of one that
+	// keeps all that Envoy keeps unless it is told otherwise.
+	byHand, statistics bool
+	// edit changes what Fairway's controller sends; nil if byHand.
 	edit func(b *testing.B, message proto.Message)
 	// gateway is whose configuration Fairway sends; empty: the default one's.
 	gateway string
-	// secure is how the handwritten one speaks TLS; nil: not at all.
+	// secure is how one byHand speaks TLS; nil: not at all.
 	secure *tlsv3.DownstreamTlsContext
 
 	address string
@@ -135,8 +143,8 @@ func (c *contender) start(b *testing.B, i, hosts int, controller string) {
 	port := 8100 + i
 	c.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	var bootstrap string
-	if c.name == "by hand" {
-		bootstrap = handwritten(b, dir, uint32(port), hosts, c.secure)
+	if c.byHand {
+		bootstrap = handwritten(b, dir, uint32(port), hosts, c.secure, c.statistics)
 	} else {
 		relay := startRelay(b, controller, func(message proto.Message) { c.change(b, port, message) })
 		bootstrap, err = gateway.Bootstrap{
@@ -281,19 +289,19 @@ func editEarly(m *managerv3.HttpConnectionManager, drop func(*mutationv3.HeaderM
 	_ = early.GetTypedConfig().MarshalFrom(mutations) // it was marshalled before
 }
 
-// printDataPlane prints the medians, and the median of the rounds' ratios to
-// the first contender.
+// printDataPlane prints the medians, and the medians of the rounds' ratios to
+// the two that are configured by hand, which are first.
 func printDataPlane(w io.Writer, hosts int, all []*contender) {
 	fmt.Fprintf(w, "\n%d hosts, %d connections, %d rounds\n\n", hosts, dataPlaneConnections, len(all[0].rounds))
-	fmt.Fprintln(w, "| | CPU a request, µs | ÷ by hand (least–most) | requests/s | ÷ by hand | p50 / p90 / p99, ms | Envoy's CPU |")
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|")
+	fmt.Fprintln(w, "| | CPU a request, µs | ÷ by hand (least–most) | ÷ with statistics (least–most) | requests/s | ÷ by hand | p50 / p90 / p99, ms | Envoy's CPU |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|")
 	for _, c := range all {
-		cpu := c.each(func(r dataPlaneRound) float64 { return r.perRequest() })
+		cpu := c.each(dataPlaneRound.perRequest)
 		rate := c.each(func(r dataPlaneRound) float64 { return float64(r.Sent) / r.Took.Seconds() })
-		cpuRatio := over(cpu, all[0].each(func(r dataPlaneRound) float64 { return r.perRequest() }))
+		few, many := over(cpu, all[0].each(dataPlaneRound.perRequest)), over(cpu, all[1].each(dataPlaneRound.perRequest))
 		rateRatio := over(rate, all[0].each(func(r dataPlaneRound) float64 { return float64(r.Sent) / r.Took.Seconds() }))
-		fmt.Fprintf(w, "| %s | %.1f | %.3f (%.3f–%.3f) | %.0f | %.3f | %.2f / %.2f / %.2f | %.0f %% |\n", c.name,
-			median(cpu), median(cpuRatio), slices.Min(cpuRatio), slices.Max(cpuRatio), median(rate), median(rateRatio),
+		fmt.Fprintf(w, "| %s | %.1f | %.3f (%.3f–%.3f) | %.3f (%.3f–%.3f) | %.0f | %.3f | %.2f / %.2f / %.2f | %.0f %% |\n", c.name,
+			median(cpu), median(few), slices.Min(few), slices.Max(few), median(many), slices.Min(many), slices.Max(many), median(rate), median(rateRatio),
 			median(c.each(func(r dataPlaneRound) float64 { return milliseconds(r.P50) })),
 			median(c.each(func(r dataPlaneRound) float64 { return milliseconds(r.P90) })),
 			median(c.each(func(r dataPlaneRound) float64 { return milliseconds(r.P99) })),
@@ -370,16 +378,19 @@ func setAffinity(b *testing.B, pid int, set unix.CPUSet) {
 const backendVariable = "FAIRWAY_BENCH_BACKEND"
 
 // startRawBackend starts, as a process, a backend that does as little as
-// possible.
-func startRawBackend(b *testing.B) {
+// possible: it answers as "first".
+func startRawBackend(b *testing.B, ip string) {
 	b.Helper()
 	command := exec.Command("/proc/self/exe")
-	command.Env = append(os.Environ(), backendVariable+"="+net.JoinHostPort("0.0.0.0", strconv.Itoa(road.BackendPort)))
+	command.Env = append(os.Environ(), backendVariable+"="+net.JoinHostPort(ip, strconv.Itoa(road.BackendPort)))
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
+	if requestsFirst() {
+		prefer(b, command.Process.Pid)
+	}
 }
 
 // rawAddress is where the raw backend of a host is. It has many addresses: to a

@@ -62,6 +62,9 @@ func (l load) start(b *testing.B) *generator {
 	if err := g.command.Start(); err != nil {
 		b.Fatalf("start load: %v", err)
 	}
+	if requestsFirst() {
+		prefer(b, g.command.Process.Pid)
+	}
 	return g
 }
 

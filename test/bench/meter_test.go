@@ -24,7 +24,11 @@ const (
 // startBackends starts both.
 func startBackends(b *testing.B) {
 	b.Helper()
-	road.Backend(b, "first", first)
+	if requestsFirst() {
+		startRawBackend(b, first)
+	} else {
+		road.Backend(b, "first", first)
+	}
 	road.Backend(b, "second", second)
 }
 

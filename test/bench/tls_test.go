@@ -54,11 +54,11 @@ func BenchmarkTLS(b *testing.B) {
 		b.Fatal("needs two CPUs, one of them for Envoy alone")
 	}
 	pinSelf(b)
-	startRawBackend(b)
+	startRawBackend(b, "0.0.0.0")
 	bench := &tlsBench{authority: road.NewAuthority(b), many: many}
 	bench.start(b)
 	all := []*contender{
-		{name: "by hand", secure: bench.byHand(b)},
+		{name: "by hand", byHand: true, secure: bench.byHand(b)},
 		{name: "Fairway", gateway: oneGateway},
 		{name: "Fairway"},
 	}
