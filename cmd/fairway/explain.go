@@ -44,8 +44,8 @@ func explainCommand(std streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain URL",
 		Short: "Say what becomes of a request, and why",
-		Long: `Explain follows a request for a URL through a gateway: listener, path, host,
-route and why that one, backend and its endpoints; and where it ends. It reads
+		Long: `Explain follows a request for a URL through a gateway: listener, certificate,
+path, host, route and why that one, backend and its endpoints; and where it ends. It reads
 the cluster as you may, or with -f files, and asks neither controller nor Envoy.
 
 Exit code: 0 when a backend answers, 1 when none does, 2 when nothing could be
@@ -132,15 +132,16 @@ func (s *explainSettings) explain(ctx context.Context, question explain.Question
 	if err != nil {
 		return nil, nil, err
 	}
-	objects, err := folder.Fixed(found)
+	objects, err := folder.Fixed(found.Objects)
 	if err != nil {
 		return nil, nil, err
 	}
+	question.MissingSecrets = found.MissingSecrets
 	said, err := explainObjects(ctx, objects, index.Scope{}, question)
 	if err != nil {
 		return nil, nil, err
 	}
-	return said, objects.Locate, addServing(ctx, reader, said, found)
+	return said, objects.Locate, addServing(ctx, reader, said, found.Objects)
 }
 
 func explainObjects(ctx context.Context, objects *folder.Cache, scope index.Scope, question explain.Question) (*explain.Explanation, error) {

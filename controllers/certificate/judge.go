@@ -65,7 +65,8 @@ func missing() content {
 type findings struct {
 	served
 
-	asked    bool // somebody wants the name over TLS
+	asked    bool                   // somebody wants the name over TLS
+	unread   []types.NamespacedName // Secrets that may be there, and that nobody could look into
 	problems []problem.Problem
 	again    time.Duration // when to look again although nothing has changed; 0: never
 }

@@ -59,8 +59,10 @@ type Options struct {
 	// SelfSigned stands in for it; nil: nothing does.
 	SelfSigned *certificate.Certificate
 	// WithoutSecrets says that a Secret which is not there may be there
-	// nevertheless: that is no Problem then.
+	// nevertheless: that is no Problem then. Missing are those of which it is
+	// known that they are not.
 	WithoutSecrets bool
+	Missing        map[types.NamespacedName]bool
 	// Metrics hears what is served; may be nil.
 	Metrics *Metrics
 	// Now is the clock; time.Now if nil.
@@ -235,8 +237,13 @@ func (r *Reconciler) find(
 			return findings{}, err
 		}
 	}
+	var unread []types.NamespacedName
 	if r.options.WithoutSecrets {
-		uses = slices.DeleteFunc(uses, func(use route.SecretUse) bool { return contents[use.Secret].reason == route.ReasonSecretNotFound })
+		isUnread := func(use route.SecretUse) bool {
+			return contents[use.Secret].reason == route.ReasonSecretNotFound && !r.options.Missing[use.Secret]
+		}
+		unread = secretsOf(slices.DeleteFunc(slices.Clone(uses), func(use route.SecretUse) bool { return !isUnread(use) }))
+		uses = slices.DeleteFunc(uses, isUnread)
 	}
 	if r.isSilent(key.Gateway) {
 		for _, ingress := range ingresses {
@@ -247,7 +254,7 @@ func (r *Reconciler) find(
 		return findings{}, err
 	}
 	found := judge(key.Host, uses, contents, r.last(key), r.options.Now())
-	found.asked = asked
+	found.asked, found.unread = asked, unread
 	found.problems = problem.Sort(append(found.problems, problems...))
 	return found, nil
 }

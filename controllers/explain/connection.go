@@ -35,6 +35,14 @@ func (c *Connection) String() string {
 	}
 }
 
+// label is what it is about, as the text calls it.
+func (c *Connection) label() string {
+	if c.Passthrough {
+		return "tls"
+	}
+	return "clients"
+}
+
 // connect says what becomes of the connection of a request, and whether it ends
 // there.
 func (w *walk) connect(request Request, trace route.Trace) (ends bool) {
@@ -43,6 +51,9 @@ func (w *walk) connect(request Request, trace route.Trace) (ends bool) {
 		return false
 	}
 	w.said.Connection = &Connection{Passthrough: host.Passthrough != nil}
+	if host.Passthrough != nil {
+		w.said.Certificate = nil // it is the backend's
+	}
 	if host.Client != nil {
 		w.said.Connection.ClientCA, w.said.Connection.Required = host.Client.CA.String(), host.Client.Required
 	}

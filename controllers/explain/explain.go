@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/problem"
@@ -39,6 +40,9 @@ type Question struct {
 	// IngressClass. With neither, it is asked at the one that serves the host.
 	Gateway route.Gateway
 	Class   string
+	// MissingSecrets are those that are known not to exist. Of others that are not
+	// among the objects nothing is known.
+	MissingSecrets map[types.NamespacedName]bool
 }
 
 // Explain answers a question about the objects of a Road.
@@ -177,6 +181,9 @@ func (w *walk) follow(ctx context.Context) error {
 	w.said.path(trace)
 	if w.secures(request, trace) {
 		w.said.secured(request.secured(w.settings.RedirectPort, trace.Path.Path+trace.Path.Query))
+		if err := w.present(ctx, request); err != nil {
+			return err
+		}
 	}
 	w.said.host(trace)
 	w.said.End, w.said.Status = trace.End, trace.Status

@@ -20,6 +20,8 @@ type Explanation struct {
 	Redirect string    `json:"redirect,omitempty"` // to where a 307 or 308 sent the client first
 	Path     *Path     `json:"path,omitempty"`
 	Host     *Host     `json:"host,omitempty"`
+	// Certificate is nil without TLS, and where it ends at the backend.
+	Certificate *Certificate `json:"certificate,omitempty"`
 	// Connection is nil for a host that treats them as all others do.
 	Connection *Connection `json:"connection,omitempty"`
 	Route      *RouteOf    `json:"route,omitempty"`

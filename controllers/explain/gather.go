@@ -12,29 +12,54 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
+// Gathered is what a cluster holds of what is needed to explain a request.
+type Gathered struct {
+	Objects []client.Object
+	// MissingSecrets are those that were asked for and do not exist. A Secret that
+	// is neither there nor here may not be read.
+	MissingSecrets map[types.NamespacedName]bool
+}
+
 // Gather reads from a cluster what is needed to explain a request: all that
-// routes, and of Services those to which requests for the host can go.
-func Gather(ctx context.Context, reader survey.Reader, request Request) ([]client.Object, error) {
+// routes, and of Services and Secrets those to which requests for the host can
+// go, and that may be shown to who connects for it.
+func Gather(ctx context.Context, reader survey.Reader, request Request) (Gathered, error) {
 	objects, err := reader.Routing(ctx)
 	if err != nil {
-		return nil, err
+		return Gathered{}, err
 	}
 	host, _ := route.HostOf(request.Authority)
 	candidates := route.HostsFor(host)
-	var services []types.NamespacedName
+	server, _ := request.serverName()
+	names := append(serverNames(server), route.AnyHost)
+	var services, wanted []types.NamespacedName
 	for _, object := range objects {
 		ing, ok := object.(*networkingv1.Ingress)
 		if !ok {
 			continue
 		}
-		concerns := func(host route.Hostname) bool { return slices.Contains(candidates, host) }
-		if slices.ContainsFunc(route.HostsOf(ing), concerns) {
+		if anyOf(route.HostsOf(ing), candidates) {
 			services = append(services, route.ServicesOf(ing)...)
 		}
+		if anyOf(route.TLSNamesOf(ing), names) {
+			wanted = append(wanted, route.SecretsOf(ing)...)
+		}
 	}
-	slices.SortFunc(services, func(a, b types.NamespacedName) int {
+	found, err := reader.Services(ctx, unique(services))
+	if err != nil {
+		return Gathered{}, err
+	}
+	secrets, missing, err := reader.Secrets(ctx, unique(wanted))
+	return Gathered{slices.Concat(objects, found, secrets), missing}, err
+}
+
+func anyOf(hosts, of []route.Hostname) bool {
+	return slices.ContainsFunc(hosts, func(host route.Hostname) bool { return slices.Contains(of, host) })
+}
+
+func unique(names []types.NamespacedName) []types.NamespacedName {
+	slices.SortFunc(names, func(a, b types.NamespacedName) int {
 		return slices.Compare([]string{a.Namespace, a.Name}, []string{b.Namespace, b.Name})
 	})
-	found, err := reader.Services(ctx, slices.Compact(services))
-	return append(objects, found...), err
+	return slices.Compact(names)
 }

@@ -28,8 +28,13 @@ func (e *Explanation) Text() string {
 	if e.Host != nil {
 		t.line("host", "%s", e.Host)
 	}
+	if e.Certificate != nil {
+		for _, line := range e.Certificate.lines() {
+			t.line("tls", "%s", line)
+		}
+	}
 	if e.Connection != nil {
-		t.line("tls", "%s", e.Connection)
+		t.line(e.Connection.label(), "%s", e.Connection)
 	}
 	t.route(e)
 	t.backend(e)

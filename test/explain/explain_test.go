@@ -6,6 +6,7 @@ package explain_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -14,10 +15,12 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairwaynet/fairway/test/netns"
@@ -113,6 +116,85 @@ func TestAnExplanationIsWhatAClientGets(t *testing.T) {
 	}
 }
 
+// shown is what the test reads of the certificate of an explanation.
+type shown struct {
+	Certificate struct {
+		Name  string
+		Shown []struct {
+			Secret   string
+			Names    []string
+			NotAfter time.Time
+		}
+		Unread []string
+	}
+}
+
+func TestTheCertificateThatIsExplainedIsWhatAClientIsShown(t *testing.T) {
+	r := road.Start(t, road.Options{})
+	signer := road.NewAuthority(t)
+	ing := road.Ingress("web", class, "shop.test", "/", "web")
+	for host, secret := range map[string]*corev1.Secret{
+		"shop.test":   signer.Secret(t, "exact", road.Wish{Names: []string{"shop.test"}}),
+		"*.shop.test": signer.Secret(t, "wildcard", road.Wish{Names: []string{"*.shop.test"}}),
+		"a.shop.test": signer.Secret(t, "other", road.Wish{Names: []string{"b.shop.test"}}),
+		"old.test":    signer.Secret(t, "old", road.Wish{Names: []string{"old.test"}, Until: time.Now().Add(-time.Hour)}),
+		"gone.test":   nil,
+	} {
+		name := "gone"
+		if secret != nil {
+			name = secret.Name
+			r.Create(t, secret)
+		}
+		ing.Spec.TLS = append(ing.Spec.TLS, networkingv1.IngressTLS{Hosts: []string{host}, SecretName: name})
+	}
+	for _, host := range []string{"old.test", "gone.test", "plain.test"} {
+		rule := *ing.Spec.Rules[0].DeepCopy()
+		rule.Host = host
+		ing.Spec.Rules = append(ing.Spec.Rules, rule)
+	}
+	r.Create(t, road.Class(class), road.Service("web"), road.Slice("web", "10.77.0.11"), ing)
+	road.Eventually(t, patience, road.PresentsDefault("plain.test"))
+	explain := func(user *rest.Config, host string) (e shown) {
+		t.Helper()
+		got := r.Fairway(t, user, "explain", "-o", "json", "https://"+host+"/")
+		if err := json.Unmarshal([]byte(got.Out), &e); err != nil {
+			t.Fatalf("%s: %v: %s", host, err, got.Err)
+		}
+		return e
+	}
+	user := viewer(t, r)
+	if e := explain(user, "shop.test"); len(e.Certificate.Shown) > 0 || !slices.Equal(e.Certificate.Unread, []string{road.Namespace + "/exact"}) {
+		t.Errorf("who may not read Secrets is told %+v", e)
+	}
+	r.Create(t, documented(t, 1, "reader")...)
+	for host, secret := range map[string]string{
+		"shop.test": "exact", "b.shop.test": "wildcard", "a.shop.test": "wildcard", "old.test": "old", "gone.test": "", "plain.test": "",
+	} {
+		e := explain(user, host).Certificate
+		if secret == "" {
+			if e.Name != "*" || len(e.Shown)+len(e.Unread) > 0 {
+				t.Errorf("%s is explained as %+v, want the default certificate", host, e)
+			}
+			road.Eventually(t, patience, road.PresentsDefault(host))
+			continue
+		}
+		if len(e.Shown) != 1 || e.Shown[0].Secret != road.Namespace+"/"+secret {
+			t.Fatalf("%s is explained as %+v, want Secret %s", host, e, secret)
+		}
+		road.Eventually(t, patience, func(ctx context.Context) error {
+			conn, err := road.Handshake(ctx, host, nil)
+			if err != nil {
+				return err
+			}
+			leaf := conn.ConnectionState().PeerCertificates[0]
+			if !slices.Equal(leaf.DNSNames, e.Shown[0].Names) || !leaf.NotAfter.Equal(e.Shown[0].NotAfter) {
+				err = fmt.Errorf("%s is explained as %+v, and shows one for %q until %s", host, e, leaf.DNSNames, leaf.NotAfter)
+			}
+			return errors.Join(err, conn.Close())
+		})
+	}
+}
+
 func redirects(host, path, to string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		answer, err := road.Get(ctx, host, path)
@@ -144,25 +226,32 @@ func TestWhatAUserMayNotReadIsNamed(t *testing.T) {
 // other, without those to the resources.
 func viewer(t *testing.T, r *road.Road, without ...string) *rest.Config {
 	t.Helper()
+	r.Create(t, documented(t, 0, "reader", without...)...)
+	return r.Cluster.User("reader")
+}
+
+// documented is the i-th ClusterRole that docs/explain.md shows, without the
+// resources, and its binding to a user.
+func documented(t *testing.T, i int, user string, without ...string) []client.Object {
+	t.Helper()
 	text, err := os.ReadFile("../../docs/explain.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
-	if block == nil {
-		t.Fatal("docs/explain.md shows no ClusterRole")
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(blocks) <= i {
+		t.Fatalf("docs/explain.md shows %d ClusterRoles", len(blocks))
 	}
 	role := &rbacv1.ClusterRole{}
-	if err := yaml.UnmarshalStrict(block[1], role); err != nil {
+	if err := yaml.UnmarshalStrict(blocks[i][1], role); err != nil {
 		t.Fatal(err)
 	}
 	role.Rules = slices.DeleteFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
 		return slices.ContainsFunc(rule.Resources, func(resource string) bool { return slices.Contains(without, resource) })
 	})
-	r.Create(t, role, &rbacv1.ClusterRoleBinding{
+	return []client.Object{role, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "reader"}},
-	})
-	return r.Cluster.User("reader")
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
+	}}
 }
