@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
-	"math/big"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 	adsserver "github.com/fairwaynet/fairway/xds/server"
@@ -106,14 +102,14 @@ func TestTheUnixSocketIsOursAlone(t *testing.T) {
 // renewed certificate counts from the next connection on.
 func TestMutualTLS(t *testing.T) {
 	dir := t.TempDir()
-	ours, theirs := newAuthority(t), newAuthority(t)
+	ours, theirs := newSigner(t), newSigner(t)
 	x := xdsSettings{
 		Address: "127.0.0.1:0",
 		Cert:    filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), ClientCA: filepath.Join(dir, "ca.pem"),
 	}
-	write := func(ca *authority) {
-		certificate, key := ca.issue(t)
-		for path, content := range map[string][]byte{x.Cert: certificate, x.Key: key, x.ClientCA: ca.pem} {
+	write := func(ca signer) {
+		id := ca.identity(t)
+		for path, content := range map[string][]byte{x.Cert: id.Certificate, x.Key: id.Key, x.ClientCA: ca.PEM()} {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -346,75 +342,37 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	}
 }
 
-// authority issues certificates for 127.0.0.1 and for clients.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-	pem         []byte
+// signer is an authority of a test, which fails if something cannot be signed.
+type signer struct{ *authority.Authority }
+
+func newSigner(t *testing.T) signer {
+	t.Helper()
+	a, err := authority.New("authority", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer{a}
 }
 
-func newAuthority(t *testing.T) *authority {
+// identity is a certificate for 127.0.0.1 and for clients.
+func (s signer) identity(t *testing.T) authority.Identity {
 	t.Helper()
-	template := templateOf("authority")
-	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
-	key := newKey(t)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	id, err := s.Issue(pkix.Name{CommonName: "leaf"}, nil, netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{certificate, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-}
-
-func (a *authority) issue(t *testing.T) (certificate, private []byte) {
-	t.Helper()
-	template := templateOf("leaf")
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	key := newKey(t)
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bytes, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: bytes})
+	return id
 }
 
 // client is how one with a certificate of the authority connects.
-func (a *authority) client(t *testing.T) *tls.Config {
+func (s signer) client(t *testing.T) *tls.Config {
 	t.Helper()
-	pair, err := tls.X509KeyPair(a.issue(t))
+	id := s.identity(t)
+	pair, err := tls.X509KeyPair(id.Certificate, id.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(a.pem) {
-		err = errors.Join(err, errors.New("no authority"))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	roots.AddCert(s.Certificate)
 	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, RootCAs: roots}
-}
-
-func templateOf(name string) *x509.Certificate {
-	return &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-	}
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }

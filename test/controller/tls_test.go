@@ -1,20 +1,16 @@
 package controller_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/test/road"
 	"github.com/fairwaynet/fairway/xds/gateway"
 )
@@ -23,9 +19,9 @@ const serverName = "controller.fairway.test"
 
 func TestEnvoysConnectWithMutualTLS(t *testing.T) {
 	dir := t.TempDir()
-	ours, strangers := newAuthority(t), newAuthority(t)
+	ours, strangers := newSigner(t), newSigner(t)
 	file := func(name string) string { return filepath.Join(dir, name) }
-	ours.write(t, file("ca.crt"))
+	write(t, file("ca.crt"), ours.PEM())
 	ours.issue(t, file("server.crt"), file("server.key"), serverName)
 	ours.issue(t, file("envoy.crt"), file("envoy.key"), "envoy")
 	strangers.issue(t, file("stranger.crt"), file("stranger.key"), "envoy")
@@ -57,10 +53,10 @@ func TestEnvoysConnectWithMutualTLS(t *testing.T) {
 }
 
 // welcome reports whether the controller completes a handshake with a client.
-func welcome(t *testing.T, r *road.Road, ca *authority, cert, key string, hasCert bool) bool {
+func welcome(t *testing.T, r *road.Road, ca signer, cert, key string, hasCert bool) bool {
 	t.Helper()
 	config := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: serverName, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS13}
-	config.RootCAs.AddCert(ca.cert)
+	config.RootCAs.AddCert(ca.Certificate)
 	if hasCert {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
@@ -82,71 +78,44 @@ func welcome(t *testing.T, r *road.Road, ca *authority, cert, key string, hasCer
 	return err == nil
 }
 
-// authority issues certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+// signer is an authority whose certificates are written to files.
+type signer struct{ *authority.Authority }
 
-func newAuthority(t *testing.T) *authority {
+func newSigner(t *testing.T) signer {
 	t.Helper()
-	a := &authority{key: newKey(t)}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	var err error
-	if a.cert, err = x509.ParseCertificate(sign(t, template, template, a.key, a.key)); err != nil {
+	a, err := authority.New("authority", time.Hour)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return a
-}
-
-func (a *authority) write(t *testing.T, path string) {
-	t.Helper()
-	writePEM(t, path, "CERTIFICATE", a.cert.Raw)
+	return signer{a}
 }
 
 // issue writes a certificate for name, and its key.
-func (a *authority) issue(t *testing.T, cert, key, name string) {
+func (s signer) issue(t *testing.T, cert, key, name string) {
 	t.Helper()
-	private := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	private, err := authority.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := s.Sign(x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		URIs:        []*url.URL{{Scheme: "fairway", Host: "gateway", Path: "/default"}},
-	}
-	writePEM(t, cert, "CERTIFICATE", sign(t, template, a.cert, private, a.key))
-	der, err := x509.MarshalPKCS8PrivateKey(private)
+	}, private.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
-	writePEM(t, key, "PRIVATE KEY", der)
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	encoded, err := authority.EncodeKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key
+	write(t, cert, chain)
+	write(t, key, encoded)
 }
 
-func sign(t *testing.T, template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) []byte {
+func write(t *testing.T, path string, content []byte) {
 	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der
-}
-
-func writePEM(t *testing.T, path, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -2,13 +2,10 @@ package envoy_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -28,54 +25,6 @@ import (
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
-
-// authority signs the certificates of clients.
-type authority struct {
-	t           testing.TB
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-	pem         []byte
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &authority{t: t, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-	if a.certificate, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// client is a certificate of a client, for an hour, or one that has expired.
-func (a *authority) client(name string, lifetime time.Duration) *tls.Certificate {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(lifetime),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, DNSNames: []string{name + ".clients.test"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 // policyOf is what "staff-ca required" demands, of the namespace shop.
 func policyOf(text string) *route.ClientPolicy {
@@ -158,7 +107,7 @@ func (g *gateway) outcomeOverHTTPS(name string, client *tls.Certificate, host st
 }
 
 func TestClientCertificates(t *testing.T) {
-	staff, partners := newAuthority(t), newAuthority(t)
+	staff, partners := newSigner(t, "staff"), newSigner(t, "partners")
 	s := testSettings(t)
 	s.HTTPSPort = freeport.Get(t)
 	secure := prefix("/", "web")
@@ -183,7 +132,7 @@ func TestClientCertificates(t *testing.T) {
 	g := newGateway(t, s, hosts...)
 	g.backend(port("web"), reporting(t, "web"))
 	g.backend(port("rest"), reporting(t, "rest"))
-	for name, a := range map[string]*authority{"staff-ca": staff, "partner-ca": partners} {
+	for name, a := range map[string]*signer{"staff-ca": staff, "partner-ca": partners} {
 		g.ads.publish(envoy.ClientCA(types.NamespacedName{Namespace: "shop", Name: name}, a.pem))
 	}
 	for _, name := range []string{
@@ -274,7 +223,7 @@ func TestClientCertificates(t *testing.T) {
 // The default host, and clients without a server name, can demand certificates,
 // too. Then those names are the exception that do not.
 func TestClientCertificatesOfTheDefaultHost(t *testing.T) {
-	staff := newAuthority(t)
+	staff := newSigner(t, "staff")
 	s := testSettings(t)
 	s.HTTPSPort = freeport.Get(t)
 	hosts := []*route.Host{
@@ -318,7 +267,7 @@ func TestClientCertificatesOfTheDefaultHost(t *testing.T) {
 
 // New authorities are those that count, from the next handshake on.
 func TestAuthoritiesRotateWithoutAListener(t *testing.T) {
-	before, after := newAuthority(t), newAuthority(t)
+	before, after := newSigner(t, "before"), newSigner(t, "after")
 	s := testSettings(t)
 	s.HTTPSPort = freeport.Get(t)
 	h := guardedHost("staff.test", "staff-ca required", prefix("/", "web"))

@@ -112,7 +112,7 @@ func (h *held) use() error {
 // Filter chains come, change and go without a word to the connections of others;
 // names come and go without one to those of their own chain.
 func TestAChangeOfAChainDrainsThatChainAlone(t *testing.T) {
-	staff := newAuthority(t)
+	staff := newSigner(t, "staff")
 	s := testSettings(t)
 	s.HTTPSPort = freeport.Get(t)
 	names := []string{"plain.test", "a.test", "b.test", "c.test", "d.test"}

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/authority"
 	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/envoy"
@@ -28,7 +28,7 @@ import (
 func TestAScannerFindsNothingToComplainOf(t *testing.T) {
 	s := testSettings(t)
 	s.HTTPSPort = freeport.Get(t)
-	ours := newIssuer(t, "ours")
+	ours := newSigner(t, "ours")
 	g := newGateway(t, s, host("shop.test", prefix("/", "web")), host("old.test", prefix("/", "web")))
 	g.backend(port("web"), reporting(t, "web"))
 	g.scannable(t, ours, "shop.test", nil)
@@ -48,18 +48,20 @@ func TestAScannerFindsNothingToComplainOf(t *testing.T) {
 
 // scannable publishes a certificate for a name, as an authority makes it; with an
 // RSA key, or without one an ECDSA key.
-func (g *gateway) scannable(t *testing.T, by *issuer, name string, key *rsa.PrivateKey) {
+func (g *gateway) scannable(t *testing.T, by *signer, name string, key *rsa.PrivateKey) {
 	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	private := crypto.Signer(key)
+	if key == nil {
+		ecdsaKey, err := authority.NewKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		private = ecdsaKey
+	}
+	chain, err := by.Sign(x509.Certificate{
+		DNSNames: []string{name}, NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	var private crypto.Signer = newKey(t)
-	if key != nil {
-		private = key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, private.Public(), by.key)
+	}, private.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +69,11 @@ func (g *gateway) scannable(t *testing.T, by *issuer, name string, key *rsa.Priv
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.ads.publish(envoy.Secret(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+	g.ads.publish(envoy.Secret(name, chain, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
 }
 
 // scan is what sslyze says, and whether it is content.
-func (g *gateway) scan(t *testing.T, trusted *issuer, profile string, names ...route.Hostname) (said string, ok bool) {
+func (g *gateway) scan(t *testing.T, trusted *signer, profile string, names ...route.Hostname) (said string, ok bool) {
 	t.Helper()
 	roots := filepath.Join(t.TempDir(), "roots.pem")
 	if err := os.WriteFile(roots, trusted.pem, 0o600); err != nil {

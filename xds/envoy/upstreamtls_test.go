@@ -2,18 +2,11 @@ package envoy_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,57 +23,6 @@ import (
 
 // theRoots is the authority of these tests.
 var theRoots = route.Authority{Namespace: "shop", Name: "roots"}
-
-// issuer signs certificates.
-type issuer struct {
-	pem         []byte
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newIssuer(t *testing.T, name string) *issuer {
-	t.Helper()
-	i := &issuer{}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(48 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	i.certificate, i.key = template, newKey(t)
-	der := i.sign(t, template, i.key)
-	var err error
-	if i.certificate, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	i.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return i
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func (i *issuer) sign(t *testing.T, template *x509.Certificate, key *ecdsa.PrivateKey) []byte {
-	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, i.certificate, key.Public(), i.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der
-}
-
-// issue makes a certificate for a name.
-func (i *issuer) issue(t *testing.T, name string) *tls.Certificate {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}
-	return &tls.Certificate{Certificate: [][]byte{i.sign(t, template, key)}, PrivateKey: key}
-}
 
 // secured is a backend over TLS whose certificate can be changed.
 type secured struct {
@@ -108,8 +50,8 @@ func newSecured(t *testing.T, certificate *tls.Certificate) *secured {
 // A backend is spoken to if, and only if, who vouches for it vouches for its
 // certificate, and that is for its name.
 func TestBackendsAreVerified(t *testing.T) {
-	ours, theirs := newIssuer(t, "ours"), newIssuer(t, "theirs")
-	right, wildcard := ours.issue(t, "pay.shop.svc"), ours.issue(t, "*.pay.test")
+	ours, theirs := newSigner(t, "ours"), newSigner(t, "theirs")
+	right, wildcard := ours.issue("pay.shop.svc"), ours.issue("*.pay.test")
 	both := slices.Concat(theirs.pem, ours.pem)
 	for _, c := range []struct {
 		name        string
@@ -123,7 +65,7 @@ func TestBackendsAreVerified(t *testing.T) {
 		{"one of several vouches", right, both, "", http.StatusOK, "pay.shop.svc"},
 		{"by a name that is given, and a wildcard", wildcard, ours.pem, "a.pay.test", http.StatusOK, "a.pay.test"},
 		{"a wildcard stands for one label", wildcard, ours.pem, "a.b.pay.test", http.StatusServiceUnavailable, "a.b.pay.test"},
-		{"for another name", ours.issue(t, "elsewhere.shop.svc"), ours.pem, "", http.StatusServiceUnavailable, "pay.shop.svc"},
+		{"for another name", ours.issue("elsewhere.shop.svc"), ours.pem, "", http.StatusServiceUnavailable, "pay.shop.svc"},
 		{"vouched for by another", right, theirs.pem, "", http.StatusServiceUnavailable, "pay.shop.svc"},
 		{"nobody vouches", right, nil, "", http.StatusServiceUnavailable, "pay.shop.svc"},
 	} {
@@ -160,8 +102,8 @@ func verifying(t *testing.T, sni string, ca []byte, backend *secured) *gateway {
 
 // Who vouches is replaced while requests flow, and none is lost.
 func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
-	before, after := newIssuer(t, "before"), newIssuer(t, "after")
-	backend := newSecured(t, before.issue(t, "pay.shop.svc"))
+	before, after := newSigner(t, "before"), newSigner(t, "after")
+	backend := newSecured(t, before.issue("pay.shop.svc"))
 	g := verifying(t, "", before.pem, backend)
 	g.eventually("it serves", func() error { return want(g.get("shop.test", "/"), http.StatusOK) })
 
@@ -190,7 +132,7 @@ func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
 	flow()
 	g.ads.publish(envoy.Authority(theRoots, slices.Concat(before.pem, after.pem)))
 	flow()
-	backend.certificate.Store(after.issue(t, "pay.shop.svc"))
+	backend.certificate.Store(after.issue("pay.shop.svc"))
 	flow()
 	g.ads.publish(envoy.Authority(theRoots, after.pem))
 	flow()
@@ -200,7 +142,7 @@ func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
 		t.Errorf("%d of %d requests were lost", lost.Load(), requests.Load())
 	}
 	// And it has taken effect: what vouched before does so no more.
-	backend.certificate.Store(before.issue(t, "pay.shop.svc"))
+	backend.certificate.Store(before.issue("pay.shop.svc"))
 	backend.CloseClientConnections()
 	g.eventually("it is refused", func() error { return want(g.get("shop.test", "/"), http.StatusServiceUnavailable) })
 }
