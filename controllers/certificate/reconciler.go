@@ -237,14 +237,11 @@ func (r *Reconciler) find(
 			return findings{}, err
 		}
 	}
-	var unread []types.NamespacedName
-	if r.options.WithoutSecrets {
-		isUnread := func(use route.SecretUse) bool {
-			return contents[use.Secret].reason == route.ReasonSecretNotFound && !r.options.Missing[use.Secret]
-		}
-		unread = secretsOf(slices.DeleteFunc(slices.Clone(uses), func(use route.SecretUse) bool { return !isUnread(use) }))
-		uses = slices.DeleteFunc(uses, isUnread)
+	isUnread := func(use route.SecretUse) bool {
+		return r.options.WithoutSecrets && contents[use.Secret].reason == route.ReasonSecretNotFound && !r.options.Missing[use.Secret]
 	}
+	all := uses
+	uses = slices.DeleteFunc(slices.Clone(all), isUnread)
 	if r.isSilent(key.Gateway) {
 		for _, ingress := range ingresses {
 			problems = append(problems, route.TLSNotServed(ingress, key.Gateway))
@@ -254,9 +251,28 @@ func (r *Reconciler) find(
 		return findings{}, err
 	}
 	found := judge(key.Host, uses, contents, r.last(key), r.options.Now())
-	found.asked, found.unread = asked, unread
+	found.asked, found.unread = asked, before(found, all, isUnread, contents, key.Host, r.options.Now())
 	found.problems = problem.Sort(append(found.problems, problems...))
 	return found, nil
+}
+
+// before are the Secrets that could be served in place of what was found, if
+// anybody looked into them: all, where that is not good itself.
+func before(
+	found findings, all []route.SecretUse, isUnread func(route.SecretUse) bool,
+	contents map[types.NamespacedName]content, name route.Hostname, now time.Time,
+) []types.NamespacedName {
+	var unread []route.SecretUse
+	for _, use := range all {
+		if isUnread(use) {
+			unread = append(unread, use)
+			continue
+		}
+		if _, fault, _ := contents[use.Secret].check(name, now); fault == "" && use.Secret == found.secret {
+			break
+		}
+	}
+	return secretsOf(unread)
 }
 
 // secretsOf is the Secrets that are used, each once.

@@ -25,7 +25,7 @@ type Certificate struct {
 	// none if it is not known, or is the default one of all gateways.
 	Shown []CertificateOf `json:"shown"`
 	// Unread are Secrets, namespace/name, that come first, and that nobody has
-	// looked into: they are not among the files, or may not be read.
+	// looked into: they are not among the files, or could not be read.
 	Unread []string `json:"unread,omitempty"`
 }
 
@@ -40,12 +40,12 @@ type CertificateOf struct {
 	names string // for people
 }
 
-// present says which certificate a client is shown.
-func (w *walk) present(ctx context.Context, request Request) error {
+// present says which certificate a client is shown that connects with the server
+// name, if it sends one.
+func (w *walk) present(ctx context.Context, name route.Hostname, sent bool) error {
 	secrets := certificate.New(w.objects, nil, nil, nil,
 		certificate.Options{WithoutSecrets: true, Missing: w.question.MissingSecrets})
-	name, sent := request.serverName()
-	why := "the client sends no server name"
+	why, broken := "the client sends no server name", false
 	var names []route.Hostname
 	if sent {
 		why = fmt.Sprintf("no Ingress names a Secret for %s", name)
@@ -57,17 +57,16 @@ func (w *walk) present(ctx context.Context, request Request) error {
 			return err
 		}
 		w.said.Problems = append(w.said.Problems, looked.Problems...)
-		if len(looked.Found)+len(looked.Unread) == 0 {
-			if len(looked.Problems) > 0 {
-				why = fmt.Sprintf("no Secret for %s can be used", candidate)
+		if len(looked.Found)+len(looked.Unread) > 0 {
+			w.said.Certificate = certificateOf(candidate, looked)
+			if candidate == route.AnyHost {
+				w.said.Certificate.Why = why
 			}
-			continue
+			return nil
 		}
-		w.said.Certificate = certificateOf(candidate, looked)
-		if candidate == route.AnyHost {
-			w.said.Certificate.Why = why
+		if candidate != route.AnyHost && len(looked.Problems) > 0 && !broken {
+			why, broken = fmt.Sprintf("no Secret for %s can be used", candidate), true
 		}
-		return nil
 	}
 	w.said.Certificate = &Certificate{Name: defaultName, Why: why, Shown: []CertificateOf{}}
 	return nil
@@ -127,9 +126,12 @@ func (c *Certificate) lines() []string {
 // String is "in Secret shop/web-tls, ECDSA, for shop.test, until 2027-01-31".
 func (c CertificateOf) String() string {
 	const day = "2006-01-02"
-	term := "until " + c.NotAfter.UTC().Format(day)
-	if time.Now().After(c.NotAfter) {
+	term, now := "until "+c.NotAfter.UTC().Format(day), time.Now()
+	switch {
+	case now.After(c.NotAfter):
 		term = "which expired on " + c.NotAfter.UTC().Format(day)
+	case now.Before(c.NotBefore):
+		term = "which is not valid before " + c.NotBefore.UTC().Format(day)
 	}
 	return fmt.Sprintf("in Secret %s, %s, for %s, %s", c.Secret, c.Key, c.names, term)
 }

@@ -22,6 +22,11 @@ func (w *walk) conclude(ctx context.Context, trace route.Trace) error {
 	case route.EndRedirected:
 		said.Summary = fmt.Sprintf("%d: the client is sent on once more.", said.Status)
 	case EndMisdirected:
+		if said.Listener.Name == "https" {
+			said.Summary = fmt.Sprintf("%d: the host is not served over a connection for another server name.", said.Status)
+			said.next("ask for the URL https://%s%s, without the header", w.question.Request.Authority, w.question.Request.Target)
+			break
+		}
 		said.Summary = fmt.Sprintf("%d: the host serves nothing without TLS.", said.Status)
 		said.next("ask for the URL with https")
 	case EndNoEndpoints:

@@ -8,7 +8,8 @@ import (
 )
 
 // EndMisdirected is that of a request whose connection is not one that its host
-// serves: it came without TLS, or TLS ended at the gateway and not at the backend.
+// serves: it came without TLS, was verified otherwise, or ended at the gateway and
+// not at the backend.
 const EndMisdirected route.End = "Misdirected"
 
 // Connection is what the host does otherwise than others with connections over
@@ -51,17 +52,27 @@ func (w *walk) connect(request Request, trace route.Trace) (ends bool) {
 		return false
 	}
 	w.said.Connection = &Connection{Passthrough: host.Passthrough != nil}
-	if host.Passthrough != nil {
-		w.said.Certificate = nil // it is the backend's
-	}
 	if host.Client != nil {
 		w.said.Connection.ClientCA, w.said.Connection.Required = host.Client.CA.String(), host.Client.Required
 	}
-	if request.Scheme != "http" || w.secures(request, trace) {
+	if request.Scheme == "http" && w.secures(request, trace) || request.Scheme == "https" && isServedWith(host, w.server) {
 		return false
 	}
 	w.said.End, w.said.Status = EndMisdirected, http.StatusMisdirectedRequest
 	return true
+}
+
+// isServedWith reports whether requests for a host are served over connections
+// for the server name of another: the same was demanded there.
+func isServedWith(host, server *route.Host) bool {
+	switch {
+	case host.Passthrough != nil:
+		return server != nil && server.Passthrough != nil
+	case host.Client != nil:
+		return server != nil && server.Client != nil && *server.Client == *host.Client
+	default:
+		return true
+	}
 }
 
 // isForcedToTLS reports whether all requests over HTTP for a host are sent to

@@ -72,7 +72,10 @@ type walk struct {
 	question Question
 	gateway  route.Gateway
 	settings route.Settings
-	said     *Explanation
+	// server is the host that serves the server name of the connection; nil:
+	// none, or no TLS.
+	server *route.Host
+	said   *Explanation
 }
 
 // choose finds the gateway at which is asked, and its settings.
@@ -165,7 +168,7 @@ func (w *walk) follow(ctx context.Context) error {
 	if !w.listens(request) {
 		return nil
 	}
-	if failed, err := w.handshake(ctx, request); failed || err != nil {
+	if ended, err := w.handshake(ctx, request); ended || err != nil {
 		return err
 	}
 	trace, err := w.trace(ctx, w.gateway, w.settings, request.sent())
@@ -181,8 +184,10 @@ func (w *walk) follow(ctx context.Context) error {
 	w.said.path(trace)
 	if w.secures(request, trace) {
 		w.said.secured(request.secured(w.settings.RedirectPort, trace.Path.Path+trace.Path.Query))
-		if err := w.present(ctx, request); err != nil {
-			return err
+		if name, sent, ok := request.anew().serverName(); ok && trace.Served.Passthrough == nil {
+			if err := w.present(ctx, name, sent); err != nil {
+				return err
+			}
 		}
 	}
 	w.said.host(trace)
@@ -292,6 +297,7 @@ func (w *walk) endpoints(ctx context.Context, port route.ServicePort) error {
 // keepConcerned leaves out what is wrong with other paths of the Ingresses that
 // the request came by.
 func (w *walk) keepConcerned(ctx context.Context) error {
+	w.said.Problems = problem.Sort(w.said.Problems)
 	ingresses, err := w.objects.Ingresses(ctx)
 	if err != nil || w.said.Path == nil {
 		return err
@@ -300,7 +306,7 @@ func (w *walk) keepConcerned(ctx context.Context) error {
 	for _, ing := range ingresses {
 		byName[problem.Object{Kind: "Ingress", Name: client.ObjectKeyFromObject(ing)}] = ing
 	}
-	w.said.Problems = slices.DeleteFunc(problem.Sort(w.said.Problems), func(p problem.Problem) bool {
+	w.said.Problems = slices.DeleteFunc(w.said.Problems, func(p problem.Problem) bool {
 		ing := byName[p.Object]
 		return ing != nil && !route.Concerns(ing, p.Field, w.said.Path.Path)
 	})

@@ -16,22 +16,23 @@ import (
 type Gathered struct {
 	Objects []client.Object
 	// MissingSecrets are those that were asked for and do not exist. A Secret that
-	// is neither there nor here may not be read.
+	// is neither there nor here could not be read.
 	MissingSecrets map[types.NamespacedName]bool
 }
 
 // Gather reads from a cluster what is needed to explain a request: all that
 // routes, and of Services and Secrets those to which requests for the host can
-// go, and that may be shown to who connects for it.
+// go, and that can be shown to who connects for it.
 func Gather(ctx context.Context, reader survey.Reader, request Request) (Gathered, error) {
 	objects, err := reader.Routing(ctx)
 	if err != nil {
 		return Gathered{}, err
 	}
 	host, _ := route.HostOf(request.Authority)
-	candidates := route.HostsFor(host)
-	server, _ := request.serverName()
-	names := append(serverNames(server), route.AnyHost)
+	server, _, _ := request.serverName()
+	candidates := append(route.HostsFor(host), route.HostsFor(server)...)
+	names := append(append(serverNames(host), serverNames(server)...), route.AnyHost)
+	classes := classesIn(objects)
 	var services, wanted []types.NamespacedName
 	for _, object := range objects {
 		ing, ok := object.(*networkingv1.Ingress)
@@ -41,16 +42,27 @@ func Gather(ctx context.Context, reader survey.Reader, request Request) (Gathere
 		if anyOf(route.HostsOf(ing), candidates) {
 			services = append(services, route.ServicesOf(ing)...)
 		}
-		if anyOf(route.TLSNamesOf(ing), names) {
-			wanted = append(wanted, route.SecretsOf(ing)...)
+		if _, ours := classes.Gateway(ing); ours {
+			wanted = append(wanted, route.SecretsByTLSNames(ing, names)...)
 		}
 	}
 	found, err := reader.Services(ctx, unique(services))
 	if err != nil {
 		return Gathered{}, err
 	}
-	secrets, missing, err := reader.Secrets(ctx, unique(wanted))
-	return Gathered{slices.Concat(objects, found, secrets), missing}, err
+	secrets, missing := reader.Secrets(ctx, unique(wanted))
+	return Gathered{slices.Concat(objects, found, secrets), missing}, nil
+}
+
+// classesIn are the IngressClasses among objects.
+func classesIn(objects []client.Object) route.Classes {
+	var classes []*networkingv1.IngressClass
+	for _, object := range objects {
+		if class, ok := object.(*networkingv1.IngressClass); ok {
+			classes = append(classes, class)
+		}
+	}
+	return route.NewClasses(classes, route.ClassOptions{})
 }
 
 func anyOf(hosts, of []route.Hostname) bool {

@@ -66,6 +66,8 @@ func (r Request) checkHost() error {
 		return errors.New("the URL names no host")
 	case strings.ContainsFunc(r.Authority, func(c rune) bool { return c > 0x7f }):
 		return errors.New("write an international name in its ASCII form (xn--…), as clients send it")
+	case strings.HasPrefix(r.Authority, "*"):
+		return fmt.Errorf("%q is a pattern: ask for a name that it covers, as clients do", r.Authority)
 	default:
 		return nil
 	}
@@ -97,11 +99,18 @@ func (r *Request) AddHeader(header string) error {
 func (r Request) String() string { return r.Scheme + "://" + r.Authority + r.Target }
 
 // serverName is what a client says in a TLS handshake: the host of the URL, unless
-// that is an IP address.
-func (r Request) serverName() (name route.Hostname, sent bool) {
-	name, ok := route.HostOf(cmp.Or(r.server, r.Authority))
+// that is an IP address. ok is false for a host that nobody can connect to.
+func (r Request) serverName() (name route.Hostname, sent, ok bool) {
+	name, ok = route.HostOf(cmp.Or(r.server, r.Authority))
 	_, err := netip.ParseAddr(strings.Trim(string(name), "[]"))
-	return name, ok && err != nil
+	return name, ok && err != nil, ok
+}
+
+// anew is the request of a client that was sent to HTTPS: it connects to the host
+// that it was sent to.
+func (r Request) anew() Request {
+	r.Scheme, r.server = "https", ""
+	return r
 }
 
 func (r Request) sent() route.Request {

@@ -97,23 +97,20 @@ func (r Reader) Services(ctx context.Context, names []types.NamespacedName) ([]c
 	return found, nil
 }
 
-// Secrets is those of the names that exist and may be read, and the names of
-// those that do not exist. Not to be allowed to read Secrets is no error: few are.
-func (r Reader) Secrets(ctx context.Context, names []types.NamespacedName) (found []client.Object, missing map[types.NamespacedName]bool, err error) {
+// Secrets is those of the names that exist and can be read, and the names of
+// those that do not exist. That others cannot be read is no error: few people may.
+func (r Reader) Secrets(ctx context.Context, names []types.NamespacedName) (found []client.Object, missing map[types.NamespacedName]bool) {
 	missing = map[types.NamespacedName]bool{}
 	for _, name := range names {
 		secret := &corev1.Secret{}
 		switch err := r.Get(ctx, name, secret); {
+		case err == nil:
+			found = append(found, secret)
 		case apierrors.IsNotFound(err):
 			missing[name] = true
-		case apierrors.IsForbidden(err):
-		case err != nil:
-			return nil, nil, fmt.Errorf("get secret %s: %w", name, err)
-		default:
-			found = append(found, secret)
 		}
 	}
-	return found, missing, nil
+	return found, missing
 }
 
 // page is how many objects are asked for at once.

@@ -76,18 +76,26 @@ func requestsFirst() bool { return os.Getenv("FAIRWAY_BENCH_REQUESTS_FIRST") != 
 // before those of others.
 func prefer(b *testing.B, pid int) {
 	b.Helper()
-	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, thread := range threads {
-		id, err := strconv.Atoi(thread.Name())
+	done := map[string]bool{}
+	for more := true; more; { // threads start others meanwhile
+		more = false
+		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		if err != nil {
 			b.Fatal(err)
 		}
-		const before = -19
-		if err := unix.Setpriority(unix.PRIO_PROCESS, id, before); err != nil && !errors.Is(err, unix.ESRCH) {
-			b.Fatal(err)
+		for _, thread := range threads {
+			if done[thread.Name()] {
+				continue
+			}
+			id, err := strconv.Atoi(thread.Name())
+			if err != nil {
+				b.Fatal(err)
+			}
+			const before = -19
+			if err := unix.Setpriority(unix.PRIO_PROCESS, id, before); err != nil && !errors.Is(err, unix.ESRCH) {
+				b.Fatal(err)
+			}
+			done[thread.Name()], more = true, true
 		}
 	}
 }

@@ -154,23 +154,26 @@ func TestTheCertificateThatIsExplainedIsWhatAClientIsShown(t *testing.T) {
 	}
 	r.Create(t, road.Class(class), road.Service("web"), road.Slice("web", "10.77.0.11"), ing)
 	road.Eventually(t, patience, road.PresentsDefault("plain.test"))
-	explain := func(user *rest.Config, host string) (e shown) {
+	explain := func(user *rest.Config, args ...string) (e shown) {
 		t.Helper()
-		got := r.Fairway(t, user, "explain", "-o", "json", "https://"+host+"/")
+		got := r.Fairway(t, user, append([]string{"explain", "-o", "json"}, args...)...)
 		if err := json.Unmarshal([]byte(got.Out), &e); err != nil {
-			t.Fatalf("%s: %v: %s", host, err, got.Err)
+			t.Fatalf("%s: %v: %s", args, err, got.Err)
 		}
 		return e
 	}
 	user := viewer(t, r)
-	if e := explain(user, "shop.test"); len(e.Certificate.Shown) > 0 || !slices.Equal(e.Certificate.Unread, []string{road.Namespace + "/exact"}) {
+	if e := explain(user, "https://shop.test/"); len(e.Certificate.Shown) > 0 || !slices.Equal(e.Certificate.Unread, []string{road.Namespace + "/exact"}) {
 		t.Errorf("who may not read Secrets is told %+v", e)
 	}
 	r.Create(t, documented(t, 1, "reader")...)
+	if e := explain(user, "http://10.0.0.9/", "-H", "Host: shop.test"); len(e.Certificate.Shown) != 1 {
+		t.Errorf("a client that is sent to HTTPS is shown %+v", e)
+	}
 	for host, secret := range map[string]string{
 		"shop.test": "exact", "b.shop.test": "wildcard", "a.shop.test": "wildcard", "old.test": "old", "gone.test": "", "plain.test": "",
 	} {
-		e := explain(user, host).Certificate
+		e := explain(user, "https://"+host+"/").Certificate
 		if secret == "" {
 			if e.Name != "*" || len(e.Shown)+len(e.Unread) > 0 {
 				t.Errorf("%s is explained as %+v, want the default certificate", host, e)

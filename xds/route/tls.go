@@ -80,6 +80,21 @@ func SecretsOf(ing *networkingv1.Ingress) []types.NamespacedName {
 	return slices.Compact(names)
 }
 
+// SecretsByTLSNames returns the Secrets that ing names in spec.tls for any of the
+// server names, sorted and unique.
+func SecretsByTLSNames(ing *networkingv1.Ingress, names []Hostname) []types.NamespacedName {
+	var secrets []types.NamespacedName
+	for i := range ing.Spec.TLS {
+		entry := &ing.Spec.TLS[i]
+		wanted := func(name Hostname) bool { return slices.Contains(names, name) }
+		if entry.SecretName != "" && slices.ContainsFunc(namesOfEntry(ing, entry), wanted) {
+			secrets = append(secrets, types.NamespacedName{Namespace: ing.Namespace, Name: entry.SecretName})
+		}
+	}
+	slices.SortFunc(secrets, compareNames)
+	return slices.Compact(secrets)
+}
+
 // SecretsFor returns the Secrets that may be served under a server name, best
 // first, of Ingresses of one gateway: those that the oldest Ingress names in
 // its order, then those of younger ones in its namespace. asked says whether
