@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 
+	"github.com/fairwaynet/fairway/test/binary"
 	"github.com/fairwaynet/fairway/test/lab/image"
 	"github.com/fairwaynet/fairway/test/tools"
 )
@@ -115,16 +115,9 @@ func (l *Lab) addFairway(ctx context.Context, images map[string]image.Image) err
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
 // build builds a command of this module, statically linked.
-func build(ctx context.Context, to, command string) (string, error) {
-	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", to, module+command)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if said, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", command, err, said)
-	}
-	return to, nil
+func build(ctx context.Context, to, name string) (string, error) {
+	return to, binary.Build(ctx, to, name, []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w")
 }
-
-const module = "github.com/fairwaynet/fairway/"
 
 // copyFile links the file where that is possible.
 func copyFile(from, to string) error {

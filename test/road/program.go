@@ -2,6 +2,7 @@ package road
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fairwaynet/fairway/test/binary"
 )
 
 // Program is a process that ends with the test.
@@ -49,9 +52,8 @@ func buildFairway() (string, error) {
 		return "", fmt.Errorf("find the test binary: %w", err)
 	}
 	path := filepath.Join(filepath.Dir(self), "fairway")
-	command := exec.Command("go", "build", "-o", path, "github.com/fairwaynet/fairway/cmd/fairway")
-	if said, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build fairway: %w\n%s", err, said)
+	if err := binary.Build(context.Background(), path, "cmd/fairway", nil); err != nil {
+		return "", err
 	}
 	return path, nil
 }
