@@ -180,19 +180,7 @@ func serveXDS(ctx context.Context, listener net.Listener, creds credentials.Tran
 		// Envoy asks every 3 s whether we are still there.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)...)
-	ads.Register(s)
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		ads.Close() // streams do not end by themselves
-		s.GracefulStop()
-	})
-	err := s.Serve(server.Bound(listener, maxConnections, maxConnectionsOfOne))
-	if !stop() {
-		<-ended
-		return nil
-	}
-	return fmt.Errorf("serve xDS: %w", err)
+	return ads.Serve(ctx, s, server.Bound(listener, maxConnections, maxConnectionsOfOne))
 }
 
 // authorize lets a stream have the gateway of its certificate and no other.

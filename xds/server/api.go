@@ -55,7 +55,8 @@ type Options struct {
 	// Default 5 s.
 	AckTimeout time.Duration
 	// SyncTimeout is the same for an Envoy that catches up, whose first
-	// responses are the whole picture. Default 60 s.
+	// responses are the whole picture; and how long a stream may take to ask for
+	// something. Default 60 s.
 	SyncTimeout time.Duration
 	// Settle is how long a cluster that Envoy resolves by DNS is given, after
 	// its ACK, before routes use it: Envoy does not say when it has resolved.

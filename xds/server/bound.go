@@ -4,36 +4,69 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 )
 
-// Bound is a listener that closes a connection at once when there are already
-// as many in all, or from its address: whoever floods us is alone with that.
-func Bound(listener net.Listener, all, ofOne int) net.Listener {
-	return &bounded{Listener: listener, all: all, ofOne: ofOne, open: map[netip.Addr]int{}}
-}
-
-type bounded struct {
+// Bounded is a listener that closes a connection at once when there are already
+// as many in all, or from its address: whoever floods us is alone with that. Use
+// Bound.
+type Bounded struct {
 	net.Listener
 
 	all, ofOne int
 
-	mu    sync.Mutex
-	total int
-	open  map[netip.Addr]int // by address; those without one, as on a Unix socket, have the zero address
+	mu     sync.Mutex
+	open   map[*counted]struct{}
+	from   map[netip.Addr]int // how many are open; those without an address, as on a Unix socket, have the zero address
+	closed bool
+}
+
+// Bound lets listener have so many connections at a time.
+func Bound(listener net.Listener, all, ofOne int) *Bounded {
+	return &Bounded{Listener: listener, all: all, ofOne: ofOne, open: map[*counted]struct{}{}, from: map[netip.Addr]int{}}
 }
 
 // Accept implements net.Listener.
-func (b *bounded) Accept() (net.Conn, error) {
+func (b *Bounded) Accept() (net.Conn, error) {
 	for {
 		connection, err := b.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		from := addressOfConnection(connection)
-		if b.enter(from) {
-			return &counted{Conn: connection, leave: sync.OnceFunc(func() { b.exit(from) })}, nil
+		c := &counted{Conn: connection, by: b, from: addressOfConnection(connection)}
+		if b.enter(c) {
+			return c, nil
 		}
 		_ = connection.Close() // whoever it is, hears nothing
+	}
+}
+
+// Close implements net.Listener. The connections that are being set up go with
+// it: a gRPC server that ends tells nobody before they are through.
+func (b *Bounded) Close() error {
+	b.cut(func(c *counted) bool { return c.settingUp })
+	return b.Listener.Close()
+}
+
+// Cut closes the listener and all its connections.
+func (b *Bounded) Cut() {
+	_ = b.Listener.Close() // it may be closed
+	b.cut(func(*counted) bool { return true })
+}
+
+// cut closes the connections for which which is true.
+func (b *Bounded) cut(which func(*counted) bool) {
+	b.mu.Lock()
+	b.closed = true
+	var chosen []*counted
+	for c := range b.open {
+		if which(c) {
+			chosen = append(chosen, c)
+		}
+	}
+	b.mu.Unlock()
+	for _, c := range chosen {
+		_ = c.Close()
 	}
 }
 
@@ -45,23 +78,26 @@ func addressOfConnection(connection net.Conn) netip.Addr {
 	return tcp.AddrPort().Addr().Unmap()
 }
 
-func (b *bounded) enter(from netip.Addr) bool {
+func (b *Bounded) enter(c *counted) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.total >= b.all || (from.IsValid() && b.open[from] >= b.ofOne) {
+	if b.closed || len(b.open) >= b.all || (c.from.IsValid() && b.from[c.from] >= b.ofOne) {
 		return false
 	}
-	b.total++
-	b.open[from]++
+	b.open[c] = struct{}{}
+	b.from[c.from]++
 	return true
 }
 
-func (b *bounded) exit(from netip.Addr) {
+func (b *Bounded) exit(c *counted) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.total--
-	if b.open[from]--; b.open[from] == 0 {
-		delete(b.open, from)
+	if _, ok := b.open[c]; !ok {
+		return
+	}
+	delete(b.open, c)
+	if b.from[c.from]--; b.from[c.from] == 0 {
+		delete(b.from, c.from)
 	}
 }
 
@@ -69,11 +105,26 @@ func (b *bounded) exit(from netip.Addr) {
 type counted struct {
 	net.Conn
 
-	leave func()
+	by        *Bounded
+	from      netip.Addr
+	settingUp bool // guarded by Bounded.mu
+}
+
+// SetDeadline implements net.Conn. A gRPC server sets one while a connection is
+// being set up, by a handshake of TLS and one of HTTP/2, and none later.
+func (c *counted) SetDeadline(t time.Time) error {
+	c.by.mu.Lock()
+	c.settingUp = !t.IsZero()
+	late := c.settingUp && c.by.closed
+	c.by.mu.Unlock()
+	if late {
+		_ = c.Close()
+	}
+	return c.Conn.SetDeadline(t)
 }
 
 // Close implements net.Conn.
 func (c *counted) Close() error {
-	c.leave()
+	c.by.exit(c)
 	return c.Conn.Close()
 }

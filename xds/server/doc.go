@@ -30,6 +30,8 @@
 //     had one) and the Observer hears of it. Everything else goes on.
 //   - Unknown names are answered with removed_resources at once, and
 //     initial_resource_versions of a reconnect count as ACKed where they agree.
+//   - A server that ends is gone within seconds (Serve). It sends nothing more, and
+//     hears what is under way; what an Envoy lacks is not served because of that.
 //   - Memory is bounded: one response under way per type and Envoy, what changes
 //     meanwhile is coalesced, and per Envoy only what it lacks is remembered.
 //

@@ -15,6 +15,8 @@ type notes struct {
 	pending map[route.Key]struct{}     // of served, in queue
 	moved   map[route.Gateway]struct{} // of envoysChanged, in queue
 	wake    chan struct{}
+	ended   chan struct{} // closed by end
+	over    sync.Once
 }
 
 func newNotes() *notes {
@@ -22,6 +24,7 @@ func newNotes() *notes {
 		pending: make(map[route.Key]struct{}),
 		moved:   make(map[route.Gateway]struct{}),
 		wake:    make(chan struct{}, 1),
+		ended:   make(chan struct{}),
 	}
 }
 
@@ -87,12 +90,15 @@ func (n *notes) poke() {
 	}
 }
 
-// tell tells observer everything until done is closed.
-func (n *notes) tell(observer Observer, done <-chan struct{}) {
-	for {
+// end says that there will be no more notes.
+func (n *notes) end() { n.over.Do(func() { close(n.ended) }) }
+
+// tell tells observer everything until the end.
+func (n *notes) tell(observer Observer) {
+	for over := false; !over; {
 		select {
-		case <-done:
-			return
+		case <-n.ended:
+			over = true
 		case <-n.wake:
 		}
 		for _, note := range n.take() {

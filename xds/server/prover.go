@@ -61,11 +61,11 @@ func (s *Server) prove(
 		return err
 	}
 	defer s.do(p.leave)
-	go func() { defer s.running.Done(); cancel(s.hearProver(ads, p)) }()
-	go func() { defer s.running.Done(); cancel(s.askProver(ctx, ads, p)) }()
+	go func() { defer s.streaming.Done(); cancel(s.hearProver(ads, p)) }()
+	go func() { defer s.streaming.Done(); cancel(s.askProver(ctx, ads, p)) }()
 	select {
 	case <-s.closed:
-		return status.Error(codes.Unavailable, "shutting down")
+		return errShuttingDown
 	case <-ctx.Done():
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, io.EOF) {
@@ -87,9 +87,9 @@ func (s *Server) newProver(name route.Gateway, first *discoveryv3.DeltaDiscovery
 		return nil, status.Errorf(codes.NotFound, "no gateway %q", name)
 	}
 	if s.closing {
-		return nil, status.Error(codes.Unavailable, "shutting down")
+		return nil, errShuttingDown
 	}
-	s.running.Add(2) // hearProver and askProver
+	s.streaming.Add(2) // hearProver and askProver
 	p := &prover{
 		gateway: g, node: first.GetNode().GetId(), wake: make(chan struct{}, 1), had: first.GetInitialResourceVersions(),
 		duties: make(map[route.Hostname]*duty), underWay: make(map[string]asked),
@@ -146,9 +146,13 @@ func (p *prover) poke() {
 	}
 }
 
-// leave takes the prover out of the account. Nobody waits for it any more.
+// leave takes the prover out of the account. Nobody waits for it any more, unless
+// it leaves because the server ends.
 func (p *prover) leave() {
 	p.gone = true
+	if p.gateway.server.closing {
+		return
+	}
 	delete(p.gateway.provers, p)
 	for _, d := range p.duties {
 		p.drop(d)

@@ -27,9 +27,11 @@ type Server struct {
 	now     func() time.Time
 	metrics *metrics
 	notes   *notes
-	opened  chan struct{} // closed by Open
-	closed  chan struct{} // closed by Close
-	running sync.WaitGroup
+	opened  chan struct{}  // closed by Open
+	closed  chan struct{}  // closed by Close
+	running sync.WaitGroup // but for the streams' goroutines
+	// streaming are the goroutines of streams. They end before notes do.
+	streaming sync.WaitGroup
 
 	mu       sync.Mutex
 	gateways map[route.Gateway]*gateway
@@ -67,7 +69,7 @@ func New(options Options) *Server {
 		clientCAs:   make(map[string][]byte),
 	}
 	s.metrics = newMetrics(s.caughtUp, s.proofs)
-	s.running.Go(func() { s.notes.tell(options.Observer, s.closed) })
+	s.running.Go(func() { s.notes.tell(options.Observer) })
 	return s
 }
 
@@ -91,17 +93,6 @@ func (s *Server) Open() {
 		}
 		close(s.opened)
 	})
-}
-
-// Close ends all streams and the server's goroutines, and waits for them.
-func (s *Server) Close() {
-	s.mu.Lock()
-	if !s.closing {
-		s.closing = true
-		close(s.closed)
-	}
-	s.mu.Unlock()
-	s.running.Wait()
 }
 
 // PublishHost makes host what is served under key; nil withdraws it.
@@ -204,7 +195,7 @@ func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoverySer
 	select {
 	case <-s.opened:
 	case <-s.closed:
-		return status.Error(codes.Unavailable, "shutting down")
+		return errShuttingDown
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -221,11 +212,12 @@ func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoverySer
 	}
 	defer s.do(stream.leave)
 	// Neither Recv nor Send can be interrupted but by returning from here.
-	go func() { defer s.running.Done(); cancel(s.receive(ads, stream, first)) }()
-	go func() { defer s.running.Done(); cancel(s.send(ctx, ads, stream)) }()
+	go func() { defer s.streaming.Done(); cancel(s.receive(ads, stream, first)) }()
+	go func() { defer s.streaming.Done(); cancel(s.send(ctx, ads, stream)) }()
 	select {
 	case <-s.closed:
-		return status.Error(codes.Unavailable, "shutting down")
+		s.drain(ctx, stream)
+		return errShuttingDown
 	case <-ctx.Done():
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, io.EOF) {
@@ -233,17 +225,6 @@ func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoverySer
 		return status.Error(codes.Aborted, cause.Error())
 	}
 	return nil
-}
-
-// first waits for the first request, which tells who it is that connects.
-func (s *Server) first(
-	ctx context.Context, ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
-) (*discoveryv3.DeltaDiscoveryRequest, error) {
-	first, err := ads.Recv()
-	if err != nil {
-		return nil, err
-	}
-	return first, s.authorize(ctx, first.GetNode())
 }
 
 // join lets an Envoy in.
@@ -255,9 +236,9 @@ func (s *Server) join(ctx context.Context, cancel context.CancelCauseFunc, first
 		return nil, status.Errorf(codes.NotFound, "no gateway %q (an Envoy's gateway is its node's cluster)", gatewayOf(first.GetNode()))
 	}
 	if s.closing {
-		return nil, status.Error(codes.Unavailable, "shutting down")
+		return nil, errShuttingDown
 	}
-	s.running.Add(2) // receive and send
+	s.streaming.Add(2) // receive and send
 	stream := g.newStream(ctx, cancel, first.GetNode(), s.now())
 	s.options.Log.Info("envoy connected", "node", stream.node, "gateway", g.name, "address", stream.address, "version", stream.version)
 	return stream, nil

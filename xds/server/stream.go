@@ -66,16 +66,22 @@ func (g *gateway) newStream(ctx context.Context, cancel context.CancelCauseFunc,
 	return s
 }
 
-// leave takes the Envoy out of the account. Nobody waits for it any more.
+// leave takes the Envoy out of the account. Nobody waits for it any more, unless
+// it leaves because the server ends: then what it lacks is still not served.
 func (s *stream) leave() {
 	g := s.gateway
 	s.gone = true
+	for k := range s.subscriptions {
+		if in := s.subscriptions[k].inflight; in != nil {
+			in.timer.Stop()
+		}
+	}
+	if g.server.closing {
+		return
+	}
 	delete(g.streams, s)
 	for k := range s.subscriptions {
 		u := &s.subscriptions[k]
-		if u.inflight != nil {
-			u.inflight.timer.Stop()
-		}
 		for r := range u.lacks {
 			u.settled(r)
 			g.collect(r)
@@ -310,6 +316,9 @@ func (s *stream) answered(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
 		}
 		s.gateway.collect(item.r)
 	}
+	if s.gateway.server.closing && s.isAnswered() {
+		s.cancel(errShuttingDown)
+	}
 }
 
 // accepted notes the ACK of one resource.
@@ -354,7 +363,7 @@ func (s *stream) again(r *resource) {
 // next is the next response to send, nil if there is none now. One response of
 // a kind is under way at a time; what changes meanwhile is in the one after.
 func (s *stream) next() *discoveryv3.DeltaDiscoveryResponse {
-	if s.gone {
+	if s.gone || s.gateway.server.closing {
 		return nil
 	}
 	s.catchUp()
