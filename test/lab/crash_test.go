@@ -3,11 +3,14 @@
 package lab
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +64,61 @@ func TestTheNextUpRemovesWhatCrashesLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	before.compare(t)
+}
+
+// TestExecPassesSignalsOn: a program on a machine gets the signals of `lab exec`,
+// which waits for it, and dies with it.
+func TestExecPassesSignalsOn(t *testing.T) {
+	command := labCommand(t)
+	l := Start(t, Options{Nodes: 1})
+	run := func(script string) (*exec.Cmd, *bufio.Reader) {
+		t.Helper()
+		c := exec.Command(command, "exec", "--name="+l.Options.Name, "client", "bash", "-c", script)
+		c.Stderr = os.Stderr
+		printed, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Process.Kill() })
+		out := bufio.NewReader(printed)
+		if line, err := out.ReadString('\n'); err != nil || line != "ready\n" {
+			t.Fatalf("the program says %q, %v", line, err)
+		}
+		return c, out
+	}
+
+	for _, s := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1} {
+		c, out := run(fmt.Sprintf(`trap 'echo told; exit 7' %d; echo ready; while :; do sleep 0.05; done`, s))
+		if err := c.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := out.ReadString('\n'); err != nil || line != "told\n" {
+			t.Errorf("after %s the program says %q, %v", s, line, err)
+		}
+		if err := c.Wait(); c.ProcessState.ExitCode() != 7 {
+			t.Errorf("after %s: %v, want the program's exit code 7", s, err)
+		}
+	}
+
+	c, _ := run(`echo ready; exec sleep 12345`)
+	if err := c.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); c.ProcessState.ExitCode() != 128+int(unix.SIGTERM) {
+		t.Errorf("a program that SIGTERM ends: %v, want exit code 143", err)
+	}
+
+	killed, _ := run(`echo ready; exec sleep 54321`)
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually(t, "the program to die with lab exec", func() bool {
+		_, err := l.Machine("client").TryExec(t.Context(), "pgrep", "-f", "sleep 54321")
+		return err != nil
+	})
 }
 
 // waitForMachines returns when a machine has control groups: when it starts.

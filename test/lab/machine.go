@@ -52,7 +52,8 @@ func (m *Machine) TryExec(ctx context.Context, args ...string) (string, error) {
 	return printed.String(), nil
 }
 
-// Command is a command that will run on the machine.
+// Command is a command that will run on the machine. When its process is killed,
+// the program dies, too.
 func (m *Machine) Command(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	state, err := m.State(ctx)
 	if err != nil {
@@ -66,6 +67,9 @@ func (m *Machine) Command(ctx context.Context, args ...string) (*exec.Cmd, error
 	enter := []string{
 		"--mount=" + namespaces + "mnt", "--pid=" + namespaces + "pid", "--net=" + namespaces + "net",
 		"--uts=" + namespaces + "uts", "--ipc=" + namespaces + "ipc", "--",
+		// nsenter waits outside for a child inside. The child dies with it: else
+		// whoever kills the one that he sees leaves the program running.
+		"setpriv", "--pdeathsig=KILL", "--",
 	}
 	command := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	command.Env = []string{"PATH=" + machine.Path, "HOME=/root", "TERM=" + os.Getenv("TERM")}

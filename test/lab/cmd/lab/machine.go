@@ -50,7 +50,7 @@ func shellCommand(name *string) *cobra.Command {
 			if shell == "" {
 				shell = "/bin/sh"
 			}
-			return replace(cmd.Context(), *name, args[0], shell)
+			return attendOn(cmd.Context(), *name, args[0], shell)
 		},
 	}
 }
@@ -65,24 +65,26 @@ func execCommand(name *string) *cobra.Command {
 			if rest[0] == "--" {
 				rest = rest[1:]
 			}
-			return replace(cmd.Context(), *name, machine, rest...)
+			return attendOn(cmd.Context(), *name, machine, rest...)
 		},
 	}
 	command.Flags().SetInterspersed(false) // flags behind it are the command's
 	return command
 }
 
-// replace makes this process the command on the machine.
-func replace(ctx context.Context, name, machine string, args ...string) error {
+// attendOn runs a command on the machine, with this process's terminal. It ends
+// by itself or by the signals that are passed on, not with ctx.
+func attendOn(ctx context.Context, name, machine string, args ...string) error {
 	l, err := lab.Attach(name)
 	if err != nil {
 		return err
 	}
-	command, err := l.Machine(machine).Command(ctx, args...)
+	command, err := l.Machine(machine).Command(context.WithoutCancel(ctx), args...)
 	if err != nil {
 		return err
 	}
-	return become(command)
+	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return attend(command)
 }
 
 // become replaces this process, so that terminal and exit code are the

@@ -32,13 +32,22 @@ func run() int {
 	}
 	err := command().ExecuteContext(ctx)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return exit.ExitCode() // it has said itself what is wrong
+		return exitCode(exit) // it has said itself what is wrong
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		return 1
 	}
 	return 0
+}
+
+// exitCode is what a shell would say of a command that has ended: its exit code,
+// or 128 and the number of the signal that ended it.
+func exitCode(exit *exec.ExitError) int {
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return exit.ExitCode()
 }
 
 // findTools lets the command work from any folder: bin/lab stands beside .tools.

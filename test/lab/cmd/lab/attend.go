@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// passedOn are the signals that people and programs send to a command that they
+// have started.
+var passedOn = []os.Signal{
+	syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+}
+
+// attend runs a command of lab.Machine.Command until its program ends. The
+// program gets the signals that this process gets, and dies with it.
+func attend(command *exec.Cmd) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, passedOn...)
+	defer signal.Stop(signals)
+	// The kernel sends the signal when the thread ends that has started the
+	// command, so that this one must stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := command.Start(); err != nil {
+		return fmt.Errorf("run %s: %w", command.Path, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case s := <-signals:
+			if err := passOn(command.Process.Pid, s); err != nil {
+				fmt.Fprintln(os.Stderr, "lab:", err)
+			}
+		}
+	}
+}
+
+// passOn gives a signal to the program on the machine, which is the child of the
+// nsenter that this process has started. What a terminal sends to all processes
+// in its foreground the program has got already.
+func passOn(nsenter int, s os.Signal) error {
+	number, ok := s.(syscall.Signal)
+	if !ok || fromTerminal(number) {
+		return nil
+	}
+	program, err := childOf(nsenter)
+	if err != nil {
+		return err
+	}
+	if err := unix.Kill(program, number); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("pass %s on: %w", s, err)
+	}
+	return nil
+}
+
+// fromTerminal reports whether a terminal has sent the signal: this process is in
+// the foreground of one, whose keys send these two.
+func fromTerminal(s syscall.Signal) bool {
+	if s != syscall.SIGINT && s != syscall.SIGQUIT {
+		return false
+	}
+	foreground, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP)
+	return err == nil && foreground == unix.Getpgrp()
+}
+
+// childOf is the first child of a process, or the process itself while it has
+// none yet.
+func childOf(pid int) (int, error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return 0, fmt.Errorf("find the program: %w", err)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(children)), " ")
+	if first == "" {
+		return pid, nil
+	}
+	return strconv.Atoi(first)
+}
