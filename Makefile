@@ -87,17 +87,19 @@ tools-lint: ## Install golangci-lint
 
 ##### Test
 
-# One package after the other: those of the whole road have API servers, Envoys
-# and floods of requests, and deadlines for what a user waits for. The timeout is
-# for one package, and generous: two cores may be shared.
 .PHONY: test
-test: tools ## Run all tests
+test: tools ## Run all tests, and say where the time went
 	$(GO) vet $(TESTS)
-	$(GO) test -p 1 -timeout 20m $(TESTS)
+	@GO=$(GO) test/suite.sh -- $(TESTS)
 
 .PHONY: race
 race: tools ## Run all tests with the race detector, in random order
 	CGO_ENABLED=1 $(GO) test -race -shuffle on -timeout 30m $(TESTS)
+
+# Where goroutines meet. What these start has been started by "test" before.
+.PHONY: race-core
+race-core: tools-cluster tools-acme ## Run the tests of server, controllers and ACME with the race detector
+	CGO_ENABLED=1 $(GO) test -race -shuffle on -timeout 30m ./xds/server/... ./controllers/... ./tls/...
 
 .PHONY: bench
 bench: tools tools-peers ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
