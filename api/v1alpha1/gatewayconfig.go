@@ -121,7 +121,7 @@ type GatewayConfigSpec struct {
 	// +optional
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
 
-	// limits bound what a request may hold.
+	// limits bound what a request and its response may hold.
 	//
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
@@ -217,7 +217,7 @@ type Timeouts struct {
 	UpstreamIdle *Duration `json:"upstreamIdle,omitempty"`
 }
 
-// Limits bound what a request may hold.
+// Limits bound what a request and its response may hold.
 type Limits struct {
 	// requestBody is the largest body in bytes ("10Mi"), 413 beyond; 0 is no
 	// limit. The annotation fairway.dev/max-request-body of an Ingress wins.
@@ -239,6 +239,21 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	RequestHeaderCount *int32 `json:"requestHeaderCount,omitempty"`
+
+	// responseHeaders is how large all headers of a backend's response may be
+	// together, in bytes ("256Ki"; whole Ki, from 1Ki to 8Mi); 502 beyond.
+	// Default 256Ki.
+	//
+	// +optional
+	ResponseHeaders *resource.Quantity `json:"responseHeaders,omitempty"`
+
+	// responseHeaderCount is how many headers a backend's response may have, 502
+	// beyond. Default 1000.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	ResponseHeaderCount *int32 `json:"responseHeaderCount,omitempty"`
 }
 
 // AccessLog is one line of JSON for each request, on Envoy's standard output.
@@ -276,7 +291,7 @@ type AccessLog struct {
 
 // AccessLogField is a field of an access log's line.
 //
-// +kubebuilder:validation:Enum=time;method;host;path;protocol;status;flags;details;reason;ingress;duration;upstream;upstream_cluster;upstream_time;upstream_failure;bytes_received;bytes_sent;request_id;client;user_agent
+// +kubebuilder:validation:Enum=time;method;host;path;protocol;status;flags;details;reason;ingress;duration;upstream;upstream_cluster;upstream_time;upstream_failure;upstream_received;bytes_received;bytes_sent;request_id;client;user_agent
 type AccessLogField string
 
 // HeaderName is the name of an HTTP header, in any case.

@@ -66,6 +66,9 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "what becomes of %2F and %5C in paths: Redirect, Reject or Keep")
 	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: any")
 	flags.Uint32Var(&r.MaxRequestHeaders, "max-request-headers", r.MaxRequestHeaders, "largest size of a request's headers in `KiB`")
+	flags.Uint32Var(&r.MaxRequestHeaderCount, "max-request-header-count", r.MaxRequestHeaderCount, "largest `number` of a request's headers")
+	flags.Uint32Var(&r.MaxResponseHeaders, "max-response-headers", r.MaxResponseHeaders, "largest size of the headers of a backend's response in `KiB`")
+	flags.Uint32Var(&r.MaxResponseHeaderCount, "max-response-header-count", r.MaxResponseHeaderCount, "largest `number` of headers of a backend's response")
 	flags.DurationVar(&r.IdleTimeout, "idle-timeout", r.IdleTimeout, "how long a client's connection may stay without requests")
 	flags.DurationVar(&r.StreamIdleTimeout, "stream-idle-timeout", r.StreamIdleTimeout, "how long nothing may move in a request; 0: forever")
 	flags.DurationVar(&r.RequestHeadersTimeout, "request-headers-timeout", r.RequestHeadersTimeout, "how long a request's headers may take; 0: forever")
@@ -203,7 +206,10 @@ func (s *settings) validate() error {
 		{"https-port", r.HTTPSPort != r.HTTPPort, "is the port of HTTP, too"},
 		{"escaped-slashes", slices.Contains(choices, string(r.EscapedSlashes)), fmt.Sprintf("%q is none of %s", r.EscapedSlashes, strings.Join(choices, ", "))},
 		{"max-request-body", r.MaxRequestBody >= 0, "cannot be negative"},
-		{"max-request-headers", r.MaxRequestHeaders >= 1 && r.MaxRequestHeaders <= 8192, fmt.Sprintf("%d is not between 1 and 8192 KiB", r.MaxRequestHeaders)},
+		{"max-request-headers", isHeaderSize(r.MaxRequestHeaders), fmt.Sprintf("%d is not between 1 and 8192 KiB", r.MaxRequestHeaders)},
+		{"max-request-header-count", isHeaderCount(r.MaxRequestHeaderCount), fmt.Sprintf("%d is not between 1 and 10000", r.MaxRequestHeaderCount)},
+		{"max-response-headers", isHeaderSize(r.MaxResponseHeaders), fmt.Sprintf("%d is not between 1 and 8192 KiB", r.MaxResponseHeaders)},
+		{"max-response-header-count", isHeaderCount(r.MaxResponseHeaderCount), fmt.Sprintf("%d is not between 1 and 10000", r.MaxResponseHeaderCount)},
 		{"idle-timeout", r.IdleTimeout > 0, "must be more than 0"},
 		{"stream-idle-timeout", r.StreamIdleTimeout >= 0, "cannot be negative"},
 		{"request-headers-timeout", r.RequestHeadersTimeout >= 0, "cannot be negative"},
@@ -217,6 +223,12 @@ func (s *settings) validate() error {
 	}
 	return errors.Join(wrong...)
 }
+
+// isHeaderSize reports whether headers may be bounded to so many KiB.
+func isHeaderSize(kib uint32) bool { return kib >= 1 && kib <= 8192 }
+
+// isHeaderCount reports whether so many headers may be the most.
+func isHeaderCount(n uint32) bool { return n >= 1 && n <= 10_000 }
 
 // wrong says where a setting came from and what is wrong with it.
 func (s *settings) wrong(name, what string) error {

@@ -77,6 +77,8 @@ func TestWrongSettingsSayWhereAndWhat(t *testing.T) {
 		{"a bad value in the file", "\naddress: localhost\n", nil, `fairway.yaml:2: address: "localhost" is no IP address`},
 		{"a bad value on the command line", "", []string{"--address=localhost"}, `--address: "localhost" is no IP address`},
 		{"a bad size", "", []string{"--max-request-body=lots"}, `must be a size such as 512Ki or 10Mi`},
+		{"too large headers", "", []string{"--max-response-headers=8193"}, `--max-response-headers: 8193 is not between 1 and 8192 KiB`},
+		{"too many headers", "max-response-header-count: 0\n", nil, `fairway.yaml:1: max-response-header-count: 0 is not between 1 and 10000`},
 		{"a bad choice", "", []string{"--escaped-slashes=reject"}, `--escaped-slashes: "reject" is none of Redirect, Reject, Keep`},
 		{"a bad log format", "", []string{"--log-format=xml"}, `--log-format: "xml" is neither text nor json`},
 		{"a bad metrics address", "", []string{"--metrics-address=9090"}, `--metrics-address: "9090" is no host:port`},

@@ -222,6 +222,7 @@ func testRefused(t *testing.T, r *road.Road) {
 		"duration":         {Timeouts: &v1alpha1.Timeouts{Idle: new(v1alpha1.Duration("soon"))}},
 		"negative timeout": {Timeouts: &v1alpha1.Timeouts{Idle: new(v1alpha1.Duration("-1s"))}},
 		"header count":     {Limits: &v1alpha1.Limits{RequestHeaderCount: new(int32(0))}},
+		"response headers": {Limits: &v1alpha1.Limits{ResponseHeaderCount: new(int32(10001))}},
 		"log field":        {AccessLog: &v1alpha1.AccessLog{Fields: []v1alpha1.AccessLogField{"%REQ(COOKIE)%"}}},
 		"versions":         {TLS: &v1alpha1.TLS{MinVersion: new(v1alpha1.TLSVersion("TLSv1.3")), MaxVersion: new(v1alpha1.TLSVersion("TLSv1.2"))}},
 		"version":          {TLS: &v1alpha1.TLS{MinVersion: new(v1alpha1.TLSVersion("TLSv1.1"))}},

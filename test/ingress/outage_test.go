@@ -96,12 +96,12 @@ func testSettingsChanged(t *testing.T, r *road.Road) {
 		s.eventually(rules[i].Host, "/", fmt.Sprintf("shop-%d", i))
 	}
 	first, last := r.StartLoad(t, rules[0].Host, "/"), r.StartLoad(t, rules[19].Host, "/")
-	for _, timeout := range []string{"7s", "8s", "9s"} {
+	for _, flag := range []string{"--connect-timeout=7s", "--max-response-headers=300", "--max-response-header-count=900"} {
 		began := time.Now()
 		if err := r.Controller.Stop(t, patience); err != nil {
 			t.Errorf("after SIGTERM: %v", err)
 		}
-		r.StartController(t, "--connect-timeout="+timeout)
+		r.StartController(t, flag)
 		road.Eventually(t, patience, r.Ready)
 		road.Eventually(t, patience, r.Metric("fairway_xds_envoys 1"))
 		road.Eventually(t, patience, first.Reaches("shop-0", 100))

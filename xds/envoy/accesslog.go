@@ -58,7 +58,9 @@ func accessLogFields(s route.Settings) *structpb.Struct {
 	}
 	out := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(fields)+2)}
 	for _, field := range fields {
-		if format := logFormat(field); format != "" {
+		if field == route.LogUpstreamReceived {
+			out.Fields[string(field)] = received()
+		} else if format := logFormat(field); format != "" {
 			out.Fields[string(field)] = structpb.NewStringValue(format)
 		}
 	}
@@ -78,6 +80,16 @@ func addLoggedHeaders(out *structpb.Struct, name, operator string, headers []str
 		fields.Fields[header] = structpb.NewStringValue(fmt.Sprintf("%%%s(%s):%d%%", operator, header, maxLoggedHeader))
 	}
 	out.Fields[name] = structpb.NewStructValue(fields)
+}
+
+// received is what has come from an endpoint. Envoy calls each response that it
+// cannot take a protocol error; how far it came says more (docs/http.md).
+func received() *structpb.Value {
+	return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+		"bytes":         structpb.NewStringValue("%UPSTREAM_WIRE_BYTES_RECEIVED%"),
+		"header_bytes":  structpb.NewStringValue("%UPSTREAM_HEADER_BYTES_RECEIVED%"),
+		"decoded_bytes": structpb.NewStringValue("%UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED%"),
+	}})
 }
 
 // logFormat is what Envoy writes for a field, empty for an unknown one. What a

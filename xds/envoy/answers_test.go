@@ -124,7 +124,7 @@ func TestAccessLog(t *testing.T) {
 		}
 		want["request_id"] = id
 		got := g.logged(id)
-		for _, name := range []string{"time", "duration", "bytes_sent"} {
+		for _, name := range []string{"time", "duration", "bytes_sent", "upstream_received"} {
 			if got[name] == nil {
 				t.Errorf("%s: no %s", id, name)
 			}

@@ -53,7 +53,8 @@ func Cluster(c route.Cluster, s route.Settings) Resource {
 
 // SameClusters reports whether every cluster is the same with both settings.
 func SameClusters(a, b route.Settings) bool {
-	return a.ConnectTimeout == b.ConnectTimeout && a.UpstreamIdleTimeout == b.UpstreamIdleTimeout
+	return a.ConnectTimeout == b.ConnectTimeout && a.UpstreamIdleTimeout == b.UpstreamIdleTimeout &&
+		a.MaxResponseHeaders == b.MaxResponseHeaders && a.MaxResponseHeaderCount == b.MaxResponseHeaderCount
 }
 
 func circuitBreakers() *clusterv3.CircuitBreakers {
@@ -109,13 +110,17 @@ func dnsName(name string) string { return url.PathEscape(name) }
 
 func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOptions {
 	options := &upstreamv3.HttpProtocolOptions{
-		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: duration(s.UpstreamIdleTimeout)},
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			IdleTimeout:          duration(s.UpstreamIdleTimeout),
+			MaxHeadersCount:      wrapperspb.UInt32(max(s.MaxResponseHeaderCount, 1)),
+			MaxResponseHeadersKb: wrapperspb.UInt32(headersKb(s.MaxResponseHeaders)),
+		},
 	}
 	if c.Protocol == route.HTTPAuto && c.TLS {
 		options.UpstreamProtocolOptions = &upstreamv3.HttpProtocolOptions_AutoConfig{
 			AutoConfig: &upstreamv3.HttpProtocolOptions_AutoHttpConfig{
 				HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
-				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+				Http2ProtocolOptions: upstreamHTTP2(s),
 			},
 		}
 		return options
@@ -127,9 +132,28 @@ func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOpt
 	}
 	if c.Protocol == route.HTTP2 {
 		explicit.ProtocolConfig = &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+			Http2ProtocolOptions: upstreamHTTP2(s),
 		}
 	}
 	options.UpstreamProtocolOptions = &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
 	return options
 }
+
+// Bounds of what Envoy lets be set for one header over HTTP/2, in KiB.
+const leastHeaderField, mostHeaderField = 64, 256
+
+// upstreamHTTP2 lets one header be as large as all may be together, as far as
+// Envoy can.
+func upstreamHTTP2(s route.Settings) *corev3.Http2ProtocolOptions {
+	options := &corev3.Http2ProtocolOptions{
+		// One bad response costs itself, and not the others of its connection.
+		OverrideStreamErrorOnInvalidHttpMessage: wrapperspb.Bool(true),
+	}
+	if s.MaxResponseHeaders >= leastHeaderField { // it may not exceed that of all
+		options.MaxHeaderFieldSizeKb = wrapperspb.UInt32(min(s.MaxResponseHeaders, mostHeaderField))
+	}
+	return options
+}
+
+// headersKb is a bound of headers that Envoy takes.
+func headersKb(kib uint32) uint32 { return min(max(kib, 1), 8192) }

@@ -80,6 +80,7 @@ func (w words) settings() route.Settings {
 		s.HTTPSPort, s.TrustedHops, s.AccessLog = 8443, uint32(w.random.IntN(3)), w.random.IntN(2) == 0
 		s.EscapedSlashes = route.EscapedSlashes(w.one("Redirect", "Reject", "Keep", "", w.path))
 		s.MaxRequestBody, s.MaxRequestHeaders = w.limit, w.random.Uint32()
+		s.MaxResponseHeaders, s.MaxResponseHeaderCount = w.random.Uint32(), w.random.Uint32()
 		s.IdleTimeout, s.ConnectTimeout = time.Duration(w.limit), time.Duration(-w.limit)
 		s.TLS = route.TLS{
 			MinVersion: route.TLSVersion(w.one("TLSv1.2", "TLSv1.3", "", w.path)), HTTP3: w.random.IntN(2) == 0,

@@ -107,7 +107,7 @@ func scopedRoutes() *managerv3.HttpConnectionManager_ScopedRoutes {
 
 // bound limits what one connection may cost.
 func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
-	m.MaxRequestHeadersKb = wrapperspb.UInt32(min(max(s.MaxRequestHeaders, 1), 8192))
+	m.MaxRequestHeadersKb = wrapperspb.UInt32(headersKb(s.MaxRequestHeaders))
 	m.StreamIdleTimeout = duration(s.StreamIdleTimeout)
 	m.RequestHeadersTimeout = duration(s.RequestHeadersTimeout)
 	m.RequestTimeout = duration(s.RequestTimeout)

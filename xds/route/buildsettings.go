@@ -147,14 +147,21 @@ func (b *settingsBuilder) limits(spec v1alpha1.Limits) {
 	if size, ok := b.bytes("limits.requestBody", spec.RequestBody); ok {
 		b.MaxRequestBody = size
 	}
-	switch size, ok := b.bytes("limits.requestHeaders", spec.RequestHeaders); {
+	b.headerSize("limits.requestHeaders", spec.RequestHeaders, &b.MaxRequestHeaders)
+	number(b, "limits.requestHeaderCount", spec.RequestHeaderCount, 1, maxHeaderCount, &b.MaxRequestHeaderCount)
+	b.headerSize("limits.responseHeaders", spec.ResponseHeaders, &b.MaxResponseHeaders)
+	number(b, "limits.responseHeaderCount", spec.ResponseHeaderCount, 1, maxHeaderCount, &b.MaxResponseHeaderCount)
+}
+
+// headerSize reads how large headers may be together, into KiB.
+func (b *settingsBuilder) headerSize(field string, quantity *resource.Quantity, into *uint32) {
+	switch size, ok := b.bytes(field, quantity); {
 	case !ok:
 	case size < 1<<10 || size > maxHeaderSize || size%(1<<10) != 0:
-		b.wrong("limits.requestHeaders", "%s is no whole number of Ki between 1Ki and 8Mi", spec.RequestHeaders)
+		b.wrong(field, "%s is no whole number of Ki between 1Ki and 8Mi", quantity)
 	default:
-		b.MaxRequestHeaders = uint32(size >> 10)
+		*into = uint32(size >> 10)
 	}
-	number(b, "limits.requestHeaderCount", spec.RequestHeaderCount, 1, maxHeaderCount, &b.MaxRequestHeaderCount)
 }
 
 func (b *settingsBuilder) bytes(field string, quantity *resource.Quantity) (int64, bool) {

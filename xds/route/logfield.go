@@ -21,18 +21,21 @@ const (
 	LogUpstreamCluster LogField = "upstream_cluster"
 	LogUpstreamTime    LogField = "upstream_time" // milliseconds until the endpoint began to answer
 	LogUpstreamFailure LogField = "upstream_failure"
-	LogBytesReceived   LogField = "bytes_received"
-	LogBytesSent       LogField = "bytes_sent"
-	LogRequestID       LogField = "request_id"
-	LogClient          LogField = "client" // address
-	LogUserAgent       LogField = "user_agent"
+	// LogUpstreamReceived is how much of a response came, which tells apart what
+	// can be wrong with one: an object of numbers of bytes.
+	LogUpstreamReceived LogField = "upstream_received"
+	LogBytesReceived    LogField = "bytes_received"
+	LogBytesSent        LogField = "bytes_sent"
+	LogRequestID        LogField = "request_id"
+	LogClient           LogField = "client" // address
+	LogUserAgent        LogField = "user_agent"
 )
 
 // LogFields are all of them.
 func LogFields() []LogField {
 	return []LogField{
 		LogTime, LogMethod, LogHost, LogPath, LogProtocol, LogStatus, LogFlags, LogDetails, LogReason, LogIngress,
-		LogDuration, LogUpstream, LogUpstreamCluster, LogUpstreamTime, LogUpstreamFailure,
+		LogDuration, LogUpstream, LogUpstreamCluster, LogUpstreamTime, LogUpstreamFailure, LogUpstreamReceived,
 		LogBytesReceived, LogBytesSent, LogRequestID, LogClient, LogUserAgent,
 	}
 }

@@ -41,6 +41,9 @@ type Settings struct {
 	// MaxRequestHeaders bounds the headers of a request, in KiB (431 beyond),
 	// and MaxRequestHeaderCount their number.
 	MaxRequestHeaders, MaxRequestHeaderCount uint32
+	// MaxResponseHeaders bounds the headers of a backend's response, in KiB (502
+	// beyond), and MaxResponseHeaderCount their number.
+	MaxResponseHeaders, MaxResponseHeaderCount uint32
 
 	// IdleTimeout closes a connection without requests; StreamIdleTimeout a
 	// request in which nothing moved. RequestHeadersTimeout bounds the time
@@ -76,17 +79,19 @@ type ProxyProtocol struct {
 // DefaultSettings are safe on the open internet.
 func DefaultSettings() Settings {
 	return Settings{
-		Address:               "::",
-		HTTPPort:              80,
-		EscapedSlashes:        EscapedSlashesRedirect,
-		MaxRequestHeaders:     64,
-		MaxRequestHeaderCount: 200,
-		IdleTimeout:           5 * time.Minute,
-		StreamIdleTimeout:     5 * time.Minute,
-		RequestHeadersTimeout: 10 * time.Second,
-		ConnectTimeout:        2 * time.Second,
-		UpstreamIdleTimeout:   4 * time.Second,
-		AccessLog:             true,
+		Address:                "::",
+		HTTPPort:               80,
+		EscapedSlashes:         EscapedSlashesRedirect,
+		MaxRequestHeaders:      64,
+		MaxRequestHeaderCount:  200,
+		MaxResponseHeaders:     256,
+		MaxResponseHeaderCount: 1000,
+		IdleTimeout:            5 * time.Minute,
+		StreamIdleTimeout:      5 * time.Minute,
+		RequestHeadersTimeout:  10 * time.Second,
+		ConnectTimeout:         2 * time.Second,
+		UpstreamIdleTimeout:    4 * time.Second,
+		AccessLog:              true,
 	}
 }
 
