@@ -21,6 +21,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -330,6 +331,25 @@ func TestPodsAreAdmitted(t *testing.T) {
 		}
 		if err := i.client.Create(t.Context(), pod); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A roll-out puts its pods on different nodes: the scheduler does not count those
+// that it replaces.
+func TestARollOutSpreadsItsPods(t *testing.T) {
+	i := install(t)
+	for _, name := range []string{"fairway-controller", "fairway-gateway"} {
+		d := &appsv1.Deployment{}
+		i.get(t, name, d)
+		constraints := d.Spec.Template.Spec.TopologySpreadConstraints
+		spread := slices.ContainsFunc(constraints, func(c corev1.TopologySpreadConstraint) bool {
+			selector, err := metav1.LabelSelectorAsSelector(c.LabelSelector)
+			return err == nil && !selector.Empty() && selector.Matches(labels.Set(d.Spec.Template.Labels)) &&
+				c.TopologyKey == corev1.LabelHostname && slices.Contains(c.MatchLabelKeys, appsv1.DefaultDeploymentUniqueLabelKey)
+		})
+		if !spread {
+			t.Errorf("%s is not spread over nodes by the pods of a roll-out: %v", name, constraints)
 		}
 	}
 }
