@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -161,6 +162,16 @@ func Parse(name string, body *anypb.Any) (Statement, error) {
 		return Statement{}, fmt.Errorf("read the statement of %q: no fingerprint", name)
 	}
 	return s, nil
+}
+
+// Age is how a controller says, as the system version of each response, how old
+// its picture may be: for how long it has not been in contact with the API server.
+func Age(age time.Duration) string { return age.Round(time.Millisecond).String() }
+
+// ParseAge reads what Age wrote; false: it is something else.
+func ParseAge(version string) (time.Duration, bool) {
+	age, err := time.ParseDuration(version)
+	return age, err == nil && age >= 0
 }
 
 // Holds reports whether a certificate is one of those that clients get.

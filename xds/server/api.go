@@ -66,6 +66,9 @@ type Options struct {
 	// has not shown its certificate, and after how long that is told. Default
 	// 10 s.
 	ProofPatience time.Duration
+	// LastResort is how long an Envoy must have asked a server that is not open,
+	// or stale, until it is let in there. Default 5 s.
+	LastResort time.Duration
 }
 
 // HostState is what is known of one host.

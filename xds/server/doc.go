@@ -32,6 +32,9 @@
 //     initial_resource_versions of a reconnect count as ACKed where they agree.
 //   - A server that ends is gone within seconds (Serve). It sends nothing more, and
 //     hears what is under way; what an Envoy lacks is not served because of that.
+//   - A server that is not open, or stale (its picture cannot be kept up to date),
+//     is the last choice: it serves only who has asked for Options.LastResort, and
+//     so has found no other.
 //   - Memory is bounded: one response under way per type and Envoy, what changes
 //     meanwhile is coalesced, and per Envoy only what it lacks is remembered.
 //

@@ -76,3 +76,14 @@ func (s *Server) Knows(gateway route.Gateway) bool {
 func Unmarshal(body []byte, into proto.Message) error {
 	return codec{encoding.GetCodecV2("proto")}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(body)}, into)
 }
+
+// Seek has so many nodes come and be turned away, and returns how many are
+// remembered.
+func (s *Server) Seek(nodes int) int {
+	for i := range nodes {
+		_, _ = s.lend(seeker{route.DefaultGateway, fmt.Sprint("node-", i), false}) // all are turned away
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.seekers)
+}

@@ -13,6 +13,7 @@ type metrics struct {
 	nacks     *prometheus.CounterVec
 	timeouts  prometheus.Counter
 	strangers prometheus.Counter
+	elsewhere prometheus.Counter
 
 	proofs       *prometheus.CounterVec
 	proofSeconds prometheus.Histogram
@@ -63,6 +64,10 @@ func newMetrics(envoys func() float64, proofs proofStates) *metrics {
 			Name: "fairway_xds_strangers_total",
 			Help: "Streams that were turned away because their certificate is not of the gateway that they asked for.",
 		}),
+		elsewhere: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairway_xds_sent_elsewhere_total",
+			Help: "Streams that were turned away, to another controller, because the picture here is not kept up to date.",
+		}),
 		proofs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairway_certificate_proofs_total",
 			Help: "Handshakes in which a gateway looked whether its Envoy serves a certificate.",
@@ -91,5 +96,5 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts, m.strangers, m.proofs, m.proofSeconds, m.proofStates}
+	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts, m.strangers, m.elsewhere, m.proofs, m.proofSeconds, m.proofStates}
 }

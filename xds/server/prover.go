@@ -32,6 +32,7 @@ const (
 type prover struct {
 	gateway *gateway
 	node    string
+	cancel  context.CancelCauseFunc
 	wake    chan struct{} // holds one: there may be something to send
 	had     map[string]string
 
@@ -40,6 +41,7 @@ type prover struct {
 	queue    list.List        // of *duty, the next one first
 	underWay map[string]asked // by nonce
 	removed  []string         // names to be forgotten
+	news     bool             // it has not been told the age of the picture as it is now
 	gone     bool
 }
 
@@ -52,11 +54,11 @@ type asked struct {
 // prove serves one prover until it leaves.
 func (s *Server) prove(
 	ctx context.Context, ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
-	gateway route.Gateway, first *discoveryv3.DeltaDiscoveryRequest,
+	gateway route.Gateway, first *discoveryv3.DeltaDiscoveryRequest, lent bool,
 ) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p, err := s.newProver(gateway, first)
+	p, err := s.newProver(cancel, gateway, first, lent)
 	if err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func (s *Server) prove(
 
 // newProver has everything proved that the gateway has, but for what the prover
 // has proved to another controller, or on another stream.
-func (s *Server) newProver(name route.Gateway, first *discoveryv3.DeltaDiscoveryRequest) (*prover, error) {
+func (s *Server) newProver(cancel context.CancelCauseFunc, name route.Gateway, first *discoveryv3.DeltaDiscoveryRequest, lent bool) (*prover, error) {
 	if len(first.GetInitialResourceVersions()) > maxNames {
 		return nil, status.Errorf(codes.InvalidArgument, "more than %d names", maxNames)
 	}
@@ -89,9 +91,12 @@ func (s *Server) newProver(name route.Gateway, first *discoveryv3.DeltaDiscovery
 	if s.closing {
 		return nil, errShuttingDown
 	}
+	if err := s.settled(lent); err != nil {
+		return nil, err
+	}
 	s.streaming.Add(2) // hearProver and askProver
 	p := &prover{
-		gateway: g, node: first.GetNode().GetId(), wake: make(chan struct{}, 1), had: first.GetInitialResourceVersions(),
+		gateway: g, node: first.GetNode().GetId(), cancel: cancel, news: true, wake: make(chan struct{}, 1), had: first.GetInitialResourceVersions(),
 		duties: make(map[route.Hostname]*duty), underWay: make(map[string]asked),
 	}
 	g.provers[p] = struct{}{}
@@ -102,6 +107,7 @@ func (s *Server) newProver(name route.Gateway, first *discoveryv3.DeltaDiscovery
 		}
 	}
 	p.poke()
+	s.stay(cancel)
 	s.options.Log.V(1).Info("gateway connected, to prove what it serves", "node", p.node, "gateway", g.name)
 	return p, nil
 }
@@ -146,6 +152,12 @@ func (p *prover) poke() {
 	}
 }
 
+// tellAge has the prover told how old the picture is now.
+func (p *prover) tellAge() {
+	p.news = true
+	p.poke()
+}
+
 // leave takes the prover out of the account. Nobody waits for it any more, unless
 // it leaves because the server ends.
 func (p *prover) leave() {
@@ -164,6 +176,10 @@ func (p *prover) leave() {
 func (p *prover) next() *discoveryv3.DeltaDiscoveryResponse {
 	if p.gone {
 		return nil
+	}
+	if p.news {
+		p.news = false
+		return p.response()
 	}
 	if len(p.removed) > 0 {
 		res := p.response()
@@ -204,7 +220,9 @@ func (p *prover) next() *discoveryv3.DeltaDiscoveryResponse {
 
 func (p *prover) response() *discoveryv3.DeltaDiscoveryResponse {
 	p.nonce++
-	return &discoveryv3.DeltaDiscoveryResponse{TypeUrl: proof.Type, Nonce: strconv.FormatUint(p.nonce, 10)}
+	return &discoveryv3.DeltaDiscoveryResponse{
+		TypeUrl: proof.Type, Nonce: strconv.FormatUint(p.nonce, 10), SystemVersionInfo: proof.Age(p.gateway.server.age()),
+	}
 }
 
 // statement is what p is asked to prove of d.

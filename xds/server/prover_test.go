@@ -53,7 +53,9 @@ func (b *bed) witness(had map[string]string) *witness {
 			if err != nil {
 				return
 			}
-			w.asked <- response
+			if len(response.GetResources())+len(response.GetRemovedResources()) > 0 { // else it tells the age
+				w.asked <- response
+			}
 		}
 	}()
 	return w

@@ -42,6 +42,9 @@ type Server struct {
 	clientCAs   map[string][]byte          // who vouches for clients, as secrets, by the name of the resource
 	open        bool
 	closing     bool
+
+	stale   time.Time         // since when the picture cannot be kept up to date; zero: it can
+	seekers map[seeker]visits // who was sent to other servers
 }
 
 // New starts a server that answers nobody before Open. It runs until Close.
@@ -56,6 +59,7 @@ func New(options Options) *Server {
 	defaults(&options.SyncTimeout, time.Minute)
 	defaults(&options.Settle, time.Second)
 	defaults(&options.ProofPatience, 10*time.Second)
+	defaults(&options.LastResort, 5*time.Second)
 	s := &Server{
 		options:  options,
 		now:      time.Now,
@@ -192,21 +196,18 @@ func (s *Server) after(d time.Duration, change func()) *time.Timer {
 func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	ctx, cancel := context.WithCancelCause(ads.Context())
 	defer cancel(nil)
-	select {
-	case <-s.opened:
-	case <-s.closed:
-		return errShuttingDown
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	first, err := s.first(ctx, ads)
 	if err != nil {
 		return err
 	}
-	if isProver(first) {
-		return s.prove(ctx, ads, gatewayOf(first.GetNode()), first)
+	lent, err := s.admit(ctx, first)
+	if err != nil {
+		return err
 	}
-	stream, err := s.join(ctx, cancel, first)
+	if isProver(first) {
+		return s.prove(ctx, ads, gatewayOf(first.GetNode()), first, lent)
+	}
+	stream, err := s.join(ctx, cancel, first, lent)
 	if err != nil {
 		return err
 	}
@@ -228,7 +229,7 @@ func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoverySer
 }
 
 // join lets an Envoy in.
-func (s *Server) join(ctx context.Context, cancel context.CancelCauseFunc, first *discoveryv3.DeltaDiscoveryRequest) (*stream, error) {
+func (s *Server) join(ctx context.Context, cancel context.CancelCauseFunc, first *discoveryv3.DeltaDiscoveryRequest, lent bool) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.gateways[gatewayOf(first.GetNode())]
@@ -238,8 +239,12 @@ func (s *Server) join(ctx context.Context, cancel context.CancelCauseFunc, first
 	if s.closing {
 		return nil, errShuttingDown
 	}
+	if err := s.settled(lent); err != nil {
+		return nil, err
+	}
 	s.streaming.Add(2) // receive and send
 	stream := g.newStream(ctx, cancel, first.GetNode(), s.now())
+	s.stay(cancel)
 	s.options.Log.Info("envoy connected", "node", stream.node, "gateway", g.name, "address", stream.address, "version", stream.version)
 	return stream, nil
 }

@@ -1,0 +1,148 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/proof"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server/simulated"
+)
+
+// ask opens a stream with one request, and returns what came first: a response,
+// or the stream's end.
+func (b *bed) ask(node, url string) (*discoveryv3.DeltaDiscoveryResponse, error) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), deadline)
+	defer cancel()
+	conn, err := b.wire.Dial()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // it is a test's
+	ads, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first := &discoveryv3.DeltaDiscoveryRequest{
+		TypeUrl: url, Node: &corev3.Node{Id: node, Cluster: string(route.DefaultGateway)},
+	}
+	if err := ads.Send(first); err != nil {
+		return nil, err
+	}
+	return ads.Recv()
+}
+
+// turnedAway demands that the stream of a node ends at once, such that Envoy asks
+// somebody else.
+func (b *bed) turnedAway(node, url string) {
+	b.t.Helper()
+	if res, err := b.ask(node, url); status.Code(err) != codes.Unavailable {
+		b.t.Errorf("%s got %v, %v, want to be turned away", node, res, err)
+	}
+}
+
+// A server whose picture cannot be kept up to date sends its Envoys, and their
+// provers, to others. Who has found none is let in, with what there is.
+func TestAStaleServerIsTheLastChoice(t *testing.T) {
+	options := quick()
+	options.LastResort = 200 * time.Millisecond
+	b := opened(t, options)
+	for range 2 {
+		b.mayDrop(b.synced(simulated.Options{}))
+	}
+	b.served(hostOf("shop.test", to("/", "web")))
+	b.server.Stale(time.Now())
+	b.eventually("all Envoys are sent away", func() bool { return len(b.server.Envoys()) == 0 })
+	began := time.Now()
+	for _, url := range []string{envoy.TypeCluster, proof.Type} {
+		b.turnedAway("one", url)
+	}
+	b.eventually("one that comes again and again is let in", func() bool {
+		res, err := b.ask("one", envoy.TypeCluster)
+		return err == nil && res.GetTypeUrl() == envoy.TypeCluster
+	})
+	if took := time.Since(began); took < options.LastResort {
+		t.Errorf("it was let in after %s, want %s at least", took, options.LastResort)
+	}
+	b.turnedAway("two", envoy.TypeCluster) // each for itself
+	b.turnedAway("one", envoy.TypeCluster) // and each time anew
+
+	b.server.Fresh()
+	b.synced(simulated.Options{})
+}
+
+// A prover is told how old the picture is, and when that is over.
+func TestProversAreToldTheAgeOfThePicture(t *testing.T) {
+	options := quick()
+	options.LastResort = time.Nanosecond
+	b := opened(t, options)
+	age := func() time.Duration {
+		t.Helper()
+		var age time.Duration
+		b.eventually("a prover is let in", func() bool {
+			res, err := b.ask("p", proof.Type)
+			ok := false
+			if err == nil {
+				age, ok = proof.ParseAge(res.GetSystemVersionInfo())
+			}
+			return ok
+		})
+		return age
+	}
+	if got := age(); got != 0 {
+		t.Errorf("the picture is %s old, want 0", got)
+	}
+	b.server.Stale(time.Now().Add(-time.Hour))
+	if got := age(); got < time.Hour || got > time.Hour+time.Minute {
+		t.Errorf("the picture is %s old, want an hour", got)
+	}
+	b.server.Fresh()
+	if got := age(); got != 0 {
+		t.Errorf("the picture is %s old, want 0", got)
+	}
+}
+
+// One that has no picture yet is no good choice either: an Envoy does not wait
+// there while another could serve it.
+func TestAServerThatIsNotOpenIsTheLastChoice(t *testing.T) {
+	options := quick()
+	options.LastResort = time.Millisecond
+	b := newBed(t, options)
+	b.server.PublishSettings(route.DefaultGateway, route.DefaultSettings())
+	b.turnedAway("one", envoy.TypeCluster)
+	answered := make(chan error, 1)
+	go func() {
+		res, err := b.ask("one", envoy.TypeCluster)
+		if err == nil && res.GetTypeUrl() != envoy.TypeCluster {
+			err = fmt.Errorf("got %v", res)
+		}
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("before there is a picture: %v", err)
+	case <-time.After(1500 * time.Millisecond): // longer than it waits at first
+	}
+	b.server.Open()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
+// However many nodes somebody claims to be, it costs us no more than so much.
+func TestSeekersAreBounded(t *testing.T) {
+	b := opened(t, quick())
+	b.server.Stale(time.Now())
+	if n := b.server.Seek(30_000); n > 10_000 {
+		t.Errorf("%d are remembered", n)
+	}
+}
