@@ -53,7 +53,8 @@ func (m *Metrics) Run(ctx context.Context) {
 	}
 }
 
-// age is how long no controller has been connected.
+// age is how long no controller has been connected that is in contact with the
+// API server.
 func (m *Metrics) age(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
 	defer cancel()
@@ -63,7 +64,11 @@ func (m *Metrics) age(ctx context.Context) time.Duration {
 	if err == nil && stats.sum("envoy_control_plane_connected_state") == 1 {
 		m.connected = m.Now()
 	}
-	return m.Now().Sub(m.connected)
+	age := m.Now().Sub(m.connected)
+	if prover := m.Process.Prover; prover != nil {
+		age = max(age, prover.picture.old())
+	}
+	return age
 }
 
 // metric is what we call one or several of Envoy's.
@@ -179,7 +184,7 @@ func restarts() *prometheus.Desc {
 
 func configurationAge() *prometheus.Desc {
 	return prometheus.NewDesc(prefix+"configuration_age_seconds",
-		"How long no controller has been connected; while one is, about 0.", nil, nil)
+		"How long no controller has been connected that is in contact with the API server; while one is, about 0.", nil, nil)
 }
 
 // Describe implements prometheus.Collector.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,8 +51,9 @@ const (
 type Prover struct {
 	limit *rate.Limiter
 
-	mu   sync.Mutex
-	seen map[string]seen // by name, of this Envoy
+	mu      sync.Mutex
+	seen    map[string]seen // by name, of this Envoy
+	picture picture
 }
 
 // NewProver is one for one Process.
@@ -101,7 +103,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 // session serves one stream until it ends. Controllers are taken in turn.
 func (p *Prover) session(ctx context.Context, process *Process, attempt int, log logr.Logger) error {
 	bootstrap := &process.Bootstrap
-	connection, err := bootstrap.XDS.connect(attempt)
+	connection, err := bootstrap.XDS.connect(ctx, attempt)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -122,10 +124,14 @@ func (p *Prover) session(ctx context.Context, process *Process, attempt int, log
 		return fmt.Errorf("connect: %w", err)
 	}
 	free := make(chan struct{}, proofsAtOnce)
+	defer p.picture.left()
 	for {
 		response, err := ads.Recv()
 		if err != nil {
 			return fmt.Errorf("hear from the controller: %w", err)
+		}
+		if age, ok := proof.ParseAge(response.GetSystemVersionInfo()); ok {
+			p.picture.told(age)
 		}
 		p.forget(response.GetRemovedResources())
 		if len(response.GetResources()) == 0 {
@@ -227,14 +233,15 @@ func (s *proofStream) prove(ctx context.Context, resource *discoveryv3.Resource)
 }
 
 // connect opens a connection to a controller: the attempt-th, in turn.
-func (x XDS) connect(attempt int) (*grpc.ClientConn, error) {
+func (x XDS) connect(ctx context.Context, attempt int) (*grpc.ClientConn, error) {
 	network, address := "unix", x.Socket
 	secured := insecure.NewCredentials()
 	if x.Socket == "" {
-		if len(x.Addresses) == 0 {
-			return nil, errors.New("no address")
+		addresses, err := x.resolve(ctx)
+		if err != nil {
+			return nil, err
 		}
-		network, address = "tcp", x.Addresses[attempt%len(x.Addresses)]
+		network, address = "tcp", addresses[attempt%len(addresses)]
 		if x.TLS != nil {
 			config, err := x.TLS.config()
 			if err != nil {
@@ -252,6 +259,29 @@ func (x XDS) connect(attempt int) (*grpc.ClientConn, error) {
 		// A controller that vanished without a word is noticed within 15 s.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 	)
+}
+
+// resolve is the addresses of all controllers, in an order that stays: a name has
+// one for each, and whoever sends us to another is not to be asked again before the others.
+func (x XDS) resolve(ctx context.Context) ([]string, error) {
+	var all []string
+	var wrong error
+	for _, address := range x.Addresses {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		found, err := net.DefaultResolver.LookupHost(ctx, host)
+		wrong = errors.Join(wrong, err)
+		slices.Sort(found)
+		for _, ip := range found {
+			all = append(all, net.JoinHostPort(ip, port))
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.Join(errors.New("no address"), wrong)
+	}
+	return all, nil
 }
 
 // config is mutual TLS with what the files hold now.
