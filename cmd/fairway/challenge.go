@@ -89,14 +89,18 @@ func (r *replicas) addResponder(ctx context.Context, registry *prometheus.Regist
 		Now:      time.Now,
 		Answered: func(o tlschallenge.Outcome) { handshakes.WithLabelValues(string(o)).Inc() },
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("serve --acme-address: %w", err)
-	}
 	r.challenges.Responder = responder
-	r.log.Info("answering challenges of TLS-ALPN-01", "address", listener.Addr().String())
+	// Who is cut off does not know which challenges there are. Envoy goes to
+	// another when nobody listens here, and only then.
 	return r.manager.Add(everywhere(func(ctx context.Context) error {
-		return responder.Serve(ctx, server.Bound(listener, maxAsking, maxAskingOfOne))
+		return r.contact.While(ctx, func(ctx context.Context) error {
+			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+			if err != nil {
+				return fmt.Errorf("serve --acme-address: %w", err)
+			}
+			r.log.Info("answering challenges of TLS-ALPN-01", "address", listener.Addr().String())
+			return responder.Serve(ctx, server.Bound(listener, maxAsking, maxAskingOfOne))
+		})
 	}))
 }
 

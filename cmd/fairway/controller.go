@@ -183,8 +183,12 @@ func (c *controllerSettings) assemble(
 		return err
 	}
 	elector.Add("events", told.Lead)
-	registry.MustRegister(ledOnly{reporter, elector}, ads, elector)
-	serving := &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
+	contact := replica.NewContact(log, ads.Stale, ads.Fresh)
+	registry.MustRegister(ledOnly{reporter, elector}, ads, elector, contact)
+	serving := &probes{
+		metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry},
+		checks:  []func(context.Context) error{func(context.Context) error { return contact.Err() }},
+	}
 	made, err := c.sharedCertificate(ctx, mgr, log)
 	if err != nil {
 		return err
@@ -210,7 +214,7 @@ func (c *controllerSettings) assemble(
 		Opened:     func() { serving.ready.Store(true) },
 		Log:        log,
 	}
-	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, teller{elector, recorder}, road, ads, registry)); err != nil {
+	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, teller{elector, recorder}, road, ads, contact, registry)); err != nil {
 		return err
 	}
 	heap := everywhere(func(ctx context.Context) error { return giveBack(ctx, weighEvery) })
@@ -228,7 +232,7 @@ func (c *controllerSettings) addXDS(
 			return err
 		}
 		creds = managedCredentials(keys)
-		serving.check = func(context.Context) error { _, err := keys.Config(); return err }
+		serving.checks = append(serving.checks, func(context.Context) error { _, err := keys.Config(); return err })
 	} else {
 		var err error
 		if creds, err = c.XDS.credentials(log); err != nil {

@@ -232,7 +232,7 @@ func (g *gatewaySettings) serve(ctx context.Context, envoy *gateway.Process, pro
 		registry := prometheus.NewRegistry()
 		metrics := gateway.NewMetrics(envoy, time.Now)
 		registry.MustRegister(metrics, envoy.Prover, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-		answers := &probes{check: envoy.Ready, metrics: registry}
+		answers := &probes{checks: []func(context.Context) error{envoy.Ready}, metrics: registry}
 		answers.ready.Store(true) // Envoy says all
 		all.Go(func() error { metrics.Run(below); return nil })
 		all.Go(func() error { return answers.serve(below, probing) })

@@ -18,7 +18,7 @@ import (
 type probes struct {
 	metrics prometheus.Gatherer
 	ready   atomic.Bool
-	check   func(context.Context) error // what else keeps it from being ready; may be nil
+	checks  []func(context.Context) error // what else keeps it from being ready
 }
 
 func (p *probes) handler() http.Handler {
@@ -40,8 +40,10 @@ func (p *probes) unready(ctx context.Context) error {
 	if !p.ready.Load() {
 		return errors.New("the first picture is not yet published")
 	}
-	if p.check != nil {
-		return p.check(ctx)
+	for _, check := range p.checks {
+		if err := check(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/kubernetes"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/connrotation"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -36,6 +39,7 @@ type replicas struct {
 	reporter status.Reporter
 
 	tracker    *replica.Tracker
+	contact    *replica.Contact
 	lease      *replica.Lease
 	view       *replica.View
 	addresses  *status.Addresses
@@ -55,7 +59,7 @@ type teller struct {
 // leader write addresses into the Ingresses that all serve.
 func (c *controllerSettings) addReplica(
 	ctx context.Context, mgr manager.Manager, elector teller,
-	road *controllers.Road, ads *server.Server, registry *prometheus.Registry,
+	road *controllers.Road, ads *server.Server, contact *replica.Contact, registry *prometheus.Registry,
 ) error {
 	log := road.Log
 	// Leases are renewed, and addresses written by so many at once, whatever
@@ -72,10 +76,15 @@ func (c *controllerSettings) addReplica(
 	}
 	r := &replicas{
 		settings: c, log: log, manager: mgr, elector: elector.Elector, clients: clients, reporter: road.Reporter, tracker: road.Tracker,
+		contact: contact,
 	}
 	r.tracker.Hosts = ads
+	leases, connections, err := leaseClient(config)
+	if err != nil {
+		return err
+	}
 	r.lease = replica.NewLease(&replica.Lease{
-		Leases: clients.CoordinationV1(), Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
+		Leases: leases, Contact: contact, Reconnect: connections.CloseAll, Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
 		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.Unproved, Log: log,
 	})
 	r.view = &replica.View{Identity: c.Replica.Identity, Tracker: r.tracker, Log: log}
@@ -91,6 +100,19 @@ func (c *controllerSettings) addReplica(
 	registry.MustRegister(replica.NewMetrics(r.tracker))
 	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(ctx, road, ads, registry),
 		r.orderCertificates(ctx, road, elector.events, registry), r.add())
+}
+
+// leaseClient has a connection of its own, which can be given up: one that died
+// without a word must not keep the Lease from being renewed over another.
+func leaseClient(config *rest.Config) (*coordinationv1.CoordinationV1Client, *connrotation.Dialer, error) {
+	config = rest.CopyConfig(config)
+	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 2 * time.Second}).DialContext)
+	config.Dial = dialer.DialContext
+	client, err := coordinationv1.NewForConfig(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	return client, dialer, nil
 }
 
 // tracked adds to how objects are cached that the Tracker hears of Ingresses

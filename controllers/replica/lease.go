@@ -2,8 +2,10 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +25,10 @@ const (
 	// Duration is how long a replica is counted that says nothing more.
 	Duration = 15 * time.Second
 
-	renewal  = 5 * time.Second
+	renewal  = 3 * time.Second
+	writing  = 3 * time.Second        // for one write
 	spacing  = 100 * time.Millisecond // of writes
+	revisit  = 5 * time.Second        // of the Envoys
 	refresh  = 100 * time.Millisecond // of the Envoys, while some are awaited
 	again    = time.Second            // after a write that failed
 	farewell = 2 * time.Second        // for the last one
@@ -43,6 +47,11 @@ type Lease struct {
 	Tracker   *Tracker
 	// Envoys tells who is connected; it is Server.Envoys.
 	Envoys func() []server.EnvoyState
+	// Contact hears of each renewal; nil: nobody does.
+	Contact *Contact
+	// Reconnect gives the connection up on which a write was not answered; may be
+	// nil.
+	Reconnect func()
 	// Unproved counts certificates that gateways do not serve; it is
 	// Server.Unproved. It may be nil.
 	Unproved func() map[route.Gateway]int
@@ -53,6 +62,7 @@ type Lease struct {
 	mu        sync.Mutex
 	newcomers newcomers
 	awaited   bool
+	sent      []route.Gateway // whose Envoys were here until we sent them away
 }
 
 // NewLease is a Lease that hears of l's Tracker.
@@ -95,9 +105,10 @@ func (l *Lease) Start(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("report to other replicas: %w", err)
 		}
-		if now := time.Now(); !now.Before(next) || !maps.Equal(report, written) {
+		// After a write that failed nothing is written before its time.
+		if now := time.Now(); !now.Before(next) || written != nil && !maps.Equal(report, written) {
 			written, next = report, now.Add(renewal)
-			if err := l.write(ctx, report); err != nil {
+			if err := l.renew(ctx, report); err != nil {
 				written, next = nil, now.Add(again)
 				l.Log.V(1).Info("cannot write the replica's lease; it is tried again", "cause", err.Error())
 			}
@@ -121,7 +132,7 @@ func (l *Lease) patience() time.Duration {
 	if l.awaited {
 		return refresh
 	}
-	return renewal
+	return revisit
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -135,7 +146,8 @@ func earlier(a, b time.Time) time.Time {
 func (l *Lease) EnvoysChanged() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	counts := l.newcomers.count(l.Envoys(), time.Now())
+	now := time.Now()
+	counts := l.newcomers.count(l.Envoys(), now)
 	if l.Unproved != nil {
 		for gateway, n := range l.Unproved() {
 			if n > 0 {
@@ -150,9 +162,30 @@ func (l *Lease) EnvoysChanged() {
 	for _, g := range counts {
 		l.awaited = l.awaited || g.Awaited > 0
 	}
+	l.awaitSent(counts, now)
 	l.Tracker.Envoys(counts)
 	if l.awaited && !before {
 		l.wake() // they are looked at more often now
+	}
+}
+
+// awaitSent has those awaited who were sent away because we were cut off, for as
+// long as they may need to find a controller: when we are back, nobody else may
+// know of them yet.
+func (l *Lease) awaitSent(counts map[route.Gateway]Gateway, now time.Time) {
+	if l.Contact == nil {
+		return
+	}
+	in, settled := l.Contact.settled(now)
+	if settled {
+		l.sent = slices.Collect(maps.Keys(counts))
+		return
+	}
+	l.awaited = l.awaited || in && len(l.sent) > 0
+	for _, gateway := range l.sent {
+		g := counts[gateway]
+		g.Awaited = max(g.Awaited, 1)
+		counts[gateway] = g
 	}
 }
 
@@ -163,8 +196,25 @@ func (l *Lease) wake() {
 	}
 }
 
+// renew writes the Lease and tells the Contact.
+func (l *Lease) renew(ctx context.Context, report map[string]string) error {
+	began := time.Now()
+	err := l.write(ctx, report)
+	if errors.Is(err, context.DeadlineExceeded) && l.Reconnect != nil {
+		l.Reconnect()
+	}
+	switch {
+	case l.Contact == nil || ctx.Err() != nil:
+	case err != nil:
+		l.Contact.failed(err)
+	default:
+		l.Contact.renewed(began)
+	}
+	return err
+}
+
 func (l *Lease) write(ctx context.Context, report map[string]string) error {
-	ctx, cancel := context.WithTimeout(ctx, renewal)
+	ctx, cancel := context.WithTimeout(ctx, writing)
 	defer cancel()
 	lease := acv1.Lease(namePrefix+l.Identity, l.Namespace).
 		WithLabels(map[string]string{Label: "true"}).

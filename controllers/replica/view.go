@@ -47,6 +47,10 @@ type other struct {
 	seen     time.Time // renewed, by our clock
 }
 
+// gap is for how long our own Lease may not have been seen renewed, and we count as
+// ones who would have heard of others.
+const gap = 10 * time.Second
+
 // stale is how long a Lease must not have been renewed to be removed.
 const stale = 10 * Duration
 
@@ -72,7 +76,7 @@ func (v *View) take(lease *coordinationv1.Lease, identity string) bool {
 	defer v.mu.Unlock()
 	now := v.now()
 	if identity == v.Identity {
-		if now.Sub(v.last) > 2*renewal {
+		if now.Sub(v.last) > gap {
 			v.since = now
 		}
 		v.last = now

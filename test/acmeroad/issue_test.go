@@ -259,3 +259,32 @@ func testNoRight(t *testing.T, s *scene) {
 		t.Errorf("%d orders were placed", placed)
 	}
 }
+
+// A controller that is cut off from the API server knows of no new challenge. No
+// authority is led to it, so that none fails.
+func TestACutOffControllerAnswersNoChallenge(t *testing.T) {
+	s := start(t, acme.Options{})
+	cable, kubeconfig := s.Cable(t)
+	s.Replicas[1].Kill()
+	s.RestartReplica(t, 1, "--kubeconfig", kubeconfig)
+	s.Replicas[1].Tolerate("Failed to watch", "Error retrieving lease lock")
+	for _, replica := range s.Replicas {
+		road.Eventually(t, patience, (&road.Road{Metrics: replica.Metrics}).Ready)
+	}
+	s.ready(t, "tls")
+	cable.Silence()
+	var names []string
+	for i := range 5 {
+		name := fmt.Sprintf("cut%d.test", i)
+		s.apply(t, fmt.Sprint("cut", i), "tls", name)
+		names = append(names, name)
+	}
+	for _, name := range names {
+		s.issued(t, name)
+	}
+	road.Eventually(t, patience, s.idle)
+	led := &road.Road{Metrics: s.Replicas[0].Metrics}
+	if err := led.NoMetric("fairway_acme_failures_total")(t.Context()); err != nil {
+		t.Errorf("the authority was led to who did not answer: %v", err)
+	}
+}

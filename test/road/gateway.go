@@ -122,3 +122,9 @@ func project(dir, version string, files map[string][]byte) error {
 	}
 	return nil
 }
+
+// Metrics is what the gateway's /metrics says.
+func (g *Gateway) Metrics(ctx context.Context) (string, error) {
+	a, err := get(ctx, &http.Transport{DisableKeepAlives: true}, g.Probes.String(), "/metrics")
+	return a.Body, err
+}

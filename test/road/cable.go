@@ -1,0 +1,28 @@
+package road
+
+import (
+	"net/url"
+	"testing"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/fairwaynet/fairway/test/cable"
+)
+
+// Cable lays a way of a replica's own to the API server, which can be cut, and
+// returns it with the path of a kubeconfig that goes this way, with the
+// controller's rights. It ends with the test.
+func (r *Road) Cable(t testing.TB) (way *cable.Cable, kubeconfig string) {
+	t.Helper()
+	config := rest.CopyConfig(r.Cluster.ServiceAccount(accountNamespace, account))
+	to, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	way = cable.Lay(t, to.Host)
+	config.Host = "https://" + way.At.String()
+	if kubeconfig, err = r.Cluster.WriteKubeconfig(config); err != nil {
+		t.Fatal(err)
+	}
+	return way, kubeconfig
+}
