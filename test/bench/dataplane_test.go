@@ -220,7 +220,7 @@ type part struct {
 // access log, which both have.
 func parts() []part {
 	var all []part
-	for _, name := range []string{"fairway.refusals", "fairway.spelling", "fairway.fallback", "fairway.body-limit"} {
+	for _, name := range []string{"fairway.refusals", "fairway.spelling", "fairway.fallback", "fairway.body-limit", "fairway.retries"} {
 		all = append(all, part{name: name, manager: func(m *managerv3.HttpConnectionManager) {
 			m.HttpFilters = slices.DeleteFunc(m.GetHttpFilters(), func(f *managerv3.HttpFilter) bool { return f.GetName() == name })
 		}})

@@ -109,6 +109,20 @@ func (g *gateway) ready(hosts ...string) {
 	}
 }
 
+// knows waits until Envoy has the addresses as endpoints, whatever they answer.
+func (g *gateway) knows(addresses ...string) {
+	g.t.Helper()
+	g.eventually("Envoy has the endpoints", func() error {
+		clusters := g.admin("/clusters")
+		for _, address := range addresses {
+			if !strings.Contains(clusters, "::"+address+"::health_flags::healthy") {
+				return fmt.Errorf("it has not %s", address)
+			}
+		}
+		return nil
+	})
+}
+
 // want is an error unless the reply has the status.
 func want(r reply, status int) error {
 	if r.StatusCode != status {

@@ -106,12 +106,7 @@ type field [2]string
 // respond writes headers in as many frames as they need, and "ok".
 func respond(to *http2.Framer, stream uint32, fields ...field) bool {
 	const most = 16 << 10 // of a frame
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	for _, f := range fields {
-		encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) //nolint:errcheck // into memory
-	}
-	rest := block.Bytes()
+	rest := block(fields...)
 	part := rest[:min(len(rest), most)]
 	rest = rest[len(part):]
 	to.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: part, EndHeaders: len(rest) == 0}) //nolint:errcheck // what is read next tells
@@ -123,7 +118,17 @@ func respond(to *http2.Framer, stream uint32, fields ...field) bool {
 	return to.WriteData(stream, true, []byte("ok")) == nil
 }
 
-// headers are n of them, each of size bytes or a few more.
+// block is headers as HTTP/2 packs them.
+func block(fields ...field) []byte {
+	var packed bytes.Buffer
+	encoder := hpack.NewEncoder(&packed)
+	for _, f := range fields {
+		encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) //nolint:errcheck // into memory
+	}
+	return packed.Bytes()
+}
+
+// manyFields are a status and n headers, each of size bytes or a few more.
 func manyFields(n, size int) []field {
 	fields := []field{{":status", "200"}}
 	for i := range n {

@@ -11,7 +11,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	previousv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -150,36 +149,6 @@ func requestPath(path string) (string, bool) {
 		}
 	}
 	return b.String(), true
-}
-
-// retryBody is how many bytes of a request's body are kept, beside streaming
-// them, until no retry is possible. What an endpoint that refuses connections
-// is sent of a larger body is lost.
-const retryBody = 256 << 10
-
-// reselections is how often the load balancer may be asked for an endpoint that
-// was not tried yet. It favours the one with the fewest requests, which is the
-// dead one: of two endpoints it chooses that three times out of four.
-const reselections = 32
-
-// retries is how many other endpoints are tried. One is not enough: when pods are
-// replaced several may be gone before Envoy has heard of the first.
-const retries = 3
-
-// retryPolicy tries other endpoints when the one before cannot have begun to
-// work on the request.
-func retryPolicy() *routev3.RetryPolicy {
-	return &routev3.RetryPolicy{
-		RetryOn:    "connect-failure,refused-stream,reset-before-request",
-		NumRetries: wrapperspb.UInt32(retries),
-		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
-			Name: "envoy.retry_host_predicates.previous_hosts",
-			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{
-				TypedConfig: typed(&previousv3.PreviousHostsPredicate{}),
-			},
-		}},
-		HostSelectionRetryMaxAttempts: reselections,
-	}
 }
 
 func reasonMetadata(reason string) *corev3.Metadata {
