@@ -15,7 +15,7 @@ import (
 type Observer interface {
 	// HostServed says that every synced Envoy has ACKed the newest published
 	// value of the host, or its removal. With no Envoy connected it is not
-	// called.
+	// called, but for a removal.
 	HostServed(key route.Key)
 	// HostRejected says that an Envoy refused the newest published value of
 	// the host; detail is Envoy's own message. The host serves its last good
@@ -78,6 +78,9 @@ type HostState struct {
 	Rejected  string // Envoy's message, if the newest value was refused
 	Waiting   string // what a release waits for, for people; empty if nothing
 	Leaving   bool   // not published any more, and some synced Envoy has not ACKed that
+	// Unattended says that no Envoy of the gateway has caught up: nobody is
+	// waited for, and nobody is told that the host is served.
+	Unattended bool
 	// Proving says that a gateway has yet to show the host's certificate, which
 	// is new. The observer hears HostServed again when that is over.
 	Proving bool

@@ -160,3 +160,53 @@ func BenchmarkMemory(b *testing.B) {
 		b.ReportMetric(float64(heapInUse()-picture)/float64(envoys), "heap-B/envoy")
 	}, 10)
 }
+
+// One host changes while a wildcard, or the default host, has a filter chain of its
+// own, which those that it covers have not: what the server's lock is held for.
+func BenchmarkChangeBesideAChain(b *testing.B) {
+	changes := map[string]func(s *server.Server, c *crowd, i int){
+		"routes": func(s *server.Server, c *crowd, i int) {
+			s.PublishHost(c.hosts[i%len(c.hosts)].Key, c.host(i%len(c.hosts), i))
+		},
+		"comes and goes": func(s *server.Server, c *crowd, i int) {
+			h := c.host(len(c.hosts)+i/2, 0)
+			if i%2 == 1 {
+				h = nil
+			}
+			s.PublishHost(c.host(len(c.hosts)+i/2, 0).Key, h)
+		},
+	}
+	for _, change := range []string{"routes", "comes and goes"} {
+		for _, guard := range []route.Hostname{"", "*.other.test", "*.shop.test", route.AnyHost} {
+			for _, hosts := range []int{1_000, 10_000} {
+				b.Run(fmt.Sprintf("%s/chain=%s/hosts=%d", change, guard, hosts), func(b *testing.B) {
+					c := guardedCrowd(b, guard, hosts)
+					i := 0
+					for b.Loop() {
+						changes[change](c.server, c, i)
+						i++
+					}
+				})
+			}
+		}
+	}
+}
+
+// guardedCrowd is a crowd without Envoys, in which a name has a chain of its own.
+func guardedCrowd(b *testing.B, name route.Hostname, hosts int) *crowd {
+	b.Helper()
+	c := &crowd{bed: newBed(b, quick())}
+	settings := route.DefaultSettings()
+	settings.HTTPSPort = 443
+	c.server.PublishSettings(route.DefaultGateway, settings)
+	c.server.PublishClientCA(secretOf("staff-ca"), []byte("authorities"))
+	if name != "" {
+		c.publish(guarded(name, "staff-ca"))
+	}
+	for i := range hosts {
+		c.hosts = append(c.hosts, c.host(i, 0))
+		c.publish(c.hosts[i])
+	}
+	c.server.Open()
+	return c
+}

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"strings"
 
+	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -99,7 +100,6 @@ func (s *Server) PublishCertificate(key route.Key, certificate *route.Certificat
 			g = s.gateway(key.Gateway)
 		}
 		g.publishCertificate(key.Host, certificate)
-		s.collect(g)
 	})
 }
 
@@ -126,7 +126,7 @@ func (g *gateway) publishCertificate(name route.Hostname, certificate *route.Cer
 		g.server.notes.certificateRejected(route.Key{Gateway: g.name, Host: name}, "")
 	}
 	if certificate == nil {
-		delete(all, name)
+		shrink.Delete(&g.certificates.slots, name)
 	}
 	g.lookAgain(name)
 	g.listenSoon()
@@ -225,11 +225,11 @@ func (g *gateway) left(r *resource) {
 	if !ok {
 		return
 	}
-	delete(c.looks, r)
+	shrink.Delete(&c.looks, r)
 	for _, name := range l.names() {
 		delete(c.named[name], l)
 		if len(c.named[name]) == 0 {
-			delete(c.named, name)
+			shrink.Delete(&c.named, name)
 		}
 	}
 	c.returned(l)
@@ -328,6 +328,7 @@ func (g *gateway) blameSecret(r *resource, detail string) {
 			g.server.notes.certificateRejected(route.Key{Gateway: g.name, Host: name}, detail)
 			g.lookAgain(name)
 			g.listenSoon()
+			g.recertified(name)
 			return
 		}
 	}

@@ -3,30 +3,30 @@ package server
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Which filter chain of the HTTPS listener the connections for a server name
-// get follows from the host that is wanted under the name, from its
-// certificates, and from the authorities that are published: all of it is looked
-// up again whenever one of them changes that matters.
+// Which filter chain of the HTTPS listener the connections for a server name get
+// is derived in chainof.go. Here it is rendered, and what the chains ask for is
+// provided.
 
 // chains are those of one gateway.
 type chains struct {
 	listener *resource // for HTTPS
+	derived
 
-	own   map[route.Hostname]route.Chain // by server name, those that are not the zero Chain
-	wide  bool                           // one of them is of a wildcard or of route.AnyHost
-	stale bool                           // the listeners are to be rendered
-	moved []*host                        // whose chain is another since they were
+	stale bool    // the listeners are to be rendered
+	due   bool    // and at once, however long they are
+	moved []*host // whose chain is another since they were
 
 	proven  map[route.Chain]struct{} // by an Envoy that accepted the listener with them
 	refused map[route.Chain]string   // by an Envoy, whose message it is
+	closed  map[route.Chain]struct{} // whose connections the listener closes
 	trial   *chainTrial              // nil but while a refused listener is taken apart
 	pairs   map[string]pairSecret    // by the name of the resource
 }
@@ -53,7 +53,7 @@ func (s *Server) PublishClientCA(secret types.NamespacedName, authorities []byte
 	s.do(func() {
 		before := s.clientCAs[name]
 		if authorities == nil {
-			delete(s.clientCAs, name)
+			shrink.Delete(&s.clientCAs, name)
 		} else {
 			s.clientCAs[name] = envoy.ClientCA(secret, authorities).Body
 		}
@@ -62,86 +62,71 @@ func (s *Server) PublishClientCA(secret types.NamespacedName, authorities []byte
 			if r, asked := g.resources[kindSecret][name]; asked && authorities != nil {
 				g.set(kindSecret, r.name, s.clientCAs[name])
 			}
-			g.chains.stale = g.chains.stale || (before == nil) != (authorities == nil)
+			g.chains.stale = g.chains.stale || (before == nil) != (authorities == nil) && g.chains.demand(name)
 		}
 	})
 }
 
-// chainOf is what the connections for a server name get, whether there are
-// authorities to verify clients by or not.
-func (g *gateway) chainOf(name route.Hostname) route.Chain {
-	var c route.Chain
-	if h := g.hostFor(name); h != nil {
-		if h.wanted.value.Client != nil {
-			c.Client = *h.wanted.value.Client
-		}
-		if to := g.passedTo(h); to != nil {
-			return route.Chain{Passthrough: *to}
+// demand reports whether a chain verifies clients by a secret.
+func (c *chains) demand(secret string) bool {
+	for chain := range c.uses {
+		if chain.Client != (route.ClientPolicy{}) && envoy.ClientCAName(chain.Client.CA) == secret {
+			return true
 		}
 	}
-	for _, owner := range []route.Hostname{name, wildcardOf(name)} {
-		if from := g.certificates.slots[owner]; from.usable() != nil {
-			if from.usable().Other != nil && owner != route.AnyHost {
-				c.Pair = owner
-			}
-			return c
-		}
-	}
-	return c
+	return false
 }
 
-// passedTo is where connections for h are passed on: not before there is a
-// cluster to pass them to.
-func (g *gateway) passedTo(h *host) *route.Cluster {
-	wanted := h.wanted.value.Passthrough
-	switch {
-	case wanted == nil:
-		return nil
-	case h.released != nil && h.released.value.Passthrough != nil:
-		return h.released.value.Passthrough
+// promptNames is up to how many names with a chain that is not that of what covers
+// them the listeners are rendered at each change. Where there are more, because a
+// wildcard or the default host has one that most hosts have not, changes are
+// gathered.
+const promptNames = 200
+
+// listenNow has the listeners rendered at the end of this change.
+func (g *gateway) listenNow() { g.chains.stale, g.chains.due = true, true }
+
+// isToListen reports whether the listeners are to be rendered now. Otherwise they
+// are soon, if they have to be.
+func (g *gateway) isToListen() bool {
+	c := &g.chains
+	if !c.stale || c.due || c.trial != nil || len(c.own) <= promptNames {
+		return c.stale
 	}
-	c, ok := g.clusters[*wanted]
-	if !ok || !c.cds.exists() || !g.held(c.cds) || c.port != nil && !g.held(c.port.eds) {
-		return nil
-	}
-	return wanted
+	g.listenLater()
+	return false
 }
 
-func wildcardOf(name route.Hostname) route.Hostname {
-	wildcard, _ := name.Wildcard()
-	return wildcard
-}
-
-// hostFor is the host that serves requests for a name; nil if none does.
-func (g *gateway) hostFor(name route.Hostname) *host {
-	for _, candidate := range []route.Hostname{name, wildcardOf(name), route.AnyHost} {
-		if h, ok := g.hosts[candidate]; ok && h.wanted != nil {
-			return h
-		}
-	}
-	return nil
-}
-
-// rechained notes that the chain of a name may be another than the listener has.
-func (g *gateway) rechained(name route.Hostname) {
-	c := g.chainOf(name)
-	if c == g.chains.own[name] && !g.chains.wide {
-		return
-	}
-	g.chains.stale = true
-	if h, ok := g.hosts[name]; ok && !h.moved && c != g.chains.own[name] {
-		h.moved = true
-		g.chains.moved = append(g.chains.moved, h)
-	}
-}
-
-// listen renders the listeners.
+// listen renders the listeners. A gateway that nobody asks for any more keeps
+// those that it has, without the chains of what is withdrawn; one that nobody has
+// asked for yet has none.
 func (g *gateway) listen() {
-	g.chains.stale = false
-	before := g.chains.own
-	g.chains.own, g.chains.wide = g.ownChains()
-	inUse := slices.Collect(maps.Values(g.chains.own))
-	maps.DeleteFunc(g.chains.refused, func(c route.Chain, _ string) bool { return !slices.Contains(inUse, c) })
+	c := &g.chains
+	c.stale, c.due = false, false
+	maps.DeleteFunc(c.refused, func(chain route.Chain, _ string) bool { return c.uses[chain] == 0 })
+	maps.DeleteFunc(c.proven, func(chain route.Chain, _ struct{}) bool { return c.uses[chain] == 0 })
+	before := c.closed
+	c.closed = g.closedChains()
+	if g.asked || g.listens() {
+		g.renderListeners()
+	}
+	g.providePairs()
+	g.proveDerived(maps.Equal(before, c.closed))
+	moved := c.moved
+	c.moved = nil
+	for _, h := range moved {
+		h.moved, h.chainSeq = false, c.listener.seq
+	}
+	for _, h := range moved {
+		g.advance(h)
+	}
+	// An Envoy that holds the very same version is not sent it, and will not
+	// answer.
+	g.progressed(c.listener)
+	g.judgedListener()
+}
+
+func (g *gateway) renderListeners() {
 	wanted := make(map[string]struct{})
 	for _, l := range append(envoy.Listeners(g.settings, g.admitted()), g.http3()...) {
 		wanted[l.Name] = struct{}{}
@@ -152,56 +137,28 @@ func (g *gateway) listen() {
 			g.set(kindListener, name, nil)
 		}
 	}
-	g.providePairs()
-	for _, names := range []map[route.Hostname]route.Chain{before, g.chains.own} {
-		for name := range names {
-			g.proveAgain(name)
-		}
-	}
-	moved := g.chains.moved
-	g.chains.moved = nil
-	for _, h := range moved {
-		h.moved, h.chainSeq = false, g.chains.listener.seq
-	}
-	for _, h := range moved {
-		g.advance(h)
-	}
-	// An Envoy that holds the very same version is not sent it, and will not
-	// answer.
-	g.progressed(g.chains.listener)
-	g.judgedListener()
 }
 
-// ownChains are the chains of all names of which something is known, other than
-// the zero Chain; and that, too, where a wider name has another.
-func (g *gateway) ownChains() (own map[route.Hostname]route.Chain, wide bool) {
-	own = make(map[route.Hostname]route.Chain)
-	each := func(do func(route.Hostname)) {
-		for name := range g.hosts {
-			do(name)
-		}
-		for name := range g.certificates.slots {
-			do(name)
+// closedChains are the chains in use that refuse connections for now: those that
+// no Envoy takes, or that cannot verify whom they should.
+func (g *gateway) closedChains() map[route.Chain]struct{} {
+	closed := make(map[route.Chain]struct{})
+	for chain := range g.chains.uses {
+		if g.admit(chain).Closed {
+			closed[chain] = struct{}{}
 		}
 	}
-	each(func(name route.Hostname) {
-		if c := g.chainOf(name); c != (route.Chain{}) {
-			own[name] = c
-			wide = wide || strings.HasPrefix(string(name), "*")
-		}
-	})
-	if wide {
-		each(func(name route.Hostname) { own[name] = g.chainOf(name) })
-	}
-	return own, wide
+	return closed
 }
 
-// admitted are the chains as they can be served now: those that no Envoy takes,
-// or that cannot verify whom they should, refuse connections.
+// admitted are the chains as they can be served now.
 func (g *gateway) admitted() map[route.Hostname]route.Chain {
 	admitted := make(map[route.Hostname]route.Chain, len(g.chains.own))
 	for name, c := range g.chains.own {
-		admitted[name] = g.admit(c)
+		if _, closed := g.chains.closed[c]; closed {
+			c = route.Chain{Closed: true}
+		}
+		admitted[name] = c
 	}
 	return admitted
 }
@@ -211,6 +168,23 @@ func (g *gateway) admit(c route.Chain) route.Chain {
 		return route.Chain{Closed: true}
 	}
 	return c
+}
+
+// proveDerived has proved again what may be served otherwise since the listeners
+// were last rendered: for names whose chain is another, and if chains were
+// closed or opened, for all.
+func (g *gateway) proveDerived(same bool) {
+	names := g.chains.rederived
+	g.chains.rederived = nil
+	if !same {
+		for name := range g.certificates.slots {
+			g.proveAgain(name)
+		}
+		return
+	}
+	for name := range names {
+		g.proveAgain(name)
+	}
 }
 
 // handshakes reports whether TLS for a name ends here.
@@ -239,22 +213,29 @@ func (g *gateway) provided(name string) (body []byte, ours bool) {
 	return nil, true
 }
 
-// providePairs notes which names have two certificates, and brings those that
-// Envoys ask for up to date.
+// providePairs notes which names have two certificates.
 func (g *gateway) providePairs() {
+	before := g.chains.pairs
 	g.chains.pairs = make(map[string]pairSecret)
-	for _, c := range g.chains.own {
+	for c := range g.chains.uses {
 		if c.Pair == "" {
 			continue
 		}
 		for i := range 2 {
-			g.chains.pairs[envoy.PairSecretName(c.Pair, i)] = pairSecret{c.Pair, i}
+			name := envoy.PairSecretName(c.Pair, i)
+			g.chains.pairs[name] = pairSecret{c.Pair, i}
+			if _, known := before[name]; !known {
+				g.providePair(name)
+			}
 		}
 	}
-	for name, p := range g.chains.pairs {
-		if _, asked := g.resources[kindSecret][name]; asked {
-			g.set(kindSecret, name, g.pairBody(name, p))
-		}
+}
+
+// providePair brings the secret of a pair up to date if Envoys ask for it.
+func (g *gateway) providePair(secret string) {
+	p, ok := g.chains.pairs[secret]
+	if _, asked := g.resources[kindSecret][secret]; ok && asked {
+		g.set(kindSecret, secret, g.pairBody(secret, p))
 	}
 }
 
@@ -272,8 +253,8 @@ func (g *gateway) pairBody(name string, p pairSecret) []byte {
 // recertified notes that the certificates of a name are others.
 func (g *gateway) recertified(name route.Hostname) {
 	g.rechained(name)
-	if c := g.chainOf(name); c.Pair != "" && c == g.chains.own[name] {
-		g.providePairs()
+	for i := range 2 {
+		g.providePair(envoy.PairSecretName(name, i))
 	}
 }
 
@@ -307,8 +288,10 @@ func (g *gateway) acceptedListener(r *resource) {
 		return
 	}
 	g.chains.proven = make(map[route.Chain]struct{})
-	for _, c := range g.admitted() {
-		g.chains.proven[c] = struct{}{}
+	for c := range g.chains.uses {
+		if _, closed := g.chains.closed[c]; !closed {
+			g.chains.proven[c] = struct{}{}
+		}
 	}
 }
 
@@ -359,8 +342,10 @@ func (g *gateway) blameListener(s *stream, detail string) bool {
 // unprovenChains are those of the listener that no Envoy is known to accept.
 func (g *gateway) unprovenChains() []route.Chain {
 	unproven := make(map[string]route.Chain)
-	for _, c := range g.admitted() {
-		if _, ok := g.chains.proven[c]; !ok && !c.Closed && c != (route.Chain{}) {
+	for c := range g.chains.uses {
+		_, proven := g.chains.proven[c]
+		_, closed := g.chains.closed[c]
+		if !proven && !closed && c != (route.Chain{}) {
 			unproven[envoy.ChainName(c)] = c
 		}
 	}

@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -279,4 +281,103 @@ func TestProofsFollowTheChains(t *testing.T) {
 	if gone := w.next(); !slices.Equal(gone.GetRemovedResources(), []string{"staff.test"}) {
 		t.Errorf("told %v, want that staff.test is to be forgotten", gone)
 	}
+}
+
+// Where the default host has a chain that most hosts have not, each new host changes
+// the listener. Those that come together change it together, and are served.
+func TestExceptionsAreGathered(t *testing.T) {
+	b := newBed(t, quick())
+	settings := route.DefaultSettings()
+	settings.HTTPSPort = 443
+	b.server.PublishSettings(route.DefaultGateway, settings)
+	b.server.PublishClientCA(secretOf("staff-ca"), []byte("authorities"))
+	b.publish(guarded(route.AnyHost, "staff-ca"))
+	name := func(i int) route.Hostname { return route.Hostname(fmt.Sprintf("h%d.test", i)) }
+	for i := range 300 {
+		b.publish(hostOf(name(i), to("/", "web")))
+	}
+	b.server.Open()
+	var listeners atomic.Int64
+	e := b.synced(simulated.Options{Heard: func(url string, _ *discoveryv3.DeltaDiscoveryResponse) {
+		if url == envoy.TypeListener {
+			listeners.Add(1)
+		}
+	}})
+	before := listeners.Load()
+	for i := range 100 {
+		b.publish(hostOf(name(300+i), to("/", "web")))
+	}
+	b.eventually("all are served", func() bool {
+		for i := range 400 {
+			if !b.server.Host(keyOf(name(i))).Served {
+				return false
+			}
+		}
+		return true
+	})
+	if n := listeners.Load() - before; n < 1 || n > 50 {
+		t.Errorf("100 hosts that come together changed the listener %d times", n)
+	}
+	l, _ := listenerOf(t, e)
+	for i := range 400 {
+		if to := leadsTo(l, string(name(i))); to != envoy.HTTPS {
+			t.Fatalf("%s leads to %q", name(i), to)
+		}
+	}
+	b.server.PublishHost(keyOf(name(7)), hostOf(name(7), to("/changed", "web")))
+	b.eventually("a change of routes is served", func() bool { return b.server.Host(keyOf(name(7))).Served })
+	b.withdraw(name(8))
+	b.eventually("a host is gone", func() bool { return !b.server.Host(keyOf(name(8))).Leaving })
+}
+
+// A host that is open below a guarded wildcard is not told to be served while
+// connections for it are still treated as the wildcard's.
+func TestAnOpenHostBelowAGuardedOneWaitsForTheListener(t *testing.T) {
+	b := secured(t)
+	b.server.PublishClientCA(secretOf("staff-ca"), []byte("authorities"))
+	e := b.synced(simulated.Options{})
+	b.served(guarded("*.staff.test", "staff-ca"))
+	seen := make(chan string, 1)
+	b.heard.tellServed(func(key route.Key) {
+		if key == keyOf("open.staff.test") {
+			l, _ := listenerOf(t, e)
+			select {
+			case seen <- leadsTo(l, "open.staff.test"):
+			default:
+			}
+		}
+	})
+	b.publish(hostOf("open.staff.test", to("/", "web")))
+	if to := <-seen; to != envoy.HTTPS {
+		t.Errorf("the host is told to be served, and its connections lead to %q", to)
+	}
+}
+
+// The certificates of a wildcard count for a name that has no others, whatever
+// becomes of the wildcard's own connections.
+func TestAPairIsRenewedForThoseItCovers(t *testing.T) {
+	b := secured(t)
+	b.server.PublishClientCA(secretOf("staff-ca"), []byte("authorities"))
+	pair := func(mark string) *route.Certificate {
+		both := certificateOf("RSA " + mark)
+		both.Other = certificateOf("ECDSA " + mark)
+		return both
+	}
+	b.server.PublishCertificate(keyOf("*.both.test"), pair("one"))
+	passed := hostOf("*.both.test", route.Route{Match: route.Match{Path: "/"}, Status: 421, Reason: "TLSPassthrough"})
+	passed.Passthrough = new(clusterOf("web"))
+	b.server.PublishBackend(portOf("web"), backendOf(portOf("web"), "10.0.0.1"))
+	b.server.PublishHost(passed.Key, passed)
+	b.publish(guarded("staff.both.test", "staff-ca"))
+	e := b.synced(simulated.Options{})
+	b.chainsAre(e, []string{"client shop/staff-ca required pair *.both.test", "passthrough shop/web:80"},
+		"staff.both.test client shop/staff-ca required pair *.both.test")
+	a := b.asker()
+	second := envoy.PairSecretName("*.both.test", 1)
+	a.asks(second)
+	a.until(second, "ECDSA one")
+	b.server.PublishCertificate(keyOf("*.both.test"), pair("two"))
+	a.until(second, "ECDSA two")
+	b.server.PublishCertificate(keyOf("*.both.test"), certificateOf("RSA"))
+	b.chainsAre(e, []string{"client shop/staff-ca required", "passthrough shop/web:80"}, "staff.both.test client shop/staff-ca required")
 }

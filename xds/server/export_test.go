@@ -2,11 +2,14 @@ package server
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/fairwaynet/fairway/test/census"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -70,6 +73,76 @@ func (s *Server) Knows(gateway route.Gateway) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.gateways[gateway] != nil
+}
+
+// Waiting tells which hosts wait for something, and which resources keep hosts
+// that do not wait for them.
+func (s *Server) Waiting() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var waiting []string
+	for _, g := range s.gateways {
+		for name, h := range g.hosts {
+			if h.waits != "" || h.wanted == nil || h.moved || h.heldBack {
+				waiting = append(waiting, fmt.Sprintf("%s %s waits for %q: wanted %t, moved %t, held back %t",
+					g.name, name, h.waits, h.wanted != nil, h.moved, h.heldBack))
+			}
+		}
+		for k := range g.resources {
+			for _, r := range g.resources[k] {
+				for h := range r.waiting {
+					if g.hosts[h.key.Host] != h || !slices.Contains(h.awaited, r) {
+						waiting = append(waiting, fmt.Sprintf("%s %s keeps %s", kind(k), r.name, h.key))
+					}
+				}
+			}
+		}
+	}
+	return waiting
+}
+
+// Astray tells which chains are not what a gateway with the same hosts and
+// certificates would derive at once.
+func (s *Server) Astray() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var astray []string
+	for _, g := range s.gateways {
+		fresh := &gateway{
+			hosts: g.hosts, certificates: g.certificates, server: s,
+			chains: chains{derived: newDerived(), moved: nil},
+		}
+		moved := map[*host]bool{}
+		for _, h := range g.hosts {
+			moved[h], h.moved = h.moved, true // which keeps derive from noting it
+		}
+		fresh.lends(route.AnyHost)
+		for _, name := range append(fresh.coveredBy(route.AnyHost), route.AnyHost) {
+			fresh.derive(name)
+			fresh.lends(name)
+		}
+		for h := range moved {
+			h.moved = moved[h]
+		}
+		for what, values := range map[string][2]any{
+			"own": {g.chains.own, fresh.chains.own}, "uses": {g.chains.uses, fresh.chains.uses},
+			"lent": {g.chains.lent, fresh.chains.lent}, "covered": {g.chains.covered, fresh.chains.covered},
+		} {
+			if !reflect.DeepEqual(values[0], values[1]) {
+				astray = append(astray, fmt.Sprintf("%s of %s:\n  %v, at once\n  %v", what, g.name, values[0], values[1]))
+			}
+		}
+	}
+	return astray
+}
+
+// Sizes tells how much the server keeps, of whatever there is.
+func (s *Server) Sizes() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes.mu.Lock()
+	defer s.notes.mu.Unlock()
+	return census.Of([]string{"github.com/fairwaynet/fairway/xds/server"}, s)
 }
 
 // Unmarshal reads a message as the server does.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -45,7 +46,7 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 
 		certificates: newCertificates(),
 		provers:      make(map[*prover]struct{}),
-		chains:       chains{refused: make(map[route.Chain]string)},
+		chains:       chains{derived: newDerived(), refused: make(map[route.Chain]string)},
 	}
 	for k := range g.resources {
 		g.resources[k] = make(map[string]*resource)
@@ -143,6 +144,16 @@ func (g *gateway) progressed(r *resource) {
 	g.collect(r)
 }
 
+// unawait notes that h waits for nothing. What only it has kept is forgotten.
+func (g *gateway) unawait(h *host) {
+	awaited := h.awaited
+	h.awaited, h.waits = nil, ""
+	for _, r := range awaited {
+		shrink.Delete(&r.waiting, h)
+		g.collect(r)
+	}
+}
+
 // advanceAll lets every host go on: the set of Envoys that are waited for has
 // changed.
 func (g *gateway) advanceAll() {
@@ -154,12 +165,9 @@ func (g *gateway) advanceAll() {
 // flush renders the listeners and assembles the shards that changed, until
 // nothing changes any more.
 func (g *gateway) flush() {
-	for len(g.dirty) > 0 || g.chains.stale {
-		switch {
-		case g.chains.stale && g.asked:
+	for len(g.dirty) > 0 || g.isToListen() {
+		if g.isToListen() {
 			g.listen()
-		default:
-			g.chains.stale = false
 		}
 		dirty := g.dirty
 		g.dirty = nil

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"maps"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -43,7 +46,7 @@ func play(t *testing.T, seed uint64) {
 	options := quick()
 	options.Grace = 5 * time.Millisecond
 	options.Settle = time.Millisecond
-	h := &history{bed: newBed(t, options), random: rand.New(rand.NewPCG(seed, 1)), published: newPublished()}
+	h := &history{bed: newBed(t, options), random: rand.New(rand.NewPCG(seed, 1)), published: newPublished(), chains: seed%2 == 0}
 	h.changeSettings(route.DefaultSettings())
 	for service := range services {
 		h.changeBackend(portOf(service))
@@ -60,8 +63,12 @@ func play(t *testing.T, seed uint64) {
 	h.bed.server.Open()
 	for range 20 + h.random.IntN(60) {
 		h.step()
+		if astray := h.bed.server.Astray(); len(astray) > 0 {
+			t.Fatal(strings.Join(astray, "\n"))
+		}
 	}
 	h.end()
+	h.dismantle()
 }
 
 // history is a random history, and what it has published.
@@ -70,14 +77,23 @@ type history struct {
 	random    *rand.Rand
 	published *published
 	stalled   *simulated.Envoy
+	// chains says that hosts have filter chains of their own. Then no listener is
+	// refused: whether a chain or a setting is at fault an Envoy does not say.
+	chains bool
 }
 
 // published are the last values of every key, and all that hosts ever were.
 type published struct {
 	settings route.Settings
+	// withdrawn says that the gateway is, with these settings.
+	withdrawn bool
+
 	hosts    map[route.Hostname]*route.Host
 	past     map[route.Hostname][]*route.Host
 	backends map[route.ServicePort]*route.Backend
+
+	certificates map[route.Hostname]*route.Certificate
+	clientCAs    map[string]struct{} // by name of the Secret
 }
 
 func newPublished() *published {
@@ -85,6 +101,9 @@ func newPublished() *published {
 		hosts:    make(map[route.Hostname]*route.Host),
 		past:     make(map[route.Hostname][]*route.Host),
 		backends: make(map[route.ServicePort]*route.Backend),
+
+		certificates: make(map[route.Hostname]*route.Certificate),
+		clientCAs:    make(map[string]struct{}),
 	}
 }
 
@@ -108,6 +127,10 @@ func (h *history) step() {
 		h.changeBackend(portOf(pick(h.random, slices.Sorted(maps.Keys(services)))))
 	case n < 67:
 		h.changeSettings(h.randomSettings())
+	case n < 69:
+		h.withdrawGateway()
+	case n < 76 && h.chains:
+		h.changeChains()
 	case n < 85:
 		h.trouble()
 	default:
@@ -132,6 +155,14 @@ func (h *history) changeHost() {
 
 func (h *history) randomHost(name route.Hostname) *route.Host {
 	value := hostOf(name)
+	if h.chains && h.random.IntN(6) == 0 {
+		value.Routes = []route.Route{{Match: route.Match{Path: "/"}, Status: 421, Reason: "TLSPassthrough"}}
+		value.Passthrough = new(clusterOf(pick(h.random, []string{"web", "cart"})))
+		return value
+	}
+	if h.chains && h.random.IntN(3) == 0 {
+		value.Client = &route.ClientPolicy{CA: secretOf(pick(h.random, historyCAs)), Required: h.random.IntN(3) > 0}
+	}
 	if h.random.IntN(12) == 0 {
 		value.Routes = append(value.Routes, to("/poison", "web"))
 	}
@@ -165,15 +196,67 @@ func (h *history) changeBackend(port route.ServicePort) {
 }
 
 func (h *history) changeSettings(settings route.Settings) {
-	h.published.settings = settings
+	h.published.settings, h.published.withdrawn = settings, false
 	h.bed.server.PublishSettings(route.DefaultGateway, settings)
+}
+
+// withdrawGateway withdraws the gateway, until its settings come back.
+func (h *history) withdrawGateway() {
+	for _, e := range h.bed.envoys {
+		h.bed.mayDrop(e) // it may not come back before the gateway does
+	}
+	h.bed.server.WithdrawGateway(route.DefaultGateway)
+	h.published.withdrawn = true
+}
+
+// historyCAs are the Secrets by which hosts of a history verify clients.
+var historyCAs = []string{"staff-ca", "partner-ca"}
+
+// changeChains changes something from which filter chains follow, other than a
+// host.
+func (h *history) changeChains() {
+	if h.random.IntN(3) == 0 {
+		ca := pick(h.random, historyCAs)
+		if _, there := h.published.clientCAs[ca]; there {
+			delete(h.published.clientCAs, ca)
+			h.bed.server.PublishClientCA(secretOf(ca), nil)
+		} else {
+			h.published.clientCAs[ca] = struct{}{}
+			h.bed.server.PublishClientCA(secretOf(ca), []byte("authorities"))
+		}
+		return
+	}
+	name := pick(h.random, append(historyHosts(), "c.a.test", "c.test"))
+	switch h.random.IntN(4) {
+	case 0:
+		h.publishCertificate(name, nil)
+	case 1:
+		both := certificateOf("RSA")
+		both.Other = certificateOf("ECDSA")
+		h.publishCertificate(name, both)
+	default:
+		h.publishCertificate(name, certificateOf(string(name)))
+	}
+}
+
+func (h *history) publishCertificate(name route.Hostname, certificate *route.Certificate) {
+	if certificate == nil {
+		delete(h.published.certificates, name)
+	} else {
+		h.published.certificates[name] = certificate
+	}
+	h.bed.server.PublishCertificate(keyOf(name), certificate)
 }
 
 func (h *history) randomSettings() route.Settings {
 	settings := route.DefaultSettings()
 	switch h.random.IntN(4) {
 	case 0:
-		settings.Address = poison[envoy.TypeListener]
+		if h.chains {
+			settings.HTTPSPort, settings.TLS.HTTP3 = 443, true
+		} else {
+			settings.Address = poison[envoy.TypeListener]
+		}
 	case 1:
 		settings.ConnectTimeout = time.Duration(1+h.random.IntN(3)) * time.Second
 	default:
@@ -206,8 +289,11 @@ func (h *history) trouble() {
 // end lets every Envoy catch up and compares.
 func (h *history) end() {
 	b, t := h.bed, h.bed.t
-	if h.published.settings.Address == poison[envoy.TypeListener] {
+	switch {
+	case h.published.settings.Address == poison[envoy.TypeListener]:
 		h.changeSettings(route.DefaultSettings()) // an Envoy that never had a good listener cannot serve
+	case h.published.withdrawn:
+		h.changeSettings(h.published.settings)
 	}
 	for service := range services { // a host waits for endpoints that nobody publishes
 		for h.published.backends[portOf(service)] == nil {
@@ -229,6 +315,10 @@ func (h *history) end() {
 		}) {
 			t.Fatalf("%s (bad: %t) is %+v, published %+v\n%s", name, bad, state, value.Routes, strings.Join(b.server.Pending(), "\n"))
 		}
+	}
+	b.eventually("the listeners are those that are published", func() bool { return h.published.hasListeners(b.envoys[0]) })
+	if waiting := b.server.Waiting(); len(waiting) > 0 {
+		t.Fatalf("in the end something waits:\n%s", strings.Join(waiting, "\n"))
 	}
 	fresh := b.synced(simulated.Options{})
 	if !within(deadline, func() bool { return b.idle() && h.unused(fresh) == "" }) {
@@ -265,10 +355,8 @@ func (h *history) unused(e *simulated.Envoy) string {
 			values = h.published.past[name]
 		}
 		for _, v := range values {
-			for _, r := range v.Routes {
-				if r.Cluster != nil {
-					needed[envoy.ClusterName(*r.Cluster)] = true
-				}
+			for _, c := range clustersOf(v) {
+				needed[envoy.ClusterName(*c)] = true
 			}
 		}
 	}
@@ -280,14 +368,71 @@ func (h *history) unused(e *simulated.Envoy) string {
 	return ""
 }
 
+// clustersOf are the clusters that a host names.
+func clustersOf(h *route.Host) []*route.Cluster {
+	var named []*route.Cluster
+	if h.Passthrough != nil {
+		named = append(named, h.Passthrough)
+	}
+	for _, r := range h.Routes {
+		if r.Cluster != nil {
+			named = append(named, r.Cluster)
+		}
+	}
+	return named
+}
+
+// dismantle withdraws everything, in any order, while Envoys are connected or
+// after they have left. Then the server knows what one knows that was never told
+// anything.
+func (h *history) dismantle() {
+	withdrawals := []func(){
+		func() { h.bed.server.WithdrawGateway(route.DefaultGateway) },
+		func() {
+			for _, e := range h.bed.envoys {
+				h.bed.mayDrop(e).Disconnect()
+			}
+		},
+	}
+	for name := range h.published.hosts {
+		withdrawals = append(withdrawals, func() { h.bed.withdraw(name) })
+	}
+	for port := range h.published.backends {
+		withdrawals = append(withdrawals, func() { h.bed.server.PublishBackend(port, nil) })
+	}
+	for name := range h.published.certificates {
+		withdrawals = append(withdrawals, func() { h.publishCertificate(name, nil) })
+	}
+	for ca := range h.published.clientCAs {
+		withdrawals = append(withdrawals, func() { h.bed.server.PublishClientCA(secretOf(ca), nil) })
+	}
+	for _, i := range h.random.Perm(len(withdrawals)) {
+		withdrawals[i]()
+	}
+	h.bed.isForgotten()
+}
+
+// isForgotten waits until the server knows nothing.
+func (b *bed) isForgotten() {
+	b.t.Helper()
+	fresh := newBed(b.t, quick())
+	fresh.server.Open()
+	b.hasSizes(fresh.server.Sizes())
+}
+
+// hasSizes waits until the server keeps no more and no less than that.
+func (b *bed) hasSizes(want map[string]int) {
+	b.t.Helper()
+	var got map[string]int
+	if !within(deadline, func() bool { got = b.server.Sizes(); return maps.Equal(got, want) }) {
+		b.t.Fatalf("what is withdrawn is not forgotten (-want +got):\n%s\n%s", cmp.Diff(want, got), strings.Join(b.server.Waiting(), "\n"))
+	}
+}
+
 // compare checks that what an Envoy has is the render of what is published.
 func (p *published) compare(t testing.TB, e *simulated.Envoy) {
 	t.Helper()
-	listeners := make(map[string][]byte)
-	for _, l := range envoy.Listeners(p.settings, nil) {
-		listeners[l.Name] = l.Body
-	}
-	diffBodies(t, "listener", e.Bodies(envoy.TypeListener), listeners)
+	diffBodies(t, "listener", e.Bodies(envoy.TypeListener), p.listeners())
 	scopes := make(map[string][]byte)
 	for _, shard := range envoy.Shards() {
 		r := envoy.Placeholder(shard)
@@ -300,6 +445,73 @@ func (p *published) compare(t testing.TB, e *simulated.Envoy) {
 	diffBodies(t, "scope", e.Bodies(envoy.TypeScope), scopes)
 	p.compareRoutes(t, e)
 	p.compareClusters(t, e)
+}
+
+// hasListeners reports whether an Envoy has the listeners that are published:
+// that of HTTP/3 comes a moment later.
+func (p *published) hasListeners(e *simulated.Envoy) bool {
+	return maps.EqualFunc(e.Bodies(envoy.TypeListener), p.listeners(), bytes.Equal)
+}
+
+func (p *published) listeners() map[string][]byte {
+	listeners := make(map[string][]byte)
+	all := p.allChains()
+	for _, l := range envoy.Listeners(p.settings, all) {
+		listeners[l.Name] = l.Body
+	}
+	var listed []envoy.Listed
+	for _, name := range slices.Sorted(maps.Keys(p.certificates)) {
+		if c := p.chainOf(name); name != route.AnyHost && c.Client == (route.ClientPolicy{}) && !c.IsPassthrough() {
+			listed = append(listed, envoy.Listed{Name: name, Served: p.hosts[name] != nil && !strings.HasPrefix(string(name), "*")})
+		}
+	}
+	if c := p.chainOf(route.AnyHost); p.certificates[route.AnyHost] != nil && c.Client == (route.ClientPolicy{}) && !c.IsPassthrough() {
+		listed = append(listed, envoy.Listed{Name: route.AnyHost})
+	}
+	if p.settings.TLS.HTTP3 && p.settings.HTTPSPort != 0 && len(listed) > 0 {
+		l := envoy.HTTP3Listener(p.settings, listed)
+		listeners[l.Name] = l.Body
+	}
+	return listeners
+}
+
+// allChains are the chains of all names, one by one.
+func (p *published) allChains() map[route.Hostname]route.Chain {
+	all := make(map[route.Hostname]route.Chain)
+	names := slices.AppendSeq(slices.Collect(maps.Keys(p.hosts)), maps.Keys(p.certificates))
+	for _, name := range append(names, route.AnyHost) {
+		c := p.chainOf(name)
+		if _, there := p.clientCAs[c.Client.CA.Name]; c.Client != (route.ClientPolicy{}) && !there {
+			c = route.Chain{Closed: true}
+		}
+		all[name] = c
+	}
+	return all
+}
+
+func (p *published) chainOf(name route.Hostname) route.Chain {
+	var chain route.Chain
+	wildcard, _ := name.Wildcard()
+	for _, owner := range []route.Hostname{name, wildcard, route.AnyHost} {
+		if h := p.hosts[owner]; h != nil {
+			if h.Passthrough != nil {
+				return route.Chain{Passthrough: *h.Passthrough}
+			}
+			if h.Client != nil {
+				chain.Client = *h.Client
+			}
+			break
+		}
+	}
+	for _, owner := range []route.Hostname{name, wildcard} {
+		if c := p.certificates[owner]; c != nil {
+			if c.Other != nil && owner != route.AnyHost {
+				chain.Pair = owner
+			}
+			break
+		}
+	}
+	return chain
 }
 
 // withDefault are the published hosts and the default host, which is always
@@ -321,7 +533,7 @@ func (p *published) compareRoutes(t testing.TB, e *simulated.Envoy) {
 			p.compareRejected(t, name, got)
 			continue
 		}
-		body := envoy.RouteConfiguration(envoy.ShardOf(name), [][]byte{envoy.VirtualHost(value, route.Settings{})}).Body
+		body := envoy.RouteConfiguration(envoy.ShardOf(name), [][]byte{envoy.VirtualHost(value, p.settings)}).Body
 		want := virtualHostBytes(body)[0]
 		if !slices.Contains(virtualHostBytes(e.Body(envoy.TypeRoute, envoy.ShardOf(name))), want) {
 			t.Errorf("%s serves %q, want %v", name, got, hostsIn(body))
@@ -345,7 +557,7 @@ func (p *published) compareRejected(t testing.TB, name route.Hostname, got strin
 	}
 	for _, past := range p.past[name] {
 		if !isPoison(past) {
-			body := envoy.RouteConfiguration("", [][]byte{envoy.VirtualHost(past, route.Settings{})}).Body
+			body := envoy.RouteConfiguration("", [][]byte{envoy.VirtualHost(past, p.settings)}).Body
 			could = append(could, slices.Collect(maps.Values(hostsIn(body)))...)
 		}
 	}
@@ -357,16 +569,16 @@ func (p *published) compareRejected(t testing.TB, name route.Hostname, got strin
 func (p *published) compareClusters(t testing.TB, e *simulated.Envoy) {
 	t.Helper()
 	for name, value := range p.hosts {
-		for _, r := range value.Routes {
-			if r.Cluster == nil || isPoison(value) {
+		for _, c := range clustersOf(value) {
+			if isPoison(value) {
 				continue
 			}
-			want := envoy.Cluster(*r.Cluster, p.settings)
+			want := envoy.Cluster(*c, p.settings)
 			if string(e.Body(envoy.TypeCluster, want.Name)) != string(want.Body) {
 				t.Errorf("%s: cluster %s is not what is published", name, want.Name)
 			}
-			backend := p.backends[r.Cluster.Port]
-			if r.Cluster.DNS != "" || backend == nil || strings.Contains(fmt.Sprint(backend), poison[envoy.TypeEndpoints]) {
+			backend := p.backends[c.Port]
+			if c.DNS != "" || backend == nil || strings.Contains(fmt.Sprint(backend), poison[envoy.TypeEndpoints]) {
 				continue
 			}
 			endpoints := envoy.Endpoints(*backend)

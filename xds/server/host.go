@@ -35,9 +35,10 @@ type host struct {
 	moved    bool   // the listener has not got the host's filter chain yet
 	chainSeq uint64 // it has it since this change
 
-	heldBack bool     // waits its turn in a trial
-	told     *version // of which the observer knows that it is served
-	waits    string   // for what, for people
+	heldBack bool        // waits its turn in a trial
+	told     *version    // of which the observer knows that it is served
+	waits    string      // for what, for people
+	awaited  []*resource // whose ACK lets it go on
 }
 
 // version is one rendering of a host, and the clusters that it names.
@@ -74,6 +75,10 @@ func (g *gateway) newVersion(value *route.Host) *version {
 func (v *version) equal(w *version) bool {
 	return v != nil && w != nil && bytes.Equal(v.virtualHost, w.virtualHost) && slices.Equal(v.clusters, w.clusters)
 }
+
+// isPassedOn reports whether connections for the host go to one of its clusters
+// as they are, which a filter chain names.
+func (v *version) isPassedOn() bool { return v.value.Passthrough != nil }
 
 // retain takes a reference.
 func (v *version) retain() *version {
@@ -225,7 +230,7 @@ func (g *gateway) advance(h *host) {
 	if g.hosts[h.key.Host] != h {
 		return // withdrawn and gone
 	}
-	h.waits = ""
+	g.unawait(h)
 	target := g.target(h)
 	if target == nil {
 		g.withdraw(h)
@@ -304,6 +309,9 @@ func (g *gateway) routed(h *host) bool {
 		r.await(h)
 		return false
 	}
+	if slices.ContainsFunc(h.past, (*version).isPassedOn) && !g.chained(h) {
+		return false
+	}
 	for _, v := range h.past {
 		v.drop()
 	}
@@ -342,7 +350,5 @@ func (g *gateway) withdraw(h *host) {
 	shrink.Delete(&g.hosts, h.key.Host)
 	h.scope.host = nil
 	g.unhold(h.scope)
-	if g.current > 0 {
-		g.server.notes.served(h.key)
-	}
+	g.server.notes.served(h.key)
 }

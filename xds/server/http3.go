@@ -16,8 +16,8 @@ import (
 // A certificate that takes the place of another changes its secret only.
 
 const (
-	// listenDelay is how long such changes are gathered: each makes Envoy read the
-	// whole listener.
+	// listenDelay is how long changes of a long listener are gathered: each makes
+	// Envoy read all of it.
 	listenDelay = 250 * time.Millisecond
 	// maxListed bounds how many names the listener has, and Envoy reads at each
 	// change. The others, in order, have no HTTP/3.
@@ -71,14 +71,19 @@ func (g *gateway) isHost(name route.Hostname) bool {
 // listenSoon brings the listener of HTTP/3 up to date, together with what
 // follows within listenDelay.
 func (g *gateway) listenSoon() {
-	if !g.settings.TLS.HTTP3 || g.listening || !g.server.open {
+	if g.settings.TLS.HTTP3 && g.server.open {
+		g.listenLater()
+	}
+}
+
+// listenLater has the listeners rendered after listenDelay.
+func (g *gateway) listenLater() {
+	if g.listening {
 		return
 	}
 	g.listening = true
 	g.server.after(listenDelay, func() {
 		g.listening = false
-		if g.asked && g.server.gateways[g.name] == g {
-			g.listen()
-		}
+		g.listenNow()
 	})
 }

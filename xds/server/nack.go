@@ -184,23 +184,22 @@ func (g *gateway) blameShard(s *stream, sh *shard, detail string) {
 }
 
 // judged goes on with the trial of a shard when its judge has accepted the
-// newest version, or is gone.
+// newest version, or is gone. Groups that change nothing, because their hosts are
+// withdrawn or wait for something else, are passed over: no answer would follow.
 func (g *gateway) judged(sh *shard) {
-	t := sh.trial
-	if t == nil {
-		return
-	}
-	if t.judge != nil && t.judge.subscriptions[kindRoute].acked(sh.resource) < sh.resource.seq {
-		return
-	}
-	if len(t.held) == 0 {
-		sh.trial = nil
-		return
-	}
-	t.testing, t.held = t.held[0], t.held[1:]
-	for _, h := range t.testing {
-		h.heldBack = false
-		g.advance(h)
+	for t := sh.trial; t != nil && sh.trial == t && !sh.dirty; {
+		if t.judge != nil && t.judge.subscriptions[kindRoute].acked(sh.resource) < sh.resource.seq {
+			return
+		}
+		if len(t.held) == 0 {
+			sh.trial = nil
+			return
+		}
+		t.testing, t.held = t.held[0], t.held[1:]
+		for _, h := range t.testing {
+			h.heldBack = false
+			g.advance(h)
+		}
 	}
 }
 

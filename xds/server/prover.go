@@ -169,7 +169,6 @@ func (p *prover) leave() {
 	for _, d := range p.duties {
 		p.drop(d)
 	}
-	p.gateway.server.collect(p.gateway)
 }
 
 // next is the next thing to ask the prover for, nil if there is none now.

@@ -71,7 +71,8 @@ type resource struct {
 	shard   *shard   // whose RDS resource this is
 	host    *host    // whose scope this is
 
-	// waiting are the hosts whose next step needs an ACK of this resource.
+	// waiting are the hosts whose next step needs an ACK of this resource. Each
+	// has it in host.awaited.
 	waiting map[*host]struct{}
 }
 
@@ -95,12 +96,16 @@ func versionOf(body []byte) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-// await notes that h goes on when r is ACKed.
+// await notes that h goes on when r is ACKed, or until then waits for something
+// else.
 func (r *resource) await(h *host) {
 	if r.waiting == nil {
 		r.waiting = make(map[*host]struct{})
 	}
-	r.waiting[h] = struct{}{}
+	if _, ok := r.waiting[h]; !ok {
+		r.waiting[h] = struct{}{}
+		h.awaited = append(h.awaited, r)
+	}
 }
 
 // resource returns the resource of that name, made if need be.

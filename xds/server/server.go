@@ -91,9 +91,7 @@ func (s *Server) Open() {
 		}
 		s.open = true
 		for _, g := range s.gateways {
-			if g.asked {
-				g.listen() // now the certificates are known
-			}
+			g.listenNow() // now the certificates are known
 		}
 		close(s.opened)
 	})
@@ -104,7 +102,6 @@ func (s *Server) PublishHost(key route.Key, host *route.Host) {
 	s.do(func() {
 		if g, ok := s.gateways[key.Gateway]; ok {
 			g.publishHost(key.Host, host)
-			s.collect(g)
 		} else if host != nil {
 			s.gateway(key.Gateway).publishHost(key.Host, host)
 		}
@@ -145,14 +142,13 @@ func (s *Server) WithdrawGateway(gateway route.Gateway) {
 	s.do(func() {
 		if g, ok := s.gateways[gateway]; ok {
 			g.asked = false
-			s.collect(g)
 		}
 	})
 }
 
 // collect forgets a gateway that is over.
 func (s *Server) collect(g *gateway) {
-	if s.gateways[g.name] == g && g.isOver() {
+	if g.isOver() {
 		delete(s.gateways, g.name)
 	}
 }
@@ -167,8 +163,9 @@ func (s *Server) gateway(name route.Gateway) *gateway {
 	return g
 }
 
-// do changes the picture. Before the first picture is complete shards are not
-// assembled: each would be, as often as a host of it is published.
+// do changes the picture, and forgets the gateways that are over. Before the
+// first picture is complete shards are not assembled: each would be, as often as
+// a host of it is published.
 func (s *Server) do(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,6 +175,7 @@ func (s *Server) do(change func()) {
 	}
 	for _, g := range s.gateways {
 		g.flush()
+		s.collect(g)
 	}
 }
 

@@ -13,21 +13,22 @@ func (s *Server) Host(key route.Key) HostState {
 	defer s.mu.Unlock()
 	g, ok := s.gateways[key.Gateway]
 	if !ok {
-		return HostState{}
+		return HostState{Unattended: true}
 	}
 	h, ok := g.hosts[key.Host]
-	if !ok {
-		return HostState{}
-	}
-	if h.wanted == nil {
-		return HostState{Leaving: true}
+	switch {
+	case !ok:
+		return HostState{Unattended: g.current == 0}
+	case h.wanted == nil:
+		return HostState{Leaving: true, Unattended: g.current == 0}
 	}
 	return HostState{
-		Published: key.Host != route.AnyHost || len(h.wanted.value.Routes) > 0,
-		Served:    g.current > 0 && h.told == h.wanted,
-		Rejected:  h.wanted.refused,
-		Waiting:   h.waits,
-		Proving:   g.awaited(key),
+		Published:  key.Host != route.AnyHost || len(h.wanted.value.Routes) > 0,
+		Served:     g.current > 0 && h.told == h.wanted,
+		Rejected:   h.wanted.refused,
+		Waiting:    h.waits,
+		Unattended: g.current == 0,
+		Proving:    g.awaited(key),
 	}
 }
 

@@ -106,7 +106,6 @@ func (s *stream) leave() {
 		g.advanceAll()
 	}
 	g.server.notes.envoysChanged(g.name)
-	g.server.collect(g)
 }
 
 // poke wakes the sender.

@@ -43,6 +43,71 @@ func TestAWithdrawnGatewayIsForgotten(t *testing.T) {
 	}
 }
 
+// Whatever a gateway has, and whatever of it goes first: when all is withdrawn, the
+// gateway is forgotten; while an Envoy is connected, the hosts at least.
+func TestAWithdrawnGatewayIsForgottenInAnyOrder(t *testing.T) {
+	key := func(host route.Hostname) route.Key { return route.Key{Gateway: "inner", Host: host} }
+	inner := func(h *route.Host) *route.Host {
+		h.Key.Gateway = "inner"
+		return h
+	}
+	passed := inner(hostOf("raw.test", route.Route{Match: route.Match{Path: "/"}, Status: 421, Reason: "TLSPassthrough"}))
+	passed.Passthrough = new(clusterOf("web"))
+	hosts := map[string]*route.Host{
+		"plain": inner(hostOf("shop.test", to("/", "web"))), "guarded": inner(guarded("staff.test", "staff-ca")),
+		"guarded wildcard": inner(guarded("*.staff.test", "staff-ca")), "guarded default": inner(guarded(route.AnyHost, "staff-ca")),
+		"passed on": passed,
+	}
+	for name, host := range hosts {
+		for _, connected := range []bool{true, false} {
+			for first := range 4 {
+				t.Run(fmt.Sprintf("%s, connected %t, %d first", name, connected, first), func(t *testing.T) {
+					t.Parallel()
+					b := newBed(t, quick())
+					settings := route.DefaultSettings()
+					settings.HTTPSPort = 443
+					b.server.PublishSettings("inner", settings)
+					b.server.PublishClientCA(secretOf("staff-ca"), []byte("authorities"))
+					b.server.PublishCertificate(key("staff.test"), certificateOf("staff"))
+					b.server.Open()
+					var e *simulated.Envoy
+					if connected {
+						e = b.synced(simulated.Options{Gateway: "inner"})
+					}
+					b.server.PublishBackend(portOf("web"), backendOf(portOf("web"), "10.0.0.1"))
+					b.server.PublishHost(host.Key, host)
+					if connected {
+						b.eventually("the host is served", func() bool { return b.server.Host(host.Key).Served })
+					}
+					withdrawals := []func(){
+						func() { b.server.WithdrawGateway("inner") },
+						func() { b.server.PublishHost(host.Key, nil) },
+						func() { b.server.PublishClientCA(secretOf("staff-ca"), nil) },
+						func() { b.server.PublishCertificate(key("staff.test"), nil) },
+					}
+					for i := range withdrawals {
+						withdrawals[(first+i)%len(withdrawals)]()
+					}
+					if connected {
+						b.eventually("the host is gone", func() bool { return !b.server.Host(host.Key).Leaving && b.idle() })
+						if names := b.server.Waiting(); len(names) > 0 {
+							t.Errorf("something waits: %v", names)
+						}
+						_, chains := listenerOf(t, e)
+						b.eventually("its chain is gone", func() bool {
+							_, chains = listenerOf(t, e)
+							return len(chains) == len(always())
+						})
+						b.mayDrop(e).Disconnect()
+					}
+					b.server.PublishBackend(portOf("web"), nil)
+					b.isForgotten()
+				})
+			}
+		}
+	}
+}
+
 // A gateway that comes back finds the Envoys that have stayed.
 func TestAWithdrawnGatewayComesBack(t *testing.T) {
 	b := opened(t, quick())

@@ -64,13 +64,28 @@ func (e *Envoy) checkConfig(url string, response *discoveryv3.DeltaDiscoveryResp
 	switch url {
 	case resource.ClusterType:
 		if len(response.GetRemovedResources()) > 0 {
+			e.checkListeners()
 			e.checkRoutes(slices.Sorted(maps.Keys(e.config.resources[resource.RouteType])))
 		}
+	case resource.ListenerType:
+		e.checkListeners()
 	case resource.RouteType:
 		e.checkRoutes(names(response))
 		e.checkScopes()
 	case resource.ScopedRouteType:
 		e.checkScopes()
+	}
+}
+
+// checkListeners checks that every cluster is there to which a listener hands
+// connections on.
+func (e *Envoy) checkListeners() {
+	for name, h := range e.config.resources[resource.ListenerType] {
+		for _, cluster := range h.passed {
+			if fault := e.config.unusable(cluster); fault != "" {
+				e.violate("listener %s names cluster %s, %s", name, cluster, fault)
+			}
+		}
 	}
 }
 

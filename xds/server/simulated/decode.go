@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -11,6 +12,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 )
 
@@ -21,6 +23,7 @@ type held struct {
 
 	endpoints string              // of a cluster: its EDS resource, empty for other kinds of clusters
 	scoped    bool                // of a listener: it has scoped routes
+	passed    []string            // of a listener: the clusters to which it hands connections on, but for those of the bootstrap
 	route     string              // of a scope: its RouteConfiguration; of a listener: the one it names itself
 	key       string              // of a scope
 	hosts     map[string][]string // of a RouteConfiguration: domain to the clusters that its routes name
@@ -86,6 +89,10 @@ func (h *held) listener(name string) error {
 	}
 	for _, chain := range append(l.GetFilterChains(), l.GetDefaultFilterChain()) {
 		for _, f := range chain.GetFilters() {
+			var p tcpv3.TcpProxy
+			if f.GetTypedConfig().MessageIs(&p) && f.GetTypedConfig().UnmarshalTo(&p) == nil && strings.Contains(p.GetCluster(), "/") {
+				h.passed = append(h.passed, p.GetCluster())
+			}
 			var m hcmv3.HttpConnectionManager
 			if f.GetTypedConfig().MessageIs(&m) && f.GetTypedConfig().UnmarshalTo(&m) == nil {
 				h.scoped = h.scoped || m.GetScopedRoutes() != nil
