@@ -138,12 +138,12 @@ func (d *Delivery) timed(
 		d.start(key)
 		result, err := hosts.Reconcile(ctx, key)
 		after := publisher.Host(key)
-		if after.Served || !before.Published && !after.Published {
-			d.finish(key) // nothing changed, or it is served already
+		if after.Served || after.Unattended || !before.Published && !after.Published {
+			// Nothing changed, or it is served already, or no Envoy is there that
+			// could say so: how long until one comes says nothing of the change.
+			d.finish(key)
 		}
-		if !after.Published {
-			// Nobody is to blame for what nobody asks for; and without an
-			// Envoy nobody would say that the removal is served.
+		if !after.Published { // nobody is to blame for what nobody asks for
 			d.Reporter.Report(ctx, rejection{key}, nil)
 		}
 		return result, err

@@ -117,6 +117,7 @@ func TestAChangeIsTimedUntilItIsServed(t *testing.T) {
 	published := server.HostState{Published: true}
 	served := server.HostState{Published: true, Served: true}
 	gone := server.HostState{}
+	unattended := server.HostState{Published: true, Unattended: true}
 	key := keyOf("shop.test")
 	// reconciled is a run that takes a second and finds the host before and
 	// leaves it after.
@@ -133,6 +134,8 @@ func TestAChangeIsTimedUntilItIsServed(t *testing.T) {
 		{name: "nothing changed", happens: []any{reconciled{served, served}, hears{true}}},
 		{name: "nobody asks for it", happens: []any{reconciled{gone, gone}, hears{true}}},
 		{name: "changed twice before it is served: from the first on", happens: []any{reconciled{served, published}, reconciled{published, published}, hears{true}}, want: []float64{3}},
+		{name: "no Envoy is there", happens: []any{reconciled{gone, unattended}, hears{true}}},
+		{name: "an Envoy has come since an earlier change", happens: []any{reconciled{gone, unattended}, reconciled{unattended, published}, hears{true}}, want: []float64{2}},
 		{name: "told twice", happens: []any{reconciled{gone, published}, hears{true}, hears{true}}, want: []float64{2}},
 		{name: "refused, then mended", happens: []any{reconciled{gone, published}, hears{false}, reconciled{published, published}, hears{true}}, want: []float64{2}},
 	}

@@ -118,7 +118,13 @@ func start(ctx context.Context, t testing.TB, w *world) *stage {
 // open does what Road.Start does before the workers start.
 func (s *stage) open(ctx context.Context, t *testing.T) {
 	t.Helper()
-	all := s.road.reconcilers(s.wall)
+	s.openOn(ctx, t, s.wall)
+}
+
+// openOn is open with another publisher.
+func (s *stage) openOn(ctx context.Context, t *testing.T, publisher Publisher) *reconcilers {
+	t.Helper()
+	all := s.road.reconcilers(publisher)
 	s.gateways = listen(ctx, t, all.gateways,
 		append(all.gateways.Sources(s.world), all.gateways.CustomSources(s.world, false)...))
 	s.hosts = listen(ctx, t, all.hosts, all.hosts.Sources(s.world))
@@ -132,6 +138,7 @@ func (s *stage) open(ctx context.Context, t *testing.T) {
 	remind(ctx, t, s.certificates, all.certificates.Keys)
 	remind(ctx, t, s.authorities, all.authorities.Keys)
 	remind(ctx, t, s.clientCAs, all.clientCAs.Keys)
+	return all
 }
 
 // remind has keys of the first pass be looked at again: by the queue's own clock,
@@ -181,7 +188,10 @@ func (q queue[K]) work(ctx context.Context) bool {
 	if err != nil {
 		q.Add(key)
 	}
-	q.later[key] = result.RequeueAfter > 0
+	delete(q.later, key)
+	if result.RequeueAfter > 0 {
+		q.later[key] = true
+	}
 	return true
 }
 

@@ -58,7 +58,7 @@ func (t *Tracker) watermark() Version {
 	now := t.now()
 	for name, c := range t.coming {
 		if now.Sub(c.since) >= lost {
-			delete(t.coming, name)
+			shrink.Delete(&t.coming, name)
 			continue
 		}
 		mark = min(mark, c.oldest-1)

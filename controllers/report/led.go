@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/shrink"
 )
 
 // gap is how far back a new leader looks: what appeared while nobody led has
@@ -65,7 +66,7 @@ func (l *Led) Appeared(ctx context.Context, p problem.Problem) {
 func (l *Led) Resolved(ctx context.Context, p problem.Problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.untold, p)
+	shrink.Delete(&l.untold, p)
 	if l.leads {
 		l.To.Resolved(ctx, p)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/shrink"
 )
 
 // Subscriber is told of every change, one at a time and in order. It must not
@@ -67,7 +68,7 @@ func (r *Reporter) keep(key any, problems []problem.Problem) {
 		r.finder = map[problem.Problem]int{}
 	}
 	if len(problems) == 0 {
-		delete(r.found, key)
+		shrink.Delete(&r.found, key)
 		return
 	}
 	r.found[key] = problems
@@ -86,7 +87,7 @@ func (r *Reporter) remove(ctx context.Context, p problem.Problem) {
 	if r.finder[p]--; r.finder[p] > 0 {
 		return
 	}
-	delete(r.finder, p)
+	shrink.Delete(&r.finder, p)
 	for _, s := range r.subscribers {
 		s.Resolved(ctx, p)
 	}
