@@ -8,7 +8,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -95,6 +97,7 @@ func serviceThat(names string) *corev1.Service {
 
 func TestWhatIsPublished(t *testing.T) {
 	good, away := roots(t), errors.New("away")
+	second := fmt.Sprint(1 + strings.Count(good, "\n")) // the line of what stands behind it
 	theRoots := route.Authority{Namespace: "shop", Name: "roots"}
 	for _, test := range []struct {
 		name    string
@@ -136,14 +139,14 @@ func TestWhatIsPublished(t *testing.T) {
 			objects: []client.Object{serviceThat("roots"), secretWith(corev1.SecretTypeTLS, map[string]string{
 				"ca.crt": good + "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
 			})},
-			says: "ca.crt of Secret roots cannot be used: it holds a private key, and should hold certificates only; its backends are not spoken to, requests are answered 503",
+			says: "ca.crt of Secret roots cannot be used: block 2 (line " + second + ") is a private key, not a certificate; its backends are not spoken to, requests are answered 503",
 		},
 		{
 			name: "it is damaged", key: theRoots,
 			objects: []client.Object{serviceThat("roots"), secretWith(corev1.SecretTypeTLS, map[string]string{
 				"ca.crt": good + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
 			})},
-			says: "ca.crt of Secret roots cannot be used: one of its certificates cannot be read; its backends are not spoken to, requests are answered 503",
+			says: "ca.crt of Secret roots cannot be used: block 2 (line " + second + ") cannot be read as a certificate: malformed certificate; its backends are not spoken to, requests are answered 503",
 		},
 		{
 			name: "the API server does not answer: what was published stays", key: theRoots, err: away, want: "before",

@@ -177,7 +177,8 @@ func testBrokenAuthorities(s *site) {
 	leaf, _ := authority.Issue(s, road.Wish{})
 	for _, c := range []struct{ reason, says, content string }{
 		{string(route.ReasonSecretInvalid), "it has no ca.crt", ""},
-		{string(route.ReasonClientCAInvalid), "the certificate is not PEM", "nothing"},
+		{string(route.ReasonClientCAInvalid), "it is not PEM", "nothing"},
+		{string(route.ReasonClientCAInvalid), "block 2 (CERTIFICATE, line", string(authority.PEM()) + strings.Replace(string(authority.PEM()), "\n", "\n*", 1)},
 		{string(route.ReasonClientCAInvalid), "is not that of an authority", string(leaf)},
 	} {
 		broken := good.DeepCopy()

@@ -1,6 +1,7 @@
 package ingress_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -212,8 +213,12 @@ func testBrokenSecrets(s *site, authority *road.Authority) {
 		reason, says string
 		broken       func(good *corev1.Secret)
 	}{
-		{string(route.ReasonCertificateInvalid), "the certificate is not PEM", func(good *corev1.Secret) {
+		{string(route.ReasonCertificateInvalid), "the chain cannot be read: it is not PEM", func(good *corev1.Secret) {
 			good.Data[corev1.TLSCertKey] = []byte("nothing")
+		}},
+		{string(route.ReasonCertificateInvalid), "the chain cannot be read: block 2 (CERTIFICATE, line", func(good *corev1.Secret) {
+			chain := good.Data[corev1.TLSCertKey]
+			good.Data[corev1.TLSCertKey] = append(chain, bytes.Replace(authority.PEM(), []byte("\n"), []byte("\n*"), 1)...)
 		}},
 		{string(route.ReasonCertificateInvalid), "the key does not belong to the certificate", func(good *corev1.Secret) {
 			_, good.Data[corev1.TLSPrivateKeyKey] = authority.Issue(s, road.Wish{})

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
 const (
@@ -35,7 +37,8 @@ func newTransport(caBundle []byte) http.RoundTripper {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if len(caBundle) > 0 {
 		config.RootCAs = x509.NewCertPool()
-		config.RootCAs.AppendCertsFromPEM(caBundle) // Settings.Fault has looked
+		roots, _ := certificate.ParseAuthorities(caBundle) // Settings.Fault has looked
+		config.RootCAs.AppendCertsFromPEM(roots)
 	}
 	dialer := net.Dialer{Timeout: 10 * time.Second}
 	return &http.Transport{

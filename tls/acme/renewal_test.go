@@ -73,7 +73,7 @@ func TestMustItBeIssued(t *testing.T) {
 		{"all is well", func(*ours.Situation) {}, "", "renewal is due on 2027-01-"},
 		{"nothing is there", func(s *ours.Situation) { s.Chain, s.Key = nil, nil }, ours.Absent, "there is no certificate yet"},
 		{"half is there", func(s *ours.Situation) { s.Key = nil }, ours.Unusable, "there is no key in it"},
-		{"it cannot be read", func(s *ours.Situation) { s.Chain = []byte("x") }, ours.Unusable, "the certificate is not PEM"},
+		{"it cannot be read", func(s *ours.Situation) { s.Chain = []byte("x") }, ours.Unusable, "the chain cannot be read: it is not PEM"},
 		{"another key", func(s *ours.Situation) { s.Key = otherKey }, ours.KeyMismatch, "the key does not belong to the certificate"},
 		{"a name more", func(s *ours.Situation) { s.Want = issuer.Want("a.test", "*.b.test", "c.test") }, ours.NamesDiffer,
 			"the certificate is for a.test, *.b.test, and wanted is one for *.b.test, a.test, c.test"},

@@ -1,7 +1,6 @@
 package acme
 
 import (
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"net/url"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/fairwaynet/fairway/api/secret"
+	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
 // Settings say which certificate authority issues, and what is asked of it.
@@ -106,8 +106,11 @@ func (s Settings) Fault() string {
 		return fmt.Sprintf("the e-mail address %q is none", s.Email)
 	case !slices.Contains(KeyTypes(), s.keyType()):
 		return fmt.Sprintf("the key type %q is unknown; use one of %v", s.KeyType, KeyTypes())
-	case len(s.CABundle) > 0 && !x509.NewCertPool().AppendCertsFromPEM(s.CABundle):
-		return "there is no readable PEM block of type CERTIFICATE in the CA bundle"
+	}
+	if len(s.CABundle) > 0 {
+		if _, fault := certificate.ParseAuthorities(s.CABundle); fault != "" {
+			return "the CA bundle cannot be used: " + fault
+		}
 	}
 	for _, c := range s.Challenges {
 		if !slices.Contains(ChallengeTypes(), c) {

@@ -127,7 +127,7 @@ func TestFaultsOfSettings(t *testing.T) {
 		{"no mail address", func(s *ours.Settings) { s.Email = "me" }, `the e-mail address "me" is none`},
 		{"key type", func(s *ours.Settings) { s.KeyType = "DSA" }, `the key type "DSA" is unknown; use one of [ECDSA-P256 `},
 		{"challenge", func(s *ours.Settings) { s.Challenges = []ours.ChallengeType{"tls-sni-01"} }, `the challenge type "tls-sni-01" is unknown`},
-		{"bundle", func(s *ours.Settings) { s.CABundle = []byte("x") }, "no readable PEM block"},
+		{"bundle", func(s *ours.Settings) { s.CABundle = []byte("x") }, "the CA bundle cannot be used: it is not PEM"},
 		{"external account", func(s *ours.Settings) { s.ExternalAccount = eab("kid", "c2Vj+_==") }, ""},
 		{"without ID", func(s *ours.Settings) { s.ExternalAccount = eab("", "c2Vj") }, "the external account has no key ID"},
 		{"without key", func(s *ours.Settings) { s.ExternalAccount = eab("kid", "") }, "the external account has no key"},

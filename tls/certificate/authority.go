@@ -1,9 +1,11 @@
 package certificate
 
 import (
-	"bytes"
 	"crypto/x509"
-	"encoding/pem"
+	"fmt"
+	"strings"
+
+	"github.com/fairwaynet/fairway/api/pemfile"
 )
 
 // maxAuthorities bounds how many certificates vouch for one backend: twice what
@@ -12,43 +14,52 @@ const maxAuthorities = 512
 
 // ParseAuthorities reads the certificates, in PEM, that vouch for others, and
 // returns them with nothing else beside them. A fault says for people what is
-// wrong; then none of them counts.
+// wrong, as what follows "it cannot be used: "; then none of them counts.
 func ParseAuthorities(text []byte) (certificates []byte, fault string) {
-	var out bytes.Buffer
-	count := 0
-	for rest := text; ; {
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
-		if block == nil {
-			break
-		}
-		if block.Type != blockCertificate {
-			return nil, "it holds a " + kindOfBlock(block.Type) + ", and should hold certificates only"
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return nil, "one of its certificates cannot be read"
-		}
-		if count++; count > maxAuthorities {
-			return nil, "it holds too many certificates"
-		}
-		if err := pem.Encode(&out, &pem.Block{Type: blockCertificate, Bytes: block.Bytes}); err != nil {
-			return nil, "one of its certificates cannot be written"
-		}
+	all, fault := authorities(text)
+	if fault != "" {
+		return nil, fault
 	}
-	if count == 0 {
-		return nil, "there is no certificate in it"
+	if len(all) > maxAuthorities {
+		return nil, fmt.Sprintf("it holds more than %d certificates", maxAuthorities)
 	}
-	return out.Bytes(), ""
+	blocks := make([]pemfile.Block, len(all))
+	for i, c := range all {
+		blocks[i] = pemfile.Block{Type: blockCertificate, Bytes: c.Raw}
+	}
+	return pemfile.Encode(blocks), ""
 }
 
-// kindOfBlock names a block without repeating what a stranger wrote.
-func kindOfBlock(kind string) string {
-	switch kind {
-	case "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY":
-		return "private key"
-	case "X509 CRL":
-		return "revocation list"
-	default:
-		return "block that is no certificate"
+// authorities reads certificates and nothing else: to leave out a block would
+// close out whom it vouches for, without a word.
+func authorities(text []byte) (all []*x509.Certificate, fault string) {
+	if len(text) == 0 {
+		return nil, "there is no certificate in it"
 	}
+	blocks, fault := pemfile.Read(text)
+	if fault != "" {
+		return nil, fault
+	}
+	for i, block := range blocks {
+		c, fault := certificateOf(block)
+		if fault != "" {
+			return nil, fmt.Sprintf("block %d (line %d) %s", i+1, block.Line, fault)
+		}
+		all = append(all, c)
+	}
+	return all, ""
+}
+
+// kindOfBlock names a block without repeating more than a name of what a stranger
+// wrote.
+func kindOfBlock(kind string) string {
+	switch {
+	case strings.HasSuffix(kind, suffixKey):
+		return "private key"
+	case kind == blockCertificate:
+		return "certificate"
+	case kind == "X509 CRL":
+		return "revocation list (X509 CRL)"
+	}
+	return fmt.Sprintf("block of type %s", pemfile.Name(kind))
 }

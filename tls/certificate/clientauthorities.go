@@ -21,7 +21,10 @@ type ClientAuthorities struct {
 // used: ". All of them must be readable: to leave one out would close out its
 // clients without a word.
 func ParseClientAuthorities(text []byte) (a *ClientAuthorities, fault string) {
-	all, fault := certificates(text)
+	if len(text) > MaxSize {
+		return nil, fmt.Sprintf("it is larger than %d bytes", MaxSize)
+	}
+	all, fault := authorities(text)
 	if fault != "" {
 		return nil, fault
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairwaynet/fairway/api/pemfile"
 	"github.com/fairwaynet/fairway/api/secret"
 )
 
@@ -70,34 +71,58 @@ func (c *Certificate) ValidAt(now time.Time) (fault string) {
 	return ""
 }
 
+// certificates reads those of a chain. A file that holds the key too, as some
+// servers want it, may be given for one: its key is not looked at.
 func certificates(text []byte) (all []*x509.Certificate, fault string) {
 	if len(text) > MaxSize {
 		return nil, fmt.Sprintf("the chain is larger than %d bytes", MaxSize)
 	}
-	for rest := text; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != blockCertificate {
+	if len(text) == 0 {
+		return nil, "there is no certificate in it"
+	}
+	blocks, fault := pemfile.Read(text)
+	if fault != "" {
+		return nil, "the chain cannot be read: " + fault
+	}
+	for i, block := range blocks {
+		if isBesideChain(block.Type) {
 			continue
 		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Sprintf("certificate %d of the chain cannot be read: %s", len(all)+1, reason(err))
+		c, fault := certificateOf(block)
+		if fault != "" {
+			return nil, fmt.Sprintf("block %d of the chain (line %d) %s", i+1, block.Line, fault)
 		}
 		all = append(all, c)
 	}
-	switch {
-	case len(all) > 0:
-		return all, ""
-	case len(text) == 0:
-		return nil, "there is no certificate in it"
-	case !strings.Contains(string(text), "-----BEGIN "):
-		return nil, "the certificate is not PEM: it has no line \"-----BEGIN CERTIFICATE-----\""
-	default:
-		return nil, "there is no readable PEM block of type CERTIFICATE in the chain"
+	if len(all) == 0 {
+		return nil, fmt.Sprintf("there is no certificate in the chain, but a %s", kindOfBlock(blocks[0].Type))
 	}
+	return all, ""
+}
+
+// isBesideChain reports whether a block says nothing of certificates.
+func isBesideChain(kind string) bool {
+	return strings.HasSuffix(kind, suffixKey) || kind == "EC PARAMETERS" || kind == "DH PARAMETERS"
+}
+
+// certificateOf reads one certificate. A fault is what follows the block's name.
+func certificateOf(block pemfile.Block) (c *x509.Certificate, fault string) {
+	switch block.Type {
+	case blockCertificate, "X509 CERTIFICATE": // of old versions of OpenSSL
+	case "TRUSTED CERTIFICATE":
+		return nil, "is a TRUSTED CERTIFICATE of OpenSSL's own; write a plain one: openssl x509 -in FILE"
+	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
+		return nil, "is a request for a certificate, not the certificate"
+	case "PKCS7":
+		return nil, "is PKCS #7; take the certificates out: openssl pkcs7 -print_certs -in FILE"
+	default:
+		return nil, fmt.Sprintf("is a %s, not a certificate", kindOfBlock(block.Type))
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, "cannot be read as a certificate: " + reason(err)
+	}
+	return c, ""
 }
 
 // reason is an error of crypto/x509 without the package's name.
@@ -108,42 +133,42 @@ func privateKey(text []byte) (key crypto.Signer, found *pem.Block, fault string)
 	if len(text) > MaxSize {
 		return nil, nil, fmt.Sprintf("the key is larger than %d bytes", MaxSize)
 	}
-	for rest := text; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
+	if len(text) == 0 {
+		return nil, nil, "there is no key in it"
+	}
+	blocks, fault := pemfile.Read(text)
+	if fault != "" {
+		return nil, nil, "the key cannot be read: " + fault
+	}
+	for i, block := range blocks {
 		if !strings.HasSuffix(block.Type, suffixKey) {
-			continue // of curve parameters, for example
+			continue // of curve parameters, or its certificate
 		}
-		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
-			return nil, nil, "the key is protected by a password"
+		where := fmt.Sprintf("(block %d, line %d)", i+1, block.Line)
+		switch {
+		case block.Type == "ENCRYPTED PRIVATE KEY", block.Headers["DEK-Info"] != "":
+			return nil, nil, fmt.Sprintf("the key %s is protected by a password", where)
+		case block.Type == "OPENSSH PRIVATE KEY":
+			return nil, nil, fmt.Sprintf("the key %s is one of OpenSSH's; convert it: ssh-keygen -p -m PKCS8 -f FILE", where)
 		}
-		key := readKey(block)
+		key := readKey(block.Bytes)
 		if key == nil {
-			return nil, nil, "the key cannot be read"
+			return nil, nil, fmt.Sprintf("the key %s cannot be read", where)
 		}
 		return key, &pem.Block{Type: block.Type, Bytes: block.Bytes}, ""
 	}
-	switch {
-	case len(text) == 0:
-		return nil, nil, "there is no key in it"
-	case !strings.Contains(string(text), "-----BEGIN "):
-		return nil, nil, "the key is not PEM: it has no line \"-----BEGIN PRIVATE KEY-----\""
-	default:
-		return nil, nil, "there is no readable PEM block of type PRIVATE KEY in the key"
-	}
+	return nil, nil, fmt.Sprintf("there is no private key in it, but a %s", kindOfBlock(blocks[0].Type))
 }
 
-func readKey(block *pem.Block) crypto.Signer {
-	if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+func readKey(der []byte) crypto.Signer {
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
 		signer, _ := key.(crypto.Signer)
 		return signer
 	}
-	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return key
 	}
-	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
 		return key
 	}
 	return nil

@@ -79,7 +79,8 @@ func pkcs8(t testing.TB, key any) []byte {
 
 func TestWhatIsWrongIsSaid(t *testing.T) {
 	key, other := ecKey(t, elliptic.P256()), ecKey(t, elliptic.P256())
-	good := issue(t, nil, "good", key, "shop.test")
+	good, root := issue(t, nil, "good", key, "shop.test"), issue(t, nil, "root", other)
+	second := fmt.Sprint(1 + bytes.Count(chain(good), []byte("\n"))) // the line of what stands behind it
 	short, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
@@ -99,14 +100,21 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 	}{
 		{"no certificate", nil, pkcs8(t, key), "there is no certificate in it"},
 		{"no key", chain(good), nil, "there is no key in it"},
-		{"DER", good.certificate.Raw, pkcs8(t, key), "the certificate is not PEM"},
-		{"a key that is DER", chain(good), []byte("hunter2"), "the key is not PEM"},
-		{"a key where the certificate should be", pkcs8(t, key), pkcs8(t, key), "no readable PEM block of type CERTIFICATE"},
-		{"a certificate where the key should be", chain(good), chain(good), "no readable PEM block of type PRIVATE KEY"},
-		{"a damaged certificate", broken, pkcs8(t, key), "certificate 1 of the chain cannot be read: "},
-		{"a damaged second certificate", append(chain(good), broken...), pkcs8(t, key), "certificate 2 of the chain cannot be read: "},
-		{"a damaged key", chain(good), garbled, "the key cannot be read"},
-		{"a password", chain(good), locked, "the key is protected by a password"},
+		{"DER", good.certificate.Raw, pkcs8(t, key), "the chain cannot be read: it is binary (DER), not PEM"},
+		{"a key that is DER", chain(good), []byte("hunter2"), "the key cannot be read: it is not PEM"},
+		{"a key where the certificate should be", pkcs8(t, key), pkcs8(t, key), "there is no certificate in the chain, but a private key"},
+		{"a certificate where the key should be", chain(good), chain(good), "there is no private key in it, but a certificate"},
+		{"a damaged certificate", broken, pkcs8(t, key), "block 1 of the chain (line 1) cannot be read as a certificate: "},
+		{"a damaged second certificate", append(chain(good), broken...), pkcs8(t, key), "block 2 of the chain (line " + second + ") cannot be read as a certificate: "},
+		{"a damaged key", chain(good), garbled, "the key (block 1, line 1) cannot be read"},
+		{"a password", chain(good), locked, "the key (block 1, line 1) is protected by a password"},
+		{"a block of the chain that is cut off", append(chain(good), chain(root)[:200]...), pkcs8(t, key), "the chain cannot be read: block 2 (CERTIFICATE, line " + second + ") has no line -----END CERTIFICATE-----"},
+		{"a character that is none", append(chain(good), bytes.Replace(chain(root), []byte("\nMII"), []byte("\n*II"), 1)...), pkcs8(t, key), "the chain cannot be read: block 2 (CERTIFICATE, line " + second + ") is damaged: character 1 of line "},
+		{"line breaks as two characters", bytes.ReplaceAll(chain(good, root), []byte("\n"), []byte(`\n`)), pkcs8(t, key), `the chain cannot be read: it has the two characters \n`},
+		{"a request", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: []byte("x")}), pkcs8(t, key), "block 1 of the chain (line 1) is a request for a certificate, not the certificate"},
+		{"OpenSSL's own", append(chain(good), pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE", Bytes: []byte("x")})...), pkcs8(t, key), "block 2 of the chain (line " + second + ") is a TRUSTED CERTIFICATE"},
+		{"a type that nobody knows", append(chain(good), pem.EncodeToMemory(&pem.Block{Type: "ATTRIBUTE", Bytes: []byte("x")})...), pkcs8(t, key), "is a block of type ATTRIBUTE, not a certificate"},
+		{"a key of OpenSSH", chain(good), pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: []byte("x")}), "is one of OpenSSH's; convert it"},
 		{"another key", chain(good), pkcs8(t, other), "the key does not belong to the certificate"},
 		{"a short RSA key", chain(issue(t, nil, "x", short, "a")), pkcs8(t, short), "an RSA key of 1024 bits is too short; use"},
 		{"Ed25519", chain(issue(t, nil, "x", edwards, "a")), pkcs8(t, edwards), "Ed25519 keys are not supported; use"},
@@ -174,6 +182,29 @@ func TestKeysOfAllForms(t *testing.T) {
 		}
 		if _, err := tls.X509KeyPair(got.Chain, got.Key.Reveal()); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What can mean one thing only is read, and served in its one spelling.
+func TestForgivenForms(t *testing.T) {
+	key := ecKey(t, elliptic.P256())
+	root := issue(t, nil, "root", ecKey(t, elliptic.P256()))
+	leaf := issue(t, root, "leaf", key, "shop.test")
+	plain, mark := chain(leaf, root), []byte("\ufeff")
+	for name, c := range map[string]struct{ chain, key []byte }{
+		"byte order marks":       {append(mark, plain...), append(mark, pkcs8(t, key)...)},
+		"no line break between":  {append(bytes.TrimSpace(chain(leaf)), chain(root)...), pkcs8(t, key)},
+		"line ends of Windows":   {bytes.ReplaceAll(plain, []byte("\n"), []byte("\r\n")), bytes.ReplaceAll(pkcs8(t, key), []byte("\n"), []byte("\r\n"))},
+		"one file for all":       {append(plain, pkcs8(t, key)...), append(plain, pkcs8(t, key)...)},
+		"indented":               {bytes.ReplaceAll(plain, []byte("\n"), []byte("\n  ")), pkcs8(t, key)},
+		"old name of that block": {bytes.ReplaceAll(plain, []byte(" CERTIFICATE"), []byte(" X509 CERTIFICATE")), pkcs8(t, key)},
+	} {
+		got, fault := certificate.Parse(c.chain, c.key)
+		if fault != "" {
+			t.Errorf("%s: %s", name, fault)
+		} else if !bytes.Equal(got.Chain, plain) || !bytes.Equal(got.Key.Reveal(), pkcs8(t, key)) {
+			t.Errorf("%s: the chain is\n%s", name, got.Chain)
 		}
 	}
 }

@@ -2,14 +2,13 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/fairwaynet/fairway/api/pemfile"
 )
 
 const (
@@ -50,21 +49,21 @@ func (t *TLS) Wait(ctx context.Context, log logr.Logger) bool {
 	}
 }
 
-// check is why Envoy could not use the files.
+// check is why Envoy could not use the files. It reads them itself, and less
+// patiently than we do: a chain that it reads a part of only is worse than none.
 func (t *TLS) check() error {
-	authorities, err := os.ReadFile(t.CA)
-	if err != nil {
+	if _, err := t.config(); err != nil {
 		return err
 	}
-	if !x509.NewCertPool().AppendCertsFromPEM(authorities) {
-		return fmt.Errorf("no certificate in %s", t.CA)
-	}
-	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
-	if err != nil {
-		return err
-	}
-	if pair.Leaf == nil {
-		return errors.New("no certificate in " + t.Certificate)
+	for _, path := range []string{t.CA, t.Certificate, t.Key} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if !pemfile.IsPlain(text) {
+			return fmt.Errorf("%s: write it without a byte order mark, and each line -----BEGIN …----- and -----END …----- "+
+				"as a line of its own: Envoy reads no other PEM", path)
+		}
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/fairwaynet/fairway/api/pemfile"
 )
 
 // Files are what a process needs to prove who it is and to know the others, in
@@ -43,7 +45,7 @@ func (f Files) Equal(other Files) bool {
 // Pair is the certificate with its key, and Roots all authorities: what TLS
 // wants of the files.
 func (f Files) Pair() (pair tls.Certificate, roots *x509.CertPool, err error) {
-	if pair, err = tls.X509KeyPair(f.Certificate, f.Key); err != nil {
+	if pair, err = f.pair(); err != nil {
 		return pair, nil, fmt.Errorf("read certificate and key: %w", err)
 	}
 	authorities, err := certificates(f.CA)
@@ -57,6 +59,19 @@ func (f Files) Pair() (pair tls.Certificate, roots *x509.CertPool, err error) {
 	return pair, roots, nil
 }
 
+// pair reads the certificate and its key, each of them whole.
+func (f Files) pair() (tls.Certificate, error) {
+	chain, fault := pemfile.Read(f.Certificate)
+	if fault != "" {
+		return tls.Certificate{}, fmt.Errorf("the certificate cannot be read: %s", fault)
+	}
+	key, fault := pemfile.Read(f.Key)
+	if fault != "" {
+		return tls.Certificate{}, fmt.Errorf("the key cannot be read: %s", fault)
+	}
+	return tls.X509KeyPair(pemfile.Encode(chain), pemfile.Encode(key)) // which checks that they belong together
+}
+
 // signed is a certificate and its key, parsed.
 type signed struct {
 	certificate *x509.Certificate
@@ -64,7 +79,7 @@ type signed struct {
 }
 
 func (f Files) parse() (signed, error) {
-	pair, err := tls.X509KeyPair(f.Certificate, f.Key) // which checks that they belong together
+	pair, err := f.pair()
 	if err != nil {
 		return signed{}, err
 	}
@@ -78,23 +93,20 @@ func (f Files) parse() (signed, error) {
 // certificates are those of a bundle. Half of one is none: who trusts too few
 // refuses what the others accept.
 func certificates(bundle []byte) ([]*x509.Certificate, error) {
-	var all []*x509.Certificate
-	for rest := bundle; len(bytes.TrimSpace(rest)) > 0; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return nil, errors.New("it is not PEM")
-		}
+	blocks, fault := pemfile.Read(bundle)
+	if fault != "" {
+		return nil, errors.New(fault)
+	}
+	all := make([]*x509.Certificate, len(blocks))
+	for i, block := range blocks {
 		if block.Type != certificateBlock {
-			return nil, fmt.Errorf("it holds a %s", block.Type)
+			return nil, fmt.Errorf("block %d (line %d) is a %s, not a certificate", i+1, block.Line, pemfile.Name(block.Type))
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("block %d (line %d): %w", i+1, block.Line, err)
 		}
-		all = append(all, certificate)
-	}
-	if len(all) == 0 {
-		return nil, errors.New("it is empty")
+		all[i] = certificate
 	}
 	return all, nil
 }
