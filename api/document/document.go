@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -37,13 +38,18 @@ type Document struct {
 }
 
 // Split cuts a file into its documents: YAML documents between lines of "---",
-// or JSON values one after the other. Documents without content are left out.
-func Split(file []byte) []Document {
-	file = bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
-	if documents, ok := splitJSON(file); ok {
-		return documents
+// or JSON values one after the other. Documents without content are left out. A
+// file is UTF-8, or UTF-16 or UTF-32 as YAML knows it; one that is none of them is
+// a mistake and has no documents.
+func Split(file []byte) ([]Document, []Mistake) {
+	file, mistakes := text(file)
+	if mistakes != nil {
+		return nil, mistakes
 	}
-	return splitYAML(file)
+	if documents, ok := splitJSON(file); ok {
+		return documents, nil
+	}
+	return splitYAML(file), nil
 }
 
 // splitJSON reports whether the file is a stream of JSON objects. Anything else
@@ -81,6 +87,7 @@ func splitYAML(file []byte) []Document {
 	number := 0
 	for line := range bytes.Lines(file) {
 		number++
+		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // of a file that was put behind another
 		switch rest, kind := marker(line); kind {
 		case start:
 			finish(number)
@@ -210,6 +217,9 @@ func (d Document) mistakes(err error) []Mistake {
 func (v Value) Decode(into any) []Mistake {
 	strict, err := kjson.UnmarshalStrict(v.JSON, into)
 	if err != nil {
+		if found := v.encodings(reflect.TypeOf(into)); found != nil {
+			return found
+		}
 		return []Mistake{v.mistake(err)}
 	}
 	var found []Mistake

@@ -1,9 +1,12 @@
 package document
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -24,13 +27,18 @@ func TestSplit(t *testing.T) {
 		{"dashes in a block are content", "a: |\n  ---\n  b\n", []string{"1: a: |\n  ---\n  b"}},
 		{"line ends of Windows", "a: b\r\n---\r\nc: d\r\n", []string{"1: a: b", "2: c: d"}},
 		{"a byte order mark", "\xef\xbb\xbfa: b\n", []string{"1: a: b"}},
+		{"a byte order mark in the middle", "a: b\n\xef\xbb\xbf---\nc: d\n", []string{"1: a: b", "2: c: d"}},
 		{"JSON values one after the other", "{\"a\": 1}\n\n{\n\t\"b\": 2\n}\n", []string{"1: {\"a\": 1}", "3: {\n\t\"b\": 2\n}"}},
 		{"a flow mapping is YAML", "{a: b}\n", []string{"1: {a: b}"}},
 		{"nothing", "", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
-			for _, d := range Split([]byte(test.file)) {
+			documents, mistakes := Split([]byte(test.file))
+			if mistakes != nil {
+				t.Fatal(mistakes)
+			}
+			for _, d := range documents {
 				got = append(got, fmt.Sprintf("%d: %s", d.Line, strings.TrimSpace(string(d.Text))))
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -47,6 +55,10 @@ type shape struct {
 		Name        string            `json:"name"`
 		Annotations map[string]string `json:"annotations"`
 	} `json:"metadata"`
+	Data map[string][]byte `json:"data"`
+	List []struct {
+		Text []byte `json:"text"`
+	} `json:"list"`
 	Spec struct {
 		Rules []struct {
 			Host string `json:"host"`
@@ -88,12 +100,33 @@ func TestMistakesSayWhere(t *testing.T) {
 			[]Mistake{{1, "", "a value that begins with * or & must be in quotes"}}},
 		{"no end", "kind: \"A\nspec:\n",
 			[]Mistake{{2, "", "found unexpected end of stream"}}},
+		{"NUL", "kind: A\nspec:\x00\n",
+			[]Mistake{{2, "", "a NUL character stands here: the file is no text, or was cut off while it was written"}}},
+		{"Latin-1", "kind: A\n# caf\xe9\n",
+			[]Mistake{{2, "", "the byte 0xE9 is no UTF-8: save the file as UTF-8"}}},
+		{"half of UTF-16", "\xff\xfek\x00:\x00\n\x00k",
+			[]Mistake{{2, "", "the file is UTF-16, and broken here: save it as UTF-8"}}},
+		{"base64 that is none", "kind: A\ndata:\n  a.crt: YWJj\n  b.crt: \"YW*j\"\n",
+			[]Mistake{{4, "data.b.crt", `field "data.b.crt" is no base64: character 3 is none of base64's`}}},
+		{"base64 that YAML has folded, as an API server takes it", "data:\n  a: >\n    YWJj\n    YWJj\n",
+			[]Mistake{{2, "data.a", `field "data.a" is no base64: a space stands at character 5; write it in one line, or in several behind "|"`}}},
+		{"base64 in several lines, as an API server takes it", "data:\n  a: |\n    YWJj\n    YWJj\n", nil},
+		{"base64 that is cut off", "data:\n  a: YWJ\n",
+			[]Mistake{{2, "data.a", `field "data.a" is no base64: its end is missing, or padded wrongly`}}},
+		{"PEM where base64 should be", "data:\n  a: |\n    -----BEGIN PRIVATE KEY-----\n",
+			[]Mistake{{2, "data.a", `field "data.a" is no base64 but PEM itself: encode it, or write it under "stringData"`}}},
+		{"a number for base64", "data: {a: 1234}\n",
+			[]Mistake{{1, "data.a", `field "data.a" holds a number and wants a string of base64`}}},
+		{"what is encrypted", "data: {a: 'ENC[AES256_GCM,data:x]'}\n",
+			[]Mistake{{1, "data.a", `field "data.a" is no base64: it is encrypted by SOPS; decrypt it first`}}},
+		{"base64 deeper down", "list: [{text: YWJj}, {text: hunter2*}]\n",
+			[]Mistake{{1, "list[1].text", `field "list[1].text" is no base64: character 8 is none of base64's`}}},
 		{"no mapping", "just a word\n",
 			[]Mistake{{1, "", `the document holds a string and wants an object`}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var got []Mistake
-			for _, d := range Split([]byte(test.file)) {
+			documents, got := Split([]byte(test.file))
+			for _, d := range documents {
 				value, mistakes := d.Read()
 				if mistakes == nil {
 					mistakes = value.Decode(&shape{})
@@ -108,7 +141,7 @@ func TestMistakesSayWhere(t *testing.T) {
 }
 
 func TestItemsKnowTheirLines(t *testing.T) {
-	documents := Split([]byte("kind: List\nitems:\n- kind: A\n- kind: B\n  spec:\n    rules:\n    - hots: b\n"))
+	documents, _ := Split([]byte("kind: List\nitems:\n- kind: A\n- kind: B\n  spec:\n    rules:\n    - hots: b\n"))
 	list, mistakes := documents[0].Read()
 	if mistakes != nil {
 		t.Fatal(mistakes)
@@ -127,7 +160,7 @@ func TestItemsKnowTheirLines(t *testing.T) {
 }
 
 func TestLineOfAField(t *testing.T) {
-	documents := Split([]byte("# of ours\nmetadata:\n  annotations:\n    a.b/c: d\nspec:\n  rules:\n  - host: a\n    port: 1\n"))
+	documents, _ := Split([]byte("# of ours\nmetadata:\n  annotations:\n    a.b/c: d\nspec:\n  rules:\n  - host: a\n    port: 1\n"))
 	value, mistakes := documents[0].Read()
 	if mistakes != nil {
 		t.Fatal(mistakes)
@@ -163,10 +196,35 @@ func TestEntries(t *testing.T) {
 	}
 }
 
+// A manifest reads alike in all encodings of YAML, with a mark and without.
+func TestEncodings(t *testing.T) {
+	const file = "kind: A # café 🧀\n---\nkind: B\n"
+	want, _ := Split([]byte(file))
+	for _, m := range marks() {
+		var wide []byte
+		for _, c := range file {
+			switch {
+			case m.width == 4:
+				wide = m.order.(binary.AppendByteOrder).AppendUint32(wide, uint32(c))
+			default:
+				for _, unit := range utf16.Encode([]rune{c}) {
+					wide = m.order.(binary.AppendByteOrder).AppendUint16(wide, unit)
+				}
+			}
+		}
+		for _, text := range [][]byte{wide, append(slices.Clone(m.prefix), wide...)} {
+			got, mistakes := Split(text)
+			if diff := cmp.Diff(want, got); diff != "" || mistakes != nil {
+				t.Errorf("%s, %s: %v, -want +got:\n%s", m.name, m.order, mistakes, diff)
+			}
+		}
+	}
+}
+
 // FuzzRead: whatever stands in a file, it is read without a panic, and mistakes
 // lie inside the file.
 func FuzzRead(f *testing.F) {
-	for _, seed := range []string{"a: b\n---\nc: [d, {e: f}]\n", "{\"items\": [{\"a\": 1}]}", "a: &x [*x]\n", "- a\n- 'b\n", "items:\n- spec: {rules: [{port: a}]}\n"} {
+	for _, seed := range []string{"\xff\xfea\x00:\x00", "data: {a: x}\n", "a: b\n---\nc: [d, {e: f}]\n", "{\"items\": [{\"a\": 1}]}", "a: &x [*x]\n", "- a\n- 'b\n", "items:\n- spec: {rules: [{port: a}]}\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
@@ -178,7 +236,9 @@ func FuzzRead(f *testing.F) {
 				}
 			}
 		}
-		for _, d := range Split(file) {
+		documents, mistakes := Split(file)
+		check(mistakes)
+		for _, d := range documents {
 			value, mistakes := d.Read()
 			check(mistakes)
 			if mistakes != nil {
@@ -191,7 +251,7 @@ func FuzzRead(f *testing.F) {
 				check(item.Decode(&shape{}))
 			}
 		}
-		_, mistakes := Entries(file)
+		_, mistakes = Entries(file)
 		check(mistakes)
 	})
 }

@@ -16,7 +16,10 @@ type Entry struct {
 // Entries reads a file that is one flat mapping of names to scalars or lists of
 // scalars, as configuration files are. Its order is the file's.
 func Entries(file []byte) ([]Entry, []Mistake) {
-	documents := Split(file)
+	documents, mistakes := Split(file)
+	if mistakes != nil {
+		return nil, mistakes
+	}
 	if len(documents) == 0 {
 		return nil, nil
 	}

@@ -171,6 +171,9 @@ func wanted(t reflect.Type) string {
 	case reflect.String:
 		return "a string"
 	case reflect.Slice, reflect.Array:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return "a string of base64"
+		}
 		return "a list"
 	case reflect.Struct, reflect.Map:
 		return "an object"

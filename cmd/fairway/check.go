@@ -76,6 +76,7 @@ type findings struct {
 	Hosts    int       `json:"hosts"`
 	Backends int       `json:"backends"`
 	Problems []finding `json:"problems"`
+	passed
 }
 
 // check does the first pass over the files and nothing more.
@@ -87,17 +88,21 @@ func check(ctx context.Context, paths []string, stdin io.Reader) (findings, erro
 	}
 	var picture *controllers.Picture
 	var asked []problem.Problem
+	var beside passed
 	err = survey.Look(ctx, files, index.Scope{ClaimWithoutClasses: true}, func(ctx context.Context, road *controllers.Road) error {
 		if picture, err = road.FirstPass(ctx); err != nil {
 			return err
 		}
-		asked, err = askedOfIssuers(ctx, road.Objects())
+		if asked, err = askedOfIssuers(ctx, road.Objects()); err != nil {
+			return err
+		}
+		beside, err = passedBy(ctx, files, road.Objects())
 		return err
 	})
 	if err != nil {
 		return findings{}, err
 	}
-	found := findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Problems: []finding{}}
+	found := findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Problems: []finding{}, passed: beside}
 	for _, p := range slices.Concat(files.Problems(), picture.Problems(), asked) {
 		found.Problems = append(found.Problems, findingOf(files.Locate, p))
 	}
@@ -153,8 +158,8 @@ func (f finding) String() string {
 	return text + f.Reason + ": " + f.Message
 }
 
-// print writes the findings to standard output, and for people a last line
-// beside it.
+// print writes the findings to standard output, and for people beside it what was
+// not looked at, and a last line.
 func (f findings) print(std streams, output string) error {
 	if output == "json" {
 		encoder := json.NewEncoder(std.Out)
@@ -166,6 +171,9 @@ func (f findings) print(std streams, output string) error {
 		if _, err := fmt.Fprintln(std.Out, p); err != nil {
 			return err
 		}
+	}
+	if err := f.passed.print(std.Err); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintf(std.Err, "%s, %s, %s\n",
 		count(len(f.Problems), "problem"), count(f.Hosts, "host"), count(f.Backends, "backend"))

@@ -93,6 +93,21 @@ func (n *narrator) start(folder string, urls []string, problems int) {
 	n.say(line, "")
 }
 
+// beside says what of the files is not served, and is no mistake.
+func (n *narrator) beside(p passed) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.log != nil {
+		if len(p.Over)+len(p.Classes) > 0 {
+			n.log.Info("not everything in the files is served", "passedOver", p.Over, "otherClasses", p.Classes)
+		}
+		return
+	}
+	for _, line := range p.lines() {
+		n.say(line, "")
+	}
+}
+
 // waits says what keeps the start.
 func (n *narrator) waits(reason string) {
 	n.mu.Lock()

@@ -342,6 +342,9 @@ func (r *serving) announce(ctx context.Context) {
 	}
 	r.probes.ready.Store(true)
 	r.narrator.start(r.Folder, r.urls(), len(r.road.Reporter.Problems()))
+	if beside, err := passedBy(ctx, r.files, r.road.Objects()); err == nil { // else serving has ended
+		r.narrator.beside(beside)
+	}
 }
 
 // waitsFor is why not everything is served yet; empty when it is.

@@ -1,10 +1,12 @@
 package folder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -177,18 +179,15 @@ func (c *Cache) look(touched map[string]bool) (folders map[string]bool, changed 
 	return folders, true
 }
 
-// Ignored are the kinds that stand in the files and are not read, with how
-// often each does.
-func (c *Cache) Ignored() map[string]int {
+// PassedOver is what stands in the files and is not read, by file and line.
+func (c *Cache) PassedOver() []PassedOver {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kinds := map[string]int{}
-	for _, f := range c.tree.files {
-		for _, kind := range f.content.ignored {
-			kinds[kind]++
-		}
-	}
-	return kinds
+	all := c.tree.passedOver()
+	slices.SortStableFunc(all, func(a, b PassedOver) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return all
 }
 
 func labelsOf(object runtime.Object) labels.Set {

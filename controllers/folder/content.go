@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -32,7 +33,7 @@ type content struct {
 	// is: it could be any object.
 	unknown  bool
 	mistakes []mistake
-	ignored  []string // "Deployment": what is not read, for the curious
+	passed   []PassedOver
 }
 
 // declared is one object of a file.
@@ -60,28 +61,34 @@ type mistake struct {
 	ref ref
 	// harmless ones cost nothing: the object counts all the same.
 	harmless bool
+	// foreign is why the document is passed over, and no mistake, if nothing else
+	// in its file is an object of Kubernetes, or was; empty: it is a mistake.
+	foreign string
 }
 
 // parse reads a file. It needs nothing but what it is given.
 func parse(file string, text []byte) content {
 	var c content
-	for i, d := range document.Split(text) {
-		at := place{file: file, line: d.Begin(), document: i}
+	documents, mistakes := document.Split(text)
+	if mistakes != nil {
+		c.unreadable(file, document.Document{Line: 1, Text: text}, mistakes)
+	}
+	for i, d := range documents {
 		value, mistakes := d.Read()
 		if mistakes != nil {
-			c.unknown = true
-			c.add(InvalidSyntax, ref{}, mistakes)
+			c.unreadable(file, d, mistakes)
 			continue
 		}
-		c.read(at, value)
+		c.read(place{file: file, line: d.Begin(), document: i}, value)
 	}
 	return c
 }
 
 // header is what all objects have in common.
 type header struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
+	APIVersion string          `json:"apiVersion"`
+	Kind       string          `json:"kind"`
+	Sops       json.RawMessage `json:"sops"` // of SOPS, in what it has encrypted
 	Metadata   *struct {
 		Namespace string `json:"namespace"`
 		Name      string `json:"name"`
@@ -91,19 +98,15 @@ type header struct {
 // read reads one document, or one item of a list.
 func (c *content) read(at place, value document.Value) {
 	var h header
-	if !value.Peek(&h) {
-		if mistakes := value.Decode(&h); mistakes != nil {
-			c.unknown = true
-			c.add(InvalidObject, ref{}, mistakes)
-		}
-		return
-	}
 	switch {
-	case h.Kind == "" && h.APIVersion == "" && h.Metadata == nil:
-		c.ignored = append(c.ignored, "a document that is no object")
+	case !value.Peek(&h):
+		c.misshapen(at, value)
+		return
+	case isEncrypted(h, value):
+		c.pass(at, "", h.name()+" is encrypted by SOPS; decrypt it first")
 		return
 	case h.Kind == "" || h.APIVersion == "":
-		c.refuse(at, InvalidObject, "an object needs both kind and apiVersion")
+		c.incomplete(at, h)
 		return
 	case strings.HasSuffix(h.Kind, "List"):
 		if at.item == "" && c.list(at, value, h) {
@@ -112,8 +115,8 @@ func (c *content) read(at place, value document.Value) {
 	}
 	k, ok, err := kindOf(h.APIVersion, h.Kind)
 	switch {
-	case !ok && err == nil:
-		c.ignored = append(c.ignored, h.Kind)
+	case !ok && err == nil, err != nil && !isRead(h.Kind):
+		c.pass(at, h.Kind, "")
 	case k.empty == nil:
 		c.refuse(at, InvalidObject, err.Error())
 	default:

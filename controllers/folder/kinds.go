@@ -3,6 +3,8 @@ package folder
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -60,6 +62,11 @@ func kindOf(apiVersion, name string) (found kind, ok bool, err error) {
 	return kind{}, false, nil
 }
 
+// isRead reports whether a kind of that name is read, whatever its group.
+func isRead(name string) bool {
+	return slices.ContainsFunc(kinds(), func(k kind) bool { return k.Kind == strings.TrimSuffix(name, "List") }) || name == "List"
+}
+
 // ref names an object.
 type ref struct {
 	kind string // one of kinds; their names are unique
@@ -86,6 +93,9 @@ func (k kind) refOf(namespace, name string) (ref, error) {
 	r := ref{k.Kind, types.NamespacedName{Name: name}}
 	if name == "" {
 		return r, fmt.Errorf("%s has no metadata.name", k.Kind)
+	}
+	if strings.Contains(name, "{{") {
+		return r, fmt.Errorf("%s is named %q: %s", k.Kind, name, renderFirst)
 	}
 	if validation.IsDNS1123Subdomain(name) != nil {
 		return r, fmt.Errorf("%s cannot be named %q: names have lower-case letters, digits, '-' and '.'", k.Kind, name)

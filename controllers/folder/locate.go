@@ -49,8 +49,8 @@ func (c *Cache) Locate(p problem.Problem) (Place, bool) {
 // lineOf is the line of a field of the object, if the text of its file still
 // has the object there.
 func (p place) lineOf(field string, text []byte) (int, bool) {
-	documents := document.Split(text)
-	if field == "" || p.document >= len(documents) || documents[p.document].Begin() > p.line {
+	documents, mistakes := document.Split(text)
+	if mistakes != nil || field == "" || p.document >= len(documents) || documents[p.document].Begin() > p.line {
 		return 0, false
 	}
 	value, mistakes := documents[p.document].Read()

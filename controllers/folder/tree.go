@@ -171,6 +171,29 @@ func (t *tree) merge() (map[ref]standing, []problem.Problem) {
 	return objects, problem.Sort(problems)
 }
 
+// ofKubernetes reports whether a file has anything to do with Kubernetes: it holds
+// an object, or what is surely meant to be one, or held one.
+func (f *file) ofKubernetes() bool {
+	return len(f.content.declared) > 0 || len(f.kept) > 0 ||
+		slices.ContainsFunc(f.content.passed, func(p PassedOver) bool { return p.Kind != "" }) ||
+		slices.ContainsFunc(f.content.mistakes, func(m mistake) bool { return m.foreign == "" })
+}
+
+// passedOver is what is not read of the files, in their order.
+func (t *tree) passedOver() []PassedOver {
+	var all []PassedOver
+	for _, path := range slices.Sorted(maps.Keys(t.files)) {
+		f := t.files[path]
+		all = append(all, f.content.passed...)
+		for _, m := range f.content.mistakes {
+			if m.foreign != "" && !f.ofKubernetes() {
+				all = append(all, PassedOver{Place: Place{path, m.line}, Why: m.foreign})
+			}
+		}
+	}
+	return all
+}
+
 // darkProblems are those of what cannot be seen into.
 func (t *tree) darkProblems() []problem.Problem {
 	var problems []problem.Problem
@@ -198,9 +221,12 @@ func (t *tree) holds(path string) bool {
 func (t *tree) mistakes(path string, objects map[ref]standing) []problem.Problem {
 	var problems []problem.Problem
 	f := t.files[path]
+	ours := f.ofKubernetes()
 	for _, m := range f.content.mistakes {
 		_, serves := objects[m.ref]
 		switch {
+		case m.foreign != "" && !ours:
+			continue
 		case m.harmless:
 		case m.ref == (ref{}) && len(f.kept) > 0:
 			m.message += "; what the file declared before stays until this is mended"

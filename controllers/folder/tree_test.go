@@ -3,6 +3,7 @@ package folder
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"os"
@@ -10,10 +11,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/fairwaynet/fairway/api/problem"
 )
@@ -38,9 +41,9 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Chdir(t.TempDir())
-			objects, problems := play(t, archive)
+			objects, problems, passed := play(t, archive)
 			if *update {
-				rewrite(t, path, archive, objects, problems)
+				rewrite(t, path, archive, objects, problems, passed)
 				return
 			}
 			for _, file := range archive.Files {
@@ -48,6 +51,10 @@ func TestGolden(t *testing.T) {
 				case "objects":
 					if diff := gocmp.Diff(string(file.Data), objects); diff != "" {
 						t.Errorf("objects -want +got:\n%s", diff)
+					}
+				case "passed":
+					if diff := gocmp.Diff(string(file.Data), passed); diff != "" {
+						t.Errorf("passed over -want +got:\n%s", diff)
 					}
 				case "problems":
 					if diff := gocmp.Diff(string(file.Data), problems); diff != "" {
@@ -60,7 +67,7 @@ func TestGolden(t *testing.T) {
 }
 
 // play brings the folder "dir" through its states.
-func play(t *testing.T, archive *txtar.Archive) (objects, problems string) {
+func play(t *testing.T, archive *txtar.Archive) (objects, problems, passed string) {
 	t.Helper()
 	var c *Cache
 	for state := 1; ; state++ {
@@ -71,7 +78,7 @@ func play(t *testing.T, archive *txtar.Archive) (objects, problems string) {
 			}
 		}
 		if len(files) == 0 {
-			return c.describe(), describeProblems(c)
+			return c.describe(), describeProblems(c), describePassed(c)
 		}
 		lay(t, "dir", files)
 		if c == nil {
@@ -112,19 +119,48 @@ func open(t *testing.T, paths ...string) *Cache {
 	return c
 }
 
-// describe is a line for each object: where it stands and what tells versions
+// describe is a line for each object that others see: where it stands and what tells versions
 // of it apart.
 func (c *Cache) describe() string {
 	var text strings.Builder
-	for _, r := range sortedRefs(c.tree.objects) {
-		s := c.tree.objects[r]
+	all := c.tree.objects
+	for _, r := range sortedRefs(c.store.objects) {
+		s := all[r]
 		fmt.Fprintf(&text, "%s at %s", r, Place{s.place.file, s.place.line})
+		if slice, ok := s.object.(*discoveryv1.EndpointSlice); ok {
+			text.WriteString(describeSlice(slice))
+		}
 		if service, ok := s.object.(*corev1.Service); ok {
 			for _, port := range service.Spec.Ports {
 				fmt.Fprintf(&text, " %s/%d", port.Protocol, port.Port)
 			}
 		}
 		text.WriteByte('\n')
+	}
+	return text.String()
+}
+
+// describeSlice is its ports and endpoints: "!" is not ready.
+func describeSlice(slice *discoveryv1.EndpointSlice) string {
+	text := " " + string(slice.AddressType)
+	for _, port := range slice.Ports {
+		text += fmt.Sprintf(" %s:%s/%d", *port.Name, *port.Protocol, *port.Port)
+	}
+	for _, endpoint := range slice.Endpoints {
+		if ready := endpoint.Conditions.Ready; ready != nil && !*ready {
+			text += " !"
+		} else {
+			text += " "
+		}
+		text += strings.Join(endpoint.Addresses, "+")
+	}
+	return text
+}
+
+func describePassed(c *Cache) string {
+	var text strings.Builder
+	for _, p := range c.PassedOver() {
+		fmt.Fprintln(&text, p)
 	}
 	return text.String()
 }
@@ -144,10 +180,13 @@ func describeProblems(c *Cache) string {
 	return text.String()
 }
 
-func rewrite(t *testing.T, path string, archive *txtar.Archive, objects, problems string) {
+func rewrite(t *testing.T, path string, archive *txtar.Archive, objects, problems, passed string) {
 	t.Helper()
-	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "objects" || f.Name == "problems" })
+	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "objects" || f.Name == "problems" || f.Name == "passed" })
 	archive.Files = append(archive.Files, txtar.File{Name: "objects", Data: []byte(objects)}, txtar.File{Name: "problems", Data: []byte(problems)})
+	if passed != "" {
+		archive.Files = append(archive.Files, txtar.File{Name: "passed", Data: []byte(passed)})
+	}
 	if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -274,4 +313,29 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A file in UTF-16, as Windows redirects output into one, holds all its objects,
+// and what is wrong with them has its line.
+func TestUTF16(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.yaml")
+	var wide []byte
+	for _, unit := range utf16.Encode([]rune("\ufeffapiVersion: v1\nkind: Service\nmetadata: {name: cart}\n---\r\napiVersion: v1\r\nkind: Service\r\nmetadata: {name: till}\r\nspek: {}\r\n")) {
+		wide = binary.LittleEndian.AppendUint16(wide, unit)
+	}
+	write(t, file, string(wide))
+	c := open(t, dir)
+	if got, want := c.describe(), fmt.Sprintf("Service default/cart at %s:1\n", file); got != want {
+		t.Errorf("objects are %q, want %q", got, want)
+	}
+	if got, want := describeProblems(c), file+`:8: InvalidField: Service default/till: unknown field "spek"; it does not count`+"\n"; got != want {
+		t.Errorf("problems are %q, want %q", got, want)
+	}
+
+	write(t, file, string(wide[:len(wide)-1]))
+	c.scan(t.Context(), map[string]bool{file: true})
+	if got, want := describeProblems(c), file+":8: InvalidSyntax: the file is UTF-16, and broken here: save it as UTF-8; what the file declared before stays until this is mended\n"; got != want {
+		t.Errorf("problems are %q, want %q", got, want)
+	}
 }

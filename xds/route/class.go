@@ -108,13 +108,19 @@ func (c Classes) Foreign(ing *networkingv1.Ingress) bool {
 	if c.claimAll {
 		return false
 	}
-	if name := ing.Spec.IngressClassName; name != nil {
-		return c.others[*name]
-	}
-	if name, set := ing.Annotations[annotationClass]; set {
+	if name, named := ClassOf(ing); named {
 		return c.others[name]
 	}
 	return c.unnamed
+}
+
+// ClassOf is the class that an Ingress names, in its field or else by annotation.
+func ClassOf(ing *networkingv1.Ingress) (name string, named bool) {
+	if name := ing.Spec.IngressClassName; name != nil {
+		return *name, true
+	}
+	name, named = ing.Annotations[annotationClass]
+	return name, named
 }
 
 // Gateways returns those that there are: DefaultGateway, and those that the
