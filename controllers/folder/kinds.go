@@ -32,6 +32,7 @@ func kinds() []kind {
 		{networkingv1.SchemeGroupVersion.WithKind("IngressClass"), false, func() client.Object { return &networkingv1.IngressClass{} }},
 		{corev1.SchemeGroupVersion.WithKind("Service"), true, func() client.Object { return &corev1.Service{} }},
 		{corev1.SchemeGroupVersion.WithKind("Secret"), true, func() client.Object { return &corev1.Secret{} }},
+		{corev1.SchemeGroupVersion.WithKind(kindEndpoints), true, func() client.Object { return &endpoints{} }},
 		{discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), true, func() client.Object { return &discoveryv1.EndpointSlice{} }},
 		{v1alpha1.SchemeGroupVersion().WithKind("ClusterGatewayConfig"), false, func() client.Object { return &v1alpha1.ClusterGatewayConfig{} }},
 		{v1alpha1.SchemeGroupVersion().WithKind("GatewayConfig"), true, func() client.Object { return &v1alpha1.GatewayConfig{} }},
@@ -143,6 +144,8 @@ func complete(object client.Object, r ref) {
 		}
 	case *corev1.Secret:
 		completeSecret(o)
+	case *endpoints:
+		completeEndpoints(o)
 	case *discoveryv1.EndpointSlice:
 		for i := range o.Ports {
 			port := &o.Ports[i]

@@ -31,6 +31,11 @@ func (c *Cache) Locate(p problem.Problem) (Place, bool) {
 	}
 	c.mu.Lock()
 	found, ok := c.tree.objects[ref{p.Object.Kind, p.Object.Name}]
+	if !ok {
+		if found, ok = c.tree.mirrored[ref{p.Object.Kind, p.Object.Name}]; ok {
+			p.Field = "" // of the slice, which is nowhere
+		}
+	}
 	c.mu.Unlock()
 	if !ok {
 		return Place{}, false

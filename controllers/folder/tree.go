@@ -27,8 +27,10 @@ type tree struct {
 	limits Limits
 	files  map[string]*file
 	dark   map[string]error
-	// objects are what the files declare together, as of the last merge.
-	objects map[ref]standing
+	// objects are what the files declare together, as of the last merge, and
+	// mirrored the EndpointSlices that are made of Endpoints.
+	objects, mirrored map[ref]standing
+	unmirrored        []PassedOver // Endpoints of which none are made
 }
 
 // standing is an object and where it stands.
@@ -168,7 +170,8 @@ func (t *tree) merge() (map[ref]standing, []problem.Problem) {
 		problems = append(problems, t.mistakes(path, objects)...)
 	}
 	t.objects = objects
-	return objects, problem.Sort(problems)
+	all, found := t.mirror()
+	return all, problem.Sort(append(problems, found...))
 }
 
 // ofKubernetes reports whether a file has anything to do with Kubernetes: it holds
@@ -191,7 +194,7 @@ func (t *tree) passedOver() []PassedOver {
 			}
 		}
 	}
-	return all
+	return append(all, t.unmirrored...)
 }
 
 // darkProblems are those of what cannot be seen into.

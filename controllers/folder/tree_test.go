@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,7 +124,8 @@ func open(t *testing.T, paths ...string) *Cache {
 // of it apart.
 func (c *Cache) describe() string {
 	var text strings.Builder
-	all := c.tree.objects
+	all := maps.Clone(c.tree.objects)
+	maps.Copy(all, c.tree.mirrored)
 	for _, r := range sortedRefs(c.store.objects) {
 		s := all[r]
 		fmt.Fprintf(&text, "%s at %s", r, Place{s.place.file, s.place.line})
@@ -337,5 +339,37 @@ func TestUTF16(t *testing.T) {
 	c.scan(t.Context(), map[string]bool{file: true})
 	if got, want := describeProblems(c), file+":8: InvalidSyntax: the file is UTF-16, and broken here: save it as UTF-8; what the file declared before stays until this is mended\n"; got != want {
 		t.Errorf("problems are %q, want %q", got, want)
+	}
+}
+
+// Of more addresses than a cluster mirrors the ready ones count first.
+func TestManyEndpoints(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.yaml")
+	list := func(from, to int) string {
+		var all []string
+		for i := from; i < to; i++ {
+			all = append(all, fmt.Sprintf("{ip: 10.0.%d.%d}", i/256, i%256))
+		}
+		return "[" + strings.Join(all, ", ") + "]"
+	}
+	write(t, file, "apiVersion: v1\nkind: Service\nmetadata: {name: cart}\n---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: cart}\n"+
+		"subsets:\n- notReadyAddresses: "+list(0, 700)+"\n  ports: [{port: 80}]\n- addresses: "+list(700, 1100)+"\n  ports: [{port: 80}]\n")
+	c := open(t, dir)
+	var slices discoveryv1.EndpointSliceList
+	if err := c.Live().List(t.Context(), &slices); err != nil || len(slices.Items) != 1 {
+		t.Fatalf("%d slices, %v", len(slices.Items), err)
+	}
+	ready := 0
+	for _, endpoint := range slices.Items[0].Endpoints {
+		if *endpoint.Conditions.Ready {
+			ready++
+		}
+	}
+	if all := len(slices.Items[0].Endpoints); all != 1000 || ready != 400 {
+		t.Errorf("%d endpoints, %d of them ready, want 1000 and 400", all, ready)
+	}
+	if got := describeProblems(c); !strings.Contains(got, "it has 1100 addresses of the same ports, and a cluster takes 1000: the last 100 get no requests") {
+		t.Errorf("problems are %q", got)
 	}
 }
