@@ -126,6 +126,13 @@ type GatewayConfigSpec struct {
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
 
+	// outlierDetection sets endpoints aside that cannot be connected to, so that
+	// no request waits for them. The annotation fairway.dev/outlier-detection of a
+	// Service switches it off for its own.
+	//
+	// +optional
+	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty"`
+
 	// accessLog is what is written of each request.
 	//
 	// +optional
@@ -203,8 +210,8 @@ type Timeouts struct {
 	// +optional
 	Request *Duration `json:"request,omitempty"`
 
-	// connect is how long a connection to a backend may take. Default 2s, at
-	// least 10ms.
+	// connect is how long a connection to a backend may take, TLS included; at
+	// least 10ms. Default 500ms, and 2s over TLS and to an ExternalName.
 	//
 	// +optional
 	Connect *Duration `json:"connect,omitempty"`
@@ -254,6 +261,28 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	ResponseHeaderCount *int32 `json:"responseHeaderCount,omitempty"`
+}
+
+// OutlierDetection says when endpoints are set aside, and for how long. What they
+// answer has no say in it.
+type OutlierDetection struct {
+	// enabled switches it. Default true.
+	//
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// baseEjectionTime is how long an endpoint is set aside for the first time;
+	// each time more that it cannot be connected to adds as much. Default 10s, at
+	// least 1s.
+	//
+	// +optional
+	BaseEjectionTime *Duration `json:"baseEjectionTime,omitempty"`
+
+	// maxEjectionTime is how long it is set aside at most. Default 2m, at least
+	// baseEjectionTime.
+	//
+	// +optional
+	MaxEjectionTime *Duration `json:"maxEjectionTime,omitempty"`
 }
 
 // AccessLog is one line of JSON for each request, on Envoy's standard output.

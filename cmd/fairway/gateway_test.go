@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -267,9 +269,18 @@ func TestGatewayMetrics(t *testing.T) {
 	}
 	chain, key := road.NewAuthority(t).Issue(t, road.Wish{Names: []string{string(hostname(0))}, Serial: 7})
 	controller.PublishCertificate(route.Key{Gateway: route.DefaultGateway, Host: hostname(0)}, &route.Certificate{Chain: chain, Key: secret.New(key)})
+	good := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(good.Close)
+	half := hostOfService(services) // one of its two endpoints cannot be connected to
+	service := half.Routes[0].Cluster.Port
+	controller.PublishBackend(service, &route.Backend{Port: service, Endpoints: []route.Endpoint{
+		{Address: netip.MustParseAddrPort(good.Listener.Addr().String())},
+		{Address: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(freePort(t)))},
+	}})
+	controller.PublishHost(half.Key, half)
 	_, probes := startGateway(t, "--xds", xds, "--max-heap", "4Gi")
-	eventually(t, patience, gets("http://"+probes+"/readyz", 200, "ok"))
-	eventually(t, patience, gets("http://"+probes+"/metrics", 200,
+	eventually(t, 4*patience, gets("http://"+probes+"/readyz", 200, "ok"))
+	eventually(t, 4*patience, gets("http://"+probes+"/metrics", 200,
 		`fairway_gateway_certificate_expiry_timestamp_seconds{name="host-0.test",serial="7"} `))
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
 	for i := range used {
@@ -289,6 +300,25 @@ func TestGatewayMetrics(t *testing.T) {
 		}
 	}
 
+	eventually(t, patience, func() error {
+		request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+		if err != nil {
+			return err
+		}
+		request.Host = string(half.Key.Host)
+		response, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, response.Body) // so that the connection stays
+		response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusNotFound {
+			t.Errorf("an endpoint that refuses connections costs a request: %s, %v", response.Status, err)
+		}
+		return gets("http://"+probes+"/metrics", 200,
+			fmt.Sprintf(`fairway_gateway_endpoints_set_aside{namespace="shop",port="80",service="s%d"} 1`, services))()
+	})
+
 	_, page, err := asked("http://" + probes + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -298,7 +328,7 @@ func TestGatewayMetrics(t *testing.T) {
 		`fairway_gateway_requests_total{code="503",flags="UH"} ` + fmt.Sprintln(used),
 		`fairway_gateway_service_requests_total{code="503",namespace="shop",port="80",service="s7"} 1`,
 		`fairway_gateway_listeners{state="active"} 2`,
-		"fairway_gateway_clusters " + fmt.Sprintln(services+2), // the ways to the controllers
+		"fairway_gateway_clusters " + fmt.Sprintln(services+3), // the ways to the controllers
 		"fairway_gateway_controller_connected 1\n",
 		`fairway_gateway_connections{listener="http"} 1`,
 	} {

@@ -73,8 +73,9 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	flags.DurationVar(&r.StreamIdleTimeout, "stream-idle-timeout", r.StreamIdleTimeout, "how long nothing may move in a request; 0: forever")
 	flags.DurationVar(&r.RequestHeadersTimeout, "request-headers-timeout", r.RequestHeadersTimeout, "how long a request's headers may take; 0: forever")
 	flags.DurationVar(&r.RequestTimeout, "request-timeout", r.RequestTimeout, "how long a request's body may take; 0: forever")
-	flags.DurationVar(&r.ConnectTimeout, "connect-timeout", r.ConnectTimeout, "how long a connection to a backend may take")
+	flags.DurationVar(&r.ConnectTimeout, "connect-timeout", r.ConnectTimeout, "how long a connection to a backend may take; 0: 500ms, and 2s over TLS and to an ExternalName")
 	flags.DurationVar(&r.UpstreamIdleTimeout, "upstream-idle-timeout", r.UpstreamIdleTimeout, "how long an unused connection to a backend is kept")
+	flags.BoolVar(&r.OutlierDetection.Enabled, "outlier-detection", r.OutlierDetection.Enabled, "set endpoints aside that cannot be connected to")
 	flags.BoolVar(&r.AccessLog, "access-log", r.AccessLog, "write a line of JSON to standard output for each request")
 }
 
@@ -214,7 +215,7 @@ func (s *settings) validate() error {
 		{"stream-idle-timeout", r.StreamIdleTimeout >= 0, "cannot be negative"},
 		{"request-headers-timeout", r.RequestHeadersTimeout >= 0, "cannot be negative"},
 		{"request-timeout", r.RequestTimeout >= 0, "cannot be negative"},
-		{"connect-timeout", r.ConnectTimeout > 0, "must be more than 0"},
+		{"connect-timeout", r.ConnectTimeout >= 0, "cannot be negative"},
 		{"upstream-idle-timeout", r.UpstreamIdleTimeout > 0, "must be more than 0"},
 	} {
 		if !check.ok {

@@ -82,7 +82,7 @@ func TestWrongSettingsSayWhereAndWhat(t *testing.T) {
 		{"a bad choice", "", []string{"--escaped-slashes=reject"}, `--escaped-slashes: "reject" is none of Redirect, Reject, Keep`},
 		{"a bad log format", "", []string{"--log-format=xml"}, `--log-format: "xml" is neither text nor json`},
 		{"a bad metrics address", "", []string{"--metrics-address=9090"}, `--metrics-address: "9090" is no host:port`},
-		{"everything at once", "connect-timeout: 0s\nidle-timeout: 0s\n", nil, "fairway.yaml:2: idle-timeout: must be more than 0\nfairway.yaml:1: connect-timeout: must be more than 0"},
+		{"everything at once", "connect-timeout: -1s\nidle-timeout: 0s\n", nil, "fairway.yaml:2: idle-timeout: must be more than 0\nfairway.yaml:1: connect-timeout: cannot be negative"},
 		{"no file", "", []string{"--config=absent.yaml"}, `read --config: open absent.yaml: no such file or directory`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -29,7 +30,7 @@ const (
 func Cluster(c route.Cluster, s route.Settings) Resource {
 	cluster := &clusterv3.Cluster{
 		Name:                          ClusterName(c),
-		ConnectTimeout:                duration(max(s.ConnectTimeout, time.Millisecond)),
+		ConnectTimeout:                duration(connectTimeout(c, s)),
 		LbPolicy:                      clusterv3.Cluster_LEAST_REQUEST,
 		CircuitBreakers:               circuitBreakers(),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer),
@@ -37,7 +38,12 @@ func Cluster(c route.Cluster, s route.Settings) Resource {
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(upstreamHTTP(c, s)),
 		},
 		UpstreamConnectionOptions: &clusterv3.UpstreamConnectionOptions{TcpKeepalive: tcpKeepalive()},
+		UpstreamBindConfig:        &corev3.BindConfig{SocketOptions: []*corev3.SocketOption{tcpUserTimeout()}},
 		TransportSocket:           upstreamTLS(c),
+	}
+	if s.OutlierDetection.Enabled && !c.EndpointsStay {
+		cluster.OutlierDetection = outlierDetection(connectTimeout(c, s), s.OutlierDetection)
+		cluster.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: leastHealthy}}
 	}
 	if c.DNS != "" {
 		resolve(cluster, c)
@@ -53,7 +59,7 @@ func Cluster(c route.Cluster, s route.Settings) Resource {
 
 // SameClusters reports whether every cluster is the same with both settings.
 func SameClusters(a, b route.Settings) bool {
-	return a.ConnectTimeout == b.ConnectTimeout && a.UpstreamIdleTimeout == b.UpstreamIdleTimeout &&
+	return a.OutlierDetection == b.OutlierDetection && a.ConnectTimeout == b.ConnectTimeout && a.UpstreamIdleTimeout == b.UpstreamIdleTimeout &&
 		a.MaxResponseHeaders == b.MaxResponseHeaders && a.MaxResponseHeaderCount == b.MaxResponseHeaderCount
 }
 
@@ -64,14 +70,6 @@ func circuitBreakers() *clusterv3.CircuitBreakers {
 		MaxRequests:        wrapperspb.UInt32(maxUpstreamRequests),
 		MaxRetries:         wrapperspb.UInt32(maxUpstreamRetries),
 	}}}
-}
-
-func tcpKeepalive() *corev3.TcpKeepalive {
-	return &corev3.TcpKeepalive{
-		KeepaliveTime:     wrapperspb.UInt32(60),
-		KeepaliveInterval: wrapperspb.UInt32(10),
-		KeepaliveProbes:   wrapperspb.UInt32(3),
-	}
 }
 
 // resolve makes a cluster of an ExternalName Service: every address of the

@@ -81,6 +81,9 @@ func (w words) settings() route.Settings {
 		s.EscapedSlashes = route.EscapedSlashes(w.one("Redirect", "Reject", "Keep", "", w.path))
 		s.MaxRequestBody, s.MaxRequestHeaders = w.limit, w.random.Uint32()
 		s.MaxResponseHeaders, s.MaxResponseHeaderCount = w.random.Uint32(), w.random.Uint32()
+		s.OutlierDetection = route.OutlierDetection{
+			Enabled: true, BaseEjectionTime: time.Duration(w.limit), MaxEjectionTime: time.Duration(w.random.Int64()),
+		}
 		s.IdleTimeout, s.ConnectTimeout = time.Duration(w.limit), time.Duration(-w.limit)
 		s.TLS = route.TLS{
 			MinVersion: route.TLSVersion(w.one("TLSv1.2", "TLSv1.3", "", w.path)), HTTP3: w.random.IntN(2) == 0,

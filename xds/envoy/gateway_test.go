@@ -221,8 +221,11 @@ func bootstrap(dir string) []byte {
 	}
 	source := map[string]any{"ads": map[string]any{}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 	out, _ := json.Marshal(map[string]any{
-		"node":                  map[string]any{"id": "test", "cluster": "default"},
-		"cluster_manager":       map[string]any{"enable_deferred_cluster_creation": true},
+		"node":            map[string]any{"id": "test", "cluster": "default"},
+		"cluster_manager": map[string]any{"enable_deferred_cluster_creation": true},
+		"layered_runtime": map[string]any{"layers": []any{map[string]any{"name": "static", "static_layer": map[string]any{
+			"envoy.reloadable_features.least_request_lb_count_pending_requests": true, // as xds/gateway has it
+		}}}},
 		"deferred_stat_options": map[string]any{"enable_deferred_creation_stats": true},
 		"stats_config": map[string]any{"stats_matcher": map[string]any{
 			"exclusion_list": map[string]any{"patterns": []any{map[string]any{"prefix": "cluster."}}},

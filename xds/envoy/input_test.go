@@ -84,6 +84,8 @@ type inputCluster struct {
 	DNS      string `json:"dns"`
 	CA       string `json:"ca"` // "shop/roots"
 	SNI      string `json:"sni"`
+
+	EndpointsStay bool `json:"endpointsStay"`
 }
 
 type inputBackend struct {
@@ -171,7 +173,7 @@ func (r inputRoute) route() route.Route {
 }
 
 func (c inputCluster) cluster() route.Cluster {
-	out := route.Cluster{Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS, SNI: c.SNI}
+	out := route.Cluster{Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS, SNI: c.SNI, EndpointsStay: c.EndpointsStay}
 	out.Authority.Namespace, out.Authority.Name, _ = strings.Cut(c.CA, "/")
 	for _, p := range []route.Protocol{route.HTTP1, route.HTTP2, route.HTTPAuto} {
 		if p.String() == c.Protocol {

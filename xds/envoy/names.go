@@ -30,6 +30,9 @@ func ClusterName(c route.Cluster) string {
 	if c.SNI != "" {
 		name += " sni=" + url.PathEscape(c.SNI)
 	}
+	if c.EndpointsStay {
+		name += " endpoints=stay"
+	}
 	return name
 }
 

@@ -17,8 +17,8 @@ import (
 const retryBody = 256 << 10
 
 // reselections is how often the load balancer may be asked for an endpoint that
-// was not tried yet. It favours the one with the fewest requests, which is the
-// dead one: of two endpoints it chooses that three times out of four.
+// was not tried yet. It favours the one with the fewest requests, which is one
+// that refuses connections: of two endpoints it chooses that three times out of four.
 const reselections = 32
 
 // retries is how many other endpoints are tried. One is not enough: when pods are

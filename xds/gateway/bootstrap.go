@@ -195,16 +195,19 @@ func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 // A client that resets most of its young streams is disconnected, and of what a
 // connection has sent one request is taken at a time, so that no client keeps a
 // worker from the others (HTTP/2 rapid reset, CVE-2023-44487). Behind the data
-// of a chunk there is a line end and nothing else.
+// of a chunk there is a line end and nothing else. A request that waits for a
+// connection counts where endpoints are chosen by how few they have: else one that
+// cannot be connected to has the fewest.
 func runtime() *bootstrapv3.LayeredRuntime {
 	return &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
 		Name: "static",
 		LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{
 			Fields: map[string]*structpb.Value{
-				"overload.premature_reset_total_stream_count":          structpb.NewNumberValue(500),
-				"overload.premature_reset_min_stream_lifetime_seconds": structpb.NewNumberValue(1),
-				"http.max_requests_per_io_cycle":                       structpb.NewNumberValue(1),
-				"envoy.reloadable_features.strict_chunk_parsing":       structpb.NewBoolValue(true),
+				"overload.premature_reset_total_stream_count":                       structpb.NewNumberValue(500),
+				"overload.premature_reset_min_stream_lifetime_seconds":              structpb.NewNumberValue(1),
+				"http.max_requests_per_io_cycle":                                    structpb.NewNumberValue(1),
+				"envoy.reloadable_features.strict_chunk_parsing":                    structpb.NewBoolValue(true),
+				"envoy.reloadable_features.least_request_lb_count_pending_requests": structpb.NewBoolValue(true),
 			},
 		}},
 	}}}

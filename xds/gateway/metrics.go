@@ -192,7 +192,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, metric := range theMetrics() {
 		ch <- metric.description()
 	}
-	for _, d := range []*prometheus.Desc{identity(), serviceRequests(), ready(), restarts(), configurationAge()} {
+	for _, d := range []*prometheus.Desc{identity(), serviceRequests(), setAside(), ready(), restarts(), configurationAge()} {
 		ch <- d
 	}
 }
@@ -219,6 +219,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, metric := range theMetrics() {
 		metric.collect(families, ch, &left)
 	}
+	m.collectSetAside(ctx, ch, &left)
 	collectServices(families["envoy_fairway_services_requests"], ch, &left)
 }
 

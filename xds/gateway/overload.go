@@ -127,6 +127,7 @@ func stats() *metricsv3.StatsConfig {
 		// "http.<listener>.<name>", without the scopes below for each shard.
 		{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: `http\.[^.]+\.[a-z0-9_]+`}}},
 	}
+	kept = append(kept, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: setAsideStat}})
 	for _, prefix := range []string{
 		"cluster." + xdsCluster + ".", "cluster_manager.", "control_plane.", "fairway_", "http1.", "http2.",
 		"listener.", "listener_manager.", "main_thread.", "overload.", "server.", "workers.",

@@ -58,9 +58,9 @@ func targetOf(backend *networkingv1.IngressBackend, namespace string, services m
 		return answer503("service.name", ReasonBackendNotFound, "Service %q does not exist in namespace %q", name.Name, namespace)
 	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
-		return externalTarget(service, name, backend.Service.Port).secured(service)
+		return externalTarget(service, name, backend.Service.Port).secured(service).kept(service)
 	}
-	return serviceTarget(service, name, backend.Service.Port).secured(service)
+	return serviceTarget(service, name, backend.Service.Port).secured(service).kept(service)
 }
 
 // faultOfPort says what is wrong with the port of a backend in itself.

@@ -130,7 +130,7 @@ func unknownOptions(service *corev1.Service) []fault {
 	var faults []fault
 	for name := range service.Annotations {
 		switch name {
-		case AnnotationBackendCA, AnnotationBackendSNI, AnnotationBackendVerify:
+		case AnnotationBackendCA, AnnotationBackendSNI, AnnotationBackendVerify, AnnotationOutlierDetection:
 			continue
 		}
 		if strings.HasPrefix(name, annotationPrefix) {

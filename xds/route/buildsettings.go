@@ -24,6 +24,7 @@ const (
 	leastIdle         = time.Second
 	leastConnect      = 10 * time.Millisecond
 	leastUpstreamIdle = 100 * time.Millisecond
+	leastEjection     = time.Second
 )
 
 // BuildSettings returns base with what spec says of it, and what is wrong with
@@ -36,6 +37,7 @@ func BuildSettings(base Settings, config problem.Object, spec v1alpha1.GatewayCo
 	b.identity(spec)
 	b.timeouts(deref(spec.Timeouts))
 	b.limits(deref(spec.Limits))
+	b.outlierDetection(deref(spec.OutlierDetection))
 	b.accessLog(deref(spec.AccessLog))
 	if name := spec.Issuer; name != nil && len(validation.IsDNS1123Subdomain(*name)) > 0 {
 		b.wrong("issuer", "%q is not the name of an Issuer", *name)
@@ -114,32 +116,40 @@ func (b *settingsBuilder) identity(spec v1alpha1.GatewayConfigSpec) {
 }
 
 func (b *settingsBuilder) timeouts(spec v1alpha1.Timeouts) {
-	for _, timeout := range []struct {
-		field string
-		text  *v1alpha1.Duration
-		least time.Duration // 0: none at all can be asked for
-		into  *time.Duration
-	}{
-		{"idle", spec.Idle, leastIdle, &b.IdleTimeout},
-		{"streamIdle", spec.StreamIdle, 0, &b.StreamIdleTimeout},
-		{"requestHeaders", spec.RequestHeaders, 0, &b.RequestHeadersTimeout},
-		{"request", spec.Request, 0, &b.RequestTimeout},
-		{"connect", spec.Connect, leastConnect, &b.ConnectTimeout},
-		{"upstreamIdle", spec.UpstreamIdle, leastUpstreamIdle, &b.UpstreamIdleTimeout},
-	} {
-		if timeout.text == nil {
-			continue
-		}
-		field, text := "timeouts."+timeout.field, string(*timeout.text)
-		value, err := time.ParseDuration(text)
-		switch {
-		case err != nil || strings.Trim(text, "0123456789hms") != "":
-			b.wrong(field, "%q is no duration, such as 90s or 1h30m", text)
-		case value < timeout.least:
-			b.wrong(field, "%s is less than %s", text, timeout.least)
-		default:
-			*timeout.into = value
-		}
+	b.duration("timeouts.idle", spec.Idle, leastIdle, &b.IdleTimeout)
+	b.duration("timeouts.streamIdle", spec.StreamIdle, 0, &b.StreamIdleTimeout)
+	b.duration("timeouts.requestHeaders", spec.RequestHeaders, 0, &b.RequestHeadersTimeout)
+	b.duration("timeouts.request", spec.Request, 0, &b.RequestTimeout)
+	b.duration("timeouts.connect", spec.Connect, leastConnect, &b.ConnectTimeout)
+	b.duration("timeouts.upstreamIdle", spec.UpstreamIdle, leastUpstreamIdle, &b.UpstreamIdleTimeout)
+}
+
+// duration reads one that is at least so long; with 0, none at all can be asked for.
+func (b *settingsBuilder) duration(field string, text *v1alpha1.Duration, least time.Duration, into *time.Duration) {
+	if text == nil {
+		return
+	}
+	value, err := time.ParseDuration(string(*text))
+	switch {
+	case err != nil || strings.Trim(string(*text), "0123456789hms") != "":
+		b.wrong(field, "%q is no duration, such as 90s or 1h30m", *text)
+	case value < least:
+		b.wrong(field, "%s is less than %s", *text, least)
+	default:
+		*into = value
+	}
+}
+
+func (b *settingsBuilder) outlierDetection(spec v1alpha1.OutlierDetection) {
+	if spec.Enabled != nil {
+		b.OutlierDetection.Enabled = *spec.Enabled
+	}
+	base := b.OutlierDetection
+	b.duration("outlierDetection.baseEjectionTime", spec.BaseEjectionTime, leastEjection, &b.OutlierDetection.BaseEjectionTime)
+	b.duration("outlierDetection.maxEjectionTime", spec.MaxEjectionTime, leastEjection, &b.OutlierDetection.MaxEjectionTime)
+	if o := b.OutlierDetection; o.MaxEjectionTime < o.BaseEjectionTime {
+		b.wrong("outlierDetection.maxEjectionTime", "%s is less than baseEjectionTime, %s", o.MaxEjectionTime, o.BaseEjectionTime)
+		b.OutlierDetection.BaseEjectionTime, b.OutlierDetection.MaxEjectionTime = base.BaseEjectionTime, base.MaxEjectionTime
 	}
 }
 

@@ -154,6 +154,9 @@ func printRoute(r route.Route) string {
 		} else if c.SNI != "" {
 			words = append(words, "sni="+c.SNI)
 		}
+		if c.EndpointsStay {
+			words = append(words, "endpoints=stay")
+		}
 	}
 	if r.Redirect {
 		words = append(words, "https-only")

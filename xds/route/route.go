@@ -10,6 +10,7 @@ package route
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -148,6 +149,20 @@ type Cluster struct {
 	Authority Authority
 	// SNI is the name of the backend, with TLS; empty: ServerName says it.
 	SNI string
+	// EndpointsStay has no endpoint be set aside, whatever the gateway's settings
+	// say of OutlierDetection.
+	EndpointsStay bool
+}
+
+// ConnectTimeout is how long a connection attempt may take where nobody says so.
+// Within a cluster no network needs half a second: what does not answer then is
+// not there, or has no place left. TLS takes the work of both ends, and a name may
+// lead anywhere.
+func (c Cluster) ConnectTimeout() time.Duration {
+	if c.TLS || c.DNS != "" {
+		return 2 * time.Second
+	}
+	return 500 * time.Millisecond
 }
 
 // ServerName is the name that is asked for over TLS, and that the certificate

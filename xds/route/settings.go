@@ -50,10 +50,14 @@ type Settings struct {
 	// from the first byte of a request to the end of its headers;
 	// RequestTimeout from there to the end of its body (0: none).
 	IdleTimeout, StreamIdleTimeout, RequestHeadersTimeout, RequestTimeout time.Duration
-	// ConnectTimeout bounds a connection attempt to an endpoint, and
-	// UpstreamIdleTimeout how long an unused one is kept. The latter stays
-	// under the 5 s after which common backends close theirs.
-	ConnectTimeout, UpstreamIdleTimeout time.Duration
+	// ConnectTimeout bounds a connection attempt to an endpoint, TLS included; 0
+	// is what Cluster.ConnectTimeout says.
+	ConnectTimeout time.Duration
+	// UpstreamIdleTimeout is how long an unused connection to an endpoint is kept.
+	// It stays under the 5 s after which common backends close theirs.
+	UpstreamIdleTimeout time.Duration
+	// OutlierDetection sets endpoints aside that cannot be connected to.
+	OutlierDetection OutlierDetection
 
 	// AccessLog switches the JSON access log (standard output of Envoy) on.
 	AccessLog bool
@@ -76,6 +80,15 @@ type ProxyProtocol struct {
 	Optional bool
 }
 
+// OutlierDetection sets an endpoint aside that cannot be connected to, so that no
+// request waits for it, and takes it back after a while.
+type OutlierDetection struct {
+	Enabled bool
+	// BaseEjectionTime is how long an endpoint is set aside for the first time. Each
+	// time more that it cannot be connected to adds as much, up to MaxEjectionTime.
+	BaseEjectionTime, MaxEjectionTime time.Duration
+}
+
 // DefaultSettings are safe on the open internet.
 func DefaultSettings() Settings {
 	return Settings{
@@ -89,9 +102,13 @@ func DefaultSettings() Settings {
 		IdleTimeout:            5 * time.Minute,
 		StreamIdleTimeout:      5 * time.Minute,
 		RequestHeadersTimeout:  10 * time.Second,
-		ConnectTimeout:         2 * time.Second,
 		UpstreamIdleTimeout:    4 * time.Second,
-		AccessLog:              true,
+		OutlierDetection: OutlierDetection{
+			Enabled:          true,
+			BaseEjectionTime: 10 * time.Second,
+			MaxEjectionTime:  2 * time.Minute,
+		},
+		AccessLog: true,
 	}
 }
 

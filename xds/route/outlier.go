@@ -1,0 +1,28 @@
+package route
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/api/problem"
+)
+
+// AnnotationOutlierDetection of a Service is "off" where none of its endpoints
+// may be set aside, and "on" for what is so without it: the gateway decides.
+const AnnotationOutlierDetection = annotationPrefix + "outlier-detection"
+
+// kept is a target of a Service as its annotation about endpoints has it.
+func (t target) kept(service *corev1.Service) target {
+	switch value, said := service.Annotations[AnnotationOutlierDetection]; {
+	case !said || value == "on":
+	case value != "off":
+		wrong := wrongOption(AnnotationOutlierDetection, fmt.Sprintf("%q is neither \"on\" nor \"off\"; the gateway's own setting applies", value))
+		name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
+		t.problems = append(t.problems, wrong.in(problem.Object{Kind: "Service", Name: name}, ""))
+	case t.cluster != nil:
+		t.cluster.EndpointsStay = true
+	}
+	return t
+}
