@@ -22,8 +22,8 @@ import (
 var update = flag.Bool("update", false, "write what was answered and seen into testdata")
 
 const (
-	// atOnce is how many cases run at the same time.
-	atOnce = 16
+	// atOnce is how many cases run at the same time. Most of them wait.
+	atOnce = 128
 	// quiet is how long nothing may come of a connection until it counts as
 	// one that waits for more.
 	quiet = 400 * time.Millisecond
@@ -32,14 +32,24 @@ const (
 	varies = "varies\n"
 )
 
-// corpusCase is one file of testdata.
-type corpusCase struct {
+// corpusFile is one file of testdata: what is sent, and what becomes of it in
+// each way in which it is sent.
+type corpusFile struct {
 	path    string
 	archive *txtar.Archive
-	client  string // the address that it is sent from: what tells its requests apart
+	send    func(t *testing.T, c *corpusCase) string
 	sends   string
-	wants   outcome
-	got     outcome
+	wants   map[string]outcome // by way; "" is that of all that have none
+	got     map[string]outcome
+}
+
+// corpusCase is a file sent in one way.
+type corpusCase struct {
+	*corpusFile
+	way    way
+	client string // the address that it is sent from: what tells its requests apart
+	sends  string
+	got    outcome
 }
 
 // outcome is what became of what was sent.
@@ -48,19 +58,21 @@ type outcome struct {
 	Backend string // a line each: what backends got
 }
 
-// TestCorpus sends every file and compares what is answered and what backends
-// see. Run it with -update after adding one, and read what it wrote.
+// TestCorpus sends every file in every way, and compares what is answered and
+// what backends see. Run it with -update after adding one, and read what it wrote.
 func TestCorpus(t *testing.T) {
+	files := append(readCorpus(t, "http1", sendHTTP1), readCorpus(t, "http2", sendHTTP2)...)
 	for _, c := range []struct {
-		folder string
-		send   func(t *testing.T, client, sends, want string) string
+		name string
+		ways []way
+		site func(*testing.T) *site
 	}{
-		{"http1", sendHTTP1},
-		{"http2", sendHTTP2},
+		{"named", named, newWholeSite},
+		{"default", unnamed, newDefaultSite},
 	} {
-		t.Run(c.folder, func(t *testing.T) {
-			s := newSite(t, options{})
-			cases := readCorpus(t, c.folder)
+		t.Run(c.name, func(t *testing.T) {
+			s := c.site(t)
+			cases := casesOf(files, c.ways)
 			n := s.newNeighbour()
 			var running sync.WaitGroup
 			turn := make(chan struct{}, atOnce)
@@ -68,7 +80,7 @@ func TestCorpus(t *testing.T) {
 				running.Go(func() {
 					turn <- struct{}{}
 					defer func() { <-turn }()
-					one.got.Answers = c.send(t, one.client, one.sends, one.wants.Answers)
+					one.got.Answers = one.send(t, one)
 				})
 			}
 			running.Wait()
@@ -76,64 +88,91 @@ func TestCorpus(t *testing.T) {
 			s.judge(cases)
 		})
 	}
+	if *update {
+		for _, f := range files {
+			f.write(t)
+		}
+	}
 }
 
-func readCorpus(t *testing.T, folder string) []*corpusCase {
+func readCorpus(t *testing.T, folder string, send func(*testing.T, *corpusCase) string) []*corpusFile {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", folder, "*.txtar"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no cases in %s: %v", folder, err)
 	}
-	cases := make([]*corpusCase, 0, len(paths))
-	for i, path := range paths {
+	files := make([]*corpusFile, 0, len(paths))
+	for _, path := range paths {
 		archive, err := txtar.ParseFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &corpusCase{path: path, archive: archive, client: fmt.Sprintf("127.1.%d.%d", i/200, i%200+1)}
+		f := &corpusFile{path: path, archive: archive, send: send, wants: map[string]outcome{}, got: map[string]outcome{}}
 		for _, file := range archive.Files {
-			switch text := string(file.Data); file.Name {
+			kind, way, _ := strings.Cut(file.Name, " ")
+			if way != "" && !isWay(way) {
+				t.Errorf("%s: unknown way %q", path, way)
+			}
+			wants, ok := f.wants[way]
+			if !ok {
+				wants = f.wants[""] // which comes first
+			}
+			switch text := string(file.Data); kind {
 			case "sends":
-				c.sends = text
+				f.sends = text
 			case "answers":
-				c.wants.Answers = text
+				wants.Answers = text
 			case "backend":
-				c.wants.Backend = text
+				wants.Backend = text
 			default:
 				t.Errorf("%s: unknown section %q", path, file.Name)
 			}
+			f.wants[way] = wants
 		}
-		if c.sends == "" || len(strings.TrimSpace(string(archive.Comment))) == 0 {
+		if f.sends == "" || len(strings.TrimSpace(string(archive.Comment))) == 0 {
 			t.Errorf("%s: wants a sentence and what is sent", path)
 		}
-		cases = append(cases, c)
+		files = append(files, f)
 	}
-	return cases
+	return files
+}
+
+// want is what shall become of it.
+func (c *corpusCase) want() outcome {
+	if want, ok := c.wants[c.way.name]; ok {
+		return want
+	}
+	return c.wants[""]
 }
 
 // judge compares each case with its file, and holds all that backends got
 // against what is never allowed.
 func (s *site) judge(cases []*corpusCase) {
 	s.Helper()
-	all := append(s.public.requests(), s.admin.requests()...)
+	byClient := make(map[string]*corpusCase, len(cases))
 	for _, c := range cases {
-		for _, r := range all {
-			if ip := r.values("x-real-ip"); len(ip) == 1 && ip[0] == c.client {
-				c.got.Backend += r.String() + "\n"
-			}
+		byClient[c.client] = c
+	}
+	for _, r := range append(s.public.requests(), s.admin.requests()...) {
+		var c *corpusCase
+		if ip := r.values("x-real-ip"); len(ip) == 1 {
+			c = byClient[ip[0]]
 		}
-		if c.wants.Backend == varies {
-			c.got.Backend = varies
+		if broken := r.broken(c); broken != "" {
+			s.Errorf("a backend got what it must not: %s: %s", broken, r)
 		}
-		if *update {
-			c.write(s.T)
-		} else if diff := cmp.Diff(c.wants, c.got); diff != "" {
-			s.Errorf("%s: %s(-want +got)\n%s", c.path, c.archive.Comment, diff)
+		if c != nil {
+			c.got.Backend += c.plainly(r).String() + "\n"
 		}
 	}
-	for _, r := range all {
-		if broken := r.broken(cases); broken != "" {
-			s.Errorf("a backend got what it must not: %s: %s", broken, r)
+	for _, c := range cases {
+		want := c.want()
+		if want.Backend == varies {
+			c.got.Backend = varies
+		}
+		c.corpusFile.got[c.way.name] = c.got
+		if diff := cmp.Diff(want, c.got); diff != "" && !*update {
+			s.Errorf("%s %s: %s(-want +got)\n%s", c.path, c.way.name, c.archive.Comment, diff)
 		}
 	}
 	for _, backend := range []*recorder{s.public, s.admin} {
@@ -143,14 +182,25 @@ func (s *site) judge(cases []*corpusCase) {
 	}
 }
 
-func (c *corpusCase) write(t *testing.T) {
+// write writes what was got: of the ways that differ from the first, too.
+func (f *corpusFile) write(t *testing.T) {
 	t.Helper()
-	c.archive.Files = []txtar.File{
-		{Name: "sends", Data: []byte(c.sends)},
-		{Name: "answers", Data: []byte(c.got.Answers)},
-		{Name: "backend", Data: []byte(c.got.Backend)},
+	first := f.got[""]
+	f.archive.Files = []txtar.File{
+		{Name: "sends", Data: []byte(f.sends)},
+		{Name: "answers", Data: []byte(first.Answers)},
+		{Name: "backend", Data: []byte(first.Backend)},
 	}
-	if err := os.WriteFile(c.path, txtar.Format(c.archive), 0o644); err != nil {
+	for _, way := range allWays() {
+		got, sent := f.got[way.name]
+		if sent && got.Answers != first.Answers {
+			f.archive.Files = append(f.archive.Files, txtar.File{Name: "answers " + way.name, Data: []byte(got.Answers)})
+		}
+		if sent && got.Backend != first.Backend {
+			f.archive.Files = append(f.archive.Files, txtar.File{Name: "backend " + way.name, Data: []byte(got.Backend)})
+		}
+	}
+	if err := os.WriteFile(f.path, txtar.Format(f.archive), 0o644); err != nil {
 		t.Error(err)
 	}
 }
@@ -165,15 +215,15 @@ func connectTo(client, to string) (net.Conn, error) {
 
 // sendHTTP1 sends bytes and tells the answers: a line for each, and what became
 // of the connection. What is wanted says only how long to wait.
-func sendHTTP1(t *testing.T, client, sends, want string) string {
+func sendHTTP1(t *testing.T, c *corpusCase) string {
 	t.Helper()
-	conn, err := connect(client)
+	conn, err := c.connect()
 	if err != nil {
 		t.Error(err)
 		return ""
 	}
 	defer conn.Close()
-	raw := wire(sends)
+	raw, want := wire(c.sends), c.want().Answers
 	// The gateway may hang up before it has read all of it.
 	_, _ = io.WriteString(conn, raw)
 	from, answers := bufio.NewReader(conn), ""
@@ -198,7 +248,7 @@ func sendHTTP1(t *testing.T, client, sends, want string) string {
 		if err != nil {
 			return answers + fate(err) + "\n"
 		}
-		answers += describe(response)
+		answers += c.way.plainAnswer(describe(response))
 		if response.Close {
 			return answers
 		}

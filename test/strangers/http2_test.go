@@ -55,9 +55,9 @@ func (c *h2) request(id uint32, end bool, pairs ...string) error {
 
 // sendHTTP2 sends one request: a line for each header, then "!data text" or
 // "!trailer name: value". It tells the answer.
-func sendHTTP2(t *testing.T, client, sends, _ string) string {
+func sendHTTP2(t *testing.T, one *corpusCase) string {
 	t.Helper()
-	conn, err := connect(client)
+	conn, err := one.connect()
 	if err != nil {
 		t.Error(err)
 		return ""
@@ -68,12 +68,12 @@ func sendHTTP2(t *testing.T, client, sends, _ string) string {
 	}
 	c, err := newH2(conn)
 	if err == nil {
-		err = c.sendCase(sends)
+		err = c.sendCase(one.sends)
 	}
 	if err != nil {
 		t.Error(err)
 	}
-	return c.answers(1)
+	return one.way.plainAnswer(c.answers(1))
 }
 
 // sendCase writes the frames of a case. All but the last leave the stream open.

@@ -10,11 +10,15 @@ import (
 )
 
 // broken says what is wrong with a request that a backend got, whatever a
-// client sent; empty if nothing is.
-func (r *received) broken(cases []*corpusCase) string {
+// client sent; empty if nothing is. c is nil for one that no client has sent: it
+// was within another.
+func (r *received) broken(c *corpusCase) string {
+	if c == nil {
+		return fmt.Sprintf("its X-Real-Ip is %q", r.values("x-real-ip"))
+	}
 	for _, check := range []func() string{
-		func() string { return r.unknownClient(cases) },
-		r.forgedOrigin, r.forbiddenFields, r.confusingPath,
+		func() string { return r.forgedOrigin(c.way) },
+		r.forbiddenFields, r.confusingPath,
 	} {
 		if wrong := check(); wrong != "" {
 			return wrong
@@ -23,23 +27,21 @@ func (r *received) broken(cases []*corpusCase) string {
 	return ""
 }
 
-// unknownClient is a request that no connection to the gateway has made: it was
-// within another.
-func (r *received) unknownClient(cases []*corpusCase) string {
-	ip := r.values("x-real-ip")
-	if len(ip) != 1 || !slices.ContainsFunc(cases, func(c *corpusCase) bool { return c.client == ip[0] }) {
-		return fmt.Sprintf("its X-Real-Ip is %q", ip)
-	}
-	return ""
-}
-
 // forgedOrigin is a client's word on where a request comes from.
-func (r *received) forgedOrigin() string {
+func (r *received) forgedOrigin(by way) string {
 	host := strings.Join(r.values("host"), ", ")
-	for name, want := range map[string]string{"x-forwarded-host": host, "x-forwarded-proto": "http", "x-forwarded-port": "8080"} {
+	scheme, port := "http", "8080"
+	if by.tls {
+		scheme, port = "https", "8443"
+	}
+	for name, want := range map[string]string{"x-forwarded-host": host, "x-forwarded-proto": scheme, "x-forwarded-port": port} {
 		if got := r.values(name); len(got) != 1 || got[0] != want {
 			return fmt.Sprintf("%s is %q, want %q", name, got, want)
 		}
+	}
+	guarded := by.guarded && host == by.host
+	if got := r.values("x-forwarded-client-cert"); len(got) > 1 || (len(got) == 1) != guarded || guarded && !strings.HasPrefix(got[0], "Hash=") {
+		return fmt.Sprintf("x-forwarded-client-cert is %q", got)
 	}
 	// To a client on the gateway's own loopback, Envoy gives the machine's address.
 	for _, hops := range r.values("x-forwarded-for") {
@@ -64,7 +66,8 @@ func (r *received) forbiddenFields() string {
 		case slices.Contains([]string{"forwarded", "keep-alive", "proxy-connection", "http2-settings", "expect"}, name):
 			return "it has " + f.Name
 		case name == "connection", name == "upgrade":
-			if v := strings.ToLower(f.Value); v != "upgrade" && v != "websocket" {
+			// A WebSocket is the only thing to which a connection is upgraded.
+			if want := map[string]string{"connection": "upgrade", "upgrade": "websocket"}[name]; strings.ToLower(f.Value) != want {
 				return fmt.Sprintf("%s is %q", f.Name, f.Value)
 			}
 		case name == "te" && f.Value != "trailers":

@@ -51,6 +51,7 @@ type site struct {
 type options struct {
 	bootstrap func(*gateway.Bootstrap)
 	settings  func(*route.Settings)
+	publish   func(*server.Server) // more than the site always serves
 }
 
 // newSite runs a gateway with the settings that ship until the test ends.
@@ -64,7 +65,7 @@ func newSite(t *testing.T, o options) *site {
 	}
 	dir := t.TempDir()
 	xds := filepath.Join(dir, "xds")
-	s.serveXDS(xds, settings)
+	s.serveXDS(xds, settings, o.publish)
 	bootstrap := gateway.Bootstrap{
 		Gateway: string(route.DefaultGateway), Node: "test",
 		XDS: gateway.XDS{Socket: xds}, Admin: filepath.Join(dir, "admin"),
@@ -78,12 +79,15 @@ func newSite(t *testing.T, o options) *site {
 }
 
 // serveXDS publishes what the site serves on a socket.
-func (s *site) serveXDS(socket string, settings route.Settings) {
+func (s *site) serveXDS(socket string, settings route.Settings, more func(*server.Server)) {
 	s.Helper()
 	ads := server.New(server.Options{})
 	publish(ads, settings, map[string]string{
 		"public": s.public.address(), "admin": s.admin.address(), "neighbour": newNeighbourhood(s.T),
 	})
+	if more != nil {
+		more(ads)
+	}
 	ads.Open()
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -109,14 +113,16 @@ func publish(ads *server.Server, settings route.Settings, backends map[string]st
 			Port: port(name), Endpoints: []route.Endpoint{{Address: netip.MustParseAddrPort(address)}},
 		})
 	}
-	shop := []route.Route{prefix("/admin", "admin"), prefix("/", "public")}
 	for host, routes := range map[route.Hostname][]route.Route{
-		"shop.test": shop, "*.wild.test": shop, "neighbour.test": {prefix("/", "neighbour")},
+		"shop.test": shop(), "*.wild.test": shop(), "neighbour.test": {prefix("/", "neighbour")},
 	} {
 		key := route.Key{Gateway: route.DefaultGateway, Host: host}
 		ads.PublishHost(key, &route.Host{Key: key, Routes: routes})
 	}
 }
+
+// shop are the routes behind which strangers look for others.
+func shop() []route.Route { return []route.Route{prefix("/admin", "admin"), prefix("/", "public")} }
 
 func port(name string) route.ServicePort {
 	return route.ServicePort{Service: types.NamespacedName{Namespace: "shop", Name: name}, Port: 80}

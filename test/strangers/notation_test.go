@@ -61,7 +61,8 @@ func (r *received) String() string {
 	for _, f := range r.Fields {
 		// What the gateway says itself is the same in all of them.
 		switch strings.ToLower(f.Name) {
-		case "host", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host", "x-request-id":
+		case "host", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host", "x-request-id",
+			"x-forwarded-client-cert":
 		default:
 			text += fmt.Sprintf("; %s: %s", f.Name, short(f.Value))
 		}

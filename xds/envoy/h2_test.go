@@ -105,7 +105,9 @@ func (s *h2Stream) handle(frame http2.Frame) {
 	case *http2.RSTStreamFrame:
 		s.ended = f.ErrCode.String()
 	case *http2.GoAwayFrame:
-		s.ended = f.ErrCode.String()
+		if f.ErrCode != http2.ErrCodeNo { // what was asked is answered first
+			s.ended = f.ErrCode.String()
+		}
 	}
 }
 

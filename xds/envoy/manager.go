@@ -13,6 +13,7 @@ import (
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
+	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -37,7 +38,7 @@ func connectionManager(name string, client *route.ClientPolicy, s route.Settings
 		CodecType:      managerv3.HttpConnectionManager_AUTO,
 		RouteSpecifier: scopedRoutes(),
 		HttpFilters:    httpFilters(client, s),
-		UpgradeConfigs: []*managerv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		UpgradeConfigs: []*managerv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: webSocket}},
 		AccessLog:      append(accessLog(s), requestStats()...),
 
 		ServerHeaderTransformation: managerv3.HttpConnectionManager_PASS_THROUGH,
@@ -66,6 +67,7 @@ func httpFilters(client *route.ClientPolicy, s route.Settings) []*managerv3.Http
 	return append(filters,
 		filter(bodyLimitFilter, bodyLimit(s.MaxRequestBody)),
 		filter(retriesFilter, safeRetries()),
+		filter(unaskedFilter, unasked()),
 		filter("envoy.filters.http.router", &routerv3.Router{
 			SuppressEnvoyHeaders: true,
 			// Those of each cluster, by code: the gateway keeps none of them, and
@@ -120,7 +122,13 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 	}
 	// Load balancers' health checks and old tools still speak HTTP/1.0; without
 	// a host they get the default host.
-	m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{AcceptHttp_10: true, DefaultHostForHttp_10: hostOfHTTP10}
+	m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{
+		AcceptHttp_10: true, DefaultHostForHttp_10: hostOfHTTP10,
+		// A protocol that is not spoken is as if it had not been asked for (RFC 9110,
+		// section 7.8). It must be gone before Envoy reads on: what follows an upgrade
+		// is no request to it.
+		IgnoreHttp_11Upgrade: []*typematcherv3.StringMatcher{regexMatch(anythingBut(webSocket))},
+	}
 	m.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{
 		MaxConcurrentStreams:        wrapperspb.UInt32(maxConcurrentStreams),
 		InitialStreamWindowSize:     wrapperspb.UInt32(streamWindow),

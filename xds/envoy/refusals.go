@@ -34,6 +34,7 @@ func suspicious() *matcherv3.Matcher_MatcherList_Predicate {
 	return anyOf(
 		inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "/."}}),
 		inHeader(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "TRACE"}}),
+		inHeader("upgrade", matching(anythingBut(webSocket))),
 		// Of 18 digits all are lengths; whatever else is there is looked at.
 		both(isThere("content-length"), not(inHeader("content-length", matching(`[0-9]{1,18}`)))),
 	)
@@ -101,6 +102,12 @@ func refused() *rbacv3.RBAC {
 			// TRACE sends back what a script in a browser must not see.
 			"trace": refuse(headerMatches(":method", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
 				StringMatch: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Exact{Exact: "TRACE"}},
+			}})),
+			// Envoy looks at it only where the route is known before the filters run.
+			// (Over HTTP/1.1 it is WebSocket by now; a CONNECT over HTTP/2 may ask for
+			// any protocol.)
+			"upgrade": refuse(headerMatches("upgrade", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+				StringMatch: regexMatch(anythingBut(webSocket)),
 			}})),
 		},
 	}}

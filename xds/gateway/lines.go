@@ -76,6 +76,11 @@ func (l *lines) last() string {
 	return strings.Join(l.recent, "; ")
 }
 
+// unfinished is what Envoy says, for each listener that it gets, of parts of its
+// configuration that may change with its release. Which of them are used is chosen by
+// who renders them and not by an operator, who could do nothing about it.
+const unfinished = "marked as work-in-progress"
+
 func (l *lines) pass(line string) {
 	level, component, message := split(line)
 	if message == "" {
@@ -95,7 +100,7 @@ func (l *lines) pass(line string) {
 		return
 	}
 	log := l.log.WithValues("component", component, "message", message)
-	if l.expected {
+	if l.expected || strings.Contains(message, unfinished) {
 		level = "info"
 	}
 	switch level {

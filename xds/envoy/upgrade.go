@@ -1,0 +1,57 @@
+package envoy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	customv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/local_response_policy/v3"
+	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+)
+
+// webSocket is the one protocol to which a connection may be upgraded.
+const webSocket = "websocket"
+
+// anythingBut is a regular expression for all texts but a word of letters, in
+// whatever case. (The engine has nothing to negate another with.)
+func anythingBut(word string) string {
+	others := make([]string, 0, len(word)+1)
+	for i := range word {
+		others = append(others, word[:i]+"([^"+word[i:i+1]+"].*)?")
+	}
+	return "(?is)" + strings.Join(append(others, word+".+"), "|")
+}
+
+func regexMatch(regex string) *typematcherv3.StringMatcher {
+	return &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_SafeRegex{
+		SafeRegex: &typematcherv3.RegexMatcher{Regex: regex},
+	}}
+}
+
+// unaskedFilter answers 502 where a backend agrees to an upgrade for which nobody
+// asked it.
+const unaskedFilter = "fairway.unasked"
+
+// unasked is there because Envoy takes such an answer for an ordinary one: it
+// would send the next request, of whatever client, over a connection on which the
+// backend no longer speaks HTTP.
+func unasked() *customv3.CustomResponse {
+	const switching = http.StatusSwitchingProtocols
+	status := input("status", &typematcherv3.HttpResponseStatusCodeMatchInput{})
+	exactly := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: strconv.Itoa(switching)}}
+	return &customv3.CustomResponse{CustomResponseMatcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
+		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
+			Predicate: both(predicate(status, exactly), not(inHeader("upgrade", matching(`\C*`)))),
+			OnMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
+				Action: input("refuse", &localv3.LocalResponsePolicy{
+					StatusCode: wrapperspb.UInt32(http.StatusBadGateway),
+					Body:       text(unavailable),
+				}),
+			}},
+		}}},
+	}}}
+}
