@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -80,7 +79,7 @@ func (s *explainSettings) question(url string) (explain.Question, error) {
 			return explain.Question{}, err
 		}
 	}
-	request.Method = strings.ToUpper(s.Method)
+	request.Method = s.Method
 	switch {
 	case s.Output != "text" && s.Output != "json":
 		return explain.Question{}, fmt.Errorf("--output: %q is neither text nor json", s.Output)

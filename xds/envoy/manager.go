@@ -124,6 +124,9 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 	// a host they get the default host.
 	m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{
 		AcceptHttp_10: true, DefaultHostForHttp_10: hostOfHTTP10,
+		// A method is the backend's: LIST, BAN and VERSION-CONTROL pass, as they do
+		// over HTTP/2.
+		AllowCustomMethods: true,
 		// A protocol that is not spoken is as if it had not been asked for (RFC 9110,
 		// section 7.8). It must be gone before Envoy reads on: what follows an upgrade
 		// is no request to it.

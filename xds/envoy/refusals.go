@@ -17,6 +17,10 @@ import (
 // something else to some backends.
 const refusalsFilter = "fairway.refusals"
 
+// refusedMethods are those of which one sends back what a script in a browser must
+// not see, and the other makes a tunnel; and what careless backends take for them.
+const refusedMethods = "(?i)trace|connect"
+
 // refusals looks closely at what is suspicious only. The filter for access
 // rules writes what it found into the metadata of each request that it sees,
 // which takes more time than all of its rules.
@@ -33,7 +37,7 @@ func refusals() *compositev3.Composite {
 func suspicious() *matcherv3.Matcher_MatcherList_Predicate {
 	return anyOf(
 		inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "/."}}),
-		inHeader(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "TRACE"}}),
+		inHeader(":method", matching(refusedMethods)),
 		inHeader("upgrade", matching(anythingBut(webSocket))),
 		// Of 18 digits all are lengths; whatever else is there is looked at.
 		both(isThere("content-length"), not(inHeader("content-length", matching(`[0-9]{1,18}`)))),
@@ -99,9 +103,8 @@ func refused() *rbacv3.RBAC {
 					HeaderMatchSpecifier: &routev3.HeaderMatcher_RangeMatch{RangeMatch: &typev3.Int64Range{End: math.MaxInt64}},
 				}),
 			)),
-			// TRACE sends back what a script in a browser must not see.
-			"trace": refuse(headerMatches(":method", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
-				StringMatch: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Exact{Exact: "TRACE"}},
+			"method": refuse(headerMatches(":method", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+				StringMatch: regexMatch(refusedMethods),
 			}})),
 			// Envoy looks at it only where the route is known before the filters run.
 			// (Over HTTP/1.1 it is WebSocket by now; a CONNECT over HTTP/2 may ask for

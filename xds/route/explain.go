@@ -32,7 +32,7 @@ const (
 	EndRedirected  End = "Redirected"  // the client is sent to another path
 	EndBadPath     End = "BadPath"     // refused for its path
 	EndBadHost     End = "BadHost"     // refused for its host
-	EndBadMethod   End = "BadMethod"   // CONNECT and TRACE, which nothing serves
+	EndBadMethod   End = "BadMethod"   // CONNECT and TRACE, in any case, or what is no method
 	EndNoHost      End = "NoHost"      // nobody serves its host
 	EndNoPath      End = "NoPath"      // nobody serves its path
 	EndUnavailable End = "Unavailable" // its route has no backend that could be used
@@ -48,13 +48,15 @@ func Explain(settings Settings, find func(Hostname) *Host, request Request) Trac
 	switch {
 	case !legalAuthority(request.Authority):
 		return t.end(EndBadHost, http.StatusBadRequest)
-	case request.Method == http.MethodConnect:
-		return t.end(EndBadMethod, http.StatusNotFound)
+	case !isMethod(request.Method):
+		return t.end(EndBadMethod, http.StatusBadRequest)
+	case request.Method == http.MethodConnect: // which has no path
+		return t.end(EndBadMethod, http.StatusForbidden)
 	case t.Path.Status == http.StatusTemporaryRedirect:
 		return t.end(EndRedirected, t.Path.Status)
 	case t.Path.Status != 0:
 		return t.end(EndBadPath, t.Path.Status)
-	case request.Method == http.MethodTrace:
+	case isRefused(request.Method):
 		return t.end(EndBadMethod, http.StatusForbidden)
 	case !ok:
 		return t.end(EndBadHost, http.StatusBadRequest)

@@ -84,7 +84,16 @@ func TestWhereARequestEnds(t *testing.T) {
 		{"shop test", "/cart", "GET", 0, route.EndBadHost, 400},
 		{"a@shop.test", "/cart", "GET", 0, route.EndBadHost, 400},
 		{"shop.test:x", "/cart", "GET", 0, route.EndBadHost, 400},
-		{"shop.test", "/cart", "CONNECT", 0, route.EndBadMethod, 404},
+		{"shop.test", "/cart", "CONNECT", 0, route.EndBadMethod, 403},
+		{"shop.test", "/../%00", "CONNECT", 0, route.EndBadMethod, 403},
+		{"shop.test", "/cart", "connect", 0, route.EndBadMethod, 403},
+		{"shop.test", "/cart", "Trace", 0, route.EndBadMethod, 403},
+		{"shop.test", "/%00", "Trace", 0, route.EndBadPath, 400},
+		{"shop.test", "/cart", "G@T", 0, route.EndBadMethod, 400},
+		{"shop.test", "/cart", "GET ", 0, route.EndBadMethod, 400},
+		{"shop.test", "/cart", "VERSION-CONTROL", 0, route.EndForwarded, 0},
+		{"shop.test", "/cart", "list", 0, route.EndForwarded, 0},
+		{"shop.test", "/cart", "RPC_IN_DATA", 0, route.EndForwarded, 0},
 		{"shop.test", "/cart", "TRACE", 0, route.EndBadMethod, 403},
 	} {
 		request := route.Request{Authority: c.authority, Target: c.target, Method: c.method, Length: c.length}

@@ -97,6 +97,17 @@ func illegal(target string) string {
 	return ""
 }
 
+// isMethod reports whether a method is a token (RFC 9110, section 5.6.2), so that
+// a gateway reads it. The empty one stands for GET.
+func isMethod(method string) bool {
+	return strings.Trim(method, "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
+}
+
+// isRefused reports whether a gateway refuses a method, whatever the host.
+func isRefused(method string) bool {
+	return strings.EqualFold(method, http.MethodConnect) || strings.EqualFold(method, http.MethodTrace)
+}
+
 // unescapeSlashes takes escapes from slashes and backslashes.
 func unescapeSlashes(path string) string {
 	if !strings.Contains(path, "%") {
