@@ -30,7 +30,7 @@ func requestHeaders(s route.Settings) *earlyv3.HeaderMutation {
 			remove("x-forwarded-for"),
 		)
 	} else {
-		mutations = append(mutations, setIfAbsent("x-forwarded-host", "%REQ(:AUTHORITY)%"))
+		mutations = append(mutations, setIfAbsent("x-forwarded-host", "%REQ(:AUTHORITY)%"), bareAddress(s.TrustedHops))
 	}
 	return &earlyv3.HeaderMutation{Mutations: mutations}
 }
