@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -40,6 +41,7 @@ const (
 //
 //	shop.test        /admin → admin, everything else → public
 //	*.wild.test      the same
+//	only.test        /only → public
 //	neighbour.test   → neighbour
 type site struct {
 	*testing.T
@@ -52,6 +54,7 @@ type options struct {
 	bootstrap func(*gateway.Bootstrap)
 	settings  func(*route.Settings)
 	publish   func(*server.Server) // more than the site always serves
+	stdout    io.Writer            // nil: nobody reads the access log
 }
 
 // newSite runs a gateway with the settings that ship until the test ends.
@@ -73,7 +76,7 @@ func newSite(t *testing.T, o options) *site {
 	if o.bootstrap != nil {
 		o.bootstrap(&bootstrap)
 	}
-	s.envoy = s.run(bootstrap, dir)
+	s.envoy = s.run(bootstrap, dir, o.stdout)
 	road.Eventually(t, patience, s.envoy.Ready)
 	return s
 }
@@ -114,7 +117,7 @@ func publish(ads *server.Server, settings route.Settings, backends map[string]st
 		})
 	}
 	for host, routes := range map[route.Hostname][]route.Route{
-		"shop.test": shop(), "*.wild.test": shop(), "neighbour.test": {prefix("/", "neighbour")},
+		"shop.test": shop(), "*.wild.test": shop(), "only.test": {prefix("/only", "public")}, "neighbour.test": {prefix("/", "neighbour")},
 	} {
 		key := route.Key{Gateway: route.DefaultGateway, Host: host}
 		ads.PublishHost(key, &route.Host{Key: key, Routes: routes})
@@ -136,14 +139,14 @@ func prefix(path, service string) route.Route {
 }
 
 // run runs Envoy until the test ends.
-func (s *site) run(bootstrap gateway.Bootstrap, dir string) *gateway.Process {
+func (s *site) run(bootstrap gateway.Bootstrap, dir string, stdout io.Writer) *gateway.Process {
 	s.Helper()
 	log, err := os.Create(filepath.Join(dir, "envoy.log"))
 	if err != nil {
 		s.Fatal(err)
 	}
 	p := &gateway.Process{
-		Path: tools.Path(s, "envoy"), Dir: dir, Bootstrap: bootstrap, Workers: 2,
+		Path: tools.Path(s, "envoy"), Dir: dir, Bootstrap: bootstrap, Workers: 2, Stdout: stdout,
 		Log: funcr.New(func(_, line string) { fmt.Fprintln(log, line) }, funcr.Options{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())

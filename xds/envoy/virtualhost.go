@@ -23,7 +23,8 @@ const noRoute = "-"
 // RouteConfiguration. Of the settings it depends on where HTTPS is, on HSTS and on
 // whether bodies are bounded (see SameHosts), so that a change of others touches
 // no host. What no route matches is answered here with 404, so that it never
-// falls through to a wildcard or the default host. (A host that serves all paths
+// falls through to a wildcard or the default host. Behind a default host that
+// serves nothing there is none to fall through to: it has no routes. (A host that serves all paths
 // does without that route, which costs Envoy almost 2 KB.)
 func VirtualHost(h *route.Host, s route.Settings) []byte {
 	host := &routev3.VirtualHost{
@@ -35,6 +36,9 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 	}
 	if isExact(h.Key.Host) && s.MaxRequestBody <= 0 {
 		host.TypedPerFilterConfig = map[string]*anypb.Any{bodyLimitFilter: disabled()} // but for routes that have a limit
+	}
+	if h.Key.Host == route.AnyHost && len(h.Routes) == 0 {
+		return marshal(host) // Envoy says that there is no such host (see localReplies)
 	}
 	routes := routesOf(h, overHTTPS(s))
 	switch isLong := len(routes) > listedRoutes; {

@@ -114,7 +114,8 @@ func replace(field **version, v *version) {
 }
 
 // publishHost makes value what is wanted of a host; nil withdraws it. The
-// default host is always there: without a value it answers 404.
+// default host is always there: without a value it has no routes, so that a
+// request for it is for no host.
 func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
 	h, ok := g.hosts[name]
 	known, isHost := g.knows(name), g.isHost(name)
