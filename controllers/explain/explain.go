@@ -172,6 +172,11 @@ func (w *walk) follow(ctx context.Context) error {
 		return err
 	}
 	trace, err := w.trace(ctx, w.gateway, w.settings, request.sent())
+	if request.raw {
+		w.said.Path = &Path{Steps: []string{
+			"letters beyond ASCII are escaped, as browsers do; sent as they are over HTTP/1.1, as curl does, they are answered 400: " + request.Target,
+		}}
+	}
 	if err == nil && trace.End == route.EndRedirected {
 		w.said.path(trace)
 		w.said.Redirect = trace.Path.Path + trace.Path.Query

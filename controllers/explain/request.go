@@ -24,6 +24,7 @@ type Request struct {
 	Length    int64 // of the body; 0: none
 
 	server string // of the URL, if a header names another host
+	raw    bool   // the URL holds what only some clients escape
 }
 
 // ParseURL is the request for a URL, without a scheme for http. The path is left
@@ -57,6 +58,7 @@ func ParseURL(text string) (Request, error) {
 	// Clients send user and password in a header.
 	request.Authority = authority[strings.LastIndexByte(authority, '@')+1:]
 	request.Target = escaped(target)
+	request.raw = strings.ContainsFunc(target, func(c rune) bool { return c > 0x7f })
 	return request, request.checkHost()
 }
 
