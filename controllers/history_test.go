@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/clientca"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/controllers/secretcache"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -80,20 +82,22 @@ func walk(t *testing.T, seed uint64) {
 // stage is a Road whose every step a test takes.
 type stage struct {
 	world    *world
-	live     *live
+	live     *apiServer
 	road     *Road
 	wall     *wall
-	gateways queue[route.Gateway]
-	hosts    queue[route.Key]
-	backends queue[route.ServicePort]
+	gateways line[route.Gateway]
+	hosts    line[route.Key]
+	backends line[route.ServicePort]
 
-	certificates queue[certificate.Key]
-	authorities  queue[route.Authority]
-	clientCAs    queue[clientca.Key]
+	certificates line[certificate.Key]
+	authorities  line[route.Authority]
+	clientCAs    line[clientca.Key]
+	secrets      *secretcache.Cache
+	now          time.Time // by the clock of secrets
 }
 
-// queue is the work of one controller.
-type queue[K comparable] struct {
+// line is the work of one controller.
+type line[K comparable] struct {
 	workqueue.TypedRateLimitingInterface[K]
 	reconciler reconcile.TypedReconciler[K]
 	later      map[K]bool // to be looked at again after a while
@@ -101,7 +105,7 @@ type queue[K comparable] struct {
 
 func start(ctx context.Context, t testing.TB, w *world) *stage {
 	t.Helper()
-	s := &stage{world: w, live: &live{world: w}, wall: newWall()}
+	s := &stage{world: w, live: &apiServer{world: w}, wall: newWall()}
 	s.road = &Road{
 		Cache:     w,
 		Live:      s.live,
@@ -124,7 +128,10 @@ func (s *stage) open(ctx context.Context, t *testing.T) {
 // openOn is open with another publisher.
 func (s *stage) openOn(ctx context.Context, t *testing.T, publisher Publisher) *reconcilers {
 	t.Helper()
+	s.now = time.Now()
+	s.road.now = func() time.Time { return s.now }
 	all := s.road.reconcilers(publisher)
+	s.secrets = all.secrets
 	s.gateways = listen(ctx, t, all.gateways,
 		append(all.gateways.Sources(s.world), all.gateways.CustomSources(s.world, false)...))
 	s.hosts = listen(ctx, t, all.hosts, all.hosts.Sources(s.world))
@@ -136,14 +143,19 @@ func (s *stage) openOn(ctx context.Context, t *testing.T, publisher Publisher) *
 		t.Fatal(err)
 	}
 	remind(ctx, t, s.certificates, all.certificates.Keys)
-	remind(ctx, t, s.authorities, all.authorities.Keys)
 	remind(ctx, t, s.clientCAs, all.clientCAs.Keys)
 	return all
 }
 
+// ask lets the API server be asked for Secrets, when time has passed.
+func (s *stage) ask(ctx context.Context, after time.Duration) bool {
+	s.now = s.now.Add(after)
+	return s.secrets.Step(ctx)
+}
+
 // remind has keys of the first pass be looked at again: by the queue's own clock,
 // which nobody waits for.
-func remind[K comparable](ctx context.Context, t *testing.T, q queue[K], keys func(context.Context) ([]K, error)) {
+func remind[K comparable](ctx context.Context, t *testing.T, q line[K], keys func(context.Context) ([]K, error)) {
 	t.Helper()
 	all, err := keys(ctx)
 	if err != nil {
@@ -156,9 +168,9 @@ func remind[K comparable](ctx context.Context, t *testing.T, q queue[K], keys fu
 
 func listen[K comparable](
 	ctx context.Context, t *testing.T, reconciler reconcile.TypedReconciler[K], sources []source.TypedSource[K],
-) queue[K] {
+) line[K] {
 	t.Helper()
-	q := queue[K]{
+	q := line[K]{
 		TypedRateLimitingInterface: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[K]()),
 		reconciler:                 reconciler,
 		later:                      map[K]bool{},
@@ -178,7 +190,7 @@ func listen[K comparable](
 }
 
 // work reconciles the next key.
-func (q queue[K]) work(ctx context.Context) bool {
+func (q line[K]) work(ctx context.Context) bool {
 	if q.Len() == 0 {
 		return false
 	}
@@ -196,7 +208,7 @@ func (q queue[K]) work(ctx context.Context) bool {
 }
 
 // wait lets the time pass after which keys are looked at again.
-func (q queue[K]) wait() {
+func (q line[K]) wait() {
 	for key, again := range q.later {
 		if again {
 			q.Add(key)
@@ -208,7 +220,7 @@ func (q queue[K]) wait() {
 // store, its arrival at a handler, or a reconciliation.
 func (s *stage) step(ctx context.Context, random *rand.Rand) {
 	k := s.world.kinds[random.IntN(len(s.world.kinds))]
-	switch random.IntN(17) {
+	switch random.IntN(19) {
 	case 0, 1, 2:
 		s.world.mutate(random)
 	case 3, 4, 5:
@@ -229,6 +241,8 @@ func (s *stage) step(ctx context.Context, random *rand.Rand) {
 		s.challenge(random)
 	case 15:
 		s.busily(random, func() { s.clientCAs.work(ctx) })
+	case 16, 17:
+		s.busily(random, func() { s.ask(ctx, time.Duration(random.IntN(60_000))*time.Millisecond) })
 	default:
 		k.relist()
 		s.live.away = random.IntN(4) == 0
@@ -266,9 +280,15 @@ func (s *stage) busily(random *rand.Rand, work func()) {
 func (s *stage) settle(ctx context.Context) {
 	s.world.sync()
 	s.certificates.wait()
-	s.authorities.wait()
 	s.clientCAs.wait()
-	for s.authorities.work(ctx) || s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) || s.clientCAs.work(ctx) {
+	for worked := true; worked; {
+		worked = false
+		for range 4 { // visits, more than there are namespaces
+			s.ask(ctx, time.Hour)
+		}
+		for s.authorities.work(ctx) || s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) || s.clientCAs.work(ctx) {
+			worked = true
+		}
 	}
 }
 

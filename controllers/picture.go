@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/fairwaynet/fairway/api/problem"
@@ -64,7 +65,29 @@ func (r *reconcilers) firstPass(ctx context.Context) (*Picture, error) {
 	if picture.ClientCAs, err = pass(ctx, picture.Reports, r.clientCAs); err != nil {
 		return nil, fmt.Errorf("authorities of clients: %w", err)
 	}
-	return picture, nil
+	r.secrets.Settle(ctx, secretsPatience)
+	return picture, errors.Join(
+		complete(ctx, picture.Reports, picture.Certificates, r.certificates),
+		complete(ctx, picture.Reports, picture.Authorities, r.authorities),
+		complete(ctx, picture.Reports, picture.ClientCAs, r.clientCAs),
+	)
+}
+
+// complete builds again what waited for Secrets. Where these have not come,
+// nothing is built, and the key is reconciled when they do.
+func complete[K comparable, V any](
+	ctx context.Context, reports map[any][]problem.Problem, built map[K]*V,
+	from interface {
+		builder[K, V]
+		Waiting() []K
+	},
+) error {
+	for _, key := range from.Waiting() {
+		if err := buildOne(ctx, reports, built, from, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // builder is a reconciler seen from the first pass: which keys there are, and
@@ -86,19 +109,28 @@ func pass[K comparable, V any](
 		if _, done := built[key]; done {
 			continue
 		}
-		if err := ctx.Err(); err != nil {
+		if err := buildOne(ctx, reports, built, from, key); err != nil {
 			return nil, err
-		}
-		value, problems, err := from.Build(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		if value != nil {
-			built[key] = value
-		}
-		if len(problems) > 0 {
-			reports[key] = problems
 		}
 	}
 	return built, nil
+}
+
+func buildOne[K comparable, V any](
+	ctx context.Context, reports map[any][]problem.Problem, built map[K]*V, from builder[K, V], key K,
+) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	value, problems, err := from.Build(ctx, key)
+	if err != nil {
+		return err
+	}
+	if value != nil {
+		built[key] = value
+	}
+	if len(problems) > 0 {
+		reports[key] = problems
+	}
+	return nil
 }

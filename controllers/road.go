@@ -36,6 +36,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/ingress"
 	"github.com/fairwaynet/fairway/controllers/replica"
 	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/controllers/secretcache"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -46,6 +47,9 @@ const (
 	// twice that, up to lastRetry.
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = 30 * time.Second
+	// secretsPatience is how long the first picture waits for Secrets that only the
+	// API server has.
+	secretsPatience = 5 * time.Second
 	// ordersPatience is how long the first picture waits for the challenges that
 	// belong to it.
 	ordersPatience = 5 * time.Second
@@ -97,7 +101,8 @@ type Road struct {
 	Opened func()
 	Log    logr.Logger
 
-	custom bool // the custom resources are watched
+	custom bool             // the custom resources are watched
+	now    func() time.Time // for when Secrets are asked for again; nil: time.Now
 }
 
 // Index tells the cache what the Road reads and by what. Call it before the
@@ -153,6 +158,7 @@ func (r *Road) Start(ctx context.Context) error {
 		return fmt.Errorf("first pass: %w", err)
 	}
 	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return all.secrets.Run(ctx) })
 	if !r.custom {
 		running.Go(func() error { return r.awaitCustom(ctx, all.gateways, loops[0]) })
 	}
@@ -285,11 +291,13 @@ type reconcilers struct {
 	certificates *certificate.Reconciler
 	authorities  *authority.Reconciler
 	clientCAs    *clientca.Reconciler
+	secrets      *secretcache.Cache // of these three
 }
 
 func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 	objects := r.Objects()
-	certificates := certificate.New(objects, r.Live, publisher, r.Reporter, r.Certificates)
+	secrets := secretcache.New(r.Cache, r.Live, r.now)
+	certificates := certificate.New(objects, secrets, publisher, r.Reporter, r.Certificates)
 	return &reconcilers{
 		gateways: &gatewayconfig.Reconciler{
 			Objects: objects, Base: r.Base, Adapt: r.Adapt, Publisher: listening{publisher, certificates}, Reporter: r.Reporter,
@@ -301,11 +309,11 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 		},
 		backends:     endpoints.New(objects, r.Live, publisher, r.Reporter),
 		certificates: certificates,
-		authorities: &authority.Reconciler{
-			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, System: r.SystemRoots,
-			WithoutSecrets: r.Certificates.WithoutSecrets,
-		},
-		clientCAs: clientca.New(objects, r.Live, publisher, r.Reporter, clientca.Options{
+		secrets:      secrets,
+		authorities: authority.New(objects, secrets, publisher, r.Reporter, authority.Options{
+			System: r.SystemRoots, WithoutSecrets: r.Certificates.WithoutSecrets,
+		}),
+		clientCAs: clientca.New(objects, secrets, publisher, r.Reporter, clientca.Options{
 			WithoutSecrets: r.Certificates.WithoutSecrets, Now: r.Certificates.Now,
 		}),
 	}

@@ -318,15 +318,15 @@ type registration struct {
 
 func (registration) HasSynced() bool { return true }
 
-// live reads what the server has, as it is now.
-type live struct {
+// apiServer reads what the server has, as it is now.
+type apiServer struct {
 	world *world
 	away  bool // the server does not answer
 }
 
 var errAway = errors.New("connection refused")
 
-func (l *live) Get(_ context.Context, name client.ObjectKey, out client.Object, _ ...client.GetOption) error {
+func (l *apiServer) Get(_ context.Context, name client.ObjectKey, out client.Object, _ ...client.GetOption) error {
 	if l.away {
 		return errAway
 	}
@@ -338,14 +338,28 @@ func (l *live) Get(_ context.Context, name client.ObjectKey, out client.Object, 
 	return nil
 }
 
-func (l *live) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
+func (l *apiServer) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	if l.away {
 		return errAway
 	}
 	o := (&client.ListOptions{}).ApplyOptions(opts)
+	if named, ok := list.(*metav1.PartialObjectMetadataList); ok {
+		of := client.Object(&corev1.Secret{})
+		if named.Kind == "IngressList" {
+			of = &networkingv1.Ingress{}
+		}
+		for _, object := range l.world.kindOf(of).server {
+			if object.GetNamespace() == o.Namespace {
+				named.Items = append(named.Items, metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+					Namespace: o.Namespace, Name: object.GetName(), UID: object.GetUID(), ResourceVersion: object.GetResourceVersion(),
+				}})
+			}
+		}
+		return nil
+	}
 	var objects []runtime.Object
 	for _, object := range l.world.kindOfList(list).server {
-		if object.GetNamespace() == o.Namespace && o.LabelSelector.Matches(labels.Set(object.GetLabels())) {
+		if object.GetNamespace() == o.Namespace && (o.LabelSelector == nil || o.LabelSelector.Matches(labels.Set(object.GetLabels()))) {
 			objects = append(objects, object)
 		}
 	}

@@ -6,7 +6,8 @@
 // (xds/envoy). Its invariant: what is published for a key is what the Secret holds
 // now; if that cannot be used it is nothing, and then nobody vouches, so that no
 // backend is spoken to unverified. There is no last good one, as there is of served
-// certificates: who takes a Secret away takes his trust away.
+// certificates: who takes a Secret away takes his trust away. But where the API
+// server does not say what a Secret holds now, what it said last counts.
 package authority
 
 import (
@@ -15,30 +16,28 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/secretcache"
 	"github.com/fairwaynet/fairway/controllers/watch"
 	"github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// reread is when a Secret is read again of whose changes no watch tells: the watch
-// has those with certificates that are served (type kubernetes.io/tls).
-const reread = 30 * time.Second
-
-// refused ends the message of each Problem.
-const refused = "; its backends are not spoken to, requests are answered 503"
+// refused ends the message of each Problem, and meanwhile that of a Secret which
+// the API server does not give.
+const (
+	refused   = "; its backends are not spoken to, requests are answered 503"
+	meanwhile = "; what was read last counts; if nothing ever was, its backends are not spoken to, requests are answered 503"
+)
 
 // Publisher takes the certificates.
 type Publisher interface {
@@ -54,44 +53,47 @@ type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
 
-// Reconciler keeps the certificates of one Authority.
-type Reconciler struct {
-	Objects index.Objects
-	// Live reads the API server itself; nil where there is none.
-	Live      client.Reader
-	Publisher Publisher
-	Reporter  Reporter
+// Options are what the machine trusts, and what is known beforehand.
+type Options struct {
 	// System is what the machine trusts, in PEM; may be empty.
 	System []byte
 	// WithoutSecrets says that a Secret which is not there may be there
 	// nevertheless, and that another machine's trust counts: neither is a Problem.
 	WithoutSecrets bool
+}
+
+// Reconciler keeps the certificates of one Authority. Use New.
+type Reconciler struct {
+	objects   index.Objects
+	secrets   *secretcache.Reader[route.Authority, content]
+	publisher Publisher
+	reporter  Reporter
+	options   Options
 
 	mu    sync.Mutex
-	known map[route.Authority]remembered
 	queue workqueue.TypedRateLimitingInterface[route.Authority] // nil until the sources start
 }
 
-// remembered is a Secret that was read, by its version.
-type remembered struct {
-	uid     types.UID
-	version string
-	content content
+// New makes a Reconciler of what it reads and writes.
+func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, options Options) *Reconciler {
+	r := &Reconciler{objects: objects, publisher: publisher, reporter: reporter, options: options}
+	r.secrets = secretcache.NewReader(secrets, r.wake, contentOf, route.CAKey)
+	return r
 }
 
 // content is what a Secret holds, as far as it concerns us.
 type content struct {
 	certificates []byte // none: see reason
 	reason       problem.Reason
-	fault        string
-	unwatched    bool // nothing tells of its changes
+	fault        string // for people, with the name of the Secret
 }
 
 // findings are what an authority is known by, and what is wrong with it.
 type findings struct {
-	content
-
-	problems []problem.Problem
+	certificates []byte
+	pending      bool // the Secret is being asked for: nothing is known until then
+	unknown      bool // the certificates are what they were
+	problems     []problem.Problem
 }
 
 // Reconcile brings the certificates of key up to date.
@@ -100,22 +102,22 @@ func (r *Reconciler) Reconcile(ctx context.Context, key route.Authority) (reconc
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("gather authority %s: %w", key, err)
 	}
-	r.Publisher.PublishAuthority(key, found.certificates)
-	r.Reporter.Report(ctx, key, found.problems)
-	if found.unwatched {
-		return reconcile.Result{RequeueAfter: reread}, nil
+	if found.pending {
+		return reconcile.Result{}, nil
 	}
+	if !found.unknown {
+		r.publisher.PublishAuthority(key, found.certificates)
+	}
+	r.reporter.Report(ctx, key, found.problems)
 	return reconcile.Result{}, nil
 }
 
 // Build is the certificates of key, nil if there are none, or if nobody names it.
+// What waits for the Secret is among Waiting.
 func (r *Reconciler) Build(ctx context.Context, key route.Authority) (*[]byte, []problem.Problem, error) {
 	found, err := r.find(ctx, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("gather authority %s: %w", key, err)
-	}
-	if found.unwatched {
-		r.later(key)
 	}
 	if len(found.certificates) == 0 {
 		return nil, found.problems, nil
@@ -123,97 +125,81 @@ func (r *Reconciler) Build(ctx context.Context, key route.Authority) (*[]byte, [
 	return &found.certificates, found.problems, nil
 }
 
-// later has key reconciled after a while, if anybody works on keys at all.
-func (r *Reconciler) later(key route.Authority) {
+// Waiting is the keys that Build knew nothing of, and may know of now.
+func (r *Reconciler) Waiting() []route.Authority { return r.secrets.Waiting() }
+
+// wake has key reconciled, if anybody works on keys at all.
+func (r *Reconciler) wake(key route.Authority) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.queue != nil {
-		r.queue.AddAfter(key, reread)
+		r.queue.Add(key)
 	}
 }
 
 // find finds out what key is known by.
 func (r *Reconciler) find(ctx context.Context, key route.Authority) (findings, error) {
-	services, err := r.Objects.ServicesOfAuthority(ctx, key)
+	services, err := r.objects.ServicesOfAuthority(ctx, key)
 	if err != nil {
 		return findings{}, err
 	}
 	if len(services) == 0 {
-		r.forget(key)
+		r.secrets.Hold(key, nil)
 		return findings{}, nil
 	}
 	found, err := r.read(ctx, key)
 	if err != nil {
 		return findings{}, err
 	}
-	excused := r.WithoutSecrets && (found.reason == route.ReasonSecretNotFound || key == route.SystemAuthority())
-	if found.fault == "" || excused {
-		return findings{content: found}, nil
+	known := findings{certificates: found.Content.certificates, unknown: !found.Known, pending: !found.Known && found.Err == nil}
+	if known.pending {
+		return known, nil
 	}
-	var problems []problem.Problem
+	fault, reason := found.Content.fault, found.Content.reason
+	excused := r.options.WithoutSecrets && (reason == route.ReasonSecretNotFound || key == route.SystemAuthority())
+	switch {
+	case found.Err != nil:
+		reason = route.ReasonSecretUnreadable
+		fault = fmt.Sprintf("Secret %s cannot be read: %s%s", key.Name, secretcache.Why(found.Err), meanwhile)
+	case fault == "" || excused:
+		return known, nil
+	default:
+		fault += refused
+	}
 	for _, service := range services {
 		name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
-		problems = append(problems, route.AuthorityProblem(name, found.reason, found.fault+refused))
+		known.problems = append(known.problems, route.AuthorityProblem(name, reason, fault))
 	}
-	return findings{content: found, problems: problem.Sort(problems)}, nil
+	known.problems = problem.Sort(known.problems)
+	return known, nil
 }
 
 // read is what the authority is known by now.
-func (r *Reconciler) read(ctx context.Context, key route.Authority) (content, error) {
-	if key == route.SystemAuthority() {
-		if len(r.System) == 0 {
-			return content{reason: route.ReasonBackendTLS, fault: "the controller's machine trusts nobody: it has no file of certificates"}, nil
-		}
-		return content{certificates: r.System}, nil
+func (r *Reconciler) read(ctx context.Context, key route.Authority) (secretcache.Answer[content], error) {
+	if key != route.SystemAuthority() {
+		r.secrets.Hold(key, []types.NamespacedName{types.NamespacedName(key)})
+		return r.secrets.Read(ctx, key, types.NamespacedName(key))
 	}
-	from := r.Live
-	if from == nil {
-		from = r.Objects.Cluster
+	system := content{certificates: r.options.System}
+	if len(r.options.System) == 0 {
+		system = content{reason: route.ReasonBackendTLS, fault: "the controller's machine trusts nobody: it has no file of certificates"}
 	}
-	secret := &corev1.Secret{}
-	switch err := from.Get(ctx, types.NamespacedName(key), secret); {
-	case apierrors.IsNotFound(err):
-		r.forget(key)
-		return content{reason: route.ReasonSecretNotFound, fault: fmt.Sprintf("Secret %s does not exist", key.Name), unwatched: r.Live != nil}, nil
-	case err != nil:
-		return content{}, fmt.Errorf("get secret: %w", err)
-	}
-	return r.open(key, secret), nil
+	return secretcache.Answer[content]{Content: system, Known: true}, nil
 }
 
-// open is what a Secret holds. One whose version has not changed is not parsed
-// again.
-func (r *Reconciler) open(key route.Authority, secret *corev1.Secret) content {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	last, ok := r.known[key]
-	if ok && last.uid == secret.UID && last.version == secret.ResourceVersion && last.version != "" {
-		return last.content
+// contentOf reads a Secret; nil: it is not there.
+func contentOf(name types.NamespacedName, secret *corev1.Secret) content {
+	if secret == nil {
+		return content{reason: route.ReasonSecretNotFound, fault: fmt.Sprintf("Secret %s does not exist", name.Name)}
 	}
-	found := contentOf(secret)
-	found.unwatched = r.Live != nil && secret.Type != corev1.SecretTypeTLS
-	if r.known == nil {
-		r.known = map[route.Authority]remembered{}
-	}
-	r.known[key] = remembered{secret.UID, secret.ResourceVersion, found}
-	return found
-}
-
-func (r *Reconciler) forget(key route.Authority) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.known, key)
-}
-
-func contentOf(secret *corev1.Secret) content {
 	text := secret.Data[route.CAKey]
 	if len(text) == 0 {
-		return content{reason: route.ReasonSecretInvalid, fault: fmt.Sprintf("Secret %s has no %s", secret.Name, route.CAKey)}
+		return content{reason: route.ReasonSecretInvalid, fault: fmt.Sprintf("Secret %s has no %s", name.Name, route.CAKey)}
 	}
 	certificates, fault := certificate.ParseAuthorities(text)
 	if fault != "" {
 		return content{reason: route.ReasonCertificateInvalid, fault: fmt.Sprintf(
-			"%s of Secret %s cannot be used: %s", route.CAKey, secret.Name, fault)}
+			"%s of Secret %s cannot be used: %s", route.CAKey, name.Name, fault)}
 	}
 	return content{certificates: certificates}
 }
@@ -236,7 +222,7 @@ func (r *Reconciler) start(_ context.Context, queue workqueue.TypedRateLimitingI
 
 // Keys is all authorities that Services name.
 func (r *Reconciler) Keys(ctx context.Context) ([]route.Authority, error) {
-	services, err := r.Objects.ServicesWithAuthority(ctx)
+	services, err := r.objects.ServicesWithAuthority(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -258,8 +244,9 @@ func (r *Reconciler) serviceKeys(_ context.Context, service *corev1.Service) ([]
 }
 
 func (r *Reconciler) secretKeys(ctx context.Context, secret *corev1.Secret) ([]route.Authority, error) {
+	r.secrets.Saw(ctx, secret)
 	key := route.Authority{Namespace: secret.Namespace, Name: secret.Name}
-	services, err := r.Objects.ServicesOfAuthority(ctx, key)
+	services, err := r.objects.ServicesOfAuthority(ctx, key)
 	if err != nil || len(services) == 0 {
 		return nil, err
 	}

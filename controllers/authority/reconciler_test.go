@@ -12,9 +12,11 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/controllers/secretcache"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -60,6 +63,17 @@ func (a apiServer) Get(ctx context.Context, name client.ObjectKey, into client.O
 		return a.err
 	}
 	return a.Reader.Get(ctx, name, into, opts...)
+}
+
+// watchedOnly is a watch of the Secrets of one type.
+type watchedOnly struct{ client.Reader }
+
+func (w watchedOnly) Get(ctx context.Context, name client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	err := w.Reader.Get(ctx, name, into, opts...)
+	if secret, ok := into.(*corev1.Secret); ok && err == nil && secret.Type != corev1.SecretTypeTLS {
+		return apierrors.NewNotFound(corev1.Resource("secrets"), name.Name)
+	}
+	return err
 }
 
 // roots is a certificate in PEM.
@@ -107,14 +121,13 @@ func TestWhatIsPublished(t *testing.T) {
 		err     error
 		want    string
 		says    string // the Problem of the Service
-		again   bool
 	}{
 		{
 			name: "a Secret of which a watch tells", key: theRoots, want: good,
 			objects: []client.Object{serviceThat("roots"), secretWith(corev1.SecretTypeTLS, map[string]string{"ca.crt": "a comment\n" + good})},
 		},
 		{
-			name: "any other Secret is read again", key: theRoots, want: good, again: true,
+			name: "any other Secret is asked for", key: theRoots, want: good,
 			objects: []client.Object{serviceThat("roots"), secretWith(corev1.SecretTypeOpaque, map[string]string{"ca.crt": good})},
 		},
 		{
@@ -126,7 +139,7 @@ func TestWhatIsPublished(t *testing.T) {
 			objects: []client.Object{secretWith(corev1.SecretTypeTLS, map[string]string{"ca.crt": good})},
 		},
 		{
-			name: "it is not there", key: theRoots, objects: []client.Object{serviceThat("roots")}, again: true,
+			name: "it is not there", key: theRoots, objects: []client.Object{serviceThat("roots")},
 			says: "Secret roots does not exist; its backends are not spoken to, requests are answered 503",
 		},
 		{
@@ -151,6 +164,8 @@ func TestWhatIsPublished(t *testing.T) {
 		{
 			name: "the API server does not answer: what was published stays", key: theRoots, err: away, want: "before",
 			objects: []client.Object{serviceThat("roots")},
+			says: "Secret roots cannot be read: the API server cannot be reached; what was read last counts; " +
+				"if nothing ever was, its backends are not spoken to, requests are answered 503",
 		},
 		{name: "what the machine trusts", key: route.SystemAuthority(), objects: []client.Object{serviceThat("system")}, system: good, want: good},
 		{
@@ -161,19 +176,16 @@ func TestWhatIsPublished(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			cluster := clusterOf(t, test.objects...)
 			published, reporter := shelf{test.key: "before"}, report.New()
-			r := &Reconciler{
-				Objects: index.Objects{Cluster: cluster}, Live: apiServer{cluster, test.err},
-				Publisher: published, Reporter: reporter, System: []byte(test.system),
-			}
-			result, err := r.Reconcile(t.Context(), test.key)
-			if !errors.Is(err, test.err) {
-				t.Fatal(err)
+			secrets := secretcache.New(watchedOnly{cluster}, apiServer{cluster, test.err}, nil)
+			r := New(index.Objects{Cluster: cluster}, secrets, published, reporter, Options{System: []byte(test.system)})
+			for range 2 { // what has to be asked for is there the second time
+				if _, err := r.Reconcile(t.Context(), test.key); err != nil {
+					t.Fatal(err)
+				}
+				secrets.Settle(t.Context(), time.Minute)
 			}
 			if published[test.key] != test.want {
 				t.Errorf("published %q, want %q", published[test.key], test.want)
-			}
-			if again := result.RequeueAfter > 0; again != test.again {
-				t.Errorf("again: %t, want %t", again, test.again)
 			}
 			var says string
 			for _, p := range reporter.Problems() {
@@ -191,7 +203,7 @@ func TestWhatIsPublished(t *testing.T) {
 
 func TestWhichAuthoritiesAnObjectConcerns(t *testing.T) {
 	cluster := clusterOf(t, serviceThat("roots"))
-	r := &Reconciler{Objects: index.Objects{Cluster: cluster}}
+	r := New(index.Objects{Cluster: cluster}, secretcache.New(cluster, nil, nil), nil, nil, Options{})
 	named, other := secretWith(corev1.SecretTypeTLS, nil), secretWith(corev1.SecretTypeTLS, nil)
 	other.Name = "other"
 	elsewhere := secretWith(corev1.SecretTypeTLS, nil)

@@ -31,7 +31,7 @@ func FuzzSecret(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind string, chain, key []byte, name string) {
 		use := route.SecretUse{Secret: types.NamespacedName{Namespace: "shop", Name: "tls"}, Field: "spec.tls[0].secretName"}
-		c := contentOf(&corev1.Secret{
+		c := contentOf(use.Secret, &corev1.Secret{
 			Type: corev1.SecretType(kind),
 			Data: map[string][]byte{corev1.TLSCertKey: chain, corev1.TLSPrivateKeyKey: key},
 		})

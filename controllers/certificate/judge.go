@@ -13,13 +13,6 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// A Secret of a type that no watch tells of is read again after a while: one
-// that is not there may appear as such.
-const (
-	rereadOther   = time.Minute
-	rereadMissing = 5 * time.Minute
-)
-
 // meanwhile ends the message of each Problem. It does not depend on what was
 // served before: equal objects have equal Problems.
 const meanwhile = "; what was good before goes on being served, or else the default certificate"
@@ -29,36 +22,30 @@ type content struct {
 	certificate *certificate.Certificate // nil: see reason
 	reason      problem.Reason
 	fault       string // for people: "there is no certificate in it"
-	// again is when to read it again, as nothing tells of its changes; 0: a
-	// watch does.
-	again time.Duration
+	// unread is why the API server does not give the Secret now, for people. What
+	// stands here was read before, if ever.
+	unread string
 }
 
-// contentOf reads a Secret.
-func contentOf(secret *corev1.Secret) content {
-	if secret.Type != corev1.SecretTypeTLS && secret.Type != corev1.SecretTypeOpaque && secret.Type != "" {
-		return content{reason: route.ReasonSecretInvalid, again: rereadOther, fault: fmt.Sprintf(
-			"it is of type %q; a certificate is in one of type %q", secret.Type, corev1.SecretTypeTLS)}
+// contentOf reads a Secret; nil: it is not there.
+func contentOf(_ types.NamespacedName, secret *corev1.Secret) content {
+	if secret == nil {
+		return content{reason: route.ReasonSecretNotFound, fault: "it does not exist"}
 	}
-	var again time.Duration
-	if secret.Type != corev1.SecretTypeTLS {
-		again = rereadOther
+	if secret.Type != corev1.SecretTypeTLS && secret.Type != corev1.SecretTypeOpaque && secret.Type != "" {
+		return content{reason: route.ReasonSecretInvalid, fault: fmt.Sprintf(
+			"it is of type %q; a certificate is in one of type %q", secret.Type, corev1.SecretTypeTLS)}
 	}
 	for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
 		if len(secret.Data[key]) == 0 {
-			return content{reason: route.ReasonSecretInvalid, again: again, fault: fmt.Sprintf("it has no %s", key)}
+			return content{reason: route.ReasonSecretInvalid, fault: fmt.Sprintf("it has no %s", key)}
 		}
 	}
 	parsed, fault := certificate.Parse(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if fault != "" {
-		return content{reason: route.ReasonCertificateInvalid, again: again, fault: fault}
+		return content{reason: route.ReasonCertificateInvalid, fault: fault}
 	}
-	return content{certificate: parsed, again: again}
-}
-
-// missing is the content of a Secret that is not there.
-func missing() content {
-	return content{reason: route.ReasonSecretNotFound, again: rereadMissing, fault: "it does not exist"}
+	return content{certificate: parsed}
 }
 
 // findings are what shall be served under a name, and what is wrong with it.
@@ -66,6 +53,7 @@ type findings struct {
 	served
 
 	asked    bool                   // somebody wants the name over TLS
+	pending  bool                   // a Secret is being asked for: nothing is known until then
 	unread   []types.NamespacedName // Secrets that may be there, and that nobody could look into
 	problems []problem.Problem
 	again    time.Duration // when to look again although nothing has changed; 0: never
@@ -94,7 +82,6 @@ func judge(
 	var expired served
 	for _, use := range uses {
 		c := contents[use.Secret]
-		found.soon(c.again)
 		candidate := served{Certificate: c.certificate, secret: use.Secret}
 		reason, fault, timely := c.check(name, now)
 		if c.certificate != nil {
@@ -107,6 +94,9 @@ func judge(
 			found.other = &candidate
 		case fault != "" && timely && expired.Certificate == nil:
 			expired = candidate
+		}
+		if c.unread != "" {
+			reason, fault = route.ReasonSecretUnreadable, c.unread
 		}
 		if fault != "" {
 			found.problems = append(found.problems, use.Problem(reason, fmt.Sprintf(

@@ -59,6 +59,7 @@ func (r *Reconciler) classKeys(ctx context.Context, class *networkingv1.IngressC
 }
 
 func (r *Reconciler) secretKeys(ctx context.Context, secret *corev1.Secret) ([]Key, error) {
+	r.secrets.Saw(ctx, secret)
 	name := types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}
 	ingresses, err := r.objects.IngressesOfSecret(ctx, name)
 	if err != nil {

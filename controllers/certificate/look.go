@@ -31,7 +31,7 @@ type Found struct {
 // Look says what is served under key by who has served nothing before. It
 // publishes and reports nothing.
 func (r *Reconciler) Look(ctx context.Context, key Key) (Looked, error) {
-	found, err := r.find(ctx, key, r.secrets.read)
+	found, err := r.find(ctx, key)
 	if err != nil {
 		return Looked{}, fmt.Errorf("gather %s: %w", key, err)
 	}

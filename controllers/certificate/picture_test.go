@@ -3,7 +3,6 @@ package certificate
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/controllers/secretcache"
 	"github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -34,6 +35,8 @@ func (b indexed) IndexField(_ context.Context, object client.Object, field strin
 // theatre is a cluster, and a Reconciler before its first picture.
 type theatre struct {
 	objects client.Client
+	live    *failing
+	secrets *secretcache.Cache
 	r       *Reconciler
 	queue   workqueue.TypedRateLimitingInterface[Key]
 }
@@ -55,7 +58,9 @@ func newTheatre(t *testing.T, objects ...client.Object) *theatre {
 	ads := server.New(server.Options{})
 	t.Cleanup(ads.Close)
 	s := &theatre{objects: cluster.Build()}
-	s.r = New(index.Objects{Cluster: s.objects, Scope: index.Scope{ClaimWithoutClasses: true}}, s.objects, ads,
+	s.live = &failing{Reader: s.objects}
+	s.secrets = secretcache.New(s.objects, s.live, nil)
+	s.r = New(index.Objects{Cluster: s.objects, Scope: index.Scope{ClaimWithoutClasses: true}}, s.secrets, ads,
 		&report.Reporter{}, Options{SelfSigned: made})
 	s.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[Key]())
 	t.Cleanup(s.queue.ShutDown)
@@ -65,89 +70,85 @@ func newTheatre(t *testing.T, objects ...client.Object) *theatre {
 	return s
 }
 
+// picture builds all names, and again those that waited for Secrets. It returns
+// what was told of Ingresses, and the names that have a certificate.
+func (s *theatre) picture(t *testing.T) (told map[string]string, served map[route.Hostname]bool) {
+	t.Helper()
+	told, served = map[string]string{}, map[route.Hostname]bool{}
+	build := func(keys []Key) {
+		for _, key := range keys {
+			certificate, problems, err := s.r.Build(t.Context(), key)
+			if err != nil {
+				t.Fatalf("%s fails the first pass: %v", key, err)
+			}
+			served[key.Host] = certificate != nil
+			for _, p := range problems {
+				told[p.Object.Name.Name] = string(p.Reason)
+			}
+		}
+	}
+	keys, err := s.r.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	build(keys)
+	s.secrets.Settle(t.Context(), time.Minute)
+	build(s.r.Waiting())
+	return told, served
+}
+
 // A restarted controller must have in its first picture each certificate that
 // can be read, however many Ingresses name Secrets that are missing: Envoys that
-// connect to it would be told that the others do not exist.
+// connect to it would be told that the others do not exist. The API server is
+// asked for what is missing once, not once for each.
 func TestMissingSecretsKeepNoOtherFromTheFirstPicture(t *testing.T) {
-	const missing = maxAsked + 20
+	const missing = 300
 	objects := []client.Object{ingressOf("z"), secretOf(t, "z")}
 	for i := range missing {
 		objects = append(objects, ingressOf(fmt.Sprintf("a-%d", i)))
 	}
 	s := newTheatre(t, objects...)
-	r, queue := s.r, s.queue
-	keys, err := r.Keys(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	told, served := s.picture(t)
+	if !served[route.AnyHost] {
+		t.Error("the default certificate is not in the picture")
 	}
-	told := map[string]int{}
-	for _, key := range keys {
-		served, problems, err := r.Build(t.Context(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if key.isDefault() && served == nil {
-			t.Error("the default certificate is not in the picture")
-		}
-		for _, p := range problems {
-			told[p.Object.Name.Name+" "+string(p.Reason)]++
-		}
+	if told["z"] != "CertificateNames" || told["a-0"] != "SecretNotFound" || len(told) != missing+1 {
+		t.Errorf("%d Ingresses have a Problem, z %q and a-0 %q", len(told), told["z"], told["a-0"])
 	}
-	if told["z CertificateNames"] != 1 {
-		t.Errorf("the Secret that is there was not looked at; told: %v", told)
-	}
-	if asked := r.secrets.asked.Load(); asked != maxAsked {
-		t.Errorf("the API server was asked for %d Secrets, want %d", asked, maxAsked)
-	}
-	if late := queue.Len(); late != missing-maxAsked {
-		t.Errorf("%d names are left to the queue, want %d", late, missing-maxAsked)
+	if s.live.asked != 1 {
+		t.Errorf("the API server was asked %d times, want once", s.live.asked)
 	}
 }
 
-// failing is an API server that fails for some Secrets.
+// failing is an API server that fails for some Secrets, and counts what it is
+// asked.
 type failing struct {
 	client.Reader
 	names map[string]error
+	asked int
 }
 
-func (f failing) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+func (f *failing) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	f.asked++
 	if err := f.names[key.Name]; err != nil {
 		return err
 	}
 	return f.Reader.Get(ctx, key, object, options...)
 }
 
+func (f *failing) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	f.asked++
+	return f.Reader.List(ctx, list, options...)
+}
+
 // A Secret that the API server does not give costs the names that want it: they
-// come later, and everything else is in the first picture.
+// have a Problem, and everything else is in the first picture.
 func TestAnErrorCostsOneNameOfTheFirstPicture(t *testing.T) {
 	s := newTheatre(t, ingressOf("a"), ingressOf("b"), ingressOf("c"))
-	s.r.secrets.live = failing{s.objects, map[string]error{"b": errors.New("etcd leader changed")}}
-	keys, err := s.r.Keys(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	told := map[string]string{}
-	for _, key := range keys {
-		_, problems, err := s.r.Build(t.Context(), key)
-		if err != nil {
-			t.Fatalf("%s fails the first pass: %v", key, err)
-		}
-		for _, p := range problems {
-			told[p.Object.Name.Name] = string(p.Reason)
-		}
-	}
-	if diff := cmp.Diff(map[string]string{"a": "SecretNotFound", "c": "SecretNotFound"}, told); diff != "" {
+	s.live.names = map[string]error{"b": apierrors.NewForbidden(corev1.Resource("secrets"), "b", nil)}
+	told, _ := s.picture(t)
+	if diff := cmp.Diff(map[string]string{"a": "SecretNotFound", "b": "SecretUnreadable", "c": "SecretNotFound"}, told); diff != "" {
 		t.Errorf("Problems (-want +got):\n%s", diff)
-	}
-	if s.queue.Len() != 1 {
-		t.Fatalf("%d names are left to the queue, want 1", s.queue.Len())
-	}
-	key, _ := s.queue.Get()
-	if key.Host != "b.test" {
-		t.Errorf("%s is left to the queue", key)
-	}
-	if _, err := s.r.Reconcile(t.Context(), key); err == nil {
-		t.Error("nobody hears that the Secret cannot be read")
 	}
 }
 
@@ -158,23 +159,23 @@ func TestWhatNobodyNamesIsForgotten(t *testing.T) {
 		i.Spec.TLS[0].SecretName = "shared"
 	}
 	s := newTheatre(t, first, second, secretOf(t, "shared"))
-	wants := func(known int) {
+	wants := func(known bool) {
 		t.Helper()
 		for _, host := range []route.Hostname{"first.test", "second.test"} {
 			if _, err := s.r.Reconcile(t.Context(), Key{Gateway: route.DefaultGateway, Host: host}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if len(s.r.secrets.known) != known || len(s.r.secrets.users) != known {
-			t.Errorf("%d Secrets are remembered and %d held, want %d", len(s.r.secrets.known), len(s.r.secrets.users), known)
+		if s.r.secrets.Holds() != known {
+			t.Errorf("something is remembered: %t, want %t", !known, known)
 		}
 	}
-	wants(1)
+	wants(true)
 	for i, gone := range []client.Object{first, second} {
 		if err := s.objects.Delete(t.Context(), gone); err != nil {
 			t.Fatal(err)
 		}
-		wants(1 - i)
+		wants(i == 0)
 	}
 }
 

@@ -10,21 +10,21 @@ package certificate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ledger"
+	"github.com/fairwaynet/fairway/controllers/secretcache"
 	"github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -72,7 +72,7 @@ type Options struct {
 // Reconciler keeps the certificate of one name. Use New.
 type Reconciler struct {
 	objects   index.Objects
-	secrets   *secrets
+	secrets   *secretcache.Reader[Key, content]
 	options   Options
 	publisher Publisher
 	reporter  Reporter
@@ -95,23 +95,28 @@ type served struct {
 }
 
 // New makes a Reconciler of what it reads and writes.
-func New(objects index.Objects, live client.Reader, publisher Publisher, reporter Reporter, options Options) *Reconciler {
+func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, options Options) *Reconciler {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	return &Reconciler{
-		objects: objects, secrets: &secrets{cache: objects.Cluster, live: live}, options: options,
+	r := &Reconciler{
+		objects: objects, options: options,
 		publisher: publisher, reporter: reporter, served: map[Key]served{}, silent: map[route.Gateway]bool{},
 	}
+	r.secrets = secretcache.NewReader(secrets, func(key Key) { r.later(key, 0) }, contentOf, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
+	return r
 }
 
 // Reconcile brings the certificate of key up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, error) {
 	r.note(key, true) // before looking: an event from now on finds it there
 	turns := r.turned()
-	found, err := r.find(ctx, key, r.secrets.read)
+	found, err := r.find(ctx, key)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
+	}
+	if found.pending {
+		return reconcile.Result{}, nil
 	}
 	r.publisher.PublishCertificate(route.Key(key), found.value())
 	r.reporter.Report(ctx, key, found.problems)
@@ -159,19 +164,16 @@ func (r *Reconciler) isSilent(gateway route.Gateway) bool {
 }
 
 // Build is what Reconcile publishes and reports for key when nothing is
-// published yet. A Secret that the API server does not give is left to Reconcile,
-// which tries until it does: it costs the names that want it, not the picture.
+// published yet. What waits for a Secret is among Waiting: it costs the names that
+// want it, not the picture.
 func (r *Reconciler) Build(ctx context.Context, key Key) (*route.Certificate, []problem.Problem, error) {
 	r.note(key, true)
-	found, err := r.find(ctx, key, r.secrets.readSparingly)
-	if errors.Is(err, errNotRead) && ctx.Err() == nil {
-		if r.later(key, 0) {
-			return nil, nil, nil
-		}
-		found, err = r.find(ctx, key, r.secrets.read)
-	}
+	found, err := r.find(ctx, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
+	}
+	if found.pending {
+		return nil, nil, nil
 	}
 	r.keep(key, found)
 	if found.again > 0 {
@@ -180,15 +182,16 @@ func (r *Reconciler) Build(ctx context.Context, key Key) (*route.Certificate, []
 	return found.value(), found.problems, nil
 }
 
-// later has key reconciled after d. It reports false if nobody will.
-func (r *Reconciler) later(key Key, d time.Duration) bool {
+// Waiting is the keys that Build knew nothing of, and may know of now.
+func (r *Reconciler) Waiting() []Key { return r.secrets.Waiting() }
+
+// later has key reconciled after d, if anybody works on keys at all.
+func (r *Reconciler) later(key Key, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.queue == nil {
-		return false
+	if r.queue != nil {
+		r.queue.AddAfter(key, d)
 	}
-	r.queue.AddAfter(key, d)
-	return true
 }
 
 // keep remembers what is served under key, and whether anybody asks for it.
@@ -217,10 +220,8 @@ func (r *Reconciler) last(key Key) served {
 	return r.served[key]
 }
 
-// find finds out what shall be served under key. read is how Secrets are read.
-func (r *Reconciler) find(
-	ctx context.Context, key Key, read func(context.Context, types.NamespacedName) (content, error),
-) (findings, error) {
+// find finds out what shall be served under key.
+func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
 	if key.isDefault() {
 		return r.findDefault(ctx, key)
 	}
@@ -229,13 +230,9 @@ func (r *Reconciler) find(
 		return findings{}, err
 	}
 	uses, asked, problems := route.SecretsFor(key.Host, ingresses)
-	secrets := secretsOf(uses)
-	r.secrets.hold(key, secrets)
-	contents := map[types.NamespacedName]content{}
-	for _, secret := range secrets {
-		if contents[secret], err = read(ctx, secret); err != nil {
-			return findings{}, err
-		}
+	contents, err := r.contents(ctx, key, secretsOf(uses), r.secrets.Read)
+	if err != nil || contents == nil {
+		return findings{pending: true}, err
 	}
 	isUnread := func(use route.SecretUse) bool {
 		return r.options.WithoutSecrets && contents[use.Secret].reason == route.ReasonSecretNotFound && !r.options.Missing[use.Secret]
@@ -254,6 +251,47 @@ func (r *Reconciler) find(
 	found.asked, found.unread = asked, before(found, all, isUnread, contents, key.Host, r.options.Now())
 	found.problems = problem.Sort(append(found.problems, problems...))
 	return found, nil
+}
+
+// contents is what the Secrets hold that key names, nil as long as that of any is
+// not known. One that the API server does not give holds what is served of it.
+func (r *Reconciler) contents(
+	ctx context.Context, key Key, names []types.NamespacedName,
+	read func(context.Context, Key, types.NamespacedName) (secretcache.Answer[content], error),
+) (map[types.NamespacedName]content, error) {
+	r.secrets.Hold(key, names)
+	contents, pending := make(map[types.NamespacedName]content, len(names)), false
+	for _, name := range names {
+		answer, err := read(ctx, key, name)
+		if err != nil {
+			return nil, err
+		}
+		pending = pending || !answer.Known && answer.Err == nil
+		c := answer.Content
+		if !answer.Known {
+			c = content{certificate: r.last(key).of(name)}
+		}
+		c.unread = secretcache.Why(answer.Err)
+		if c.certificate == nil && c.unread != "" {
+			c.reason, c.fault = route.ReasonSecretUnreadable, c.unread
+		}
+		contents[name] = c
+	}
+	if pending {
+		return nil, nil
+	}
+	return contents, nil
+}
+
+// of is the certificate that is served of a Secret; nil: none.
+func (s served) of(secret types.NamespacedName) *certificate.Certificate {
+	switch {
+	case s.Certificate != nil && s.secret == secret:
+		return s.Certificate
+	case s.other != nil && s.other.secret == secret:
+		return s.other.Certificate
+	}
+	return nil
 }
 
 // before are the Secrets that could be served in place of what was found, if
@@ -312,19 +350,13 @@ func (r *Reconciler) findDefault(ctx context.Context, key Key) (findings, error)
 	if name == (types.NamespacedName{}) {
 		return findings{asked: true, served: served{Certificate: r.options.SelfSigned}}, nil
 	}
-	read := r.secrets.read
-	if r.secrets.live != nil {
-		read = r.secrets.ask // its namespace may not be one that is watched
-	}
-	r.secrets.hold(key, []types.NamespacedName{name})
-	c, err := read(ctx, name)
-	if err != nil {
-		return findings{}, err
+	contents, err := r.contents(ctx, key, []types.NamespacedName{name}, r.secrets.ReadUnwatched)
+	if err != nil || contents == nil {
+		return findings{pending: true}, err
 	}
 	use := route.SecretUse{Secret: name}
-	found := judge(key.Host, []route.SecretUse{use}, map[types.NamespacedName]content{name: c}, r.last(key), r.options.Now())
+	found := judge(key.Host, []route.SecretUse{use}, contents, r.last(key), r.options.Now())
 	found.asked = true
-	found.soon(rereadOther)
 	for i := range found.problems {
 		found.problems[i].Object = problem.Object{Kind: "Secret", Name: name}
 	}

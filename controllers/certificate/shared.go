@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/controllers/secrets"
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
@@ -41,7 +42,7 @@ type Shared struct {
 // cannot be used is replaced.
 func (s Shared) Certificate(ctx context.Context) (*certificate.Certificate, error) {
 	for {
-		secret, err := get(ctx, s.Live, s.Secret)
+		secret, err := secrets.Cluster{Live: s.Live}.Get(ctx, s.Secret)
 		if err != nil {
 			return nil, err
 		}

@@ -68,12 +68,6 @@ func only(all map[string]string, names []string) map[string]string {
 	return kept
 }
 
-// isTrimmed reports whether the bytes of a Secret from a cache are missing. The
-// API lets no Secret of this type be without both keys.
-func isTrimmed(secret *corev1.Secret) bool {
-	return secret.Type == corev1.SecretTypeTLS && secret.Data[corev1.TLSCertKey] == nil && secret.Data[corev1.TLSPrivateKeyKey] == nil
-}
-
 // keysOf is what Ingresses of ours want of the Secret. An error is for those to
 // deal with who look at the Ingresses next.
 func (t *Trimmer) keysOf(name types.NamespacedName) []string {

@@ -49,3 +49,9 @@ func heap() int64 {
 	runtime.ReadMemStats(&stats)
 	return int64(stats.HeapAlloc)
 }
+
+// isTrimmed reports whether the bytes of a Secret from a cache are missing. The
+// API lets no Secret of this type be without both keys.
+func isTrimmed(secret *corev1.Secret) bool {
+	return secret.Type == corev1.SecretTypeTLS && secret.Data[corev1.TLSCertKey] == nil && secret.Data[corev1.TLSPrivateKeyKey] == nil
+}

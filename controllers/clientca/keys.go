@@ -49,6 +49,7 @@ func (r *Reconciler) classKeys(ctx context.Context, class *networkingv1.IngressC
 }
 
 func (r *Reconciler) secretKeys(ctx context.Context, secret *corev1.Secret) ([]Key, error) {
+	r.secrets.Saw(ctx, secret)
 	key := Key(client.ObjectKeyFromObject(secret))
 	if r.knows(key) {
 		return []Key{key}, nil

@@ -4,9 +4,10 @@
 // Its key is such a Secret. Which hosts demand what of clients follows from the
 // Ingresses alone (xds/route), and what becomes of connections while there are no
 // authorities is decided in xds/server. Its invariant: what is published follows
-// from the Secret as it is now. Authorities that cannot be read are withdrawn,
+// from the Secret as it is now. Authorities that cannot be used are withdrawn,
 // and clients refused: unlike a certificate of our own, an earlier version could
-// let in whom its owner has just closed out.
+// let in whom its owner has just closed out. But where the API server does not say
+// what a Secret holds now, what it said last counts.
 package clientca
 
 import (
@@ -17,7 +18,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +25,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/secretcache"
 	"github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -60,7 +61,7 @@ type Options struct {
 // Reconciler keeps the authorities of one Secret. Use New.
 type Reconciler struct {
 	objects   index.Objects
-	live      client.Reader // nil: the cache is all there is
+	secrets   *secretcache.Reader[Key, content]
 	options   Options
 	publisher Publisher
 	reporter  Reporter
@@ -71,14 +72,13 @@ type Reconciler struct {
 }
 
 // New makes a Reconciler of what it reads and writes.
-func New(objects index.Objects, live client.Reader, publisher Publisher, reporter Reporter, options Options) *Reconciler {
+func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, options Options) *Reconciler {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	return &Reconciler{
-		objects: objects, live: live, options: options,
-		publisher: publisher, reporter: reporter, known: map[Key]bool{},
-	}
+	r := &Reconciler{objects: objects, options: options, publisher: publisher, reporter: reporter, known: map[Key]bool{}}
+	r.secrets = secretcache.NewReader(secrets, r.wake, contentOf, route.CAKey)
+	return r
 }
 
 // Reconcile brings the authorities of key up to date.
@@ -88,13 +88,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("gather %s: %w", key, err)
 	}
-	r.publisher.PublishClientCA(types.NamespacedName(key), found.authorities)
+	if found.pending {
+		return reconcile.Result{}, nil
+	}
+	if !found.unknown {
+		r.publisher.PublishClientCA(types.NamespacedName(key), found.authorities)
+	}
 	r.reporter.Report(ctx, key, found.problems)
 	r.note(key, found.asked)
 	return reconcile.Result{RequeueAfter: found.again}, nil
 }
 
-// Build is what Reconcile publishes and reports for key.
+// Build is what Reconcile publishes and reports for key. What waits for the
+// Secret is among Waiting.
 func (r *Reconciler) Build(ctx context.Context, key Key) (*[]byte, []problem.Problem, error) {
 	found, err := r.find(ctx, key)
 	if err != nil {
@@ -108,6 +114,9 @@ func (r *Reconciler) Build(ctx context.Context, key Key) (*[]byte, []problem.Pro
 	return &found.authorities, found.problems, nil
 }
 
+// Waiting is the keys that Build knew nothing of, and may know of now.
+func (r *Reconciler) Waiting() []Key { return r.secrets.Waiting() }
+
 func (r *Reconciler) note(key Key, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,6 +124,15 @@ func (r *Reconciler) note(key Key, known bool) {
 		r.known[key] = true
 	} else {
 		delete(r.known, key)
+	}
+}
+
+// wake has key reconciled, if anybody works on keys at all.
+func (r *Reconciler) wake(key Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue != nil {
+		r.queue.Add(key)
 	}
 }
 
@@ -137,31 +155,48 @@ func (r *Reconciler) knows(key Key) bool {
 type findings struct {
 	asked       bool   // an Ingress of ours names the Secret
 	authorities []byte // nil: clients cannot be verified
+	pending     bool   // the Secret is being asked for: nothing is known until then
+	unknown     bool   // the authorities are what they were
 	problems    []problem.Problem
 	again       time.Duration // when to look again although nothing has changed; 0: never
 }
 
 func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
 	ingresses, err := r.ingresses(ctx, key)
-	if err != nil || len(ingresses) == 0 {
-		return findings{}, err
-	}
-	secret, err := r.read(ctx, types.NamespacedName(key))
 	if err != nil {
 		return findings{}, err
 	}
-	found, fault := judge(secret, r.options.Now())
-	found.asked = true
-	if fault.message == "" || secret == nil && r.options.WithoutSecrets {
+	if len(ingresses) == 0 {
+		r.secrets.Hold(key, nil)
+		return findings{}, nil
+	}
+	r.secrets.Hold(key, []types.NamespacedName{types.NamespacedName(key)})
+	answer, err := r.secrets.Read(ctx, key, types.NamespacedName(key))
+	if err != nil {
+		return findings{}, err
+	}
+	found := findings{asked: true, unknown: !answer.Known, pending: !answer.Known && answer.Err == nil}
+	if found.pending {
+		return found, nil
+	}
+	fault := answer.Content.mistake
+	if answer.Known {
+		found.authorities, found.again, fault = answer.Content.at(r.options.Now())
+	}
+	excused := fault.reason == route.ReasonSecretNotFound && r.options.WithoutSecrets
+	message := fmt.Sprintf("Secret %s cannot be used: %s; as clients cannot be verified by it, they are refused", key.Name, fault.message)
+	switch {
+	case answer.Err != nil:
+		fault.reason = route.ReasonSecretUnreadable
+		message = fmt.Sprintf("Secret %s cannot be read: %s; what was read last counts; if nothing ever was, clients are refused",
+			key.Name, secretcache.Why(answer.Err))
+	case fault.message == "" || excused:
 		return found, nil
 	}
 	for _, ingress := range ingresses {
 		found.problems = append(found.problems, problem.Problem{
 			Object: problem.Object{Kind: "Ingress", Name: client.ObjectKeyFromObject(ingress)},
-			Field:  route.FieldOfAnnotation(route.AnnotationClientCA),
-			Reason: fault.reason,
-			Message: fmt.Sprintf("Secret %s cannot be used: %s; as clients cannot be verified by it, they are refused",
-				key.Name, fault.message),
+			Field:  route.FieldOfAnnotation(route.AnnotationClientCA), Reason: fault.reason, Message: message,
 		})
 	}
 	found.problems = problem.Sort(found.problems)
@@ -188,68 +223,46 @@ func (r *Reconciler) ingresses(ctx context.Context, key Key) ([]*networkingv1.In
 	return ours, nil
 }
 
-// read is the Secret, nil if there is none. The cache knows those of one type,
-// and of these it may not have kept what is asked for.
-func (r *Reconciler) read(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error) {
-	secret, err := get(ctx, r.objects.Cluster, name)
-	if err != nil || r.live == nil || secret != nil && len(secret.Data[route.CAKey]) > 0 {
-		return secret, err
-	}
-	return get(ctx, r.live, name)
-}
-
-func get(ctx context.Context, from client.Reader, name types.NamespacedName) (*corev1.Secret, error) {
-	secret := &corev1.Secret{}
-	switch err := from.Get(ctx, name, secret); {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("get secret %s: %w", name, err)
-	}
-	return secret, nil
-}
-
-// A Secret of a type that no watch tells of is read again after a while: one
-// that is not there may appear as such.
-const (
-	rereadOther   = time.Minute
-	rereadMissing = 5 * time.Minute
-)
-
 // mistake is what keeps a Secret from being used.
 type mistake struct {
 	reason  problem.Reason
 	message string // as what follows "the Secret cannot be used: "
 }
 
-// judge reads a Secret; nil: it is not there.
-func judge(secret *corev1.Secret, now time.Time) (findings, mistake) {
+// content is what a Secret holds, as far as it concerns us.
+type content struct {
+	parsed *certificate.ClientAuthorities // nil: see mistake
+	mistake
+}
+
+// contentOf reads a Secret; nil: it is not there.
+func contentOf(_ types.NamespacedName, secret *corev1.Secret) content {
 	if secret == nil {
-		return findings{again: rereadMissing}, mistake{route.ReasonSecretNotFound, "it does not exist"}
+		return content{mistake: mistake{route.ReasonSecretNotFound, "it does not exist"}}
 	}
-	var found findings
-	switch secret.Type {
-	case corev1.SecretTypeTLS:
-	case corev1.SecretTypeOpaque, "":
-		found.again = rereadOther
-	default:
-		return findings{again: rereadOther}, mistake{route.ReasonSecretInvalid, fmt.Sprintf(
-			"it is of type %q; authorities are in one of type %q or %q", secret.Type, corev1.SecretTypeTLS, corev1.SecretTypeOpaque)}
+	if secret.Type != corev1.SecretTypeTLS && secret.Type != corev1.SecretTypeOpaque && secret.Type != "" {
+		return content{mistake: mistake{route.ReasonSecretInvalid, fmt.Sprintf(
+			"it is of type %q; authorities are in one of type %q or %q", secret.Type, corev1.SecretTypeTLS, corev1.SecretTypeOpaque)}}
 	}
 	text := secret.Data[route.CAKey]
 	if len(text) == 0 {
-		return found, mistake{route.ReasonSecretInvalid, "it has no " + route.CAKey}
+		return content{mistake: mistake{route.ReasonSecretInvalid, "it has no " + route.CAKey}}
 	}
 	parsed, fault := certificate.ParseClientAuthorities(text)
 	if fault != "" {
-		return found, mistake{route.ReasonClientCAInvalid, fault}
+		return content{mistake: mistake{route.ReasonClientCAInvalid, fault}}
 	}
-	found.authorities = parsed.PEM
-	if fault := parsed.ExpiredAt(now); fault != "" {
-		return found, mistake{route.ReasonClientCAInvalid, fault}
+	return content{parsed: parsed}
+}
+
+// at is the authorities at a time, nil if they cannot be used, and when that may
+// change by itself; 0: never.
+func (c content) at(now time.Time) (authorities []byte, again time.Duration, fault mistake) {
+	if c.parsed == nil {
+		return nil, 0, c.mistake
 	}
-	if left := parsed.NotAfter.Sub(now) + time.Second; found.again == 0 || left < found.again {
-		found.again = left
+	if fault := c.parsed.ExpiredAt(now); fault != "" {
+		return c.parsed.PEM, 0, mistake{route.ReasonClientCAInvalid, fault}
 	}
-	return found, mistake{}
+	return c.parsed.PEM, c.parsed.NotAfter.Sub(now) + time.Second, mistake{}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairwaynet/fairway/controllers/certificate"
+	"github.com/fairwaynet/fairway/controllers/secretcache"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -43,7 +44,7 @@ type CertificateOf struct {
 // present says which certificate a client is shown that connects with the server
 // name, if it sends one.
 func (w *walk) present(ctx context.Context, name route.Hostname, sent bool) error {
-	secrets := certificate.New(w.objects, nil, nil, nil,
+	secrets := certificate.New(w.objects, secretcache.New(w.objects.Cluster, nil, nil), nil, nil,
 		certificate.Options{WithoutSecrets: true, Missing: w.question.MissingSecrets})
 	why, broken := "the client sends no server name", false
 	var names []route.Hostname

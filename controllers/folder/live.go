@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,5 +62,21 @@ func (l live) List(_ context.Context, into client.ObjectList, options ...client.
 			selected = append(selected, object.DeepCopyObject())
 		}
 	}
+	if named, ok := into.(*metav1.PartialObjectMetadataList); ok {
+		for _, object := range selected {
+			if o, ok := object.(client.Object); ok {
+				named.Items = append(named.Items, metadataOf(o))
+			}
+		}
+		return nil
+	}
 	return meta.SetList(into, selected)
+}
+
+// metadataOf is what names an object and its version.
+func metadataOf(object client.Object) metav1.PartialObjectMetadata {
+	return metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(), ResourceVersion: object.GetResourceVersion(),
+		Labels: object.GetLabels(),
+	}}
 }

@@ -8,6 +8,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
@@ -18,11 +19,11 @@ const (
 	account          = "fairway-controller"
 )
 
-// permit gives the controller the rights that it ships with, and returns the
-// path of a kubeconfig that has no others. Where watched is not empty, what
+// permit gives the controller the rights that it ships with, and returns a
+// configuration that has no others. Where watched is not empty, what
 // lies in namespaces may be read in those alone; one that selects namespaces by
 // their labels may read those.
-func (r *Road) permit(t testing.TB, watched []string, selects bool) string {
+func (r *Road) permit(t testing.TB, watched []string, selects bool) *rest.Config {
 	t.Helper()
 	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: accountNamespace, Name: account}}
 	for _, object := range shippedRoles(t, selects) {
@@ -41,11 +42,7 @@ func (r *Road) permit(t testing.TB, watched []string, selects bool) string {
 			r.Create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
 		}
 	}
-	path, err := r.Cluster.WriteKubeconfig(r.Cluster.ServiceAccount(accountNamespace, account))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return r.Cluster.ServiceAccount(accountNamespace, account)
 }
 
 // shippedRoles are the ClusterRoles and Roles of config/rbac.

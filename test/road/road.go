@@ -24,6 +24,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -58,6 +59,9 @@ type Options struct {
 	// Namespaces, if there are any, are the only ones in which the controller
 	// has rights. They are created with the Road.
 	Namespaces []string
+	// APIServer, if not nil, says how the controller reaches the API server, given
+	// how it could: for what stands between the two.
+	APIServer func(*rest.Config) *rest.Config
 	// Before is called when the API server is up and nothing else runs.
 	Before func(*Road)
 }
@@ -120,7 +124,13 @@ func Start(t testing.TB, options Options) *Road {
 	for _, name := range append([]string{accountNamespace}, options.Namespaces...) {
 		r.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	r.kubeconfig = r.permit(t, options.Namespaces, slices.Contains(options.Flags, "--watch-namespace-selector"))
+	user := r.permit(t, options.Namespaces, slices.Contains(options.Flags, "--watch-namespace-selector"))
+	if options.APIServer != nil {
+		user = options.APIServer(user)
+	}
+	if r.kubeconfig, err = r.Cluster.WriteKubeconfig(user); err != nil {
+		t.Fatal(err)
+	}
 	if options.Before != nil {
 		options.Before(r)
 	}

@@ -38,6 +38,7 @@ const (
 	ReasonTLSNotServed       problem.Reason = "TLSNotServed"       // the gateway has no HTTPS port
 	ReasonTLSHostConflict    problem.Reason = "TLSHostConflict"    // an older Ingress of another namespace has the name
 	ReasonSecretNotFound     problem.Reason = "SecretNotFound"     // it does not exist in the Ingress's namespace
+	ReasonSecretUnreadable   problem.Reason = "SecretUnreadable"   // the API server does not give it
 	ReasonSecretInvalid      problem.Reason = "SecretInvalid"      // of another type, or without the keys of a certificate
 	ReasonCertificateInvalid problem.Reason = "CertificateInvalid" // cannot be read, or its key does not belong to it
 	ReasonCertificateExpired problem.Reason = "CertificateExpired" // or is not valid yet

@@ -1,0 +1,523 @@
+package secretcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// shelf is Secrets: those of an API server, or those that a watch has kept.
+type shelf struct {
+	client.Reader // for what nobody calls
+
+	mu      sync.Mutex
+	secrets map[types.NamespacedName]*corev1.Secret
+	fails   func(ctx context.Context, namespace, name string) error // name is empty for a list
+	asked   []string
+}
+
+func (s *shelf) put(secrets ...*corev1.Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.secrets == nil {
+		s.secrets = map[types.NamespacedName]*corev1.Secret{}
+	}
+	for _, secret := range secrets {
+		s.secrets[client.ObjectKeyFromObject(secret)] = secret
+	}
+}
+
+func (s *shelf) remove(secret *corev1.Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.secrets, client.ObjectKeyFromObject(secret))
+}
+
+func (s *shelf) ask(ctx context.Context, namespace, name string) error {
+	s.mu.Lock()
+	s.asked = append(s.asked, strings.TrimSpace(namespace+" "+name))
+	fails := s.fails
+	s.mu.Unlock()
+	if fails == nil {
+		return nil
+	}
+	return fails(ctx, namespace, name)
+}
+
+// taken is what was asked since it was called last, sorted.
+func (s *shelf) taken() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.Sort(s.asked)
+	all := strings.Join(s.asked, ", ")
+	s.asked = nil
+	return all
+}
+
+func (s *shelf) Get(ctx context.Context, name client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	if err := s.ask(ctx, name.Namespace, name.Name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, there := s.secrets[name]
+	if !there {
+		return apierrors.NewNotFound(corev1.Resource("secrets"), name.Name)
+	}
+	found.DeepCopyInto(into.(*corev1.Secret))
+	return nil
+}
+
+func (s *shelf) List(ctx context.Context, into client.ObjectList, options ...client.ListOption) error {
+	o := (&client.ListOptions{}).ApplyOptions(options)
+	if err := s.ask(ctx, o.Namespace, ""); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := into.(*metav1.PartialObjectMetadataList)
+	for name, secret := range s.secrets {
+		if name.Namespace == o.Namespace {
+			list.Items = append(list.Items, metav1.PartialObjectMetadata{ObjectMeta: secret.ObjectMeta})
+		}
+	}
+	return nil
+}
+
+// secretOf is a Secret of some version, whose tls.crt is what it holds.
+func secretOf(namespace, name, version, holds string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: "u", ResourceVersion: version},
+		Type:       corev1.SecretTypeOpaque,
+		Data:       map[string][]byte{corev1.TLSCertKey: []byte(holds), "other": []byte("nobody reads it")},
+	}
+}
+
+// trimmed is a Secret as a watch keeps it of which nobody wanted the content.
+func trimmed(secret *corev1.Secret) *corev1.Secret {
+	less := secret.DeepCopy()
+	less.Data = nil
+	return less
+}
+
+// stage is a Cache between a watch and an API server, and who reads it by.
+type stage struct {
+	*testing.T
+
+	watched, server *shelf
+	cache           *Cache
+	reader          *Reader[string, string]
+	now             time.Time
+	mu              sync.Mutex
+	woken           []string
+}
+
+func newStage(t *testing.T) *stage {
+	s := &stage{T: t, watched: &shelf{}, server: &shelf{}, now: time.Unix(1_800_000_000, 0)}
+	s.cache = New(s.watched, s.server, func() time.Time { return s.now })
+	s.reader = NewReader(s.cache, func(key string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.woken = append(s.woken, key)
+	}, func(_ types.NamespacedName, secret *corev1.Secret) string {
+		if secret == nil {
+			return "nothing"
+		}
+		return string(secret.Data[corev1.TLSCertKey])
+	}, corev1.TLSCertKey)
+	return s
+}
+
+// hold lets a key want "shop/NAME" of each name.
+func (s *stage) hold(key string, names ...string) {
+	var all []types.NamespacedName
+	for _, name := range names {
+		all = append(all, types.NamespacedName{Namespace: "shop", Name: name})
+	}
+	s.reader.Hold(key, all)
+}
+
+// read is what a key reads of a Secret of namespace shop, for people.
+func (s *stage) read(key, name string) string {
+	s.Helper()
+	answer, err := s.reader.Read(s.Context(), key, types.NamespacedName{Namespace: "shop", Name: name})
+	if err != nil {
+		s.Fatal(err)
+	}
+	said := answer.Content
+	if !answer.Known {
+		said = "unknown"
+	}
+	if answer.Err != nil {
+		said += ": " + Why(answer.Err)
+	}
+	return said
+}
+
+// wants fails the test unless a key reads that of a Secret, and the API server was
+// asked that since.
+func (s *stage) wants(key, name, content, asked string) {
+	s.Helper()
+	if got := s.read(key, name); got != content {
+		s.Errorf("%s is %q, want %q", name, got, content)
+	}
+	if got := s.server.taken(); got != asked {
+		s.Errorf("%s: the API server was asked %q, want %q", name, got, asked)
+	}
+}
+
+// pass lets time pass, and what is due then be asked for.
+func (s *stage) pass(d time.Duration) {
+	s.now = s.now.Add(d)
+	for s.cache.Step(s.Context()) {
+		s.now = s.now.Add(visitRest)
+	}
+}
+
+// wakes fails the test unless those keys were woken, each once.
+func (s *stage) wakes(want ...string) {
+	s.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.Sort(s.woken)
+	if diff := cmp.Diff(want, s.woken); diff != "" {
+		s.Errorf("woken (-want +got):\n%s", diff)
+	}
+	s.woken = nil
+}
+
+func (s *stage) saw(secret *corev1.Secret) { s.reader.Saw(s.Context(), secret) }
+
+func TestWhatTheWatchHasIsNotAskedFor(t *testing.T) {
+	s := newStage(t)
+	s.watched.put(secretOf("shop", "a", "1", "first"))
+	s.hold("key", "a")
+	s.wants("key", "a", "first", "")
+	s.watched.put(secretOf("shop", "a", "2", "second"))
+	s.wants("key", "a", "second", "")
+	s.pass(time.Hour)
+	s.wants("key", "a", "second", "")
+	s.wakes()
+}
+
+// A Secret whose content the watch has not kept is asked for once for each
+// version, also where the watch is behind.
+func TestWhatTheWatchHasNotKeptIsAskedForOnce(t *testing.T) {
+	s := newStage(t)
+	first, second := secretOf("shop", "a", "1", "first"), secretOf("shop", "a", "2", "second")
+	s.watched.put(trimmed(first))
+	s.server.put(first)
+	s.hold("key", "a")
+	s.wants("key", "a", "unknown", "")
+	s.pass(0)
+	s.wakes("key")
+	s.wants("key", "a", "first", "shop a")
+	s.pass(time.Second)
+	s.wants("key", "a", "first", "")
+
+	s.watched.put(trimmed(second))
+	s.server.put(secretOf("shop", "a", "3", "third"))
+	s.saw(second)
+	s.wants("key", "a", "unknown", "")
+	s.pass(0)
+	s.wants("key", "a", "third", "shop a")
+	s.wakes("key")
+	s.watched.put(trimmed(secretOf("shop", "a", "3", "")))
+	s.saw(second)
+	s.wants("key", "a", "third", "")
+
+	s.watched.remove(first)
+	s.server.remove(first)
+	s.saw(first)
+	s.wants("key", "a", "unknown", "")
+	s.pass(0)
+	s.wants("key", "a", "nothing", "shop a")
+	s.wakes("key")
+}
+
+// A Secret that came and went while the watch told of it late is not believed in.
+func TestAnEventOfASecretThatWasAskedForCounts(t *testing.T) {
+	s := newStage(t)
+	secret := secretOf("shop", "a", "1", "first")
+	s.server.put(secret)
+	s.hold("key", "a")
+	s.read("key", "a")
+	s.pass(0)
+	s.wants("key", "a", "first", "shop a")
+	s.server.remove(secret)
+	s.saw(secret) // of its creation: it is gone again
+	s.wants("key", "a", "unknown", "")
+	s.pass(0)
+	s.wants("key", "a", "nothing", "shop a")
+}
+
+// What no watch tells of is asked for again, what is missing ever less often; who
+// wants it hears of changes only.
+func TestUnwatchedSecretsAreAskedForAgain(t *testing.T) {
+	s := newStage(t)
+	s.hold("key", "a")
+	s.hold("other", "a")
+	s.read("other", "a")
+	s.wants("key", "a", "unknown", "")
+	s.pass(0)
+	s.wakes("key", "other")
+	s.wants("key", "a", "nothing", "shop a")
+	for _, wait := range []time.Duration{againMissing, 2 * againMissing, 4 * againMissing, 8 * againMissing, againAtLast, againAtLast} {
+		s.pass(wait - time.Second)
+		s.wants("key", "a", "nothing", "")
+		s.pass(time.Second)
+		s.wants("key", "a", "nothing", "shop a")
+	}
+	s.wakes()
+	s.server.put(secretOf("shop", "a", "1", "first"))
+	s.pass(againAtLast)
+	s.wakes("key", "other")
+	s.wants("key", "a", "first", "shop a")
+	s.pass(again)
+	s.wakes()
+	s.wants("key", "a", "first", "shop a")
+	s.server.put(secretOf("shop", "a", "2", "second"))
+	s.pass(again)
+	s.wakes("key", "other")
+	s.wants("key", "a", "second", "shop a")
+}
+
+// However many Secrets of a namespace are missing, they are one question; and
+// what is there is asked for when it has changed.
+func TestManySecretsAreOneQuestion(t *testing.T) {
+	s := newStage(t)
+	var names []string
+	for i := range 2000 {
+		names = append(names, fmt.Sprintf("missing-%d", i))
+	}
+	s.server.put(secretOf("shop", "a", "1", "first"), secretOf("shop", "b", "1", "second"), secretOf("shop", "unnamed", "1", ""))
+	s.hold("key", append(names, "a", "b")...)
+	look := func() {
+		for _, name := range append(names, "a", "b") {
+			s.read("key", name)
+		}
+	}
+	look()
+	s.pass(0)
+	s.wants("key", "a", "first", "shop, shop a, shop b")
+	s.wants("key", "missing-7", "nothing", "")
+	for range 10 { // however often the key is looked at
+		look()
+		s.pass(0)
+	}
+	s.wants("key", "b", "second", "")
+	s.server.put(secretOf("shop", "b", "2", "third"))
+	s.pass(again)
+	s.wants("key", "b", "third", "shop, shop b")
+	// A new name in such a namespace is not kept waiting by the others.
+	s.hold("new", "a", "missing-new")
+	s.read("new", "missing-new")
+	s.pass(visitRest)
+	s.wants("new", "missing-new", "nothing", "shop missing-new")
+}
+
+// Who adds names again and again does not have the namespace listed each time.
+func TestANamespaceIsListedSeldom(t *testing.T) {
+	s := newStage(t)
+	lists := 0
+	for round := range 100 {
+		var names []string
+		for i := range 50 {
+			names = append(names, fmt.Sprintf("missing-%d-%d", round, i))
+		}
+		s.hold("key", names...)
+		for _, name := range names {
+			s.read("key", name)
+		}
+		s.pass(100 * time.Millisecond)
+		lists += strings.Count(s.server.taken(), "shop")
+	}
+	if lists > 5 {
+		t.Errorf("the namespace was asked about %d times in 20 s, want at most every %s", lists, listRest)
+	}
+}
+
+// A namespace that must not be listed is asked about by name.
+func TestANamespaceThatMayNotBeListed(t *testing.T) {
+	s := newStage(t)
+	s.server.fails = func(_ context.Context, _, name string) error {
+		if name == "" {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), "", nil)
+		}
+		return nil
+	}
+	names := []string{"a", "b", "c", "d", "e", "f"}
+	s.hold("key", names...)
+	for _, name := range names {
+		s.read("key", name)
+	}
+	s.pass(0)
+	s.wants("key", "f", "nothing", "shop, shop a, shop b, shop c, shop d, shop e, shop f")
+}
+
+// What the API server does not give is as it was, and asked for again with
+// patience; the key hears when that begins and when it ends.
+func TestErrors(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		err  error
+		says string
+	}{
+		{"forbidden", apierrors.NewForbidden(corev1.Resource("secrets"), "a", nil), "the controller may not read it"},
+		{"too many requests", apierrors.NewTooManyRequests("later", 1), "the API server is too busy to give it"},
+		{"timeout", fmt.Errorf("get: %w", context.DeadlineExceeded), "the API server does not give it in time"},
+		{"broken", apierrors.NewInternalError(errors.New("no leader")), "the API server does not give it (InternalError)"},
+		{"away", errors.New("connection refused"), "the API server cannot be reached"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newStage(t)
+			fail := func(context.Context, string, string) error { return test.err }
+			s.server.put(secretOf("shop", "a", "1", "first"))
+			s.server.fails = fail
+			s.hold("key", "a")
+			s.read("key", "a")
+			s.pass(0)
+			s.wakes("key")
+			s.wants("key", "a", "unknown: "+test.says, "shop a")
+			for _, wait := range []time.Duration{firstRetry, 2 * firstRetry, 4 * firstRetry} {
+				s.pass(wait - 200*time.Millisecond)
+				s.wants("key", "a", "unknown: "+test.says, "")
+				s.pass(200 * time.Millisecond)
+				s.wants("key", "a", "unknown: "+test.says, "shop a")
+			}
+			s.wakes()
+			s.server.fails = nil
+			s.pass(lastRetry)
+			s.wakes("key")
+			s.wants("key", "a", "first", "shop a")
+			s.server.fails = fail
+			s.pass(again)
+			s.wakes("key")
+			s.wants("key", "a", "first: "+test.says, "shop a")
+			s.server.fails = nil
+			s.pass(lastRetry)
+			s.wakes("key")
+			s.wants("key", "a", "first", "shop a")
+		})
+	}
+}
+
+// What hangs holds up its namespace, and no other: neither one that is asked about
+// for the first time, nor at the start.
+func TestWhatHangsHoldsUpItsNamespaceOnly(t *testing.T) {
+	s := newStage(t)
+	s.cache.now = time.Now
+	hang := make(chan struct{}, 1000)
+	s.server.fails = func(ctx context.Context, namespace, _ string) error {
+		if namespace == "good" {
+			return nil
+		}
+		hang <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	want := func(key string, names ...types.NamespacedName) {
+		s.reader.Hold(key, names)
+		for _, name := range names {
+			if _, err := s.reader.Read(t.Context(), key, name); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for i := range asking {
+		want(fmt.Sprint(i), types.NamespacedName{Namespace: fmt.Sprint("bad-", i), Name: "a"})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.cache.Run(ctx) }()
+	for range asking {
+		<-hang
+	}
+	want("good", types.NamespacedName{Namespace: "good", Name: "a"})
+	deadline, tick := time.Now().Add(time.Minute), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		name := types.NamespacedName{Namespace: "good", Name: fmt.Sprint(n)}
+		want("good", name)
+		known := func() bool {
+			answer, err := s.reader.Read(t.Context(), "good", name)
+			return err == nil && answer.Known
+		}
+		for !known() && time.Now().Before(deadline) {
+			<-tick.C
+		}
+		if !known() {
+			t.Fatal("a namespace that is well waits for those that hang")
+		}
+		if n == 20 {
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatNobodyWantsIsForgotten(t *testing.T) {
+	s := newStage(t)
+	s.server.put(secretOf("shop", "a", "1", "first"))
+	s.hold("one", "a", "missing")
+	s.hold("two", "a")
+	s.read("one", "missing")
+	s.read("one", "a")
+	s.read("two", "a")
+	s.pass(0)
+	s.read("one", "a")
+	s.hold("one")
+	if len(s.cache.entries) != 1 {
+		t.Errorf("%d Secrets are remembered, want one", len(s.cache.entries))
+	}
+	s.hold("two")
+	s.server.taken()
+	s.pass(time.Minute)
+	if len(s.cache.entries)+len(s.cache.namespaces) > 0 || s.reader.Holds() || len(s.reader.waiting) > 0 {
+		t.Error("something is remembered that nobody wants")
+	}
+	if asked := s.server.taken(); asked != "" {
+		t.Errorf("the API server is asked %q for nobody", asked)
+	}
+}
+
+// Only what somebody reads of a Secret is kept.
+func TestNothingElseIsKept(t *testing.T) {
+	s := newStage(t)
+	s.server.put(secretOf("shop", "a", "1", "first"))
+	s.hold("key", "a")
+	s.read("key", "a")
+	s.pass(0)
+	for _, e := range s.cache.entries {
+		if len(e.secret.Data) != 1 {
+			t.Errorf("%d values are kept, want one", len(e.secret.Data))
+		}
+	}
+}
+
+// Where there is no API server, the watch is all there is.
+func TestWithoutAnAPIServer(t *testing.T) {
+	s := newStage(t)
+	s.cache.live = nil
+	s.watched.put(trimmed(secretOf("shop", "a", "1", "")))
+	s.hold("key", "a", "b")
+	s.wants("key", "a", "", "")
+	s.wants("key", "b", "nothing", "")
+	s.cache.Settle(t.Context(), time.Minute)
+	s.wakes()
+}

@@ -1,0 +1,172 @@
+package secretcache
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/api/shrink"
+)
+
+// Reader is how one reconciler, whose keys are of type K, sees the Secrets, as
+// values of type C. A Secret that many keys name is parsed once. Use NewReader.
+type Reader[K comparable, C any] struct {
+	cache *Cache
+	parse func(types.NamespacedName, *corev1.Secret) C
+	keys  []string
+	woken func(K)
+
+	mu      sync.Mutex
+	held    map[K][]types.NamespacedName
+	users   map[types.NamespacedName]int // how many keys hold it
+	known   map[types.NamespacedName]parsed[C]
+	waiting map[K]struct{} // who was told that something is not known; see Waiting
+}
+
+// parsed is what a version of a Secret holds.
+type parsed[C any] struct {
+	version string
+	content C
+}
+
+// NewReader is a Reader that parses Secrets by parse, which is given nil for one
+// that is not there. keys are those of its data that matter. woken hears of each
+// key for which something is known now that was not, or was something else.
+func NewReader[K comparable, C any](cache *Cache, woken func(K), parse func(types.NamespacedName, *corev1.Secret) C, keys ...string) *Reader[K, C] {
+	return &Reader[K, C]{cache: cache, parse: parse, keys: keys, woken: woken}
+}
+
+// Answer is what is known of a Secret.
+type Answer[C any] struct {
+	// Content is what it holds; the zero value if it is not Known.
+	Content C
+	// Known says that there is a Content. If there is none and no Err, the key
+	// is woken as soon as there is.
+	Known bool
+	// Err is why the API server does not give the Secret (see Why). Content is
+	// then what it held before. It is asked again, and the key is woken when it
+	// says something else.
+	Err error
+}
+
+// use is a key of a Reader as a holder.
+type use[K comparable, C any] struct {
+	reader *Reader[K, C]
+	key    K
+}
+
+func (u use[K, C]) wake() { u.reader.woken(u.key) }
+
+// Hold takes which Secrets matter to key from now on, each once, before they are
+// read. What matters to no key any more is forgotten.
+func (r *Reader[K, C]) Hold(key K, names []types.NamespacedName) {
+	r.mu.Lock()
+	before := r.held[key]
+	if r.held == nil {
+		r.held, r.users, r.known = map[K][]types.NamespacedName{}, map[types.NamespacedName]int{}, map[types.NamespacedName]parsed[C]{}
+		r.waiting = map[K]struct{}{}
+	}
+	if len(names) > 0 {
+		r.held[key] = names
+	} else {
+		shrink.Delete(&r.held, key)
+		shrink.Delete(&r.waiting, key)
+	}
+	still := make(map[types.NamespacedName]bool, len(names))
+	for _, name := range names {
+		r.users[name]++
+		still[name] = true
+	}
+	for _, name := range before {
+		if r.users[name]--; r.users[name] == 0 {
+			shrink.Delete(&r.users, name)
+			shrink.Delete(&r.known, name)
+		}
+	}
+	r.mu.Unlock()
+	for _, name := range before {
+		if !still[name] {
+			r.cache.drop(name, use[K, C]{r, key})
+		}
+	}
+}
+
+// Read is what the Secret holds that key has taken hold of.
+func (r *Reader[K, C]) Read(ctx context.Context, key K, name types.NamespacedName) (Answer[C], error) {
+	return r.read(ctx, key, name, false)
+}
+
+// ReadUnwatched is Read for a Secret in a namespace that may not be watched.
+func (r *Reader[K, C]) ReadUnwatched(ctx context.Context, key K, name types.NamespacedName) (Answer[C], error) {
+	return r.read(ctx, key, name, true)
+}
+
+func (r *Reader[K, C]) read(ctx context.Context, key K, name types.NamespacedName, unwatched bool) (Answer[C], error) {
+	found, err := r.cache.look(ctx, use[K, C]{r, key}, name, unwatched, r.keys...)
+	if err != nil {
+		return Answer[C]{}, err
+	}
+	if !found.known {
+		r.wait(key, found.err)
+		return Answer[C]{Err: found.err}, nil
+	}
+	return Answer[C]{Content: r.contentOf(name, found.secret), Known: true, Err: found.err}, nil
+}
+
+func (r *Reader[K, C]) wait(key K, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil && r.held[key] != nil {
+		r.waiting[key] = struct{}{}
+	}
+}
+
+// Waiting is the keys for which something was not known since it was called
+// last, and may be now.
+func (r *Reader[K, C]) Waiting() []K {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	keys := slices.Collect(maps.Keys(r.waiting))
+	r.waiting = map[K]struct{}{}
+	return keys
+}
+
+// Holds says whether any Secret matters to any key.
+func (r *Reader[K, C]) Holds() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.held)+len(r.users)+len(r.known) > 0
+}
+
+// Saw says that a watch has told of a Secret. Call it before the keys are queued.
+func (r *Reader[K, C]) Saw(ctx context.Context, secret *corev1.Secret) {
+	r.cache.saw(ctx, types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name})
+}
+
+// contentOf parses a Secret, nil if there is none, unless this version of it is.
+func (r *Reader[K, C]) contentOf(name types.NamespacedName, secret *corev1.Secret) C {
+	if secret == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.known, name)
+		return r.parse(name, nil)
+	}
+	version := versionOf(secret)
+	r.mu.Lock()
+	last, ok := r.known[name]
+	r.mu.Unlock()
+	if ok && last.version == version && secret.ResourceVersion != "" {
+		return last.content
+	}
+	content := r.parse(name, secret)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.users[name] > 0 { // else nobody would have it forgotten
+		r.known[name] = parsed[C]{version, content}
+	}
+	return content
+}
