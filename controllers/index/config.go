@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -56,11 +59,19 @@ func (o Objects) Configs(ctx context.Context) (map[route.Gateway]Config, error) 
 }
 
 // listCustom lists what the cluster may not know. A cache of some namespaces asks
-// the cluster whether the kind has any.
+// the cluster whether the kind has any, unless it watches the kind: so whoever gets
+// no answer has none of it.
 func (o Objects) listCustom(ctx context.Context, list client.ObjectList) error {
 	err := o.Cluster.List(ctx, list, client.UnsafeDisableDeepCopy)
-	if unknown := (*cache.ErrResourceNotCached)(nil); errors.As(err, &unknown) || meta.IsNoMatchError(err) {
+	if unknown := (*cache.ErrResourceNotCached)(nil); errors.As(err, &unknown) || meta.IsNoMatchError(err) || isOfAPIServer(err) {
 		return nil
 	}
 	return err
+}
+
+// isOfAPIServer says of an error of a cache that it comes from the API server, or
+// from the way to it.
+func isOfAPIServer(err error) bool {
+	status, failed, away := apierrors.APIStatus(nil), (*apiutil.ErrResourceDiscoveryFailed)(nil), (*url.Error)(nil)
+	return errors.As(err, &status) || errors.As(err, &failed) || errors.As(err, &away)
 }
