@@ -286,6 +286,8 @@ func (s *stage) settle(ctx context.Context) {
 		for range 4 { // visits, more than there are namespaces
 			s.ask(ctx, time.Hour)
 		}
+		s.hosts.wait()
+		s.backends.wait()
 		for s.authorities.work(ctx) || s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) || s.clientCAs.work(ctx) {
 			worked = true
 		}

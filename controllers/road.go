@@ -34,6 +34,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ingress"
+	"github.com/fairwaynet/fairway/controllers/live"
 	"github.com/fairwaynet/fairway/controllers/replica"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/controllers/secretcache"
@@ -41,8 +42,9 @@ import (
 )
 
 const (
-	// workers is how many keys of a controller are worked on at once.
-	workers = 2
+	// workers is how many keys of a controller are worked on at once. Of these, two
+	// at most ask the API server (live.Asker).
+	workers = 4
 	// A key whose reconciliation failed is tried again after firstRetry, then
 	// twice that, up to lastRetry.
 	firstRetry = 10 * time.Millisecond
@@ -234,23 +236,25 @@ func (r *Road) loops(all *reconcilers) ([]loop, error) {
 	if r.custom {
 		sources = append(sources, all.gateways.CustomSources(r.Cache, false)...)
 	}
-	first, err1 := newLoop(r.Log, "gateway", all.gateways, sources)
-	second, err2 := newLoop(r.Log, "ingress", r.tracked(timed), all.hosts.Sources(r.Cache))
-	third, err3 := newLoop(r.Log, "endpoints", all.backends, all.backends.Sources(r.Cache))
-	fourth, err4 := newLoop(r.Log, "certificate", all.certificates, all.certificates.Sources(r.Cache))
-	fifth, err5 := newLoop(r.Log, "authority", all.authorities, all.authorities.Sources(r.Cache))
-	sixth, err6 := newLoop(r.Log, "clientca", all.clientCAs, all.clientCAs.Sources(r.Cache))
+	first, err1 := newLoop(r.Log, "gateway", all.gateways, sources, nil)
+	second, err2 := newLoop(r.Log, "ingress", r.tracked(timed), all.hosts.Sources(r.Cache), all.hosts.IsLarge)
+	third, err3 := newLoop(r.Log, "endpoints", all.backends, all.backends.Sources(r.Cache), nil)
+	fourth, err4 := newLoop(r.Log, "certificate", all.certificates, all.certificates.Sources(r.Cache), nil)
+	fifth, err5 := newLoop(r.Log, "authority", all.authorities, all.authorities.Sources(r.Cache), nil)
+	sixth, err6 := newLoop(r.Log, "clientca", all.clientCAs, all.clientCAs.Sources(r.Cache), nil)
 	return []loop{first, second, third, fourth, fifth, sixth}, errors.Join(err1, err2, err3, err4, err5, err6)
 }
 
+// newLoop makes a controller. Keys that are large, which may be nil, come after all
+// others.
 func newLoop[K comparable](
-	log logr.Logger, name string, reconciler reconcile.TypedReconciler[K], sources []source.TypedSource[K],
+	log logr.Logger, name string, reconciler reconcile.TypedReconciler[K], sources []source.TypedSource[K], large func(K) bool,
 ) (loop, error) {
 	made, err := controller.NewTypedUnmanaged(name, controller.TypedOptions[K]{
 		Reconciler:              reconciler,
 		MaxConcurrentReconciles: workers,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[K](firstRetry, lastRetry),
-		UsePriorityQueue:        new(true),
+		NewQueue:                queues(log, large),
 		RecoverPanic:            new(true),
 		EnableWarmup:            new(true),
 		NeedLeaderElection:      new(false),
@@ -296,6 +300,10 @@ type reconcilers struct {
 
 func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 	objects := r.Objects()
+	var asks, asksEndpoints *live.Asker // each of a controller, whose workers it keeps free
+	if r.Live != nil {
+		asks, asksEndpoints = live.New(r.Live, r.now), live.New(r.Live, r.now)
+	}
 	secrets := secretcache.New(r.Cache, r.Live, r.now)
 	certificates := certificate.New(objects, secrets, publisher, r.Reporter, r.Certificates)
 	return &reconcilers{
@@ -304,10 +312,10 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 			Reconciled: r.Conditions.Touch,
 		},
 		hosts: &ingress.Reconciler{
-			Objects: objects, Live: r.Live, Publisher: publisher, Reporter: r.Reporter, Tracker: r.Tracker,
+			Objects: objects, Live: asks, Publisher: publisher, Reporter: r.Reporter, Tracker: r.Tracker,
 			Challenges: r.Challenges,
 		},
-		backends:     endpoints.New(objects, r.Live, publisher, r.Reporter),
+		backends:     endpoints.New(objects, asksEndpoints, publisher, r.Reporter),
 		certificates: certificates,
 		secrets:      secrets,
 		authorities: authority.New(objects, secrets, publisher, r.Reporter, authority.Options{

@@ -20,7 +20,7 @@ func (r *Road) tracked(hosts reconcile.TypedReconciler[route.Key]) reconcile.Typ
 	return reconcile.TypedFunc[route.Key](func(ctx context.Context, key route.Key) (reconcile.Result, error) {
 		run := r.Tracker.Begin()
 		result, err := hosts.Reconcile(ctx, key)
-		if err == nil {
+		if err == nil && result.IsZero() { // else it is to be done yet
 			r.Tracker.Finish(key, run)
 		}
 		return result, err

@@ -101,7 +101,7 @@ func (w *wall) Open() {
 func (w *wall) Host(key route.Key) server.HostState {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return server.HostState{Published: w.hosts[key] != nil}
+	return server.HostState{Published: w.hosts[key] != nil, Value: w.hosts[key]}
 }
 
 func put[K comparable, V any](all map[K]*V, key K, value *V) {

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/live"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -275,19 +278,57 @@ func TestWhatIsPublished(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			live := &apiServer{Reader: clusterOf(t, test.there...), err: test.err}
+			there := &apiServer{Reader: clusterOf(t, test.there...), err: test.err}
 			published := shelf{portOf("cart", 80): before}
-			r := New(index.Objects{Cluster: clusterOf(t, test.cached...)}, live, published, report.New())
+			r := New(index.Objects{Cluster: clusterOf(t, test.cached...)}, live.New(there, nil), published, report.New())
 			if _, err := r.Reconcile(t.Context(), portOf("cart", 80)); !errors.Is(err, test.err) {
 				t.Errorf("error %v, want %v", err, test.err)
 			}
 			if diff := gocmp.Diff(test.want, published[portOf("cart", 80)]); diff != "" {
 				t.Errorf("published (-want +got):\n%s", diff)
 			}
-			if live.asked != test.asked {
-				t.Errorf("the API server is asked %d times, want %d", live.asked, test.asked)
+			if there.asked != test.asked {
+				t.Errorf("the API server is asked %d times, want %d", there.asked, test.asked)
 			}
 		})
+	}
+}
+
+// However many Services have no slice, and however often their ports are looked
+// at, that is a handful of questions, until something changes.
+func TestServicesWithoutSlicesAreFewQuestions(t *testing.T) {
+	const many = 100
+	var cached, there []client.Object
+	for i := range many {
+		name := fmt.Sprintf("s-%d", i)
+		cached = append(cached, to(name, ours, name, number(80)), service(name, 80))
+	}
+	there = append(there, slice("s-7", "10.0.0.7"), slice("s-99", "10.0.0.9"))
+	server, published := &apiServer{Reader: clusterOf(t, there...)}, shelf{}
+	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
+	r := New(index.Objects{Cluster: clusterOf(t, cached...)}, live.New(server, now), published, report.New())
+	look := func() {
+		t.Helper()
+		for i := range many {
+			if result, err := r.Reconcile(t.Context(), portOf(fmt.Sprintf("s-%d", i), 80)); err != nil || !result.IsZero() {
+				t.Fatalf("%v, %v", result, err)
+			}
+		}
+	}
+	look()
+	look()
+	if server.asked != 5 {
+		t.Errorf("the API server was asked %d times, want 5", server.asked)
+	}
+	if got := len(published[portOf("s-7", 80)]) + len(published[portOf("s-99", 80)]); got != 2 || len(published) != many {
+		t.Errorf("%d endpoints of the two Services that have any, %d ports; want 2 and %d", got, len(published), many)
+	}
+	if _, err := r.sliceKeys(t.Context(), slice("s-8", "10.0.0.8")); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	if server.asked != 10 {
+		t.Errorf("after an event it was asked %d times in all, want 10", server.asked)
 	}
 }
 

@@ -35,6 +35,7 @@ func (r *Reconciler) Keys(ctx context.Context) ([]route.ServicePort, error) {
 }
 
 func (r *Reconciler) ingressKeys(ctx context.Context, ingress *networkingv1.Ingress) ([]route.ServicePort, error) {
+	r.live.Forget(ingress.Namespace)
 	return r.portsOfAll(ctx, []*networkingv1.Ingress{ingress})
 }
 
@@ -49,6 +50,7 @@ func (r *Reconciler) classKeys(ctx context.Context, class *networkingv1.IngressC
 // serviceKeys is the ports of the Service as it is given, since the cache knows
 // only what it has become.
 func (r *Reconciler) serviceKeys(ctx context.Context, service *corev1.Service) ([]route.ServicePort, error) {
+	r.live.Forget(service.Namespace)
 	name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
 	concerned, err := r.concerns(ctx, name)
 	if err != nil || !concerned {
@@ -58,6 +60,7 @@ func (r *Reconciler) serviceKeys(ctx context.Context, service *corev1.Service) (
 }
 
 func (r *Reconciler) sliceKeys(ctx context.Context, slice *discoveryv1.EndpointSlice) ([]route.ServicePort, error) {
+	r.live.Forget(slice.Namespace)
 	name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]}
 	concerned, err := r.concerns(ctx, name)
 	if err != nil || !concerned {

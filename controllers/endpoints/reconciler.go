@@ -10,16 +10,16 @@ package endpoints
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/live"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -39,15 +39,15 @@ type Reporter interface {
 // Reconciler keeps the endpoints of one Service port. Make it with New.
 type Reconciler struct {
 	objects   index.Objects
-	live      client.Reader
+	live      *live.Asker
 	publisher Publisher
 	reporter  Reporter
 	published *ledger
 }
 
-// New is a Reconciler that publishes to publisher. live reads the API server
+// New is a Reconciler that publishes to publisher. live asks the API server
 // itself; nil where there is none.
-func New(objects index.Objects, live client.Reader, publisher Publisher, reporter Reporter) *Reconciler {
+func New(objects index.Objects, live *live.Asker, publisher Publisher, reporter Reporter) *Reconciler {
 	return &Reconciler{
 		objects:   objects,
 		live:      live,
@@ -61,6 +61,9 @@ func New(objects index.Objects, live client.Reader, publisher Publisher, reporte
 func (r *Reconciler) Reconcile(ctx context.Context, port route.ServicePort) (reconcile.Result, error) {
 	r.published.note(port, true) // before looking: an event from now on finds it there
 	backend, problems, err := r.build(ctx, port, r.live)
+	if later := (*live.LaterError)(nil); errors.As(err, &later) {
+		return reconcile.Result{RequeueAfter: later.After}, nil
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -81,13 +84,13 @@ func (r *Reconciler) Build(ctx context.Context, port route.ServicePort) (*route.
 }
 
 func (r *Reconciler) build(
-	ctx context.Context, port route.ServicePort, live client.Reader,
+	ctx context.Context, port route.ServicePort, ask *live.Asker,
 ) (*route.Backend, []problem.Problem, error) {
 	service, err := r.service(ctx, port)
 	if err != nil || service == nil {
 		return nil, nil, err
 	}
-	slices, err := r.slices(ctx, port, live)
+	slices, err := r.slices(ctx, port, ask)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,20 +141,11 @@ func routesTo(ingress *networkingv1.Ingress, service *corev1.Service, port int32
 // there seems to be none at all, not even an empty one, they may not have
 // reached us yet, and no route shall move to a Service that only looks empty.
 func (r *Reconciler) slices(
-	ctx context.Context, port route.ServicePort, live client.Reader,
+	ctx context.Context, port route.ServicePort, ask *live.Asker,
 ) ([]*discoveryv1.EndpointSlice, error) {
 	slices, err := r.objects.Slices(ctx, port.Service)
-	if err != nil || len(slices) > 0 || live == nil {
+	if err != nil || len(slices) > 0 || ask == nil {
 		return slices, err
 	}
-	var list discoveryv1.EndpointSliceList
-	err = live.List(ctx, &list, client.InNamespace(port.Service.Namespace),
-		client.MatchingLabels{discoveryv1.LabelServiceName: port.Service.Name})
-	if err != nil {
-		return nil, fmt.Errorf("ask for endpoint slices of %s: %w", port.Service, err)
-	}
-	for i := range list.Items {
-		slices = append(slices, &list.Items[i])
-	}
-	return slices, nil
+	return ask.Slices(ctx, port.Service)
 }

@@ -40,6 +40,7 @@ func (r *Reconciler) Keys(ctx context.Context) ([]route.Key, error) {
 }
 
 func (r *Reconciler) ingressKeys(ctx context.Context, ingress *networkingv1.Ingress) ([]route.Key, error) {
+	r.Live.Forget(ingress.Namespace)
 	return r.keysOf(ctx, []*networkingv1.Ingress{ingress}, route.HostsOf)
 }
 
@@ -52,6 +53,7 @@ func (r *Reconciler) classKeys(ctx context.Context, class *networkingv1.IngressC
 }
 
 func (r *Reconciler) serviceKeys(ctx context.Context, service *corev1.Service) ([]route.Key, error) {
+	r.Live.Forget(service.Namespace)
 	name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
 	ingresses, err := r.Objects.IngressesOfService(ctx, name)
 	if err != nil {

@@ -2,61 +2,114 @@ package ingress
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/controllers/challenge"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // Informers are not in step: an Ingress may name a Service that is there but
 // has not reached us yet, or have left one that is gone already. Where that
-// would replace what is served by a 503, the API server itself is asked first.
+// would replace a route that works by a 503, the API server itself is asked first.
+// What is published says which routes work, so that nothing is asked twice: a
+// route that was found to answer 503 does not work any more.
 
-// breaks says that host would answer 503 for want of a Service or a port, where
-// something may be served now.
-func (r *Reconciler) breaks(key route.Key, host *route.Host) bool {
-	return r.Live != nil && host != nil && missesBackend(host) && r.Publisher.Host(key).Published
+// published is what serves requests for the host of key now: its own routes, or
+// those of a wildcard or of the default host.
+func (r *Reconciler) published(key route.Key) *route.Host {
+	for _, k := range append([]route.Key{key}, challenge.Wider(key)...) {
+		if state := r.Publisher.Host(k); state.Published {
+			return state.Value
+		}
+	}
+	return nil
 }
 
-func missesBackend(host *route.Host) bool {
-	return slices.ContainsFunc(host.Routes, func(r route.Route) bool { return misses(&r) })
-}
-
-func misses(r *route.Route) bool {
-	return r.Cluster == nil && r.Reason == string(route.ReasonBackendNotFound)
-}
-
-// refresh is objects with the Ingresses for whose backends host answers 503, and
-// then the Services that those still miss, as the API server has them.
-func (r *Reconciler) refresh(ctx context.Context, host *route.Host, objects route.Objects) (route.Objects, error) {
+// refresh is objects with the Ingresses whose routes break, and the Services to
+// which they lead, as the API server has them.
+func (r *Reconciler) refresh(
+	ctx context.Context, host *route.Host, broken map[route.Match]bool, objects route.Objects,
+) (route.Objects, error) {
 	classes, err := r.Objects.Classes(ctx)
 	if err != nil {
 		return route.Objects{}, err
 	}
+	origins := map[types.NamespacedName]bool{}
+	for i := range host.Routes {
+		if broken[host.Routes[i].Match] {
+			origins[host.Routes[i].Origin] = true
+		}
+	}
 	fresh := objects
 	fresh.Ingresses = nil
+	suspects := map[string][]*networkingv1.Ingress{} // by namespace
 	for _, ingress := range objects.Ingresses {
-		if name := client.ObjectKeyFromObject(ingress); missesBackendOf(host, name) {
-			if ingress, err = r.ingress(ctx, name); err != nil {
-				return route.Objects{}, err
-			}
+		if origins[client.ObjectKeyFromObject(ingress)] {
+			suspects[ingress.Namespace] = append(suspects[ingress.Namespace], ingress)
+		} else {
+			fresh.Ingresses = append(fresh.Ingresses, ingress)
+		}
+	}
+	for namespace, cached := range suspects {
+		found, services, err := r.Live.Backends(ctx, namespace, cached, func(ingress *networkingv1.Ingress) []string {
 			if !serves(classes, host.Key.Gateway, ingress) {
-				continue
+				return nil
 			}
-			if err := r.addServices(ctx, ingress, fresh.Services); err != nil {
-				return route.Objects{}, err
+			return wanted(ingress, host.Key.Host, cached, broken, objects.Services)
+		})
+		if err != nil {
+			return route.Objects{}, err
+		}
+		for _, ingress := range found {
+			if serves(classes, host.Key.Gateway, ingress) {
+				fresh.Ingresses = append(fresh.Ingresses, ingress)
 			}
 		}
-		fresh.Ingresses = append(fresh.Ingresses, ingress)
+		for name, service := range services {
+			fresh.Services[types.NamespacedName{Namespace: namespace, Name: name}] = service
+		}
 	}
 	return fresh, nil
+}
+
+// wanted is the names of the Services that routes which break would need: of an
+// Ingress that is as it was, those of these routes; of one that has changed, all
+// that it names for the host and that lack what it asks of them.
+func wanted(
+	ingress *networkingv1.Ingress, host route.Hostname, cached []*networkingv1.Ingress, broken map[route.Match]bool,
+	services map[types.NamespacedName]*corev1.Service,
+) []string {
+	same := slices.ContainsFunc(cached, func(c *networkingv1.Ingress) bool {
+		return c.UID == ingress.UID && c.Name == ingress.Name && c.ResourceVersion == ingress.ResourceVersion
+	})
+	lacking := unresolved(ingress, services)
+	var names []string
+	for _, name := range route.ServicesAt(ingress, host, func(match route.Match) bool { return !same || broken[match] }) {
+		if lacking[name] {
+			names = append(names, name.Name)
+		}
+	}
+	return names
+}
+
+// unresolved is the Services that lack what the Ingress asks of them.
+func unresolved(
+	ingress *networkingv1.Ingress, services map[types.NamespacedName]*corev1.Service,
+) map[types.NamespacedName]bool {
+	names := map[types.NamespacedName]bool{}
+	for _, backend := range index.Backends(ingress) {
+		name := types.NamespacedName{Namespace: ingress.Namespace, Name: backend.Name}
+		if service := services[name]; service == nil || !index.Offers(service, backend.Port) {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 // serves says that there is the Ingress, and that it belongs to the gateway.
@@ -66,63 +119,4 @@ func serves(classes route.Classes, gateway route.Gateway, ingress *networkingv1.
 	}
 	its, ours := classes.Gateway(ingress)
 	return ours && its == gateway
-}
-
-func missesBackendOf(host *route.Host, ingress types.NamespacedName) bool {
-	return slices.ContainsFunc(host.Routes, func(r route.Route) bool { return misses(&r) && r.Origin == ingress })
-}
-
-// addServices adds to services those that the Ingress names and that are not
-// among them, or lack the port.
-func (r *Reconciler) addServices(
-	ctx context.Context, ingress *networkingv1.Ingress, services map[types.NamespacedName]*corev1.Service,
-) error {
-	for _, name := range unresolved(ingress, services) {
-		service, err := r.service(ctx, name)
-		if err != nil {
-			return err
-		}
-		if service != nil {
-			services[name] = service
-		}
-	}
-	return nil
-}
-
-// unresolved is the Services that lack what the Ingress asks of them.
-func unresolved(
-	ingress *networkingv1.Ingress, services map[types.NamespacedName]*corev1.Service,
-) []types.NamespacedName {
-	var names []types.NamespacedName
-	for _, backend := range index.Backends(ingress) {
-		name := types.NamespacedName{Namespace: ingress.Namespace, Name: backend.Name}
-		if service := services[name]; service == nil || !index.Offers(service, backend.Port) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// ingress is the Ingress as the API server has it, nil if there is none.
-func (r *Reconciler) ingress(ctx context.Context, name types.NamespacedName) (*networkingv1.Ingress, error) {
-	ingress := &networkingv1.Ingress{}
-	switch err := r.Live.Get(ctx, name, ingress); {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("ask for ingress %s: %w", name, err)
-	}
-	return ingress, nil
-}
-
-// service is the Service as the API server has it, nil if there is none.
-func (r *Reconciler) service(ctx context.Context, name types.NamespacedName) (*corev1.Service, error) {
-	service := &corev1.Service{}
-	switch err := r.Live.Get(ctx, name, service); {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("ask for service %s: %w", name, err)
-	}
-	return service, nil
 }

@@ -3,6 +3,7 @@ package ingress
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/live"
 	"github.com/fairwaynet/fairway/controllers/report"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -21,7 +23,7 @@ type shelf struct{ host *route.Host }
 
 func (s *shelf) PublishHost(_ route.Key, host *route.Host) { s.host = host }
 func (s *shelf) Host(route.Key) server.HostState {
-	return server.HostState{Published: s.host != nil}
+	return server.HostState{Published: s.host != nil, Value: s.host}
 }
 
 // apiServer counts what it is asked.
@@ -44,6 +46,11 @@ func (a *apiServer) Get(ctx context.Context, name client.ObjectKey, into client.
 	return a.Reader.Get(ctx, name, into, opts...)
 }
 
+func (a *apiServer) List(ctx context.Context, into client.ObjectList, opts ...client.ListOption) error {
+	a.asked = append(a.asked, fmt.Sprintf("%T", into))
+	return a.Reader.List(ctx, into, opts...)
+}
+
 func offering(service *corev1.Service, ports ...int32) *corev1.Service {
 	for _, port := range ports {
 		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Port: port})
@@ -60,12 +67,18 @@ func TestTheAPIServerIsAskedBeforeARouteBreaks(t *testing.T) {
 	good := offering(serviceNamed("shop", "cart"), 80)
 	bare := offering(serviceNamed("shop", "cart"), 81)
 	pay := offering(serviceNamed("shop", "pay"), 80)
-	before := &route.Host{Key: route.Key{Gateway: route.DefaultGateway, Host: "cart.test"}}
+	before := &route.Host{Key: route.Key{Gateway: route.DefaultGateway, Host: "cart.test"}, Routes: []route.Route{
+		{Match: route.Match{Path: "/"}, Cluster: &route.Cluster{}},
+	}}
+	dead := &route.Host{Key: before.Key, Routes: []route.Route{
+		{Match: route.Match{Path: "/"}, Status: 503, Reason: string(route.ReasonBackendNotFound)},
+	}}
 	tests := []struct {
 		name      string
 		cached    []client.Object
 		there     []client.Object
 		published bool
+		dead      bool // what is published answers 503
 		err       error
 		asked     []string
 		want      string // "route", "503", "before" or "none"
@@ -79,27 +92,31 @@ func TestTheAPIServerIsAskedBeforeARouteBreaks(t *testing.T) {
 		{name: "an Ingress that is gone with its Service leaves no 503", cached: []client.Object{ingress}, published: true, asked: []string{"ingress cart"}, want: "none"},
 		{name: "an Ingress that has become another class's leaves no 503", cached: []client.Object{ingress}, there: []client.Object{annotated(leading("cart", nil, "cart.test", "cart"), "other")}, published: true, asked: []string{"ingress cart"}, want: "none"},
 		{name: "nothing can break that is not served: nobody is asked", cached: []client.Object{ingress}, there: []client.Object{ingress, good}, want: "503"},
+		{name: "a route that answers 503 already works no worse: nobody is asked", cached: []client.Object{ingress}, there: []client.Object{ingress, good}, published: true, dead: true, want: "503"},
 		{name: "while the API server does not answer, what is served stays", cached: []client.Object{ingress}, published: true, err: away, asked: []string{"ingress cart"}, want: "before"},
 		{name: "a host that goes away asks nobody", published: true, want: "none"},
 		{name: "only what is missing is asked for", cached: []client.Object{both, pay}, there: []client.Object{both, pay}, published: true, asked: []string{"ingress cart", "service cart"}, want: "503"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			live := &apiServer{Reader: clusterOf(t, copies(test.there)...), err: test.err}
+			there := &apiServer{Reader: clusterOf(t, copies(test.there)...), err: test.err}
 			put := &shelf{}
 			if test.published {
 				put.host = before
 			}
+			if test.dead {
+				put.host = dead
+			}
 			r := &Reconciler{
 				Objects:   index.Objects{Cluster: clusterOf(t, copies(test.cached)...)},
-				Live:      live,
+				Live:      live.New(there, nil),
 				Publisher: put,
 				Reporter:  report.New(),
 			}
 			if _, err := r.Reconcile(t.Context(), before.Key); !errors.Is(err, test.err) {
 				t.Errorf("error %v, want %v", err, test.err)
 			}
-			if diff := gocmp.Diff(test.asked, live.asked); diff != "" {
+			if diff := gocmp.Diff(test.asked, there.asked); diff != "" {
 				t.Errorf("asked (-want +got):\n%s", diff)
 			}
 			if got := summary(put.host, before); got != test.want {

@@ -10,18 +10,21 @@ package ingress
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/controllers/challenge"
 	"github.com/fairwaynet/fairway/controllers/index"
 	"github.com/fairwaynet/fairway/controllers/ledger"
+	"github.com/fairwaynet/fairway/controllers/live"
 	"github.com/fairwaynet/fairway/controllers/replica"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -45,8 +48,8 @@ type Reporter interface {
 // Reconciler keeps one virtual host as the Ingresses that name it ask.
 type Reconciler struct {
 	Objects index.Objects
-	// Live reads the API server itself; nil where there is none.
-	Live      client.Reader
+	// Live asks the API server itself; nil where there is none.
+	Live      *live.Asker
 	Publisher Publisher
 	Reporter  Reporter
 	// Tracker hears of every event before its keys are queued; nil: nobody does.
@@ -55,13 +58,44 @@ type Reconciler struct {
 	Challenges *challenge.Set
 
 	known ledger.Ledger
+
+	mu    sync.Mutex
+	large map[route.Key]struct{}
+}
+
+// manyRoutes is from how many routes on a host is large: it costs as many times
+// more than most.
+const manyRoutes = 100
+
+// IsLarge says that a run of key takes long, as far as that is known.
+func (r *Reconciler) IsLarge(key route.Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, large := r.large[key]
+	return large
+}
+
+func (r *Reconciler) weigh(key route.Key, host *route.Host) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case host == nil || len(host.Routes) < manyRoutes:
+		shrink.Delete(&r.large, key)
+	case r.large == nil:
+		r.large = map[route.Key]struct{}{key: {}}
+	default:
+		r.large[key] = struct{}{}
+	}
 }
 
 // Reconcile brings the host of key up to date. What it does follows from nothing
 // that it remembers, so a run can never act on a stale half of the picture.
 func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Result, error) {
 	r.known.Note(key, true) // before looking: an event from now on finds it there
-	host, problems, err := r.build(ctx, key, r.breaks)
+	host, problems, err := r.build(ctx, key, r.published)
+	if later := (*live.LaterError)(nil); errors.As(err, &later) {
+		return reconcile.Result{RequeueAfter: later.After, Priority: new(afterAll)}, nil
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -75,8 +109,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Re
 // published yet.
 func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []problem.Problem, error) {
 	r.known.Note(key, true)
-	never := func(route.Key, *route.Host) bool { return false }
-	host, problems, err := r.build(ctx, key, never)
+	nothing := func(route.Key) *route.Host { return nil }
+	host, problems, err := r.build(ctx, key, nothing)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -86,29 +120,37 @@ func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []p
 
 // Publish makes host what is served under key.
 func (r *Reconciler) Publish(key route.Key, host *route.Host) {
+	r.weigh(key, host)
 	r.Publisher.PublishHost(key, host)
 	r.Challenges.Published(key, route.ChallengesOf(host))
 }
 
-// build is what is to be served under key. Where that breaks something by the
-// caches, the API server is asked.
+// afterAll is the priority of a key that was told to come back.
+const afterAll = -1000
+
+// build is what is to be served under key. Where that breaks by the caches what
+// works as published says, the API server is asked.
 func (r *Reconciler) build(
-	ctx context.Context, key route.Key, breaks func(route.Key, *route.Host) bool,
+	ctx context.Context, key route.Key, published func(route.Key) *route.Host,
 ) (*route.Host, []problem.Problem, error) {
 	objects, err := r.gather(ctx, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
 	}
 	if len(objects.Challenges) > 0 && len(objects.Ingresses) == 0 {
-		if objects.Wider, err = r.wider(ctx, key, breaks); err != nil {
+		if objects.Wider, err = r.wider(ctx, key, published); err != nil {
 			return nil, nil, err
 		}
 	}
 	host, problems := route.Build(key, objects)
-	if !breaks(key, host) {
+	if r.Live == nil || !missesBackend(host) {
 		return host, problems, nil
 	}
-	if objects, err = r.refresh(ctx, host, objects); err != nil {
+	broken := breaking(published(key), host)
+	if len(broken) == 0 {
+		return host, problems, nil
+	}
+	if objects, err = r.refresh(ctx, host, broken, objects); err != nil {
 		return nil, nil, fmt.Errorf("refresh %s: %w", key, err)
 	}
 	host, problems = route.Build(key, objects)
@@ -118,10 +160,10 @@ func (r *Reconciler) build(
 // wider is what serves requests for a host that no Ingress names, nil if
 // nothing does. What is wrong with it, its own key reports.
 func (r *Reconciler) wider(
-	ctx context.Context, key route.Key, breaks func(route.Key, *route.Host) bool,
+	ctx context.Context, key route.Key, published func(route.Key) *route.Host,
 ) (*route.Host, error) {
 	for _, wider := range challenge.Wider(key) {
-		host, _, err := r.build(ctx, wider, breaks)
+		host, _, err := r.build(ctx, wider, published)
 		if err != nil || host != nil {
 			return host, err
 		}

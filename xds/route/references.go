@@ -29,6 +29,32 @@ func ServicesOf(ing *networkingv1.Ingress) []types.NamespacedName {
 	return slices.Compact(names)
 }
 
+// ServicesAt returns the Services to which ing leads requests for the host that
+// match, sorted and unique, whether they exist or not.
+func ServicesAt(ing *networkingv1.Ingress, host Hostname, matches func(Match) bool) []types.NamespacedName {
+	var names []types.NamespacedName
+	add := func(match Match, backend *networkingv1.IngressBackend) {
+		if backend != nil && backend.Service != nil && backend.Service.Name != "" && matches(match) {
+			names = append(names, types.NamespacedName{Namespace: ing.Namespace, Name: backend.Service.Name})
+		}
+	}
+	for i := range ing.Spec.Rules {
+		rule := &ing.Spec.Rules[i]
+		if rule.HTTP == nil || !host.isNamedBy(rule) {
+			continue
+		}
+		for j := range rule.HTTP.Paths {
+			path := &rule.HTTP.Paths[j]
+			if match, ok, _ := matchOf(path); ok {
+				add(match, &path.Backend)
+			}
+		}
+	}
+	add(Match{Kind: Prefix, Path: "/"}, ing.Spec.DefaultBackend)
+	slices.SortFunc(names, compareNames)
+	return slices.Compact(names)
+}
+
 // PortsOf returns the Service ports whose endpoints host needs as Backends,
 // sorted and unique; those that Envoy resolves by DNS are not among them. A nil
 // host needs none.

@@ -73,6 +73,8 @@ type Options struct {
 
 // HostState is what is known of one host.
 type HostState struct {
+	// Value is what a controller asks for; nil: nothing. It must not be changed.
+	Value     *route.Host
 	Published bool   // a controller asks for it
 	Served    bool   // every synced Envoy (at least one) ACKed the newest value
 	Rejected  string // Envoy's message, if the newest value was refused

@@ -24,6 +24,7 @@ func (s *Server) Host(key route.Key) HostState {
 	}
 	return HostState{
 		Published:  key.Host != route.AnyHost || len(h.wanted.value.Routes) > 0,
+		Value:      h.wanted.value,
 		Served:     g.current > 0 && h.told == h.wanted,
 		Rejected:   h.wanted.refused,
 		Waiting:    h.waits,
