@@ -90,6 +90,9 @@ func (s *Server) Open() {
 			return
 		}
 		s.open = true
+		if s.stale.IsZero() {
+			s.seekers = nil // nobody is sent elsewhere any more
+		}
 		for _, g := range s.gateways {
 			g.listenNow() // now the certificates are known
 		}
