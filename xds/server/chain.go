@@ -24,6 +24,7 @@ type chains struct {
 	due   bool    // and at once, however long they are
 	moved []*host // whose chain is another since they were
 
+	passed  []*cluster               // to which the listener hands connections on
 	proven  map[route.Chain]struct{} // by an Envoy that accepted the listener with them
 	refused map[route.Chain]string   // by an Envoy, whose message it is
 	closed  map[route.Chain]struct{} // whose connections the listener closes
@@ -127,6 +128,12 @@ func (g *gateway) listen() {
 }
 
 func (g *gateway) renderListeners() {
+	g.chains.passed = nil
+	for chain := range g.chains.uses {
+		if c, ok := g.clusters[chain.Passthrough]; ok && chain.IsPassthrough() {
+			g.chains.passed = append(g.chains.passed, c)
+		}
+	}
 	wanted := make(map[string]struct{})
 	for _, l := range append(envoy.Listeners(g.settings, g.admitted()), g.http3()...) {
 		wanted[l.Name] = struct{}{}

@@ -12,7 +12,7 @@ func (s *stream) allowed(r *resource, l *lack) bool {
 	case kindEndpoints:
 		return r.exists() || l.force
 	case kindListener:
-		return s.based
+		return s.current || s.based && s.mayHaveListener(r)
 	case kindRoute:
 		if !r.exists() {
 			return l.force
@@ -25,14 +25,30 @@ func (s *stream) allowed(r *resource, l *lack) bool {
 	}
 }
 
-// mayLoseCluster reports whether s has accepted the routes that came before the
-// removal of a cluster, so that none of those that it has names it.
+// mayLoseCluster reports whether s has accepted the routes and listeners that came
+// before the removal of a cluster, so that none of those that it has names it.
 func (s *stream) mayLoseCluster(r *resource) bool {
 	if !s.current {
 		return false
 	}
-	for sh, l := range s.subscriptions[kindRoute].lacks {
-		if !l.isRefused(sh) && l.held.seq < r.seq {
+	for _, k := range []kind{kindRoute, kindListener} {
+		for naming, l := range s.subscriptions[k].lacks {
+			if !l.isRefused(naming) && l.held.seq < r.seq {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// mayHaveListener reports whether s, which has not caught up, holds every cluster
+// to which a listener hands connections on.
+func (s *stream) mayHaveListener(r *resource) bool {
+	if r != s.gateway.chains.listener {
+		return true
+	}
+	for _, c := range s.gateway.chains.passed {
+		if !s.holdsCluster(c) {
 			return false
 		}
 	}

@@ -243,3 +243,27 @@ func TestEnvoysTellTheirState(t *testing.T) {
 	slow.Stall(false)
 	b.eventually("b catches up", b.idle)
 }
+
+// A listener that hands connections on to a cluster is not sent to an Envoy that
+// catches up before it has the cluster and its endpoints.
+func TestNoListenerBeforeTheClusterThatItNames(t *testing.T) {
+	b := secured(t)
+	c := b.client()
+	c.hello()
+	c.ack(c.receive(envoy.TypeCluster))
+	c.send(&request{TypeUrl: envoy.TypeListener})
+	c.ack(c.receive(envoy.TypeListener))
+	raw := hostOf("raw.test", route.Route{Match: route.Match{Path: "/"}, Status: 421, Reason: "TLSPassthrough"})
+	raw.Passthrough = new(clusterOf("raw"))
+	b.server.PublishBackend(portOf("raw"), backendOf(portOf("raw"), "10.0.0.1"))
+	b.server.PublishHost(raw.Key, raw)
+	cluster := c.receive(envoy.TypeCluster)
+	c.wants(cluster, []string{"shop/raw:80"}, nil)
+	c.quiet()
+	c.send(&request{TypeUrl: envoy.TypeEndpoints, ResourceNamesSubscribe: []string{"shop/raw:80"}})
+	endpoints := c.receive(envoy.TypeEndpoints)
+	c.ack(cluster)
+	c.quiet()
+	c.ack(endpoints)
+	c.wants(c.receive(envoy.TypeListener), []string{envoy.HTTPS}, nil)
+}
