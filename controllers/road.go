@@ -53,8 +53,10 @@ const (
 	// API server has.
 	secretsPatience = 5 * time.Second
 	// ordersPatience is how long the first picture waits for the challenges that
-	// belong to it.
-	ordersPatience = 5 * time.Second
+	// belong to it, and publishedPatience how long for the Services that publish
+	// gateways.
+	ordersPatience    = 5 * time.Second
+	publishedPatience = 5 * time.Second
 )
 
 // Publisher takes all that shall be served. It is *server.Server.
@@ -81,6 +83,8 @@ type Road struct {
 	// nothing else; Adapt, if not nil, has the last word.
 	Base  route.Settings
 	Adapt func(route.Settings) route.Settings
+	// Published are the Services that publish gateways; nil: none.
+	Published *gatewayconfig.PublishedServices
 	// Conditions, if not nil, hears whose conditions may have changed.
 	Conditions *gatewayconfig.Conditions
 	// Scope says which Ingresses are looked at.
@@ -153,6 +157,7 @@ func (r *Road) Start(ctx context.Context) error {
 	if r.Orders != nil {
 		r.Orders.Wait(ctx, ordersPatience)
 	}
+	r.Published.Wait(ctx, publishedPatience)
 	switch err := r.open(ctx, all); {
 	case ctx.Err() != nil:
 		return nil
@@ -308,7 +313,7 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 	certificates := certificate.New(objects, secrets, publisher, r.Reporter, r.Certificates)
 	return &reconcilers{
 		gateways: &gatewayconfig.Reconciler{
-			Objects: objects, Base: r.Base, Adapt: r.Adapt, Publisher: listening{publisher, certificates}, Reporter: r.Reporter,
+			Objects: objects, Base: r.Base, Published: r.Published, Adapt: r.Adapt, Publisher: listening{publisher, certificates}, Reporter: r.Reporter,
 			Reconciled: r.Conditions.Touch,
 		},
 		hosts: &ingress.Reconciler{

@@ -92,6 +92,13 @@ type GatewayConfigSpec struct {
 	// +kubebuilder:validation:Maximum=65535
 	HTTPSPort *int32 `json:"httpsPort,omitempty"`
 
+	// publicPorts are the ports that clients use, where something in front of the
+	// gateway leads from them to httpPort and httpsPort: backends are told them
+	// in X-Forwarded-Port, and clients in redirects to HTTPS and in Alt-Svc.
+	//
+	// +optional
+	PublicPorts *PublicPorts `json:"publicPorts,omitempty"`
+
 	// proxyProtocol makes the gateway read the client's address from a PROXY
 	// header (version 1 or 2), which a TCP load balancer sends before the first
 	// byte of a connection. Without it none is expected.
@@ -153,6 +160,25 @@ type GatewayConfigSpec struct {
 	//
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
+}
+
+// PublicPorts are the ports that clients use.
+type PublicPorts struct {
+	// http is the port that clients use for HTTP. Default: that of the Service
+	// which publishes the gateway, or else httpPort.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HTTP *int32 `json:"http,omitempty"`
+
+	// https is the port that clients use for HTTPS and HTTP/3. Default: that of
+	// the Service which publishes the gateway, or else httpsPort.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HTTPS *int32 `json:"https,omitempty"`
 }
 
 // ProxyProtocol is who sends PROXY headers.

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
 	"github.com/fairwaynet/fairway/controllers/status"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -100,6 +102,24 @@ func (s *publishSettings) addService(given string) (problem string) {
 	p.service = types.NamespacedName{Namespace: namespace, Name: name}
 	s.each[gateway] = p
 	return ""
+}
+
+// services are what is known of the Services that publish gateways: none yet of
+// those that are followed, and that there is none where addresses were given.
+func (s *publishSettings) services(log logr.Logger) *gatewayconfig.PublishedServices {
+	var followed, others []route.Gateway
+	for gateway, p := range s.each {
+		if p.service.Name != "" {
+			followed = append(followed, gateway)
+		} else {
+			others = append(others, gateway)
+		}
+	}
+	services := gatewayconfig.NewPublishedServices(log, followed)
+	for _, gateway := range others {
+		services.Set(gateway, nil)
+	}
+	return services
 }
 
 // tell makes addresses those that were given, and returns which gateways have

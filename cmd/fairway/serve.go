@@ -65,9 +65,6 @@ func (s *serveSettings) load(flags *pflag.FlagSet) error {
 	if err := s.settings.load(flags); err != nil {
 		return err
 	}
-	if s.Route.RedirectPort == 0 {
-		s.Route.RedirectPort = s.Route.HTTPSPort // nothing stands in front
-	}
 	if s.Drain < 0 {
 		return usage(s.wrong("drain", "cannot be negative"))
 	}
@@ -271,7 +268,7 @@ func (s *serveSettings) assemble(
 // and which load balancer is before it, does not hold on this machine.
 func (s *serveSettings) adapt(settings route.Settings) route.Settings {
 	settings.Address, settings.HTTPPort, settings.HTTPSPort = s.Route.Address, s.Route.HTTPPort, s.Route.HTTPSPort
-	settings.RedirectPort, settings.ProxyProtocol = s.Route.RedirectPort, nil
+	settings.Public, settings.ProxyProtocol = s.Route.Public, nil
 	return settings
 }
 

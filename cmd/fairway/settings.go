@@ -62,6 +62,7 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	flags.StringVar(&r.Address, "address", r.Address, "IP `address` to serve on; :: is all, IPv4 included")
 	flags.Var((*portNumber)(&r.HTTPPort), "http-port", "`port` to serve HTTP on")
 	bindTLS(flags, r, &s.DefaultCertificate)
+	bindPublicPorts(flags, r)
 	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front are believed in X-Forwarded-For")
 	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "what becomes of %2F and %5C in paths: Redirect, Reject or Keep")
 	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: any")
@@ -137,7 +138,7 @@ func (s *settings) set(flags *pflag.FlagSet, entry document.Entry) error {
 	if flag.Changed {
 		return nil
 	}
-	s.lines[entry.Name] = fmt.Sprintf("%s:%d", s.Config, entry.Line)
+	s.lines[flag.Name] = fmt.Sprintf("%s:%d", s.Config, entry.Line)
 	if list, ok := flag.Value.(pflag.SliceValue); ok {
 		return list.Replace(entry.Values)
 	}

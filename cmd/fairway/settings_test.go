@@ -94,6 +94,19 @@ func TestWrongSettingsSayWhereAndWhat(t *testing.T) {
 	}
 }
 
+func TestTheOldNameOfAFlagIsUnderstood(t *testing.T) {
+	for _, c := range []struct{ file, flag string }{{"https-redirect-port: 4443\n", ""}, {"", "--https-redirect-port=4443"}, {"public-https-port: 4443\n", ""}} {
+		var args []string
+		if c.flag != "" {
+			args = append(args, c.flag)
+		}
+		s, err := parsed(t, c.file, args...)
+		if err != nil || s.Route.Public != (route.PublicPorts{HTTPS: 4443}) {
+			t.Errorf("%+v: %v, %v", c, s, err)
+		}
+	}
+}
+
 func TestAnEmptyFileSetsNothing(t *testing.T) {
 	if _, err := parsed(t, "# nothing yet\n"); err != nil {
 		t.Error(err)

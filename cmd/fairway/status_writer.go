@@ -89,6 +89,8 @@ func (c *controllerSettings) addReplica(
 	})
 	r.view = &replica.View{Identity: c.Replica.Identity, Tracker: r.tracker, Log: log}
 	r.addresses = &status.Addresses{}
+	road.Published = c.Publish.services(log)
+	r.addresses.Heard = road.Published.Set
 	r.controller = &status.Controller{Cache: mgr.GetCache(), Log: log, New: func() *status.Reconciler {
 		return &status.Reconciler{
 			Objects:   index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()},

@@ -25,7 +25,6 @@ import (
 // bindTLS declares the flags of HTTPS.
 func bindTLS(flags *pflag.FlagSet, r *route.Settings, defaultCertificate *secretName) {
 	flags.Var((*optionalPort)(&r.HTTPSPort), "https-port", "`port` to serve HTTPS on; 0: none")
-	flags.Var((*optionalPort)(&r.RedirectPort), "https-redirect-port", "`port` of HTTPS that clients are sent to from HTTP, if it is not 443")
 	flags.Var(defaultCertificate, "default-certificate", "`namespace/name` of the Secret that is served where a host has no certificate; by default a self-signed one")
 }
 

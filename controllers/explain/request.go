@@ -123,7 +123,6 @@ func (r Request) sent() route.Request {
 // the client named is that of HTTP, and does not stay; to a client that named
 // none, 443 is not named.
 func (r Request) secured(port uint16, target string) string {
-	port = cmp.Or(port, 443)
 	authority, named := r.Authority, false
 	if at := strings.LastIndexByte(authority, ':'); at >= 0 && strings.Trim(authority[at+1:], "0123456789") == "" {
 		authority, named = authority[:at], true

@@ -20,9 +20,13 @@ const nowhere route.Gateway = ""
 
 // Sources is all that the reconciler watches, but for the custom resources.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Gateway] {
-	return []source.TypedSource[route.Gateway]{
+	sources := []source.TypedSource[route.Gateway]{
 		watch.Source(objects, &networkingv1.IngressClass{}, watch.IngressClass, classKeys),
 	}
+	if r.Published != nil {
+		sources = append(sources, r.Published.Source(r.Keys))
+	}
+	return sources
 }
 
 // CustomSources watches the custom resources. With late they begin when the

@@ -42,6 +42,8 @@ type Reconciler struct {
 	Objects index.Objects
 	// Base is what holds where a configuration says nothing else.
 	Base route.Settings
+	// Published are the Services that publish gateways; may be nil.
+	Published *PublishedServices
 	// Adapt, if not nil, has the last word on settings: a process knows best
 	// what it cannot change.
 	Adapt     func(route.Settings) route.Settings
@@ -95,6 +97,7 @@ func (r *Reconciler) Build(ctx context.Context, gateway route.Gateway) (*route.S
 	if err != nil || !slices.Contains(classes.Gateways(), gateway) {
 		return nil, problems, err
 	}
+	settings.Published = route.PublishedPorts(r.Published.Of(gateway), settings)
 	if r.Adapt != nil {
 		settings = r.Adapt(settings)
 	}

@@ -34,6 +34,9 @@ const Others route.Gateway = ""
 type Addresses struct {
 	// Changed hears of new ones; may be nil, must not block.
 	Changed func()
+	// Heard hears of the Service that a gateway's addresses follow, nil while it
+	// does not exist; may be nil, must not block.
+	Heard func(route.Gateway, *corev1.Service)
 
 	mu   sync.Mutex
 	each map[route.Gateway][]networkingv1.IngressLoadBalancerIngress
@@ -106,6 +109,9 @@ func (a *Addresses) Follow(
 	informer := toolscache.NewSharedInformer(source, &corev1.Service{}, 0)
 	take := func(service *corev1.Service) {
 		a.Set(gateway, addressesOf(service))
+		if a.Heard != nil {
+			a.Heard(gateway, service)
+		}
 		reporter.Report(ctx, unaddressed{gateway, name}, checkPublished(gateway, name, service))
 	}
 	var first sync.Once // what is heard first comes before all else

@@ -50,6 +50,7 @@ type stage struct {
 func start(t *testing.T, options road.Options) *stage {
 	t.Helper()
 	options.Replicas, options.Pinned = 2, true
+	options.Flags = append(options.Flags, "--public-http-port=80", "--public-https-port=443") // as authorities use
 	options.Before = func(r *road.Road) { r.Create(t, road.Class(class)) }
 	s := &stage{T: t, road: road.Start(t, options)}
 	clients, err := kubernetes.NewForConfig(s.road.Cluster.Config)

@@ -7,8 +7,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/test/road"
 )
 
@@ -28,6 +31,60 @@ func shows(r *road.Road, name, want string) func(context.Context) error {
 		}
 		return nil
 	}
+}
+
+// tells is a check for Eventually: the backend is told that the client used that port.
+func tells(envoy int, host, port string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		a, err := road.GetAt(ctx, envoy, host, "/")
+		if got := a.Header.Get("Port-Was"); err == nil && got != port {
+			err = fmt.Errorf("%s at %d: X-Forwarded-Port is %q, want %s", host, envoy, got, port)
+		}
+		return err
+	}
+}
+
+// Backends are told the port of the Service that publishes the gateway, whatever
+// Envoy binds, and when that changes the new one. Requests meanwhile do not fail.
+func TestBackendsAreToldThePortOfTheService(t *testing.T) {
+	road.Backend(t, "shop", "10.77.1.1")
+	entry := road.Service("entry")
+	publish := func(port int32) {
+		entry.Spec.Ports = []corev1.ServicePort{{Name: "web", Port: port, TargetPort: intstr.FromInt32(outerPort)}}
+	}
+	publish(80)
+	r := road.Start(t, road.Options{
+		Before: func(r *road.Road) {
+			r.InstallCustomResources(t)
+			r.Create(t, entry)
+		},
+		Flags: []string{"--publish-service", road.Namespace + "/entry", "--publish-address", "inner=192.0.2.2"},
+	})
+	inner := road.Class("inner")
+	inner.Spec.Parameters = parameters("inner")
+	r.Create(t, configOf("inner", innerPort), road.Class("outer"), inner, road.Service("shop"), road.Slice("shop", "10.77.1.1"),
+		road.Ingress("outer", "outer", "outer.test", "/", "shop"), road.Ingress("inner", "inner", "inner.test", "/", "shop"))
+	r.StartEnvoy(t, "inner").WaitReady(t)
+	road.Eventually(t, patience, tells(outerPort, "outer.test", "80"))
+	road.Eventually(t, patience, tells(innerPort, "inner.test", fmt.Sprint(innerPort))) // it has addresses, and no Service
+
+	load := r.StartLoad(t, "outer.test", "/")
+	change(t, r, entry, func(*corev1.Service) { publish(8000) })
+	road.Eventually(t, patience, tells(outerPort, "outer.test", "8000"))
+	load.StopClean()
+
+	config := &v1alpha1.ClusterGatewayConfig{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	config.Spec.PublicPorts = &v1alpha1.PublicPorts{HTTP: new(int32(8888))}
+	r.Create(t, config)
+	road.Eventually(t, patience, tells(outerPort, "outer.test", "8888"))
+	if err := r.Client.Delete(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	road.Eventually(t, patience, tells(outerPort, "outer.test", "8000"))
+	if err := r.Client.Delete(t.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
+	road.Eventually(t, patience, tells(outerPort, "outer.test", fmt.Sprint(outerPort)))
 }
 
 // Each gateway has its addresses, and an Ingress that moves to another shows the

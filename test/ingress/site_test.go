@@ -28,6 +28,8 @@ func start(t *testing.T, options road.Options) *road.Road {
 			before(r)
 		}
 	}
+	// Clients use the ports that URLs need not name, and are led to Envoy's.
+	options.Flags = append(options.Flags, "--public-http-port=80", "--public-https-port=443")
 	return road.Start(t, options)
 }
 

@@ -217,6 +217,19 @@ func TestWhatIsInstalledServes(t *testing.T) {
 	i.create(t, certificate, secure)
 	road.Eventually(t, patience, road.Presents("secure.test", certificate))
 	road.Eventually(t, patience, i.shows(secure, address))
+	// Envoy binds other ports than the Service has, which are those that clients use.
+	plain, err := road.Get(t.Context(), "shop.test", "/")
+	if got := plain.Header.Get("Port-Was"); err != nil || got != "80" {
+		t.Errorf("over HTTP X-Forwarded-Port is %q, %v; want 80", got, err)
+	}
+	encrypted, err := road.GetTLS(t.Context(), "secure.test", "/")
+	if got := encrypted.Header.Get("Port-Was"); err != nil || got != "443" {
+		t.Errorf("over HTTPS X-Forwarded-Port is %q, %v; want 443", got, err)
+	}
+	redirected, err := road.Get(t.Context(), "secure.test", "/")
+	if got := redirected.Header.Get("Location"); err != nil || got != "https://secure.test/" {
+		t.Errorf("requests over HTTP are sent to %q, %v", got, err)
+	}
 	road.Eventually(t, patience, func(context.Context) error {
 		events, err := i.TryKubectl("", "get", "events", "-A", "-o", "name")
 		if err == nil && !strings.Contains(events, "bad") {

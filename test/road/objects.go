@@ -42,6 +42,7 @@ func Named(name string) http.Handler {
 		w.Header().Set("Backend", name)
 		w.Header().Set("Method", r.Method)
 		w.Header().Set("Host-Was", r.Host)
+		w.Header().Set("Port-Was", r.Header.Get("X-Forwarded-Port"))
 		w.Header().Set("Path", r.URL.Path)
 		w.Header().Set("Proto", r.Proto)
 		w.Header()["Client"] = r.Header["X-Forwarded-Client-Cert"]

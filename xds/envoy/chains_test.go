@@ -204,7 +204,7 @@ func TestClientCertificates(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.what, got, c.want)
 		}
 	}
-	if r := g.get("a.staff.test", "/x?y", lying...); r.StatusCode != http.StatusPermanentRedirect || r.Header.Get("Location") != "https://a.staff.test/x?y" {
+	if r := g.get("a.staff.test", "/x?y", lying...); r.StatusCode != http.StatusPermanentRedirect || r.Header.Get("Location") != fmt.Sprintf("https://a.staff.test:%d/x?y", s.HTTPSPort) {
 		t.Errorf("plain HTTP: %d %s", r.StatusCode, r.Header.Get("Location"))
 	}
 	for _, name := range []string{"same.staff.test", "x.wild.test", "many.test", "optional.test"} {

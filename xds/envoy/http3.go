@@ -162,7 +162,7 @@ const alternativeFilter = "fairway.alternative"
 
 // alternative overwrites what a backend says: it knows of no port of ours.
 func alternative(s route.Settings) *headermutationv3.HeaderMutation {
-	service := `h3=":` + strconv.Itoa(int(redirectPort(s))) + `"; ma=` + strconv.Itoa(alternativeAge)
+	service := `h3=":` + strconv.Itoa(int(s.PublicHTTP3())) + `"; ma=` + strconv.Itoa(alternativeAge)
 	return &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{
 		ResponseMutations: []*mutationv3.HeaderMutation{set("alt-svc", service)},
 	}}

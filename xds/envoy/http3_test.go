@@ -155,7 +155,7 @@ func TestHTTP3(t *testing.T) {
 // backend says of its own ports is not passed on.
 func TestAltSvc(t *testing.T) {
 	s := testSettings(t)
-	s.RedirectPort = 4443
+	s.Published = route.PublicPorts{HTTPS: 443, HTTP3: 4443}
 	g := newQUICGateway(t, s, host("shop.test", prefix("/", "web")))
 	g.backend(port("web"), serving(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Alt-Svc", `h3=":1"`) }))
 	chain, key := certificate(t, "shop.test")

@@ -48,7 +48,7 @@ func connectionManager(name string, client *route.ClientPolicy, s route.Settings
 		m.HttpFilters = slices.Insert(m.HttpFilters, 0, filter(alternativeFilter, alternative(s)))
 	}
 	bound(m, s)
-	identify(m, s)
+	identify(m, name, s)
 	introduce(m, client)
 	purify(m, s)
 	return m
@@ -143,20 +143,25 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 }
 
 // identify says who the client is, and which request this is.
-func identify(m *managerv3.HttpConnectionManager, s route.Settings) {
+func identify(m *managerv3.HttpConnectionManager, listener string, s route.Settings) {
 	m.UseRemoteAddress = wrapperspb.Bool(true)
 	m.XffNumTrustedHops = s.TrustedHops
-	m.AppendXForwardedPort = true
 	m.GenerateRequestId = wrapperspb.Bool(true)
 	m.PreserveExternalRequestId = true
 	m.RequestIdExtension = &managerv3.RequestIDExtension{TypedConfig: typed(&uuidv3.UuidRequestIdConfig{
 		PackTraceReason:              wrapperspb.Bool(false),
 		UseRequestIdForTraceSampling: wrapperspb.Bool(false),
 	})}
-	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
+	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{
+		earlyMutation(requestHeaders(s)), earlyMutation(forwardedPort(listener, s)),
+	}
+}
+
+func earlyMutation(headers *earlyv3.HeaderMutation) *corev3.TypedExtensionConfig {
+	return &corev3.TypedExtensionConfig{
 		Name:        "envoy.http.early_header_mutation.header_mutation",
-		TypedConfig: typed(requestHeaders(s)),
-	}}
+		TypedConfig: typed(headers),
+	}
 }
 
 // introduce has requests carry by what their client was verified, and who it is.
@@ -169,12 +174,9 @@ func introduce(m *managerv3.HttpConnectionManager, client *route.ClientPolicy) {
 	m.SetCurrentClientCertDetails = &managerv3.HttpConnectionManager_SetCurrentClientCertDetails{
 		Subject: wrapperspb.Bool(true), Uri: true, Dns: true,
 	}
-	m.EarlyHeaderMutationExtensions = append(m.EarlyHeaderMutationExtensions, &corev3.TypedExtensionConfig{
-		Name: "envoy.http.early_header_mutation.header_mutation",
-		TypedConfig: typed(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{
-			set(clientHeader, literal(client.String())),
-		}}),
-	})
+	m.EarlyHeaderMutationExtensions = append(m.EarlyHeaderMutationExtensions, earlyMutation(&earlyv3.HeaderMutation{
+		Mutations: []*mutationv3.HeaderMutation{set(clientHeader, literal(client.String()))},
+	}))
 }
 
 // literal is text as a format string that says just that.

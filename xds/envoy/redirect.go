@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"cmp"
 	"slices"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
@@ -19,7 +18,7 @@ const schemeHeader = "x-forwarded-proto"
 
 // SameHosts reports whether virtual hosts look the same under both settings.
 func SameHosts(a, b route.Settings) bool {
-	return (a.HTTPSPort == 0) == (b.HTTPSPort == 0) && redirectPort(a) == redirectPort(b) &&
+	return (a.HTTPSPort == 0) == (b.HTTPSPort == 0) && a.PublicHTTPS() == b.PublicHTTPS() &&
 		(a.MaxRequestBody <= 0) == (b.MaxRequestBody <= 0) && sameHSTS(a, b)
 }
 
@@ -80,7 +79,7 @@ func overHTTP(s route.Settings) rendering {
 		if !r.Redirect || s.HTTPSPort == 0 {
 			return []*routev3.Route{routeOf(r, match)}
 		}
-		return []*routev3.Route{{Name: routeName(r), Match: match, Action: toHTTPS(redirectPort(s))}}
+		return []*routev3.Route{{Name: routeName(r), Match: match, Action: toHTTPS(s.PublicHTTPS())}}
 	}
 }
 
@@ -120,7 +119,7 @@ func redirected(r route.Route, match *routev3.RouteMatch, s route.Settings) []*r
 		}
 	}
 	byHTTP := cameBy("http")
-	port := redirectPort(s)
+	port := s.PublicHTTPS()
 	if port != https {
 		return []*routev3.Route{redirect(port, byHTTP)}
 	}
@@ -143,8 +142,6 @@ func headerIs(name string, value *typematcherv3.StringMatcher) *routev3.HeaderMa
 
 // https is the port that need not be named.
 const https = 443
-
-func redirectPort(s route.Settings) uint16 { return cmp.Or(s.RedirectPort, https) }
 
 // byScheme is a matcher that asks one of two others, by how a request came.
 func byScheme(http, others *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {

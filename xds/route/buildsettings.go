@@ -33,6 +33,7 @@ const (
 func BuildSettings(base Settings, config problem.Object, spec v1alpha1.GatewayConfigSpec) (Settings, []problem.Problem) {
 	b := settingsBuilder{Settings: base}
 	b.listen(base, spec)
+	b.public(deref(spec.PublicPorts))
 	b.proxyProtocol(spec.ProxyProtocol)
 	b.identity(spec)
 	b.timeouts(deref(spec.Timeouts))
@@ -79,6 +80,11 @@ func (b *settingsBuilder) listen(base Settings, spec v1alpha1.GatewayConfigSpec)
 		b.wrong("httpsPort", "port %d is that of HTTP, too", b.HTTPPort)
 	}
 	b.HTTPPort, b.HTTPSPort = base.HTTPPort, base.HTTPSPort
+}
+
+func (b *settingsBuilder) public(spec v1alpha1.PublicPorts) {
+	number(b, "publicPorts.http", spec.HTTP, 1, math.MaxUint16, &b.Public.HTTP)
+	number(b, "publicPorts.https", spec.HTTPS, 1, math.MaxUint16, &b.Public.HTTPS)
 }
 
 func (b *settingsBuilder) proxyProtocol(spec *v1alpha1.ProxyProtocol) {

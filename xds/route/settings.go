@@ -24,10 +24,10 @@ type Settings struct {
 	Address string
 	// HTTPPort and HTTPSPort are the ports that Envoy binds. 0: no listener.
 	HTTPPort, HTTPSPort uint16
-	// RedirectPort is the port of HTTPS that clients are told in redirects,
-	// where it is another than 443: that of the Service in front, or on a host's
-	// own network HTTPSPort. 0 is 443.
-	RedirectPort uint16
+	// Public are the ports that clients use, as they were configured, and
+	// Published those of the Service that publishes the gateway. See PublicHTTP,
+	// PublicHTTPS and PublicHTTP3.
+	Public, Published PublicPorts
 	// ProxyProtocol says who sends PROXY headers; nil: nobody does.
 	ProxyProtocol *ProxyProtocol
 	// TrustedHops is how many proxies in front of the gateway are believed in
