@@ -123,6 +123,15 @@ type GatewayConfigSpec struct {
 	// +kubebuilder:validation:Enum=Redirect;Reject;Keep
 	EscapedSlashes *string `json:"escapedSlashes,omitempty"`
 
+	// serverHeader is what clients are told in the header Server of a response:
+	// IfAbsent leaves that of the backend and adds "fairway" where it sent none,
+	// PassThrough leaves that of the backend and adds none, Remove takes every
+	// one away. Default IfAbsent.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=IfAbsent;PassThrough;Remove
+	ServerHeader *string `json:"serverHeader,omitempty"`
+
 	// timeouts bound how long things may take.
 	//
 	// +optional

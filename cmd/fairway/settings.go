@@ -65,6 +65,7 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	bindPublicPorts(flags, r)
 	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front are believed in X-Forwarded-For")
 	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "what becomes of %2F and %5C in paths: Redirect, Reject or Keep")
+	flags.StringVar((*string)(&r.ServerHeader), "server-header", string(r.ServerHeader), "what becomes of the header Server in responses: IfAbsent, PassThrough or Remove")
 	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: any")
 	flags.Uint32Var(&r.MaxRequestHeaders, "max-request-headers", r.MaxRequestHeaders, "largest size of a request's headers in `KiB`")
 	flags.Uint32Var(&r.MaxRequestHeaderCount, "max-request-header-count", r.MaxRequestHeaderCount, "largest `number` of a request's headers")
@@ -195,18 +196,14 @@ func (s *settings) validate() error {
 	if s.MetricsAddress != "" {
 		_, _, metrics = net.SplitHostPort(s.MetricsAddress)
 	}
-	choices := []string{string(route.EscapedSlashesRedirect), string(route.EscapedSlashesReject), string(route.EscapedSlashesKeep)}
 	var wrong []error
-	for _, check := range []struct {
-		name string
-		ok   bool
-		want string
-	}{
+	for _, check := range []settingCheck{
 		{"log-format", s.LogFormat == "text" || s.LogFormat == "json", fmt.Sprintf("%q is neither text nor json", s.LogFormat)},
 		{"metrics-address", metrics == nil, fmt.Sprintf("%q is no host:port", s.MetricsAddress)},
 		{"address", badAddress == nil, fmt.Sprintf("%q is no IP address", r.Address)},
 		{"https-port", r.HTTPSPort != r.HTTPPort, "is the port of HTTP, too"},
-		{"escaped-slashes", slices.Contains(choices, string(r.EscapedSlashes)), fmt.Sprintf("%q is none of %s", r.EscapedSlashes, strings.Join(choices, ", "))},
+		choice("escaped-slashes", r.EscapedSlashes, route.EscapedSlashesChoices()),
+		choice("server-header", r.ServerHeader, route.ServerHeaderChoices()),
 		{"max-request-body", r.MaxRequestBody >= 0, "cannot be negative"},
 		{"max-request-headers", isHeaderSize(r.MaxRequestHeaders), fmt.Sprintf("%d is not between 1 and 8192 KiB", r.MaxRequestHeaders)},
 		{"max-request-header-count", isHeaderCount(r.MaxRequestHeaderCount), fmt.Sprintf("%d is not between 1 and 10000", r.MaxRequestHeaderCount)},
@@ -231,6 +228,18 @@ func isHeaderSize(kib uint32) bool { return kib >= 1 && kib <= 8192 }
 
 // isHeaderCount reports whether so many headers may be the most.
 func isHeaderCount(n uint32) bool { return n >= 1 && n <= 10_000 }
+
+// settingCheck is whether a setting is right, and what is wrong if not.
+type settingCheck struct {
+	name string
+	ok   bool
+	want string
+}
+
+// choice is whether a setting is one of a few words.
+func choice[C ~string](name string, value C, choices []C) settingCheck {
+	return settingCheck{name, slices.Contains(choices, value), fmt.Sprintf("%q is none of %s", value, route.List(choices))}
+}
 
 // wrong says where a setting came from and what is wrong with it.
 func (s *settings) wrong(name, what string) error {

@@ -80,6 +80,8 @@ func TestWrongSettingsSayWhereAndWhat(t *testing.T) {
 		{"too large headers", "", []string{"--max-response-headers=8193"}, `--max-response-headers: 8193 is not between 1 and 8192 KiB`},
 		{"too many headers", "max-response-header-count: 0\n", nil, `fairway.yaml:1: max-response-header-count: 0 is not between 1 and 10000`},
 		{"a bad choice", "", []string{"--escaped-slashes=reject"}, `--escaped-slashes: "reject" is none of Redirect, Reject, Keep`},
+		{"a bad choice for Server", "", []string{"--server-header=none"}, `--server-header: "none" is none of IfAbsent, PassThrough, Remove`},
+		{"a bad port", "https-redirect-port: 65536\n", nil, `fairway.yaml:1: https-redirect-port: "65536": must be a port, from 1 to 65535, or 0 for none`},
 		{"a bad log format", "", []string{"--log-format=xml"}, `--log-format: "xml" is neither text nor json`},
 		{"a bad metrics address", "", []string{"--metrics-address=9090"}, `--metrics-address: "9090" is no host:port`},
 		{"everything at once", "connect-timeout: -1s\nidle-timeout: 0s\n", nil, "fairway.yaml:2: idle-timeout: must be more than 0\nfairway.yaml:1: connect-timeout: cannot be negative"},

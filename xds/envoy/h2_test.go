@@ -145,9 +145,8 @@ func TestMalformedHTTP2(t *testing.T) {
 	}
 }
 
-// h2 is the status of a request without a body, empty if it was reset, and
-// what a backend reported.
-func (g *gateway) h2(headers ...string) (string, seen) {
+// h2Ended is the stream of a request without a body, when it has ended.
+func (g *gateway) h2Ended(headers ...string) *h2Stream {
 	g.t.Helper()
 	conn, err := net.Dial("tcp", g.address())
 	if err != nil {
@@ -158,5 +157,13 @@ func (g *gateway) h2(headers ...string) (string, seen) {
 	s.end = true
 	s.headers(headers...)
 	s.until(func() bool { return false })
+	return s
+}
+
+// h2 is the status of a request without a body, empty if it was reset, and
+// what a backend reported.
+func (g *gateway) h2(headers ...string) (string, seen) {
+	g.t.Helper()
+	s := g.h2Ended(headers...)
 	return s.got[":status"], reply{Text: s.data.String()}.seen()
 }

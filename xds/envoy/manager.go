@@ -40,13 +40,12 @@ func connectionManager(name string, client *route.ClientPolicy, s route.Settings
 		HttpFilters:    httpFilters(client, s),
 		UpgradeConfigs: []*managerv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: webSocket}},
 		AccessLog:      append(accessLog(s), requestStats()...),
-
-		ServerHeaderTransformation: managerv3.HttpConnectionManager_PASS_THROUGH,
-		LocalReplyConfig:           localReplies(),
+		LocalReplyConfig: localReplies(),
 	}
 	if name == HTTPS && client == nil && s.TLS.HTTP3 {
 		m.HttpFilters = slices.Insert(m.HttpFilters, 0, filter(alternativeFilter, alternative(s)))
 	}
+	sign(m, s)
 	bound(m, s)
 	identify(m, name, s)
 	introduce(m, client)

@@ -111,13 +111,18 @@ func (b *settingsBuilder) proxyProtocol(spec *v1alpha1.ProxyProtocol) {
 
 func (b *settingsBuilder) identity(spec v1alpha1.GatewayConfigSpec) {
 	number(b, "trustedHops", spec.TrustedHops, 0, maxTrustedHops, &b.TrustedHops)
-	if text := spec.EscapedSlashes; text != nil {
-		switch choice := EscapedSlashes(*text); choice {
-		case EscapedSlashesRedirect, EscapedSlashesReject, EscapedSlashesKeep:
-			b.EscapedSlashes = choice
-		default:
-			b.wrong("escapedSlashes", "%q is none of Redirect, Reject, Keep", *text)
-		}
+	choose(b, "escapedSlashes", spec.EscapedSlashes, EscapedSlashesChoices(), &b.EscapedSlashes)
+	choose(b, "serverHeader", spec.ServerHeader, ServerHeaderChoices(), &b.ServerHeader)
+}
+
+// choose reads one of a few words.
+func choose[C ~string](b *settingsBuilder, field string, text *string, choices []C, into *C) {
+	switch {
+	case text == nil:
+	case slices.Contains(choices, C(*text)):
+		*into = C(*text)
+	default:
+		b.wrong(field, "%q is none of %s", *text, List(choices))
 	}
 }
 

@@ -17,6 +17,16 @@ const (
 	EscapedSlashesKeep     EscapedSlashes = "Keep"     // forward as they are
 )
 
+// ServerHeader says what clients are told in the header Server of a response.
+type ServerHeader string
+
+// The choices for the header Server.
+const (
+	ServerHeaderIfAbsent    ServerHeader = "IfAbsent"    // the backend's own, or else the gateway's
+	ServerHeaderPassThrough ServerHeader = "PassThrough" // the backend's own, if any
+	ServerHeaderRemove      ServerHeader = "Remove"      // nothing
+)
+
 // Settings are what is set for a gateway as a whole. The zero value of a field
 // is not its default: start from DefaultSettings.
 type Settings struct {
@@ -35,6 +45,8 @@ type Settings struct {
 	TrustedHops uint32
 	// EscapedSlashes is Redirect by default.
 	EscapedSlashes EscapedSlashes
+	// ServerHeader is IfAbsent by default.
+	ServerHeader ServerHeader
 	// MaxRequestBody bounds bodies in bytes, for hosts that do not say
 	// otherwise. 0: no bound, and nothing is ever buffered.
 	MaxRequestBody int64
@@ -95,6 +107,7 @@ func DefaultSettings() Settings {
 		Address:                "::",
 		HTTPPort:               80,
 		EscapedSlashes:         EscapedSlashesRedirect,
+		ServerHeader:           ServerHeaderIfAbsent,
 		MaxRequestHeaders:      64,
 		MaxRequestHeaderCount:  200,
 		MaxResponseHeaders:     256,

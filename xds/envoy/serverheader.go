@@ -1,0 +1,34 @@
+package envoy
+
+import (
+	"slices"
+
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// serverName is what the gateway calls itself, without a version: strangers need
+// not know which faults it may have.
+const serverName = "fairway"
+
+// anonymityFilter takes away what backends call themselves.
+const anonymityFilter = "fairway.anonymity"
+
+// sign says in responses, and in answers of the gateway's own, who gives them.
+func sign(m *managerv3.HttpConnectionManager, s route.Settings) {
+	m.ServerName = serverName
+	switch s.ServerHeader {
+	case route.ServerHeaderPassThrough:
+		m.ServerHeaderTransformation = managerv3.HttpConnectionManager_PASS_THROUGH
+	case route.ServerHeaderRemove:
+		m.ServerHeaderTransformation = managerv3.HttpConnectionManager_PASS_THROUGH
+		m.HttpFilters = slices.Insert(m.GetHttpFilters(), 0, filter(anonymityFilter, &headermutationv3.HeaderMutation{
+			Mutations: &headermutationv3.Mutations{ResponseMutations: []*mutationv3.HeaderMutation{remove("server")}},
+		}))
+	default:
+		m.ServerHeaderTransformation = managerv3.HttpConnectionManager_APPEND_IF_ABSENT
+	}
+}

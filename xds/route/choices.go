@@ -1,0 +1,22 @@
+package route
+
+import "strings"
+
+// EscapedSlashesChoices are all that there are.
+func EscapedSlashesChoices() []EscapedSlashes {
+	return []EscapedSlashes{EscapedSlashesRedirect, EscapedSlashesReject, EscapedSlashesKeep}
+}
+
+// ServerHeaderChoices are all that there are.
+func ServerHeaderChoices() []ServerHeader {
+	return []ServerHeader{ServerHeaderIfAbsent, ServerHeaderPassThrough, ServerHeaderRemove}
+}
+
+// List is words in a sentence.
+func List[C ~string](words []C) string {
+	texts := make([]string, len(words))
+	for i, word := range words {
+		texts[i] = string(word)
+	}
+	return strings.Join(texts, ", ")
+}
