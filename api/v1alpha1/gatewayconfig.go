@@ -123,6 +123,15 @@ type GatewayConfigSpec struct {
 	// +kubebuilder:validation:Enum=Redirect;Reject;Keep
 	EscapedSlashes *string `json:"escapedSlashes,omitempty"`
 
+	// repeatedSlashes is what a backend sees of a path with several slashes in a
+	// row: Merge is one slash, Keep what the client sent. Its route is that of
+	// the path with one slash either way. The annotation
+	// fairway.dev/repeated-slashes of an Ingress wins. Default Merge.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=Merge;Keep
+	RepeatedSlashes *string `json:"repeatedSlashes,omitempty"`
+
 	// serverHeader is what clients are told in the header Server of a response:
 	// IfAbsent leaves that of the backend and adds "fairway" where it sent none,
 	// PassThrough leaves that of the backend and adds none, Remove takes every

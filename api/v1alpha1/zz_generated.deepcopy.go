@@ -258,6 +258,16 @@ func (in *GatewayConfigSpec) DeepCopyInto(out *GatewayConfigSpec) {
 		*out = new(string)
 		**out = **in
 	}
+	if in.RepeatedSlashes != nil {
+		in, out := &in.RepeatedSlashes, &out.RepeatedSlashes
+		*out = new(string)
+		**out = **in
+	}
+	if in.ServerHeader != nil {
+		in, out := &in.ServerHeader, &out.ServerHeader
+		*out = new(string)
+		**out = **in
+	}
 	if in.Timeouts != nil {
 		in, out := &in.Timeouts, &out.Timeouts
 		*out = new(Timeouts)

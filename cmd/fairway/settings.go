@@ -65,6 +65,7 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	bindPublicPorts(flags, r)
 	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front are believed in X-Forwarded-For")
 	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "what becomes of %2F and %5C in paths: Redirect, Reject or Keep")
+	flags.StringVar((*string)(&r.RepeatedSlashes), "repeated-slashes", string(r.RepeatedSlashes), "what backends see of // in paths: Merge or Keep")
 	flags.StringVar((*string)(&r.ServerHeader), "server-header", string(r.ServerHeader), "what becomes of the header Server in responses: IfAbsent, PassThrough or Remove")
 	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: any")
 	flags.Uint32Var(&r.MaxRequestHeaders, "max-request-headers", r.MaxRequestHeaders, "largest size of a request's headers in `KiB`")
@@ -203,6 +204,7 @@ func (s *settings) validate() error {
 		{"address", badAddress == nil, fmt.Sprintf("%q is no IP address", r.Address)},
 		{"https-port", r.HTTPSPort != r.HTTPPort, "is the port of HTTP, too"},
 		choice("escaped-slashes", r.EscapedSlashes, route.EscapedSlashesChoices()),
+		choice("repeated-slashes", r.RepeatedSlashes, route.RepeatedSlashesChoices()),
 		choice("server-header", r.ServerHeader, route.ServerHeaderChoices()),
 		{"max-request-body", r.MaxRequestBody >= 0, "cannot be negative"},
 		{"max-request-headers", isHeaderSize(r.MaxRequestHeaders), fmt.Sprintf("%d is not between 1 and 8192 KiB", r.MaxRequestHeaders)},

@@ -188,7 +188,7 @@ func (w *walk) follow(ctx context.Context) error {
 	}
 	w.said.path(trace)
 	if w.secures(request, trace) {
-		w.said.secured(request.secured(w.settings.PublicHTTPS(), trace.Path.Path+trace.Path.Query))
+		w.said.secured(request.secured(w.settings.PublicHTTPS(), trace.Forwarded()+trace.Path.Query))
 		if name, sent, ok := request.anew().serverName(); ok && trace.Served.Passthrough == nil {
 			if err := w.present(ctx, name, sent); err != nil {
 				return err

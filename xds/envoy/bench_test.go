@@ -191,6 +191,24 @@ func BenchmarkPaths(b *testing.B) {
 	}
 }
 
+// BenchmarkSlashes is what a look for repeated slashes costs, and what they cost that have them.
+func BenchmarkSlashes(b *testing.B) {
+	settings := testSettings(b)
+	settings.AccessLog = false
+	g := newGateway(b, settings, host("shop.test", route.Route{Status: 200, Match: route.Match{Path: "/"}}))
+	g.eventually("published", func() error { return want(g.get("shop.test", "/"), 200) })
+	for _, path := range []struct{ name, path string }{{"none", "/a/b"}, {"query", "/a/b?c=https://d"}, {"some", "/a//b"}} {
+		b.Run(path.name, func(b *testing.B) {
+			before, requests := g.cpu(), 0
+			for b.Loop() {
+				g.hammer("shop.test", path.path, 4, 1000)
+				requests += 4 * 1000
+			}
+			b.ReportMetric((g.cpu()-before)/float64(requests), "cpu-µs/request")
+		})
+	}
+}
+
 // numberedPaths is a host with n paths, in the order in which they are tried.
 func numberedPaths(n int) *route.Host {
 	var routes []route.Route

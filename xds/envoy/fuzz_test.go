@@ -79,6 +79,9 @@ func (w words) settings() route.Settings {
 	if w.random.IntN(2) == 0 {
 		s.HTTPSPort, s.TrustedHops, s.AccessLog = 8443, uint32(w.random.IntN(3)), w.random.IntN(2) == 0
 		s.EscapedSlashes = route.EscapedSlashes(w.one("Redirect", "Reject", "Keep", "", w.path))
+		s.RepeatedSlashes = route.RepeatedSlashes(w.one("Merge", "Keep", "", w.path))
+		s.ServerHeader = route.ServerHeader(w.one("IfAbsent", "PassThrough", "Remove", "", w.path))
+		s.Public.HTTP, s.Published.HTTPS = uint16(w.random.Uint32()), uint16(w.random.Uint32())
 		s.MaxRequestBody, s.MaxRequestHeaders = w.limit, w.random.Uint32()
 		s.MaxResponseHeaders, s.MaxResponseHeaderCount = w.random.Uint32(), w.random.Uint32()
 		s.OutlierDetection = route.OutlierDetection{
@@ -112,7 +115,10 @@ func (w words) host() *route.Host {
 			Status:  w.status,
 			Reason:  w.reason,
 			MaxBody: w.limit, Redirect: w.random.IntN(2) == 0,
-			HSTS:   w.hsts(),
+			HSTS: w.hsts(),
+
+			RepeatedSlashes: route.RepeatedSlashes(w.one("Merge", "Keep", "", w.path)),
+
 			Origin: types.NamespacedName{Namespace: w.namespace, Name: w.one(w.service, "")},
 		}
 		if w.random.IntN(2) == 0 {

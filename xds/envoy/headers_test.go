@@ -4,9 +4,12 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 func headersGateway(t *testing.T, trustedHops uint32) *gateway {

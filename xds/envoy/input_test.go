@@ -39,7 +39,9 @@ type inputSettings struct {
 	TrustedHops    uint32               `json:"trustedHops"`
 	EscapedSlashes route.EscapedSlashes `json:"escapedSlashes"`
 	MaxRequestBody int64                `json:"maxRequestBody"`
-	AccessLog      *bool                `json:"accessLog"`
+
+	RepeatedSlashes route.RepeatedSlashes `json:"repeatedSlashes"`
+	AccessLog       *bool                 `json:"accessLog"`
 
 	ProxyProtocol         *inputProxyProtocol `json:"proxyProtocol"`
 	MaxRequestHeaderCount uint32              `json:"maxRequestHeaderCount"`
@@ -75,6 +77,8 @@ type inputRoute struct {
 	Ingress string        `json:"ingress"`
 
 	Redirect bool `json:"redirect"`
+
+	RepeatedSlashes route.RepeatedSlashes `json:"repeatedSlashes"`
 }
 
 type inputCluster struct {
@@ -104,6 +108,9 @@ func (s inputSettings) apply(to route.Settings) route.Settings {
 	}
 	if s.EscapedSlashes != "" {
 		to.EscapedSlashes = s.EscapedSlashes
+	}
+	if s.RepeatedSlashes != "" {
+		to.RepeatedSlashes = s.RepeatedSlashes
 	}
 	if s.AccessLog != nil {
 		to.AccessLog = *s.AccessLog
@@ -160,6 +167,7 @@ func (r inputRoute) route() route.Route {
 	out := route.Route{
 		Match:  route.Match{Kind: route.Prefix, Path: r.Prefix},
 		Status: r.Status, Reason: r.Reason, Body: r.Body, MaxBody: r.MaxBody, HSTS: r.HSTS, Redirect: r.Redirect,
+		RepeatedSlashes: r.RepeatedSlashes,
 	}
 	if r.Exact != "" {
 		out.Match = route.Match{Kind: route.Exact, Path: r.Exact}

@@ -34,12 +34,12 @@ const hostOfHTTP10 = "http-1-0.invalid"
 // certificates.
 func connectionManager(name string, client *route.ClientPolicy, s route.Settings) *managerv3.HttpConnectionManager {
 	m := &managerv3.HttpConnectionManager{
-		StatPrefix:     name,
-		CodecType:      managerv3.HttpConnectionManager_AUTO,
-		RouteSpecifier: scopedRoutes(),
-		HttpFilters:    httpFilters(client, s),
-		UpgradeConfigs: []*managerv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: webSocket}},
-		AccessLog:      append(accessLog(s), requestStats()...),
+		StatPrefix:       name,
+		CodecType:        managerv3.HttpConnectionManager_AUTO,
+		RouteSpecifier:   scopedRoutes(),
+		HttpFilters:      httpFilters(client, s),
+		UpgradeConfigs:   []*managerv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: webSocket}},
+		AccessLog:        append(accessLog(s), requestStats()...),
 		LocalReplyConfig: localReplies(),
 	}
 	if name == HTTPS && client == nil && s.TLS.HTTP3 {
@@ -59,6 +59,7 @@ func httpFilters(client *route.ClientPolicy, s route.Settings) []*managerv3.Http
 		filter(refusalsFilter, refusals()),
 		filter(spellingFilter, lua(spellingScript)),
 		filter(fallbackFilter, lua(fallbackScript)),
+		filter(slashesFilter, slashes(s)),
 	}
 	if client != nil {
 		filters = append(filters, filter(clientFilter, lua(clientScript)))
@@ -185,7 +186,6 @@ func literal(text string) string { return strings.ReplaceAll(text, "%", "%%") }
 // at them.
 func purify(m *managerv3.HttpConnectionManager, s route.Settings) {
 	m.NormalizePath = wrapperspb.Bool(true)
-	m.MergeSlashes = true
 	switch s.EscapedSlashes {
 	case route.EscapedSlashesReject:
 		m.PathWithEscapedSlashesAction = managerv3.HttpConnectionManager_REJECT_REQUEST

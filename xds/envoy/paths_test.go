@@ -85,8 +85,12 @@ func TestEscapedSlashes(t *testing.T) {
 		g := pathsGateway(t, route.EscapedSlashesRedirect)
 		for _, path := range paths {
 			r := g.get("shop.test", path)
-			if r.StatusCode != http.StatusTemporaryRedirect || r.Header.Get("Location") != "/admin" {
-				t.Errorf("%s: %d to %q, want 307 to /admin", path, r.StatusCode, r.Header.Get("Location"))
+			want := "/admin"
+			if path == "/%2fadmin" {
+				want = "/.//admin" // another host would be meant by "//admin"
+			}
+			if r.StatusCode != http.StatusTemporaryRedirect || r.Header.Get("Location") != want {
+				t.Errorf("%s: %d to %q, want 307 to %s", path, r.StatusCode, r.Header.Get("Location"), want)
 			}
 		}
 	})

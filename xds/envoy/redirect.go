@@ -79,7 +79,9 @@ func overHTTP(s route.Settings) rendering {
 		if !r.Redirect || s.HTTPSPort == 0 {
 			return []*routev3.Route{routeOf(r, match)}
 		}
-		return []*routev3.Route{{Name: routeName(r), Match: match, Action: toHTTPS(s.PublicHTTPS())}}
+		return []*routev3.Route{{
+			Name: routeName(r), Match: match, Action: toHTTPS(s.PublicHTTPS()), Metadata: slashesMetadata(r, nil),
+		}}
 	}
 }
 
@@ -113,9 +115,10 @@ func overBoth(s route.Settings) rendering {
 func redirected(r route.Route, match *routev3.RouteMatch, s route.Settings) []*routev3.Route {
 	redirect := func(port uint16, conditions ...*routev3.HeaderMatcher) *routev3.Route {
 		return &routev3.Route{
-			Name:   routeName(r),
-			Action: toHTTPS(port),
-			Match:  &routev3.RouteMatch{PathSpecifier: match.GetPathSpecifier(), Headers: conditions},
+			Name:     routeName(r),
+			Action:   toHTTPS(port),
+			Metadata: slashesMetadata(r, nil),
+			Match:    &routev3.RouteMatch{PathSpecifier: match.GetPathSpecifier(), Headers: conditions},
 		}
 	}
 	byHTTP := cameBy("http")

@@ -45,6 +45,7 @@ func sentence(status int) string {
 // nothing to a host without routes, and too much of a backend that fails.
 func localReplies() *managerv3.LocalReplyConfig {
 	return &managerv3.LocalReplyConfig{Mappers: []*managerv3.ResponseMapper{
+		toPath(),
 		replyTo(noSuchHost, "NR"),
 		replyTo(unavailable, "UH", "UF", "UC", "UO", "UR", "LR", "URX", "UPE", "NC"),
 	}}

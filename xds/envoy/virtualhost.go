@@ -81,7 +81,7 @@ func routesOf(h *route.Host, render rendering) []*routev3.Route {
 }
 
 func routeOf(r route.Route, match *routev3.RouteMatch) *routev3.Route {
-	out := &routev3.Route{Name: routeName(r), Match: match}
+	out := &routev3.Route{Name: routeName(r), Match: match, Metadata: slashesMetadata(r, nil)}
 	if r.Cluster != nil {
 		out.Action = &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: ClusterName(*r.Cluster)},
@@ -94,7 +94,7 @@ func routeOf(r route.Route, match *routev3.RouteMatch) *routev3.Route {
 	}
 	out.Action = directResponse(r.Status, r.Body)
 	if r.Reason != "" {
-		out.Metadata = reasonMetadata(r.Reason)
+		out.Metadata = slashesMetadata(r, reasonMetadata(r.Reason))
 	}
 	return out
 }

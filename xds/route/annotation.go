@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -20,10 +21,17 @@ const AnnotationMaxRequestBody = annotationPrefix + "max-request-body"
 // sent there.
 const AnnotationSSLRedirect = annotationPrefix + "ssl-redirect"
 
+// AnnotationRepeatedSlashes with "Keep" has the backends of an Ingress see
+// repeated slashes in paths as they were sent, with "Merge" one in their place.
+const AnnotationRepeatedSlashes = annotationPrefix + "repeated-slashes"
+
 // options are what the annotations of an Ingress ask for.
 type options struct {
 	maxBody   int64
 	plainHTTP bool
+
+	repeatedSlashes RepeatedSlashes // empty: as the gateway has it
+
 	ownHSTS   *HSTS // where hstsGiven; nil: no header
 	hstsGiven bool
 
@@ -61,6 +69,14 @@ func optionsOf(ing *networkingv1.Ingress) (options, []fault) {
 				continue
 			}
 			read.plainHTTP = value == "false"
+		case AnnotationRepeatedSlashes:
+			choice := RepeatedSlashes(value)
+			if !slices.Contains(RepeatedSlashesChoices(), choice) {
+				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
+					"%q is none of %s; the gateway's own setting applies", value, List(RepeatedSlashesChoices()))})
+				continue
+			}
+			read.repeatedSlashes = choice
 		case AnnotationIssuer: // issuerFaultsOf
 		case AnnotationHSTS:
 			header, err := hstsOf(value)

@@ -186,6 +186,7 @@ func (b *builder) claimOf(ing *networkingv1.Ingress, match Match, backend *netwo
 	}
 	route.Match = match
 	route.MaxBody = opts.maxBody
+	route.RepeatedSlashes = opts.repeatedSlashes
 	route.Redirect = !opts.plainHTTP && (b.guard.isSecure() || b.key.Host.isSecure(ing))
 	route.HSTS = opts.hsts(ing, b.key.Host)
 	route.Origin = nameOf(ing)

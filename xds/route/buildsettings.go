@@ -112,6 +112,7 @@ func (b *settingsBuilder) proxyProtocol(spec *v1alpha1.ProxyProtocol) {
 func (b *settingsBuilder) identity(spec v1alpha1.GatewayConfigSpec) {
 	number(b, "trustedHops", spec.TrustedHops, 0, maxTrustedHops, &b.TrustedHops)
 	choose(b, "escapedSlashes", spec.EscapedSlashes, EscapedSlashesChoices(), &b.EscapedSlashes)
+	choose(b, "repeatedSlashes", spec.RepeatedSlashes, RepeatedSlashesChoices(), &b.RepeatedSlashes)
 	choose(b, "serverHeader", spec.ServerHeader, ServerHeaderChoices(), &b.ServerHeader)
 }
 

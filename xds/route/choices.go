@@ -7,6 +7,11 @@ func EscapedSlashesChoices() []EscapedSlashes {
 	return []EscapedSlashes{EscapedSlashesRedirect, EscapedSlashesReject, EscapedSlashesKeep}
 }
 
+// RepeatedSlashesChoices are all that there are.
+func RepeatedSlashesChoices() []RepeatedSlashes {
+	return []RepeatedSlashes{RepeatedSlashesMerge, RepeatedSlashesKeep}
+}
+
 // ServerHeaderChoices are all that there are.
 func ServerHeaderChoices() []ServerHeader {
 	return []ServerHeader{ServerHeaderIfAbsent, ServerHeaderPassThrough, ServerHeaderRemove}

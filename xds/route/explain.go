@@ -1,6 +1,9 @@
 package route
 
-import "net/http"
+import (
+	"cmp"
+	"net/http"
+)
 
 // Trace is the way of a request through a gateway, from its request line to the
 // route that takes it, or to where it ends.
@@ -20,6 +23,16 @@ type Trace struct {
 	// request goes to the cluster of the first of Matching, and there is none.
 	End    End
 	Status int
+
+	keeps bool // repeated slashes, for what is behind the route
+}
+
+// Forwarded is the path as a backend sees it, or a client that is sent to HTTPS.
+func (t Trace) Forwarded() string {
+	if t.keeps {
+		return t.Path.Repeated
+	}
+	return t.Path.Path
 }
 
 // End is where a request ends.
@@ -77,6 +90,10 @@ func (t Trace) route(settings Settings) Trace {
 		return t.end(EndNoPath, http.StatusNotFound)
 	}
 	taken := t.Matching[0]
+	if t.Path.Repeated != "" && cmp.Or(taken.RepeatedSlashes, settings.RepeatedSlashes) == RepeatedSlashesKeep {
+		t.keeps = true
+		t.Path.note("they are kept for what is behind the route: " + t.Path.Repeated)
+	}
 	limit := settings.MaxRequestBody
 	if taken.MaxBody > 0 {
 		limit = taken.MaxBody

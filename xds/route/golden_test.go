@@ -164,6 +164,9 @@ func printRoute(r route.Route) string {
 	if r.HSTS != nil && !r.HSTS.Inherited {
 		words = append(words, fmt.Sprintf("hsts=%q", r.HSTS))
 	}
+	if r.RepeatedSlashes != "" {
+		words = append(words, "repeated-slashes="+string(r.RepeatedSlashes))
+	}
 	if r.MaxBody != 0 {
 		words = append(words, fmt.Sprintf("max-body=%d", r.MaxBody))
 	}

@@ -53,7 +53,7 @@ func (g *generator) ingress(namespace, name string) *networkingv1.Ingress {
 		ing.Spec.DefaultBackend = &backend
 	}
 	if g.random.IntN(4) == 0 {
-		ing.Annotations = map[string]string{"fairway.dev/unknown": "", "fairway.dev/max-request-body": "1Mi"}
+		ing.Annotations = map[string]string{"fairway.dev/unknown": "", "fairway.dev/max-request-body": "1Mi", "fairway.dev/repeated-slashes": "Keep"}
 	}
 	for range g.random.IntN(4) {
 		ing.Spec.Rules = append(ing.Spec.Rules, g.rule())

@@ -17,11 +17,14 @@ type Request struct {
 }
 
 // RequestPath is what a gateway makes of the target of a request before it
-// looks for a route, as Envoy's connection manager does it.
+// looks for a route, as Envoy does it.
 type RequestPath struct {
 	// Path is the path in normal form, which is compared with those of routes
 	// and forwarded; Query is what follows it, with its "?".
 	Path, Query string
+	// Repeated is the path with its repeated slashes; empty: it has none. Routes
+	// that keep them forward it in place of Path.
+	Repeated string
 	// Status is 0, or the answer that ends the request here; a redirect leads
 	// to Path and Query.
 	Status int
@@ -56,11 +59,17 @@ func (s Settings) PathOf(target string) RequestPath {
 		return p.end(http.StatusBadRequest, "the path holds an escaped NUL")
 	}
 	p.change(normal, "the path is brought to normal form")
-	p.change(mergeSlashes(p.Path), "repeated slashes are merged")
-	switch {
-	case redirect:
+	if redirect {
+		if strings.HasPrefix(p.Path, "//") { // to which a client would add a scheme
+			p.change("/."+p.Path, "the path is written so that it is not read as another host")
+		}
 		return p.end(http.StatusTemporaryRedirect, "answered 307: the client is sent to "+p.Path+p.Query)
-	case hasDotsWithParameters(p.Path):
+	}
+	if merged := mergeSlashes(p.Path); merged != p.Path {
+		p.Repeated = p.Path
+		p.change(merged, "repeated slashes are merged")
+	}
+	if hasDotsWithParameters(p.Path) {
 		return p.end(http.StatusForbidden, "a segment of dots with parameters could climb in some backends")
 	}
 	return p
@@ -229,17 +238,12 @@ func hasDotsWithParameters(path string) bool {
 	return false
 }
 
-// mergeSlashes leaves one slash of several. Of nothing but slashes it leaves
-// two, as Envoy does: one at the beginning and one at the end.
+// mergeSlashes leaves one slash of several.
 func mergeSlashes(path string) string {
-	if !strings.Contains(path, "//") {
-		return path
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
 	}
-	merged := "/" + strings.Join(strings.FieldsFunc(path, func(r rune) bool { return r == '/' }), "/")
-	if strings.HasSuffix(path, "/") {
-		merged += "/"
-	}
-	return merged
+	return path
 }
 
 // HostOf is the host that an authority names in its one spelling: lower case,

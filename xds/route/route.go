@@ -71,6 +71,9 @@ type Route struct {
 	// MaxBody bounds a request's body in bytes (413 beyond); 0 means the
 	// gateway's own default.
 	MaxBody int64
+	// RepeatedSlashes is what the backend sees of them; empty: what the gateway
+	// has for all.
+	RepeatedSlashes RepeatedSlashes
 	// Origin is the Ingress that asked for this route, for access logs,
 	// metrics and explanations.
 	Origin types.NamespacedName

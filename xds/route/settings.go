@@ -17,6 +17,16 @@ const (
 	EscapedSlashesKeep     EscapedSlashes = "Keep"     // forward as they are
 )
 
+// RepeatedSlashes says what a backend sees of a path with several slashes in a
+// row. Its route is chosen by the path with one in their place.
+type RepeatedSlashes string
+
+// The choices for repeated slashes.
+const (
+	RepeatedSlashesMerge RepeatedSlashes = "Merge" // one slash
+	RepeatedSlashesKeep  RepeatedSlashes = "Keep"  // what the client sent
+)
+
 // ServerHeader says what clients are told in the header Server of a response.
 type ServerHeader string
 
@@ -45,6 +55,8 @@ type Settings struct {
 	TrustedHops uint32
 	// EscapedSlashes is Redirect by default.
 	EscapedSlashes EscapedSlashes
+	// RepeatedSlashes is Merge by default, for routes that do not say otherwise.
+	RepeatedSlashes RepeatedSlashes
 	// ServerHeader is IfAbsent by default.
 	ServerHeader ServerHeader
 	// MaxRequestBody bounds bodies in bytes, for hosts that do not say
@@ -107,6 +119,7 @@ func DefaultSettings() Settings {
 		Address:                "::",
 		HTTPPort:               80,
 		EscapedSlashes:         EscapedSlashesRedirect,
+		RepeatedSlashes:        RepeatedSlashesMerge,
 		ServerHeader:           ServerHeaderIfAbsent,
 		MaxRequestHeaders:      64,
 		MaxRequestHeaderCount:  200,

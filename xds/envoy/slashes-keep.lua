@@ -1,0 +1,3 @@
+-- Stands before slashes.lua in a gateway that keeps repeated slashes.
+gateway = "Keep"
+

@@ -1,0 +1,100 @@
+package envoy
+
+import (
+	_ "embed"
+	"net/http"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	logv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
+	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// slashesFilter has the route of a path with repeated slashes chosen by the path
+// without them. What reads the route or its configuration has to come behind it.
+// (Envoy's own merge_slashes is of a listener, and forgets what was sent.)
+const slashesFilter = "fairway.slashes"
+
+// slashesField says in the metadata of a route, under the filter's name, what
+// becomes of repeated slashes.
+const slashesField = "repeatedSlashes"
+
+// slashesScript merges them where a route says nothing, and with slashesKept
+// before it keeps them.
+//
+//go:embed slashes.lua
+var slashesScript string
+
+//go:embed slashes-keep.lua
+var slashesKept string
+
+// slashes runs its script for the few requests that have repeated slashes in
+// their path, and costs others a look at it.
+func slashes(s route.Settings) *compositev3.Composite {
+	script := lua(slashesScript)
+	if s.RepeatedSlashes == route.RepeatedSlashesKeep {
+		script = lua(slashesKept + slashesScript)
+	}
+	// The script does it itself, and then must not have it done again.
+	script.ClearRouteCache = wrapperspb.Bool(false)
+	return &compositev3.Composite{Matcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
+		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
+			Predicate: both(
+				inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "//"}}),
+				inHeader(":path", matching(`[^?]*//\C*`)),
+			),
+			OnMatch: execute(slashesFilter, script),
+		}}},
+	}}}
+}
+
+// slashesMetadata adds to the metadata of a route what the Ingress says.
+func slashesMetadata(r route.Route, to *corev3.Metadata) *corev3.Metadata {
+	if r.RepeatedSlashes == "" {
+		return to
+	}
+	if to == nil {
+		to = &corev3.Metadata{FilterMetadata: make(map[string]*structpb.Struct)}
+	}
+	choice := r.RepeatedSlashes
+	if choice != route.RepeatedSlashesKeep {
+		choice = route.RepeatedSlashesMerge
+	}
+	to.FilterMetadata[slashesFilter] = &structpb.Struct{Fields: map[string]*structpb.Value{
+		slashesField: structpb.NewStringValue(string(choice)),
+	}}
+	return to
+}
+
+// toPath keeps a client here that is sent to the path which its escaped slashes
+// stand for: "//evil.test" as a Location would be another host, "/.//evil.test" is
+// the path //evil.test of this one.
+func toPath() *managerv3.ResponseMapper {
+	location := header("location", "/.%REQ(:PATH)%")
+	return &managerv3.ResponseMapper{
+		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_AndFilter{AndFilter: &logv3.AndFilter{
+			Filters: []*logv3.AccessLogFilter{
+				{FilterSpecifier: &logv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &logv3.StatusCodeFilter{
+					Comparison: &logv3.ComparisonFilter{
+						Op:    logv3.ComparisonFilter_EQ,
+						Value: &corev3.RuntimeUInt32{DefaultValue: http.StatusTemporaryRedirect, RuntimeKey: "fairway.none"},
+					},
+				}}},
+				{FilterSpecifier: &logv3.AccessLogFilter_HeaderFilter{HeaderFilter: &logv3.HeaderFilter{
+					Header: &routev3.HeaderMatcher{Name: ":path", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+						StringMatch: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Prefix{Prefix: "//"}},
+					}},
+				}}},
+			},
+		}}},
+		HeadersToAdd: []*corev3.HeaderValueOption{location},
+	}
+}
