@@ -132,6 +132,30 @@ type GatewayConfigSpec struct {
 	// +kubebuilder:validation:Enum=Merge;Keep
 	RepeatedSlashes *string `json:"repeatedSlashes,omitempty"`
 
+	// underscoresInHeaders is what becomes of a request's headers with an
+	// underscore in their name, which many backends read as a hyphen: Drop
+	// forwards the request without them, Reject answers 400, Keep forwards them,
+	// but for those that read as one of the gateway's own, such as
+	// X_Forwarded_For. Default Drop.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=Drop;Reject;Keep
+	UnderscoresInHeaders *string `json:"underscoresInHeaders,omitempty"`
+
+	// headerCase is how the names of headers are written over HTTP/1.1, to
+	// clients as to backends: Lower is content-type, Title is Content-Type,
+	// Preserve is as they came, where they came over HTTP/1.1. Default Lower.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=Lower;Title;Preserve
+	HeaderCase *string `json:"headerCase,omitempty"`
+
+	// grpcWeb has backends that speak gRPC answer gRPC-Web, which is what
+	// browsers can send of it. Default false.
+	//
+	// +optional
+	GRPCWeb *bool `json:"grpcWeb,omitempty"`
+
 	// serverHeader is what clients are told in the header Server of a response:
 	// IfAbsent leaves that of the backend and adds "fairway" where it sent none,
 	// PassThrough leaves that of the backend and adds none, Remove takes every

@@ -263,6 +263,21 @@ func (in *GatewayConfigSpec) DeepCopyInto(out *GatewayConfigSpec) {
 		*out = new(string)
 		**out = **in
 	}
+	if in.UnderscoresInHeaders != nil {
+		in, out := &in.UnderscoresInHeaders, &out.UnderscoresInHeaders
+		*out = new(string)
+		**out = **in
+	}
+	if in.HeaderCase != nil {
+		in, out := &in.HeaderCase, &out.HeaderCase
+		*out = new(string)
+		**out = **in
+	}
+	if in.GRPCWeb != nil {
+		in, out := &in.GRPCWeb, &out.GRPCWeb
+		*out = new(bool)
+		**out = **in
+	}
 	if in.ServerHeader != nil {
 		in, out := &in.ServerHeader, &out.ServerHeader
 		*out = new(string)

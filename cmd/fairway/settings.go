@@ -66,6 +66,9 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front are believed in X-Forwarded-For")
 	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "what becomes of %2F and %5C in paths: Redirect, Reject or Keep")
 	flags.StringVar((*string)(&r.RepeatedSlashes), "repeated-slashes", string(r.RepeatedSlashes), "what backends see of // in paths: Merge or Keep")
+	flags.StringVar((*string)(&r.UnderscoresInHeaders), "underscores-in-headers", string(r.UnderscoresInHeaders), "what becomes of headers with an underscore in their name: Drop, Reject or Keep")
+	flags.StringVar((*string)(&r.HeaderCase), "header-case", string(r.HeaderCase), "how names of headers are written over HTTP/1.1: Lower, Title or Preserve")
+	flags.BoolVar(&r.GRPCWeb, "grpc-web", r.GRPCWeb, "have backends that speak gRPC answer gRPC-Web")
 	flags.StringVar((*string)(&r.ServerHeader), "server-header", string(r.ServerHeader), "what becomes of the header Server in responses: IfAbsent, PassThrough or Remove")
 	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: any")
 	flags.Uint32Var(&r.MaxRequestHeaders, "max-request-headers", r.MaxRequestHeaders, "largest size of a request's headers in `KiB`")
@@ -205,6 +208,8 @@ func (s *settings) validate() error {
 		{"https-port", r.HTTPSPort != r.HTTPPort, "is the port of HTTP, too"},
 		choice("escaped-slashes", r.EscapedSlashes, route.EscapedSlashesChoices()),
 		choice("repeated-slashes", r.RepeatedSlashes, route.RepeatedSlashesChoices()),
+		choice("underscores-in-headers", r.UnderscoresInHeaders, route.UnderscoresChoices()),
+		choice("header-case", r.HeaderCase, route.HeaderCaseChoices()),
 		choice("server-header", r.ServerHeader, route.ServerHeaderChoices()),
 		{"max-request-body", r.MaxRequestBody >= 0, "cannot be negative"},
 		{"max-request-headers", isHeaderSize(r.MaxRequestHeaders), fmt.Sprintf("%d is not between 1 and 8192 KiB", r.MaxRequestHeaders)},

@@ -60,6 +60,7 @@ func Cluster(c route.Cluster, s route.Settings) Resource {
 // SameClusters reports whether every cluster is the same with both settings.
 func SameClusters(a, b route.Settings) bool {
 	return a.OutlierDetection == b.OutlierDetection && a.ConnectTimeout == b.ConnectTimeout && a.UpstreamIdleTimeout == b.UpstreamIdleTimeout &&
+		a.HeaderCase == b.HeaderCase &&
 		a.MaxResponseHeaders == b.MaxResponseHeaders && a.MaxResponseHeaderCount == b.MaxResponseHeaderCount
 }
 
@@ -117,7 +118,7 @@ func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOpt
 	if c.Protocol == route.HTTPAuto && c.TLS {
 		options.UpstreamProtocolOptions = &upstreamv3.HttpProtocolOptions_AutoConfig{
 			AutoConfig: &upstreamv3.HttpProtocolOptions_AutoHttpConfig{
-				HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
+				HttpProtocolOptions:  &corev3.Http1ProtocolOptions{HeaderKeyFormat: headerCase(s.HeaderCase)},
 				Http2ProtocolOptions: upstreamHTTP2(s),
 			},
 		}
@@ -125,7 +126,7 @@ func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOpt
 	}
 	explicit := &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
-			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{HeaderKeyFormat: headerCase(s.HeaderCase)},
 		},
 	}
 	if c.Protocol == route.HTTP2 {

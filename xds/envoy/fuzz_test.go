@@ -80,6 +80,8 @@ func (w words) settings() route.Settings {
 		s.HTTPSPort, s.TrustedHops, s.AccessLog = 8443, uint32(w.random.IntN(3)), w.random.IntN(2) == 0
 		s.EscapedSlashes = route.EscapedSlashes(w.one("Redirect", "Reject", "Keep", "", w.path))
 		s.RepeatedSlashes = route.RepeatedSlashes(w.one("Merge", "Keep", "", w.path))
+		s.UnderscoresInHeaders = route.Underscores(w.one("Drop", "Reject", "Keep", "", w.path))
+		s.HeaderCase, s.GRPCWeb = route.HeaderCase(w.one("Lower", "Title", "Preserve", "", w.path)), w.random.IntN(2) == 0
 		s.ServerHeader = route.ServerHeader(w.one("IfAbsent", "PassThrough", "Remove", "", w.path))
 		s.Public.HTTP, s.Published.HTTPS = uint16(w.random.Uint32()), uint16(w.random.Uint32())
 		s.MaxRequestBody, s.MaxRequestHeaders = w.limit, w.random.Uint32()

@@ -9,6 +9,7 @@ import (
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
@@ -30,6 +31,10 @@ const (
 // as HTTP/1.0 allows. It is a name that nobody can own (RFC 6761).
 const hostOfHTTP10 = "http-1-0.invalid"
 
+// grpcWebFilter makes gRPC of what browsers can send of it, whatever the host: the
+// route could not switch it on, for it is found too late for some hosts.
+const grpcWebFilter = "envoy.filters.http.grpc_web"
+
 // connectionManager speaks HTTP with clients, of which client may demand
 // certificates.
 func connectionManager(name string, client *route.ClientPolicy, s route.Settings) *managerv3.HttpConnectionManager {
@@ -49,6 +54,7 @@ func connectionManager(name string, client *route.ClientPolicy, s route.Settings
 	bound(m, s)
 	identify(m, name, s)
 	introduce(m, client)
+	underscore(m, s)
 	purify(m, s)
 	return m
 }
@@ -60,6 +66,9 @@ func httpFilters(client *route.ClientPolicy, s route.Settings) []*managerv3.Http
 		filter(spellingFilter, lua(spellingScript)),
 		filter(fallbackFilter, lua(fallbackScript)),
 		filter(slashesFilter, slashes(s)),
+	}
+	if s.GRPCWeb {
+		filters = append(filters, filter(grpcWebFilter, &grpcwebv3.GrpcWeb{}))
 	}
 	if client != nil {
 		filters = append(filters, filter(clientFilter, lua(clientScript)))
@@ -115,10 +124,9 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 	m.RequestHeadersTimeout = duration(s.RequestHeadersTimeout)
 	m.RequestTimeout = duration(s.RequestTimeout)
 	m.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{
-		IdleTimeout:                  duration(s.IdleTimeout),
-		MaxHeadersCount:              wrapperspb.UInt32(max(s.MaxRequestHeaderCount, 1)),
-		MaxRequestsPerConnection:     wrapperspb.UInt32(maxRequestsPerConnection),
-		HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_DROP_HEADER,
+		IdleTimeout:              duration(s.IdleTimeout),
+		MaxHeadersCount:          wrapperspb.UInt32(max(s.MaxRequestHeaderCount, 1)),
+		MaxRequestsPerConnection: wrapperspb.UInt32(maxRequestsPerConnection),
 	}
 	// Load balancers' health checks and old tools still speak HTTP/1.0; without
 	// a host they get the default host.
@@ -131,6 +139,7 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 		// section 7.8). It must be gone before Envoy reads on: what follows an upgrade
 		// is no request to it.
 		IgnoreHttp_11Upgrade: []*typematcherv3.StringMatcher{regexMatch(anythingBut(webSocket))},
+		HeaderKeyFormat:      headerCase(s.HeaderCase),
 	}
 	m.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{
 		MaxConcurrentStreams:        wrapperspb.UInt32(maxConcurrentStreams),

@@ -113,6 +113,11 @@ func (b *settingsBuilder) identity(spec v1alpha1.GatewayConfigSpec) {
 	number(b, "trustedHops", spec.TrustedHops, 0, maxTrustedHops, &b.TrustedHops)
 	choose(b, "escapedSlashes", spec.EscapedSlashes, EscapedSlashesChoices(), &b.EscapedSlashes)
 	choose(b, "repeatedSlashes", spec.RepeatedSlashes, RepeatedSlashesChoices(), &b.RepeatedSlashes)
+	choose(b, "underscoresInHeaders", spec.UnderscoresInHeaders, UnderscoresChoices(), &b.UnderscoresInHeaders)
+	choose(b, "headerCase", spec.HeaderCase, HeaderCaseChoices(), &b.HeaderCase)
+	if spec.GRPCWeb != nil {
+		b.GRPCWeb = *spec.GRPCWeb
+	}
 	choose(b, "serverHeader", spec.ServerHeader, ServerHeaderChoices(), &b.ServerHeader)
 }
 

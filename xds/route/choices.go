@@ -12,6 +12,16 @@ func RepeatedSlashesChoices() []RepeatedSlashes {
 	return []RepeatedSlashes{RepeatedSlashesMerge, RepeatedSlashesKeep}
 }
 
+// UnderscoresChoices are all that there are.
+func UnderscoresChoices() []Underscores {
+	return []Underscores{UnderscoresDrop, UnderscoresReject, UnderscoresKeep}
+}
+
+// HeaderCaseChoices are all that there are.
+func HeaderCaseChoices() []HeaderCase {
+	return []HeaderCase{HeaderCaseLower, HeaderCaseTitle, HeaderCasePreserve}
+}
+
 // ServerHeaderChoices are all that there are.
 func ServerHeaderChoices() []ServerHeader {
 	return []ServerHeader{ServerHeaderIfAbsent, ServerHeaderPassThrough, ServerHeaderRemove}

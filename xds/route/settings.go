@@ -37,6 +37,27 @@ const (
 	ServerHeaderRemove      ServerHeader = "Remove"      // nothing
 )
 
+// Underscores says what becomes of a request's headers with an underscore in
+// their name, which many backends read as a hyphen.
+type Underscores string
+
+// The choices for underscores.
+const (
+	UnderscoresDrop   Underscores = "Drop"   // the header
+	UnderscoresReject Underscores = "Reject" // the request
+	UnderscoresKeep   Underscores = "Keep"   // but for those that read as one of the gateway's own
+)
+
+// HeaderCase says how the names of headers are written over HTTP/1.1.
+type HeaderCase string
+
+// The choices for the case of headers.
+const (
+	HeaderCaseLower    HeaderCase = "Lower"    // content-type
+	HeaderCaseTitle    HeaderCase = "Title"    // Content-Type
+	HeaderCasePreserve HeaderCase = "Preserve" // as they came, where they came over HTTP/1.1
+)
+
 // Settings are what is set for a gateway as a whole. The zero value of a field
 // is not its default: start from DefaultSettings.
 type Settings struct {
@@ -57,6 +78,11 @@ type Settings struct {
 	EscapedSlashes EscapedSlashes
 	// RepeatedSlashes is Merge by default, for routes that do not say otherwise.
 	RepeatedSlashes RepeatedSlashes
+	// UnderscoresInHeaders is Drop by default, and HeaderCase Lower.
+	UnderscoresInHeaders Underscores
+	HeaderCase           HeaderCase
+	// GRPCWeb has backends that speak gRPC answer gRPC-Web.
+	GRPCWeb bool
 	// ServerHeader is IfAbsent by default.
 	ServerHeader ServerHeader
 	// MaxRequestBody bounds bodies in bytes, for hosts that do not say
@@ -120,6 +146,8 @@ func DefaultSettings() Settings {
 		HTTPPort:               80,
 		EscapedSlashes:         EscapedSlashesRedirect,
 		RepeatedSlashes:        RepeatedSlashesMerge,
+		UnderscoresInHeaders:   UnderscoresDrop,
+		HeaderCase:             HeaderCaseLower,
 		ServerHeader:           ServerHeaderIfAbsent,
 		MaxRequestHeaders:      64,
 		MaxRequestHeaderCount:  200,

@@ -1,0 +1,34 @@
+package envoy
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// headerCase is how the names of headers are written over HTTP/1.1, to clients as
+// to backends; nil: in lower case. HTTP/2 and HTTP/3 have no other.
+func headerCase(choice route.HeaderCase) *corev3.Http1ProtocolOptions_HeaderKeyFormat {
+	switch choice {
+	case route.HeaderCaseTitle:
+		return &corev3.Http1ProtocolOptions_HeaderKeyFormat{
+			HeaderFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_{
+				ProperCaseWords: &corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords{},
+			},
+		}
+	case route.HeaderCasePreserve:
+		return &corev3.Http1ProtocolOptions_HeaderKeyFormat{
+			HeaderFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter{
+				StatefulFormatter: &corev3.TypedExtensionConfig{
+					Name: "envoy.http.stateful_header_formatters.preserve_case",
+					TypedConfig: typed(&preservev3.PreserveCaseFormatterConfig{
+						// Those that the gateway adds.
+						FormatterTypeOnEnvoyHeaders: preservev3.PreserveCaseFormatterConfig_PROPER_CASE,
+					}),
+				},
+			},
+		}
+	}
+	return nil
+}
