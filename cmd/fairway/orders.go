@@ -24,13 +24,8 @@ import (
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
 )
 
-const (
-	orderWorkers  = 8
-	issuerWorkers = 4
-	// kindsPoll is the time between two looks for kinds that a cluster does not
-	// have.
-	kindsPoll = 10 * time.Second
-)
+// kindsPoll is the time between two looks for kinds that a cluster does not have.
+const kindsPoll = 10 * time.Second
 
 // ordering is what orders certificates, in a cluster or from files.
 type ordering struct {
@@ -47,6 +42,7 @@ type ordering struct {
 
 	accounts *issuer.Accounts
 	states   *order.States
+	turns    *order.Turns
 	metrics  *order.Metrics
 	issuers  *issuer.Controller
 	orders   *order.Controller
@@ -55,10 +51,11 @@ type ordering struct {
 // assemble puts the controllers together.
 func (o *ordering) assemble(ctx context.Context, registry prometheus.Registerer) error {
 	o.states = &order.States{Changed: func(name string) { o.issuers.Wake(name) }}
+	o.turns = &order.Turns{Now: time.Now}
 	o.metrics = order.NewMetrics(o.states)
 	o.accounts = &issuer.Accounts{}
-	o.issuers = &issuer.Controller{Name: "issuer", Workers: issuerWorkers, Log: o.Log, New: o.newIssuers}
-	o.orders = &order.Controller{Name: "order", Workers: orderWorkers, Log: o.Log, New: o.newOrders}
+	o.issuers = &issuer.Controller{Name: "issuer", Workers: issuer.Workers, Log: o.Log, New: o.newIssuers}
+	o.orders = &order.Controller{Name: "order", Workers: order.Workers, Log: o.Log, New: o.newOrders}
 	// Whose orders it concerns is a look at all: accounts seldom change.
 	o.accounts.Changed = func(string) {
 		if err := o.orders.WakeAll(ctx); err != nil {
@@ -73,7 +70,7 @@ func (o *ordering) assemble(ctx context.Context, registry prometheus.Registerer)
 
 func (o *ordering) newIssuers() issuer.TermReconciler {
 	return issuer.New(issuer.Options{
-		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, States: o.states,
+		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, States: o.states, Turns: o.turns,
 		Statuses: o.Statuses, Reporter: o.Reporter, UserAgent: userAgent(), Now: time.Now, Random: rand.Reader, Log: o.Log,
 	})
 }
@@ -85,7 +82,7 @@ func (o *ordering) newOrders() order.TermReconciler {
 	}
 	return order.New(order.Options{
 		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, Presenter: answers, Scout: answers,
-		Reporter: o.Reporter, Events: o.Events, States: o.states, Metrics: o.metrics, Now: time.Now, Log: o.Log,
+		Reporter: o.Reporter, Events: o.Events, States: o.states, Turns: o.turns, Wake: o.orders.Wake, Metrics: o.metrics, Now: time.Now, Log: o.Log,
 	})
 }
 

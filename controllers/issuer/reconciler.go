@@ -67,6 +67,7 @@ type Options struct {
 	Namespace string // of the Secrets of Issuers
 	Accounts  *Accounts
 	States    *order.States
+	Turns     *order.Turns
 	Statuses  Statuses
 	Reporter  Reporter
 	UserAgent string
@@ -126,6 +127,7 @@ func (r *Reconciler) Resign(ctx context.Context) {
 
 func (r *Reconciler) forget(ctx context.Context, name string, s *standing) {
 	r.Accounts.set(name, nil, "")
+	r.Turns.Leave(key{name})
 	r.Reporter.Report(ctx, key{name}, nil)
 	if s.client != nil {
 		s.client.Close()
@@ -151,8 +153,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, name string) (reconcile.Resu
 	}
 	now := r.Now()
 	if s.uid != issuer.UID || s.generation != issuer.Generation || !now.Before(s.next) {
+		before := s.reason
 		if err := r.look(ctx, issuer, s); err != nil {
 			return reconcile.Result{}, fmt.Errorf("look at issuer %s: %w", name, err)
+		}
+		if s.reason == "" { // it is not its turn yet, and nothing new is known
+			s.reason = before
 		}
 		s.uid, s.generation = issuer.UID, issuer.Generation
 	}
@@ -176,7 +182,7 @@ func (r *Reconciler) look(ctx context.Context, issuer *v1alpha1.Issuer, s *stand
 		return err
 	}
 	if s.client != nil && s.reason == "" {
-		if err := r.check(ctx, issuer, s); err != nil {
+		if waits, err := r.ask(ctx, issuer, s); waits || err != nil {
 			return err
 		}
 	}
@@ -194,6 +200,25 @@ func (r *Reconciler) look(ctx context.Context, issuer *v1alpha1.Issuer, s *stand
 		r.Accounts.set(issuer.Name, nil, s.message)
 	}
 	return nil
+}
+
+// ask is check, when it is this Issuer's turn to ask the authority.
+func (r *Reconciler) ask(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) (waits bool, err error) {
+	at := order.Place{Issuer: issuer.Name, Directory: s.settings.Directory}
+	turn, refusal := r.Turns.Take(key{issuer.Name}, at, nil)
+	switch {
+	case turn != nil:
+		outcome := order.Outcome{Idle: true}
+		defer func() { turn.End(outcome) }()
+		wrong, err := r.check(ctx, issuer, s)
+		outcome = order.Outcome{Authority: wrong}
+		return false, err
+	case refusal.Failing != "":
+		s.is(v1alpha1.ReasonUnreachable, refusal.Failing, refusal.Until)
+		return false, nil
+	}
+	s.next = r.Now().Add(leastWrite) // it keeps its place
+	return true, nil
 }
 
 // is says how an Issuer stands, and when to look again.
@@ -245,33 +270,33 @@ func (s *standing) drop() {
 	s.client, s.ready = nil, false
 }
 
-// check asks the authority.
-func (r *Reconciler) check(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) error {
+// check asks the authority. What was wrong there is in the standing, and returned.
+func (r *Reconciler) check(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) (wrong, err error) {
 	if !s.settings.TermsAgreed {
 		switch terms, err := s.client.Terms(ctx); {
 		case err != nil:
 			r.failed(s, err)
-			return nil
+			return err, nil
 		case terms != "":
 			s.is(v1alpha1.ReasonTermsNotAgreed, fmt.Sprintf(
 				"read the terms of service at %s, and set spec.termsAgreed to true if you agree", terms), r.Now().Add(recheck))
-			return nil
+			return nil, nil
 		}
 	}
 	account, err := s.client.Check(ctx)
 	if err != nil {
 		r.failed(s, err)
-		return nil
+		return err, nil
 	}
 	if account.URL != s.account.URL || account.Directory != s.account.Directory || account.Orders != s.account.Orders {
 		if err := r.save(ctx, issuer.Name, account); err != nil {
-			return err
+			return nil, err
 		}
 		r.Log.Info("account registered", "issuer", issuer.Name, "account", account.URL)
 	}
 	s.account = account
 	s.is(v1alpha1.ReasonRegistered, "certificates can be ordered", time.Time{})
-	return nil
+	return nil, nil
 }
 
 func (r *Reconciler) failed(s *standing, err error) {

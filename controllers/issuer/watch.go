@@ -10,6 +10,9 @@ import (
 	"github.com/fairwaynet/fairway/controllers/watch"
 )
 
+// Workers is how many reconcile at a time; those of one authority take turns.
+const Workers = 16
+
 // Controller runs Reconcilers.
 type Controller = term.Controller[string]
 

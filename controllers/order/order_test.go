@@ -29,6 +29,7 @@ import (
 	"github.com/fairwaynet/fairway/test/acme"
 	"github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/tls/challenge"
+	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
 )
 
 // Real authority, real files; no Envoy: the authority looks at nothing.
@@ -40,6 +41,7 @@ type world struct {
 	cluster client.Client // Ingresses and Issuers
 	store   *flaky
 	now     time.Time
+	real    bool // the clock is this machine's
 }
 
 func newWorld(t *testing.T, authority *acme.Authority) *world {
@@ -133,7 +135,11 @@ type process struct {
 	orders   *order.Reconciler
 	states   *order.States
 	reporter *report.Reporter
-	told     []string // events
+
+	controller *order.Controller // runs the orders, if it leads
+
+	mu   sync.Mutex
+	told []string // events
 }
 
 // start starts a process, which knows nothing of those before.
@@ -143,20 +149,33 @@ func (w *world) start(t *testing.T, log logr.Logger) *process {
 	p := &process{world: w, states: &order.States{Changed: ignore}, reporter: report.New()}
 	objects := index.Objects{Cluster: w.cluster, Scope: index.Scope{ClaimWithoutClasses: true}}
 	accounts := &issuer.Accounts{Changed: ignore}
-	now := func() time.Time { return w.now }
+	now := func() time.Time {
+		if w.real {
+			return time.Now()
+		}
+		return w.now
+	}
+	turns := &order.Turns{Now: now}
+	p.controller = &order.Controller{
+		Name: "order", Workers: order.Workers, Log: log, New: func() order.TermReconciler { return p.orders },
+	}
 	p.issuers = issuer.New(issuer.Options{
-		Objects: objects, Secrets: w.store, Namespace: "fairway-system", Accounts: accounts, States: p.states, Statuses: nowhere{},
+		Objects: objects, Secrets: w.store, Namespace: "fairway-system", Accounts: accounts, States: p.states, Turns: turns, Statuses: nowhere{},
 		Reporter: p.reporter, UserAgent: "test", Now: now, Random: rand.Reader, Log: log,
 	})
 	p.orders = order.New(order.Options{
 		Objects: objects, Secrets: w.store, Namespace: "fairway-system", Accounts: accounts, Presenter: presented{},
-		Reporter: p.reporter, Events: p, States: p.states, Metrics: order.NewMetrics(p.states), Now: now, Log: log,
+		Reporter: p.reporter, Events: p, States: p.states, Turns: turns, Wake: p.controller.Wake, Metrics: order.NewMetrics(p.states), Now: now, Log: log,
 	})
 	return p
 }
 
 // Event implements order.Events.
-func (p *process) Event(_ runtime.Object, _, reason, _ string) { p.told = append(p.told, reason) }
+func (p *process) Event(_ runtime.Object, _, reason, _ string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = append(p.told, reason)
+}
 
 // presented says that all challenges are answered: the authority does not look.
 type presented struct{}
@@ -404,5 +423,30 @@ func TestFailuresKeepTheirSchedule(t *testing.T) {
 	}
 	if n := authority.Orders(); n != 0 {
 		t.Errorf("%d orders were placed", n)
+	}
+}
+
+// blocking is a Scout that always finds something.
+type blocking struct{}
+
+func (blocking) Obstacle(context.Context, *order.Account, string) *obstacle.Obstacle {
+	return &obstacle.Obstacle{Reason: "NameNotFound", Message: "it is not in DNS"}
+}
+
+// An Ingress may be gone before anything was ordered for it.
+func TestNobodyAsksBeforeAnythingIsOrdered(t *testing.T) {
+	w := newWorld(t, acme.Start(t, acme.Options{AlwaysValid: true}))
+	p := w.start(t, testr.New(t))
+	p.orders.Scout = blocking{}
+	p.look(t, "pebble")
+	if _, err := p.orders.Reconcile(t.Context(), shop); err != nil {
+		t.Fatal(err)
+	}
+	ingress := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: shop.Namespace, Name: "web"}}
+	if err := w.cluster.Delete(t.Context(), ingress); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := p.orders.Reconcile(t.Context(), shop); err != nil || result.RequeueAfter != 0 {
+		t.Errorf("after nobody asks: %v, %v", result, err)
 	}
 }

@@ -14,37 +14,60 @@ import (
 // polls is what authorities suggest for certificates, of one term. A new leader
 // asks anew; not for all certificates at once.
 type polls struct {
-	limit *rate.Limiter
+	turns *Turns
 
-	mu   sync.Mutex
-	info map[Key]acme.RenewalInfo
+	mu     sync.Mutex
+	info   map[Key]acme.RenewalInfo
+	limits map[string]*rate.Limiter // by directory
 }
 
-// pollsPerSecond bounds how fast a new leader asks.
+// pollsPerSecond bounds how fast a new leader asks one authority.
 const pollsPerSecond = 5
 
-func newPolls() *polls {
-	return &polls{limit: rate.NewLimiter(pollsPerSecond, 2*pollsPerSecond), info: map[Key]acme.RenewalInfo{}}
+func newPolls(turns *Turns) *polls {
+	return &polls{turns: turns, info: map[Key]acme.RenewalInfo{}, limits: map[string]*rate.Limiter{}}
 }
 
 // ask is what is suggested for the certificate; if it is not known, or no longer,
 // the authority is asked. What goes wrong leaves what was known.
-func (p *polls) ask(ctx context.Context, client *acme.Client, key Key, chain []byte, now time.Time, log logr.Logger) acme.RenewalInfo {
+//
+// An authority that does not answer is left alone, by all of its certificates, as
+// Turns says: nothing waits for a suggestion.
+func (p *polls) ask(ctx context.Context, client *acme.Client, at Place, key Key, chain []byte, now time.Time, log logr.Logger) acme.RenewalInfo {
 	known := p.known(key)
 	if now.Before(known.Next) {
 		return known
 	}
-	if !p.limit.Allow() {
+	turn, refusal := p.turns.Try(at)
+	if turn == nil {
+		known.Next = refusal.Until
+		p.keep(key, known)
+		return known
+	}
+	var outcome Outcome
+	defer func() { turn.End(outcome) }()
+	if !p.limitOf(at.Directory).Allow() {
+		outcome.Idle = true
 		known.Next = now.Add(time.Second)
 		p.keep(key, known)
 		return known
 	}
 	info, err := client.RenewalInfo(ctx, chain, known)
+	outcome.Authority = err
 	if err != nil {
 		log.V(1).Info("cannot ask when to renew", "secret", key.String(), "cause", err.Error())
 	}
 	p.keep(key, info)
 	return info
+}
+
+func (p *polls) limitOf(directory string) *rate.Limiter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.limits[directory] == nil {
+		p.limits[directory] = rate.NewLimiter(pollsPerSecond, 2*pollsPerSecond)
+	}
+	return p.limits[directory]
 }
 
 func (p *polls) known(key Key) acme.RenewalInfo {

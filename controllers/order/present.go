@@ -67,6 +67,7 @@ func (p presenter) Presented(ctx context.Context, c acme.Challenge) (ok bool, wh
 		if is.Obstacle != nil {
 			p.obstacle = is.Obstacle
 		}
+		p.outcome.Own = err != nil
 		if err != nil || !is.OK {
 			return false, is.Why, err
 		}

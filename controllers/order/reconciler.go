@@ -100,9 +100,12 @@ type Options struct {
 	Reporter  Reporter
 	Events    Events
 	States    *States
-	Metrics   *Metrics // may be nil
-	Now       func() time.Time
-	Log       logr.Logger
+	Turns     *Turns
+	// Wake has keys looked at again; it must not block, and may be nil.
+	Wake    func(...Key)
+	Metrics *Metrics // may be nil
+	Now     func() time.Time
+	Log     logr.Logger
 }
 
 // Reconciler keeps the certificate of one Secret, for one term of the leader.
@@ -127,7 +130,7 @@ func New(options Options) *Reconciler {
 		Options:  options,
 		vault:    vault{options.Objects, options.Secrets},
 		orders:   orders{options.Secrets, options.Namespace},
-		polls:    newPolls(),
+		polls:    newPolls(options.Turns),
 		reported: map[Key]bool{}, underWay: map[Key]bool{},
 		nameSets: map[acme.NameSet]Key{}, budgets: map[string]acme.Budget{},
 	}
@@ -189,7 +192,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 	objects.Foreign = have.foreign
 	wish, problems := Wanted(key, objects)
 	if wish == nil {
-		return reconcile.Result{}, r.drop(ctx, key, problems)
+		return r.drop(ctx, key, problems)
 	}
 	t := &task{Reconciler: r, key: key, wish: wish, objects: objects, have: have, problems: problems}
 	err = t.pursue(ctx)
@@ -209,18 +212,36 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 const patience = 2 * time.Minute
 
 // drop forgets what nobody asks for. A certificate that is there stays.
-func (r *Reconciler) drop(ctx context.Context, key Key, problems []problem.Problem) error {
+func (r *Reconciler) drop(ctx context.Context, key Key, problems []problem.Problem) (reconcile.Result, error) {
 	r.report(ctx, key, problems)
 	r.States.set(key, nil)
 	r.polls.forget(key)
+	r.Turns.Leave(key)
 	if !r.isUnderWay(key) {
-		return nil
+		return reconcile.Result{}, nil
 	}
 	order, err := r.orders.load(ctx, key)
 	if err != nil {
-		return err
+		return reconcile.Result{}, err
 	}
-	return r.end(ctx, key, order)
+	if order == nil { // nothing had been ordered yet
+		return reconcile.Result{}, r.end(ctx, key, nil)
+	}
+	// What is taken back may be at a DNS server that hangs.
+	turn, refusal := r.Turns.Take(key, Place{Issuer: order.issuer(), Directory: "answers of " + order.issuer()}, r.wake(key))
+	if turn == nil {
+		return reconcile.Result{RequeueAfter: refusal.Until.Sub(r.Now())}, nil
+	}
+	defer turn.End(Outcome{Idle: true})
+	return reconcile.Result{}, r.end(ctx, key, order)
+}
+
+// wake has a key looked at when its turn may have come.
+func (r *Reconciler) wake(key Key) func() {
+	if r.Wake == nil {
+		return nil
+	}
+	return func() { r.Wake(key) }
 }
 
 // end removes an order, and what answers its challenges.

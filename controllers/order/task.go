@@ -37,6 +37,7 @@ type task struct {
 
 	problems []problem.Problem
 	obstacle *obstacle.Obstacle // that was met when a challenge was to be answered
+	outcome  Outcome            // of the turn
 	state    State
 	next     time.Time // when to look again; zero: when something happens
 }
@@ -95,9 +96,14 @@ func (t *task) judge(ctx context.Context) acme.Verdict {
 	situation := acme.Situation{Want: t.want(), Directory: t.have.directory, Now: t.Now()}
 	if c := t.have.certificate; c != nil {
 		situation.Chain, situation.Key = c.Chain, c.Key.Reveal()
-		situation.Info = t.polls.ask(ctx, t.account.Client, t.key, c.Chain, t.Now(), t.Log)
+		situation.Info = t.polls.ask(ctx, t.account.Client, t.place(), t.key, c.Chain, t.Now(), t.Log)
 	}
 	return acme.Judge(situation)
+}
+
+// place is where the certificate is ordered.
+func (t *task) place() Place {
+	return Place{Issuer: t.wish.Issuer, Directory: t.account.Settings.Directory}
 }
 
 func (t *task) want() acme.Want { return t.account.Settings.Want(t.wish.Names...) }
@@ -125,7 +131,17 @@ func (t *task) issue(ctx context.Context, verdict acme.Verdict, order *saved) er
 	if order != nil {
 		t.claim(order.Want.NameSet(), t.key) // which a new leader does not know
 	}
-	if order == nil || !order.Want.Equal(t.want()) {
+	fresh := order == nil || !order.Want.Equal(t.want())
+	if fresh || order.State != acme.Done && !t.Now().Before(order.Due) {
+		turn, refusal := t.Turns.Take(t.key, t.place(), t.wake(t.key))
+		if turn == nil {
+			t.stand(refusal, order)
+			return nil
+		}
+		t.outcome.Idle = true
+		defer func() { turn.End(t.outcome) }()
+	}
+	if fresh {
 		var err error
 		if order, err = t.begin(ctx, verdict, order); err != nil || order == nil {
 			return err
@@ -146,6 +162,24 @@ func (t *task) issue(ctx context.Context, verdict acme.Verdict, order *saved) er
 		return t.deliver(ctx, order)
 	}
 	return nil
+}
+
+// stand says that it is not this certificate's turn.
+func (t *task) stand(r Refusal, order *saved) {
+	if order != nil {
+		t.describe(order)
+	} else {
+		t.wait("", time.Time{})
+	}
+	switch {
+	case r.Failures >= manyStumbles:
+		t.fail(ReasonNotIssued, r.Failing, r.Until)
+	case r.Failing != "":
+		t.state.Message = r.Failing + "; it is asked again in a moment"
+	default:
+		t.state.Message = fmt.Sprintf("many certificates are asked from Issuer %q, or it is slow: this one's turn comes", t.wish.Issuer)
+	}
+	t.next = r.Until
 }
 
 // maxSteps bounds the steps of one run, so that others get their turn.
@@ -196,8 +230,10 @@ func (t *task) admit(ctx context.Context) (bool, error) {
 		return false, t.unwritable(err)
 	}
 	if t.Scout != nil {
+		scouting, cancel := context.WithTimeout(ctx, patienceScouting)
+		defer cancel()
 		for _, name := range t.wish.Names {
-			if found := t.Scout.Obstacle(ctx, t.account, name); found != nil {
+			if found := t.Scout.Obstacle(scouting, t.account, name); found != nil {
 				t.fail(problem.Reason(found.Reason), found.Message, t.Now().Add(rereadBlocked))
 				return false, nil
 			}
@@ -233,7 +269,11 @@ func (t *task) unwritable(err error) error {
 // advance takes the order one step on and saves it.
 func (t *task) advance(ctx context.Context, order *saved) error {
 	before := order.Order
+	t.outcome = Outcome{}
 	next, err := t.account.Client.Advance(ctx, order.Order, presenter{t})
+	if !t.outcome.Own {
+		t.outcome.Authority = err
+	}
 	if failure := (*acme.Failure)(nil); err != nil && !errors.As(err, &failure) {
 		return fmt.Errorf("advance order of %s: %w", t.key, err)
 	}
@@ -288,6 +328,10 @@ func (t *task) describe(order *saved) {
 		t.state.Message = failure.Text
 	}
 }
+
+// patienceScouting bounds the look for obstacles, for all names of an order: what is
+// not known then is none.
+const patienceScouting = 20 * time.Second
 
 // patienceWaiting is how long an order may wait before its owner is told for
 // what.

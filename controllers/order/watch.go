@@ -16,6 +16,10 @@ import (
 	"github.com/fairwaynet/fairway/controllers/watch"
 )
 
+// Workers is how many reconcile at a time. Who waits for an authority has a worker
+// meanwhile; Turns bounds how many do.
+const Workers = 64
+
 // Controller runs Reconcilers.
 type Controller = term.Controller[Key]
 

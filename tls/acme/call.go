@@ -89,13 +89,22 @@ func (c *Client) call(ctx context.Context, method, url string, body []byte) (ans
 	c.nonces.put(response.Header.Get("Replay-Nonce"))
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return answer{}, fmt.Errorf("read answer of %s: %w", url, err)
+		return answer{}, &cutOffError{url, err}
 	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return answer{}, problemOf(response, text)
 	}
 	return answer{response.StatusCode, response.Header, text}, nil
 }
+
+// cutOffError is an answer that did not come whole.
+type cutOffError struct {
+	url   string
+	cause error
+}
+
+func (e *cutOffError) Error() string { return "read answer of " + e.url + ": " + e.cause.Error() }
+func (e *cutOffError) Unwrap() error { return e.cause }
 
 // problemOf reads a problem document (RFC 7807), or what came in its place.
 func problemOf(response *http.Response, text []byte) error {

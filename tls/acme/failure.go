@@ -34,9 +34,14 @@ type Failure struct { //nolint:errname // it is kept and shown more often than r
 	// say.
 	Until time.Time `json:"until,omitzero"`
 
+	away     bool // see Away
 	over     bool // the attempt cannot go on from here
 	stranger bool // the authority does not know our account
 }
+
+// Away reports whether the authority did not answer, or said that it is out of
+// order: whatever else is asked of it now will end the same way.
+func (f *Failure) Away() bool { return f.away }
 
 // Error implements error.
 func (f *Failure) Error() string { return f.Text }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -81,7 +82,7 @@ func failureOf(doing string, err error, now time.Time) *Failure {
 	case errors.As(err, &problem):
 		failure = answerFailure(problem, now)
 	default:
-		failure = &Failure{Kind: Temporary, Text: networkText(err)}
+		failure = &Failure{Kind: Temporary, Text: networkText(err), away: isSilence(err)}
 	}
 	failure.Text = line(doing+": "+failure.Text, maxText)
 	return failure
@@ -95,6 +96,7 @@ func answerFailure(problem *xacme.Error, now time.Time) *Failure {
 	}
 	f := &Failure{Kind: told.kind, Text: problemText("", problem, adviceOnAnswer)}
 	f.Until = retryAfter(problem.Header, now)
+	f.away = isOutOfOrder(problem)
 	f.stranger = strings.EqualFold(kindOf(problem.ProblemType), "accountDoesNotExist")
 	// An order or authorization that is not there will not come back.
 	gone := problem.StatusCode == http.StatusNotFound || f.stranger
@@ -165,6 +167,26 @@ func kindOfStatus(status int) Kind {
 		return Temporary
 	}
 	return Bug
+}
+
+// isSilence reports whether an error is that of a request to the authority, rather
+// than of what else a step needs.
+func isSilence(err error) bool {
+	var request *url.Error // as every HTTP client's are
+	var cut *cutOffError
+	return errors.As(err, &request) || errors.As(err, &cut)
+}
+
+// isOutOfOrder reports whether an answer is not about what was asked: no ACME
+// server has made it, or one that says that it cannot work now.
+func isOutOfOrder(problem *xacme.Error) bool {
+	switch problem.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	case http.StatusTooManyRequests:
+		return !strings.EqualFold(kindOf(problem.ProblemType), "rateLimited")
+	}
+	return problem.StatusCode >= 500 && problem.ProblemType == ""
 }
 
 // networkText says why there was no answer.

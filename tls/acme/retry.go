@@ -19,6 +19,13 @@ func patience(stumbles int) time.Duration {
 	return pick(stumbles, 5*time.Second, 15*time.Second, time.Minute, 5*time.Minute, 15*time.Minute, time.Hour)
 }
 
+// Patience is how long to leave an authority alone that did not answer so many times
+// in a row: 5 s at first, 5 minutes at most, and a little longer by what the seed
+// says.
+func Patience(failures int, seed string) time.Duration {
+	return spread(min(patience(failures), 5*time.Minute), seed)
+}
+
 // pick is the nth of them, from 1, or the last.
 func pick(n int, of ...time.Duration) time.Duration {
 	return of[min(max(n, 1), len(of))-1]

@@ -1,0 +1,158 @@
+package order
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/fairwaynet/fairway/tls/acme"
+)
+
+// desks are Turns with a clock, and what they have woken.
+type desks struct {
+	*testing.T
+	Turns
+
+	now   time.Time
+	woken []string
+}
+
+func newDesks(t *testing.T) *desks {
+	d := &desks{T: t, now: time.Unix(1_800_000_000, 0)}
+	d.Turns.Now = func() time.Time { return d.now }
+	return d
+}
+
+func (d *desks) take(who, issuer, directory string) *Turn {
+	turn, _ := d.Take(who, Place{issuer, directory}, func() { d.woken = append(d.woken, who) })
+	return turn
+}
+
+// takes is how many of n get a turn.
+func (d *desks) takes(n int, issuer, directory string) (turns []*Turn) {
+	for i := range n {
+		if turn := d.take(fmt.Sprint(issuer, i), issuer, directory); turn != nil {
+			turns = append(turns, turn)
+		}
+	}
+	return turns
+}
+
+// away is how an authority that does not answer fails.
+var away = context.DeadlineExceeded
+
+// One that has not answered yet is asked by one at a time; then by as many as may,
+// so many of them for one Issuer.
+func TestTurnsAreBounded(t *testing.T) {
+	d := newDesks(t)
+	first := d.takes(100, "a", "ca")
+	if len(first) != 1 {
+		t.Fatalf("%d ask one that nobody knows", len(first))
+	}
+	first[0].End(Outcome{})
+	if n := len(d.takes(100, "a", "ca")); n != atIssuer {
+		t.Errorf("%d of one Issuer ask, want %d", n, atIssuer)
+	}
+	other := d.takes(1, "b", "ca") // whose Issuer nobody knows
+	if len(other) != 1 {
+		t.Fatal("another Issuer has no turn beside those")
+	}
+	other[0].End(Outcome{})
+	if n := len(d.takes(100, "b", "ca")); n != atDirectory-atIssuer {
+		t.Errorf("%d of the other Issuer ask, want %d", n, atDirectory-atIssuer)
+	}
+	if n := len(d.takes(100, "c", "other ca")); n != 1 {
+		t.Errorf("%d ask another authority, want 1", n)
+	}
+}
+
+// Who waits comes in order, woken, and who has gone holds nobody up.
+func TestTheLineIsInOrder(t *testing.T) {
+	d := newDesks(t)
+	first := d.take("first", "a", "ca")
+	for _, who := range []string{"gone", "second", "forgotten", "third"} {
+		if d.take(who, "a", "ca") != nil {
+			t.Fatalf("%s has a turn", who)
+		}
+	}
+	d.Leave("gone")
+	first.End(Outcome{Own: true}) // and so by one at a time
+	if got := fmt.Sprint(d.woken); got != "[second]" {
+		t.Errorf("woken: %s, want second", got)
+	}
+	if d.take("third", "a", "ca") != nil {
+		t.Error("third is before second")
+	}
+	second := d.take("second", "a", "ca")
+	second.End(Outcome{Own: true})
+	d.now = d.now.Add(forgetTurn + time.Second)
+	if d.take("third", "a", "ca") == nil {
+		t.Error("one who does not come holds third up")
+	}
+}
+
+// Those who find that an authority does not answer have it left alone by all, for
+// longer each time; the first who is answered ends that.
+func TestOneBackOffForAll(t *testing.T) {
+	d := newDesks(t)
+	d.take("first", "a", "ca").End(Outcome{})
+	before := time.Duration(0)
+	for i := range 6 {
+		turns := d.takes(100, "a", "ca")
+		want := atIssuer
+		if i > 0 {
+			want = 1
+		}
+		if len(turns) != want {
+			t.Fatalf("round %d: %d ask, want %d", i, len(turns), want)
+		}
+		for _, turn := range turns {
+			turn.End(Outcome{Authority: away})
+		}
+		turn, refusal := d.Take("another", Place{"b", "ca"}, nil)
+		pause := refusal.Until.Sub(d.now)
+		if turn != nil || refusal.Failing == "" || refusal.Failures != i+1 || pause < before || pause > 6*time.Minute {
+			t.Errorf("round %d: refused for %s, %+v", i, pause, refusal)
+		}
+		if tried, _ := d.Try(Place{"b", "ca"}); tried != nil {
+			t.Errorf("round %d: one that does not wait has a turn", i)
+		}
+		if d.take("elsewhere", "b", "other ca") == nil {
+			t.Errorf("round %d: another authority is left alone too", i)
+		}
+		d.Turns.directories["other ca"].busy = 0
+		d.Turns.issuers["b"].busy = 0
+		before = pause
+		d.now = refusal.Until
+	}
+	probe := d.takes(100, "a", "ca")
+	probe[0].End(Outcome{})
+	if n := len(d.takes(100, "a", "ca")); n != atIssuer {
+		t.Errorf("after it has answered %d ask, want %d", n, atIssuer)
+	}
+}
+
+// What is wrong with a request, or with what else an Issuer needs, is not held
+// against the authority.
+func TestWhatIsHeldAgainstAnAuthority(t *testing.T) {
+	for _, c := range []struct {
+		outcome Outcome
+		next    int // that may ask then
+	}{
+		{Outcome{}, atIssuer},
+		{Outcome{Authority: &acme.Failure{Kind: acme.Refused, Text: "no"}}, atIssuer},
+		{Outcome{Authority: &acme.Failure{Kind: acme.RateLimited, Text: "too many"}}, atIssuer},
+		{Outcome{Authority: errors.New("ours")}, atIssuer},
+		{Outcome{Own: true}, 1},
+		{Outcome{Idle: true}, 1}, // nothing is known
+		{Outcome{Authority: fmt.Errorf("order: %w", context.DeadlineExceeded)}, 0},
+	} {
+		d := newDesks(t)
+		d.take("first", "a", "ca").End(c.outcome)
+		if n := len(d.takes(100, "a", "ca")); n != c.next {
+			t.Errorf("%+v: then %d ask, want %d", c.outcome, n, c.next)
+		}
+	}
+}
