@@ -85,6 +85,10 @@ type Road struct {
 	Adapt func(route.Settings) route.Settings
 	// Published are the Services that publish gateways; nil: none.
 	Published *gatewayconfig.PublishedServices
+	// LocalEndpoints says that EndpointSlices may have route.LocalPrefixes, also
+	// where Base does not let all backends: those of a folder were written for the
+	// machine that it is on.
+	LocalEndpoints bool
 	// Conditions, if not nil, hears whose conditions may have changed.
 	Conditions *gatewayconfig.Conditions
 	// Scope says which Ingresses are looked at.
@@ -311,6 +315,8 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 	}
 	secrets := secretcache.New(r.Cache, r.Live, r.now)
 	certificates := certificate.New(objects, secrets, publisher, r.Reporter, r.Certificates)
+	backends := endpoints.New(objects, asksEndpoints, publisher, r.Reporter)
+	backends.LocalBackends = r.Base.LocalBackends || r.LocalEndpoints
 	return &reconcilers{
 		gateways: &gatewayconfig.Reconciler{
 			Objects: objects, Base: r.Base, Published: r.Published, Adapt: r.Adapt, Publisher: listening{publisher, certificates}, Reporter: r.Reporter,
@@ -318,9 +324,9 @@ func (r *Road) reconcilers(publisher Publisher) *reconcilers {
 		},
 		hosts: &ingress.Reconciler{
 			Objects: objects, Live: asks, Publisher: publisher, Reporter: r.Reporter, Tracker: r.Tracker,
-			Challenges: r.Challenges,
+			Challenges: r.Challenges, LocalBackends: r.Base.LocalBackends,
 		},
-		backends:     endpoints.New(objects, asksEndpoints, publisher, r.Reporter),
+		backends:     backends,
 		certificates: certificates,
 		secrets:      secrets,
 		authorities: authority.New(objects, secrets, publisher, r.Reporter, authority.Options{

@@ -90,6 +90,7 @@ func check(ctx context.Context, paths []string, stdin io.Reader) (findings, erro
 	var asked []problem.Problem
 	var beside passed
 	err = survey.Look(ctx, files, index.Scope{ClaimWithoutClasses: true}, func(ctx context.Context, road *controllers.Road) error {
+		road.LocalEndpoints = true
 		if picture, err = road.FirstPass(ctx); err != nil {
 			return err
 		}

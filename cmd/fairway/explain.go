@@ -116,7 +116,7 @@ func (s *explainSettings) explain(ctx context.Context, question explain.Question
 		if err != nil {
 			return nil, nil, err
 		}
-		said, err := explainObjects(ctx, files, index.Scope{ClaimWithoutClasses: true}, question)
+		said, err := explainObjects(ctx, files, index.Scope{ClaimWithoutClasses: true}, question, true)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -136,16 +136,19 @@ func (s *explainSettings) explain(ctx context.Context, question explain.Question
 		return nil, nil, err
 	}
 	question.MissingSecrets = found.MissingSecrets
-	said, err := explainObjects(ctx, objects, index.Scope{}, question)
+	said, err := explainObjects(ctx, objects, index.Scope{}, question, false)
 	if err != nil {
 		return nil, nil, err
 	}
 	return said, objects.Locate, addServing(ctx, reader, said, found.Objects)
 }
 
-func explainObjects(ctx context.Context, objects *folder.Cache, scope index.Scope, question explain.Question) (*explain.Explanation, error) {
+func explainObjects(
+	ctx context.Context, objects *folder.Cache, scope index.Scope, question explain.Question, localEndpoints bool,
+) (*explain.Explanation, error) {
 	var said *explain.Explanation
 	err := survey.Look(ctx, objects, scope, func(ctx context.Context, road *controllers.Road) (err error) {
+		road.LocalEndpoints = localEndpoints
 		said, err = explain.Explain(ctx, road, question)
 		return err
 	})

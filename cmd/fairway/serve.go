@@ -77,6 +77,7 @@ func (s *serveSettings) load(flags *pflag.FlagSet) error {
 func serveCommand(std streams) *cobra.Command {
 	defaults := route.DefaultSettings()
 	defaults.Address, defaults.HTTPPort, defaults.HTTPSPort = "127.0.0.1", 8080, 8443
+	defaults.LocalBackends = true // those of a folder run on this machine
 	s := &serveSettings{settings: newSettings(defaults), Drain: time.Second}
 	cmd := &cobra.Command{
 		Use:   "serve FOLDER",

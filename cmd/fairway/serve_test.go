@@ -254,6 +254,15 @@ func TestServe(t *testing.T) {
 	put(t, "dir/services.yaml", service("red", red)+service("blue", red))
 	eventually(t, soon, p.answers("a.test", "/", 200, "red"))
 
+	// Backends of this machine are normal here, by name too.
+	put(t, "dir/external.yaml", strings.Replace(ingress("external", "external.test", "external"), "number: 80", fmt.Sprintf("number: %d", red), 1)+`---
+apiVersion: v1
+kind: Service
+metadata: {name: external}
+spec: {type: ExternalName, externalName: localhost}
+`)
+	eventually(t, patience, p.answers("external.test", "/", 200, "red"))
+
 	// Broken: the last good version stays, its neighbours go on.
 	put(t, "dir/a.yaml", strings.Replace(ingress("a", "a.test", "blue"), "host:", "hots:", 1)+ingress("b", "c.b.test", "red"))
 	eventually(t, soon, p.answers("c.b.test", "/", 200, "red"))

@@ -80,6 +80,7 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	flags.DurationVar(&r.RequestHeadersTimeout, "request-headers-timeout", r.RequestHeadersTimeout, "how long a request's headers may take; 0: forever")
 	flags.DurationVar(&r.RequestTimeout, "request-timeout", r.RequestTimeout, "how long a request's body may take; 0: forever")
 	flags.DurationVar(&r.ConnectTimeout, "connect-timeout", r.ConnectTimeout, "how long a connection to a backend may take; 0: 500ms, and 2s over TLS and to an ExternalName")
+	flags.BoolVar(&r.LocalBackends, "allow-local-backends", r.LocalBackends, "let Services lead to loopback, link-local and metadata addresses")
 	flags.DurationVar(&r.UpstreamIdleTimeout, "upstream-idle-timeout", r.UpstreamIdleTimeout, "how long an unused connection to a backend is kept")
 	flags.BoolVar(&r.OutlierDetection.Enabled, "outlier-detection", r.OutlierDetection.Enabled, "set endpoints aside that cannot be connected to")
 	flags.BoolVar(&r.AccessLog, "access-log", r.AccessLog, "write a line of JSON to standard output for each request")

@@ -38,6 +38,9 @@ type Reporter interface {
 
 // Reconciler keeps the endpoints of one Service port. Make it with New.
 type Reconciler struct {
+	// LocalBackends says that endpoints may be route.LocalPrefixes.
+	LocalBackends bool
+
 	objects   index.Objects
 	live      *live.Asker
 	publisher Publisher
@@ -94,7 +97,7 @@ func (r *Reconciler) build(
 	if err != nil {
 		return nil, nil, err
 	}
-	backend, problems := route.BuildBackend(port, service, slices)
+	backend, problems := route.BuildBackend(port, service, slices, r.LocalBackends)
 	return backend, problems, nil
 }
 

@@ -50,6 +50,7 @@ func Explain(ctx context.Context, road *controllers.Road, question Question) (*E
 	w := &walk{
 		objects:  index.Objects{Cluster: road.Cache, Scope: road.Scope},
 		base:     road.Base,
+		local:    road.Base.LocalBackends || road.LocalEndpoints,
 		question: question,
 		said: &Explanation{
 			Version: 1, URL: question.Request.String(),
@@ -69,6 +70,7 @@ func Explain(ctx context.Context, road *controllers.Road, question Question) (*E
 type walk struct {
 	objects  index.Objects
 	base     route.Settings
+	local    bool // endpoints may be route.LocalPrefixes
 	question Question
 	gateway  route.Gateway
 	settings route.Settings
@@ -233,7 +235,7 @@ func (w *walk) listens(request Request) bool {
 // trace follows a request through a gateway. What is wrong with the hosts that
 // it comes by goes to the explanation, if it is that of the gateway.
 func (w *walk) trace(ctx context.Context, gateway route.Gateway, settings route.Settings, request route.Request) (route.Trace, error) {
-	hosts := &ingress.Reconciler{Objects: w.objects}
+	hosts := &ingress.Reconciler{Objects: w.objects, LocalBackends: w.base.LocalBackends}
 	var failed error
 	find := func(name route.Hostname) *route.Host {
 		host, problems, err := hosts.Build(ctx, route.Key{Gateway: gateway, Host: name})
@@ -278,7 +280,9 @@ func (w *walk) arrive(ctx context.Context, trace route.Trace) error {
 
 // endpoints describes the endpoints of a Service port.
 func (w *walk) endpoints(ctx context.Context, port route.ServicePort) error {
-	_, problems, err := endpoints.New(w.objects, nil, nil, nil).Build(ctx, port)
+	backends := endpoints.New(w.objects, nil, nil, nil)
+	backends.LocalBackends = w.local
+	_, problems, err := backends.Build(ctx, port)
 	if err != nil {
 		return err
 	}
@@ -289,7 +293,7 @@ func (w *walk) endpoints(ctx context.Context, port route.ServicePort) error {
 		return err
 	}
 	used := false
-	for _, state := range route.ExplainBackend(port, service, slicesOf) {
+	for _, state := range route.ExplainBackend(port, service, slicesOf, w.local) {
 		used = used || state.Used
 		w.said.Endpoints = append(w.said.Endpoints, endpointOf(state))
 	}

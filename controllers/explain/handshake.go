@@ -45,7 +45,7 @@ func (w *walk) connected(ctx context.Context, name route.Hostname, sent bool) (r
 	if sent {
 		return w.trace(ctx, w.gateway, w.settings, route.Request{Authority: string(name), Target: "/"})
 	}
-	hosts := &ingress.Reconciler{Objects: w.objects}
+	hosts := &ingress.Reconciler{Objects: w.objects, LocalBackends: w.base.LocalBackends}
 	host, _, err := hosts.Build(ctx, route.Key{Gateway: w.gateway, Host: route.AnyHost})
 	return route.Trace{Served: host}, err
 }

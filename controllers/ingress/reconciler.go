@@ -56,6 +56,8 @@ type Reconciler struct {
 	Tracker *replica.Tracker
 	// Challenges are what hosts answer to certificate authorities; nil: nothing.
 	Challenges *challenge.Set
+	// LocalBackends says that Services may stand for route.LocalPrefixes.
+	LocalBackends bool
 
 	known ledger.Ledger
 
@@ -179,7 +181,9 @@ func (r *Reconciler) gather(ctx context.Context, key route.Key) (route.Objects, 
 		return route.Objects{}, err
 	}
 	services, err := r.services(ctx, key.Host, ingresses)
-	return route.Objects{Ingresses: ingresses, Services: services, Challenges: r.Challenges.Of(key)}, err
+	return route.Objects{
+		Ingresses: ingresses, Services: services, LocalBackends: r.LocalBackends, Challenges: r.Challenges.Of(key),
+	}, err
 }
 
 // Of is the Ingresses that concern the host of key and belong to its gateway.

@@ -73,10 +73,11 @@ func testServices(t *testing.T, r *road.Road) {
 // turn back.
 func testExternalName(t *testing.T, r *road.Road) {
 	s := newSite(t, r)
-	road.Serve(t, "127.0.0.1", 7080, road.Named("far away"))
+	address := r.Address() // one that is not local; a test of xds/envoy has names resolved
+	road.Serve(t, address, 7080, road.Named("far away"))
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "far"},
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: address},
 	}
 	rules := withRules("shop", rule("external.test", "/", "far"))
 	rules.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Port.Number = 7080
@@ -89,9 +90,16 @@ func testExternalName(t *testing.T, r *road.Road) {
 	})
 	s.eventually("external.test", "/", "near")
 	change(s, service, func(o *corev1.Service) {
-		o.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"}
+		o.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: address}
 	})
 	s.eventually("external.test", "/", "far away")
+
+	// What leads to the gateway's own machine is not served, known as such or resolved.
+	road.Serve(t, "127.0.0.1", 7080, road.Named("the gateway's own"))
+	for _, name := range []string{"localhost", "127.0.0.1", "localhost."} {
+		change(s, service, func(o *corev1.Service) { o.Spec.ExternalName = name })
+		s.eventually("external.test", "/", unavailable)
+	}
 }
 
 // Ready endpoints get the traffic, draining ones only where there is no ready

@@ -43,6 +43,8 @@ func mistakes() []mistake {
 	}
 	fqdn := road.Slice("names", "not.an.address")
 	fqdn.AddressType = "FQDN"
+	local := road.Slice("local", "64:ff9b::7f00:1") // 127.0.0.1 by NAT64; the API server refuses plainer ones
+	local.AddressType = "IPv6"
 	portless := road.Slice("portless", "10.77.127.1")
 	portless.Ports[0].Name = new("other")
 	return []mistake{
@@ -85,6 +87,9 @@ func mistakes() []mistake {
 		}},
 		{route.ReasonInvalidEndpoint, "EndpointSlice/names", []client.Object{
 			road.Service("names"), fqdn, withRules("names", rule("invalidendpoint.wrong.test", "/", "shop", "/more", "names")),
+		}},
+		{route.ReasonBackendNotAllowed, "EndpointSlice/local", []client.Object{
+			road.Service("local"), local, withRules("local", rule("backendnotallowed.wrong.test", "/", "shop", "/more", "local")),
 		}},
 		{route.ReasonNoEndpointPort, "Service/portless", []client.Object{
 			road.Service("portless"), portless, withRules("portless", rule("noendpointport.wrong.test", "/", "shop", "/more", "portless")),

@@ -187,7 +187,9 @@ func TestExternalNames(t *testing.T) {
 	broken := prefix("/broken", "external")
 	broken.Cluster.DNS, broken.Cluster.Port.Port = "does-not-exist.invalid", number
 	// A name that does not resolve neither delays the start nor breaks others.
-	g := newGateway(t, testSettings(t), host("shop.test", named, numeric, broken))
+	s := testSettings(t)
+	s.LocalBackends = true
+	g := newGateway(t, s, host("shop.test", named, numeric, broken))
 	for _, path := range []string{"/named", "/numeric"} {
 		g.eventually(path+" is served", func() error { return want(g.get("shop.test", path), http.StatusOK) })
 	}

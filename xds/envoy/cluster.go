@@ -61,7 +61,8 @@ func Cluster(c route.Cluster, s route.Settings) Resource {
 func SameClusters(a, b route.Settings) bool {
 	return a.OutlierDetection == b.OutlierDetection && a.ConnectTimeout == b.ConnectTimeout && a.UpstreamIdleTimeout == b.UpstreamIdleTimeout &&
 		a.HeaderCase == b.HeaderCase &&
-		a.MaxResponseHeaders == b.MaxResponseHeaders && a.MaxResponseHeaderCount == b.MaxResponseHeaderCount
+		a.MaxResponseHeaders == b.MaxResponseHeaders && a.MaxResponseHeaderCount == b.MaxResponseHeaderCount &&
+		a.LocalBackends == b.LocalBackends
 }
 
 func circuitBreakers() *clusterv3.CircuitBreakers {
@@ -114,6 +115,9 @@ func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOpt
 			MaxHeadersCount:      wrapperspb.UInt32(max(s.MaxResponseHeaderCount, 1)),
 			MaxResponseHeadersKb: wrapperspb.UInt32(headersKb(s.MaxResponseHeaders)),
 		},
+	}
+	if c.DNS != "" && !s.LocalBackends {
+		options.HttpFilters = refuseLocal()
 	}
 	if c.Protocol == route.HTTPAuto && c.TLS {
 		options.UpstreamProtocolOptions = &upstreamv3.HttpProtocolOptions_AutoConfig{

@@ -42,6 +42,7 @@ type gateway struct {
 	dir      string
 	shards   map[string]map[route.Hostname][]byte
 	cmd      *exec.Cmd
+	resolver netip.AddrPort // of names; the zero value: that of this machine
 }
 
 // testSettings are the defaults on loopback.
@@ -56,7 +57,15 @@ func testSettings(t testing.TB) route.Settings {
 // it serves.
 func newGateway(t testing.TB, s route.Settings, hosts ...*route.Host) *gateway {
 	t.Helper()
-	g := &gateway{t: t, ads: newADS(), settings: s, dir: t.TempDir(), shards: make(map[string]map[route.Hostname][]byte)}
+	return newGatewayAsking(t, netip.AddrPort{}, s, hosts...)
+}
+
+// newGatewayAsking is newGateway with a DNS server of its own.
+func newGatewayAsking(t testing.TB, resolver netip.AddrPort, s route.Settings, hosts ...*route.Host) *gateway {
+	t.Helper()
+	g := &gateway{
+		t: t, ads: newADS(), settings: s, dir: t.TempDir(), shards: make(map[string]map[route.Hostname][]byte), resolver: resolver,
+	}
 	var first []envoy.Resource
 	for _, shard := range envoy.Shards() {
 		g.shards[shard] = make(map[route.Hostname][]byte)
@@ -111,7 +120,7 @@ func (g *gateway) run() {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, g.ads)
 	go server.Serve(listener) //nolint:errcheck // ends with Stop
 	config := filepath.Join(g.dir, "bootstrap.json")
-	if err := os.WriteFile(config, bootstrap(g.dir), 0o600); err != nil {
+	if err := os.WriteFile(config, bootstrap(g.dir, g.resolver), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
 	g.cmd = exec.Command(tools.Path(g.t, "envoy"), "-c", config, "--concurrency", "2",
@@ -213,14 +222,14 @@ func (g *gateway) address() string { return fmt.Sprintf("127.0.0.1:%d", g.settin
 
 // bootstrap is the least that Envoy needs, and what keeps it small: no metrics
 // of single clusters.
-func bootstrap(dir string) []byte {
+func bootstrap(dir string, resolver netip.AddrPort) []byte {
 	pipe := func(name string) any { return map[string]any{"pipe": map[string]any{"path": filepath.Join(dir, name)}} }
 	http2 := map[string]any{
 		"@type":                "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
 		"explicit_http_config": map[string]any{"http2_protocol_options": map[string]any{}},
 	}
 	source := map[string]any{"ads": map[string]any{}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-	out, _ := json.Marshal(map[string]any{
+	all := map[string]any{
 		"node":            map[string]any{"id": "test", "cluster": "default"},
 		"cluster_manager": map[string]any{"enable_deferred_cluster_creation": true},
 		"layered_runtime": map[string]any{"layers": []any{map[string]any{"name": "static", "static_layer": map[string]any{
@@ -247,8 +256,25 @@ func bootstrap(dir string) []byte {
 				"lb_endpoints": []any{map[string]any{"endpoint": map[string]any{"address": pipe("xds.sock")}}},
 			}}},
 		}}},
-	})
+	}
+	if resolver.IsValid() {
+		all["typed_dns_resolver_config"] = resolverConfig(resolver)
+	}
+	out, _ := json.Marshal(all)
 	return bytes.TrimSpace(out)
+}
+
+func resolverConfig(resolver netip.AddrPort) any {
+	return map[string]any{
+		"name": "envoy.network.dns_resolver.cares",
+		"typed_config": map[string]any{
+			"@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+			"resolvers": []any{map[string]any{"socket_address": map[string]any{
+				"address": resolver.Addr().String(), "port_value": resolver.Port(),
+			}}},
+			"dns_resolver_options": map[string]any{"no_default_search_domain": true},
+		},
+	}
 }
 
 // port is a Service port of the namespace shop.

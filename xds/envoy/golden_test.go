@@ -179,6 +179,7 @@ func TestGoldenOutputIsAcceptedByEnvoy(t *testing.T) {
 // settings of a case are the defaults, but for what it says.
 func (in input) settings() route.Settings {
 	s := route.DefaultSettings()
+	s.LocalBackends = in.LocalBackends
 	if in.Settings == nil {
 		return s
 	}

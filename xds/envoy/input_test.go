@@ -19,6 +19,8 @@ type input struct {
 	Clusters []inputCluster `json:"clusters"`
 	Backends []inputBackend `json:"backends"`
 
+	// LocalBackends are allowed.
+	LocalBackends bool `json:"localBackends"`
 	// Chains are those of server names.
 	Chains map[string]inputChain `json:"chains"`
 }

@@ -48,6 +48,7 @@ func localReplies() *managerv3.LocalReplyConfig {
 		toPath(),
 		replyTo(noSuchHost, "NR"),
 		replyTo(unavailable, "UH", "UF", "UC", "UO", "UR", "LR", "URX", "UPE", "NC"),
+		localBackend(),
 	}}
 }
 

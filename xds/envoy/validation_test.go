@@ -2,6 +2,7 @@ package envoy_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +37,7 @@ type validation struct {
 
 func newValidation(t testing.TB) *validation {
 	v := &validation{t: t, clusters: make(map[string]bool), bootstrap: &bootstrapv3.Bootstrap{}}
-	if err := protojson.Unmarshal(bootstrap(t.TempDir()), v.bootstrap); err != nil {
+	if err := protojson.Unmarshal(bootstrap(t.TempDir(), netip.AddrPort{}), v.bootstrap); err != nil {
 		t.Fatal(err)
 	}
 	return v

@@ -3,7 +3,6 @@ package route
 import (
 	"fmt"
 	"net/http"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -37,7 +36,7 @@ func (t target) route() Route {
 }
 
 // targetOf resolves a backend of an Ingress in namespace.
-func targetOf(backend *networkingv1.IngressBackend, namespace string, services map[types.NamespacedName]*corev1.Service) target {
+func (b *builder) targetOf(backend *networkingv1.IngressBackend, namespace string) target {
 	switch {
 	case backend.Service != nil && backend.Resource != nil:
 		return answer503("", ReasonBackendInvalid, "the backend names both a Service and a resource")
@@ -53,12 +52,12 @@ func targetOf(backend *networkingv1.IngressBackend, namespace string, services m
 		return answer503("service.port", ReasonBackendInvalid, "%s", wrong)
 	}
 	name := types.NamespacedName{Namespace: namespace, Name: backend.Service.Name}
-	service := services[name]
+	service := b.services[name]
 	if service == nil {
 		return answer503("service.name", ReasonBackendNotFound, "Service %q does not exist in namespace %q", name.Name, namespace)
 	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
-		return externalTarget(service, name, backend.Service.Port).secured(service).kept(service)
+		return b.externalTarget(service, name, backend.Service.Port).secured(service).kept(service)
 	}
 	return serviceTarget(service, name, backend.Service.Port).secured(service).kept(service)
 }
@@ -93,11 +92,15 @@ func serviceTarget(service *corev1.Service, name types.NamespacedName, wanted ne
 
 // externalTarget leads to the DNS name that a Service stands for. Such a
 // Service need not list its ports, so that a number stands for itself.
-func externalTarget(service *corev1.Service, name types.NamespacedName, wanted networkingv1.ServiceBackendPort) target {
-	dns := strings.TrimSuffix(service.Spec.ExternalName, ".")
-	if len(validation.IsDNS1123Subdomain(dns)) > 0 {
+func (b *builder) externalTarget(service *corev1.Service, name types.NamespacedName, wanted networkingv1.ServiceBackendPort) target {
+	dns, wrong, local := externalNameOf(service.Spec.ExternalName)
+	switch {
+	case wrong != "":
 		return answer503("service.name", ReasonBackendInvalid,
-			"the externalName %q of Service %q is not a DNS name", service.Spec.ExternalName, name.Name)
+			"the externalName %q of Service %q %s", service.Spec.ExternalName, name.Name, wrong)
+	case local && !b.localBackends:
+		return answer503("service.name", ReasonBackendNotAllowed,
+			"the externalName %q of Service %q %s", service.Spec.ExternalName, name.Name, notAllowed)
 	}
 	number := wanted.Number
 	port, wrong := portOf(service, wanted)

@@ -20,6 +20,8 @@ type Objects struct {
 	// Services are at least those that the Ingresses name (ServicesOf). One
 	// that is absent does not exist.
 	Services map[types.NamespacedName]*corev1.Service
+	// LocalBackends says that ExternalName Services may lead to LocalPrefixes.
+	LocalBackends bool
 	// Challenges are answered under the host, whoever's it is, before all else.
 	Challenges []Challenge
 	// Wider is what serves requests for the host while no Ingress names it: its
@@ -38,7 +40,7 @@ type Objects struct {
 // hosts only, so that the union over all keys holds everything once.
 func Build(key Key, objs Objects) (*Host, []problem.Problem) {
 	ingresses := byAge(objs.Ingresses)
-	b := builder{key: key, services: objs.Services, claims: map[Match]claim{}, guard: guardOf(key.Host, ingresses)}
+	b := builder{key: key, services: objs.Services, localBackends: objs.LocalBackends, claims: map[Match]claim{}, guard: guardOf(key.Host, ingresses)}
 	for _, ing := range ingresses {
 		b.addIngress(ing)
 	}
@@ -63,9 +65,11 @@ type builder struct {
 	key      Key
 	services map[types.NamespacedName]*corev1.Service
 	guard    guard
-	asked    bool // an Ingress names the host
-	claims   map[Match]claim
-	problems []problem.Problem
+
+	localBackends bool
+	asked         bool // an Ingress names the host
+	claims        map[Match]claim
+	problems      []problem.Problem
 }
 
 // claim is a Route, where it was asked for, and what is wrong with its backend.
@@ -178,7 +182,7 @@ func (b *builder) hasDefaultOf(ing *networkingv1.Ingress) bool {
 
 // claimOf is what ing asks for with a backend.
 func (b *builder) claimOf(ing *networkingv1.Ingress, match Match, backend *networkingv1.IngressBackend, at position, opts options) claim {
-	to := targetOf(backend, ing.Namespace, b.services)
+	to := b.targetOf(backend, ing.Namespace)
 	route := to.route()
 	if refused := b.guard.refusal(b.key.Host, ing, opts); refused != nil {
 		to = target{}

@@ -21,8 +21,11 @@ import (
 //
 // Traffic goes to ready endpoints, and only where there is none to those that
 // still serve while they terminate; of a Service with two address families to
-// its first, and only where that has none to the other.
-func BuildBackend(port ServicePort, service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) (*Backend, []problem.Problem) {
+// its first, and only where that has none to the other. LocalPrefixes get none
+// unless local says that they may.
+func BuildBackend(
+	port ServicePort, service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, local bool,
+) (*Backend, []problem.Problem) {
 	if service == nil || service.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil, nil
 	}
@@ -30,7 +33,7 @@ func BuildBackend(port ServicePort, service *corev1.Service, endpointSlices []*d
 	if !ok {
 		return nil, nil
 	}
-	gathered := gather(service, servicePort.Name, endpointSlices)
+	gathered := gather(service, servicePort.Name, endpointSlices, local)
 	return &Backend{
 		Port:      port,
 		Endpoints: chosen(gathered, prefersIPv6(service)),
@@ -41,12 +44,13 @@ func BuildBackend(port ServicePort, service *corev1.Service, endpointSlices []*d
 type gathered struct {
 	ready, draining []Endpoint
 	problems        []problem.Problem
+	local           bool // LocalPrefixes are among them
 }
 
 // gather reads the slices of a Service. The name of a port is what ties the
 // Service's to the slices'.
-func gather(service *corev1.Service, portName string, endpointSlices []*discoveryv1.EndpointSlice) gathered {
-	var found gathered
+func gather(service *corev1.Service, portName string, endpointSlices []*discoveryv1.EndpointSlice, local bool) gathered {
+	found := gathered{local: local}
 	endpoints, ports := 0, 0
 	for _, slice := range endpointSlices {
 		if slice.Namespace != service.Namespace || slice.Labels[discoveryv1.LabelServiceName] != service.Name {
@@ -81,9 +85,10 @@ func (g *gathered) add(slice *discoveryv1.EndpointSlice, port int) {
 		if !ready && !draining {
 			continue
 		}
-		addr, wrong := addressOf(endpoint)
-		if wrong != "" {
-			g.report(slice, "EndpointSlice", invalid(fmt.Sprintf("endpoints[%d].addresses", i), wrong))
+		addr, wrong := addressOf(endpoint, g.local)
+		if wrong.reason != "" {
+			wrong.field = fmt.Sprintf("endpoints[%d].addresses", i)
+			g.report(slice, "EndpointSlice", wrong)
 			continue
 		}
 		at := Endpoint{Address: netip.AddrPortFrom(addr, uint16(number)), Zone: valueOf(endpoint.Zone, "")}
@@ -114,19 +119,22 @@ func usesOf(conditions discoveryv1.EndpointConditions) (ready, draining bool) {
 }
 
 // addressOf returns the first address of an endpoint, as kube-proxy takes it:
-// the others are the same endpoint once more. Loopback is legal here, for
-// manifests that no API server has seen.
-func addressOf(endpoint *discoveryv1.Endpoint) (addr netip.Addr, wrong string) {
+// the others are the same endpoint once more. The API server refuses most of what
+// is local; what it lets through, and what it has not seen, is refused here.
+func addressOf(endpoint *discoveryv1.Endpoint, local bool) (addr netip.Addr, wrong fault) {
 	if len(endpoint.Addresses) == 0 {
-		return netip.Addr{}, "the endpoint has no address"
+		return netip.Addr{}, invalid("", "the endpoint has no address")
 	}
 	text := endpoint.Addresses[0]
 	addr, err := netip.ParseAddr(text)
 	addr = addr.Unmap()
-	if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
-		return netip.Addr{}, fmt.Sprintf("%q is not an IP address that can be connected to", text)
+	switch {
+	case err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast():
+		return netip.Addr{}, invalid("", fmt.Sprintf("%q is not an IP address that can be connected to", text))
+	case !local && isLocal(addr):
+		return netip.Addr{}, fault{"", ReasonBackendNotAllowed, fmt.Sprintf("%q %s; it gets no requests", text, notAllowed)}
 	}
-	return addr, ""
+	return addr, fault{}
 }
 
 // chosen are the endpoints that get traffic, sorted and unique.

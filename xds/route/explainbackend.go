@@ -34,8 +34,10 @@ const (
 
 // ExplainBackend returns all endpoints of a Service port, those that are used
 // first. Used are those that BuildBackend publishes.
-func ExplainBackend(port ServicePort, service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) []EndpointState {
-	backend, _ := BuildBackend(port, service, endpointSlices)
+func ExplainBackend(
+	port ServicePort, service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, local bool,
+) []EndpointState {
+	backend, _ := BuildBackend(port, service, endpointSlices, local)
 	if backend == nil {
 		return nil
 	}
@@ -51,7 +53,7 @@ func ExplainBackend(port ServicePort, service *corev1.Service, endpointSlices []
 		}
 		for _, port := range slice.Ports {
 			if valueOf(port.Name, "") == servicePort.Name && isTCP(valueOf(port.Protocol, "")) && port.Port != nil {
-				states = append(states, statesOf(slice, *port.Port, used)...)
+				states = append(states, statesOf(slice, *port.Port, used, local)...)
 			}
 		}
 	}
@@ -61,12 +63,12 @@ func ExplainBackend(port ServicePort, service *corev1.Service, endpointSlices []
 	return slices.CompactFunc(states, func(a, b EndpointState) bool { return a.Address == b.Address })
 }
 
-func statesOf(slice *discoveryv1.EndpointSlice, port int32, used map[netip.AddrPort]bool) []EndpointState {
+func statesOf(slice *discoveryv1.EndpointSlice, port int32, used map[netip.AddrPort]bool, local bool) []EndpointState {
 	var states []EndpointState
 	for i := range slice.Endpoints {
 		endpoint := &slice.Endpoints[i]
-		addr, wrong := addressOf(endpoint)
-		if wrong != "" {
+		addr, wrong := addressOf(endpoint, local)
+		if wrong.reason != "" {
 			continue // a Problem says so
 		}
 		state := EndpointState{

@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden holds every file of testdata to what it says: a sentence, the
-// objects (in.yaml), and what follows from them: gateways.yaml where there are
+// objects (in.yaml), the controller's flags (flags), and what follows from them: gateways.yaml where there are
 // configurations of any, and challenges.yaml where any are answered, hosts.yaml, backends.yaml where there are EndpointSlices, problems.yaml where there are any, and the
 // answers to the requests that requests.yaml lists.
 func TestGolden(t *testing.T) {
@@ -46,6 +46,8 @@ func golden(t *testing.T, file string) {
 	w := decode(t, in)
 	challenges := section(have, "challenges.yaml")
 	w.challenges = challengesOf(t, challenges)
+	flags := section(have, "flags")
+	w.local = flags == "--allow-local-backends\n"
 	made := w.build()
 
 	want := &txtar.Archive{Comment: have.Comment}
@@ -55,6 +57,7 @@ func golden(t *testing.T, file string) {
 		}
 	}
 	add("in.yaml", in)
+	add("flags", flags)
 	add("challenges.yaml", challenges)
 	add("gateways.yaml", printGateways(made))
 	add("hosts.yaml", printHosts(made))

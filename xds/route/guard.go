@@ -146,6 +146,14 @@ func (b *builder) passThrough() *Cluster {
 		answer.Reason = root.route.Reason
 	}
 	var to *Cluster
+	if found && root.route.Cluster != nil && root.route.Cluster.DNS != "" && !b.localBackends {
+		// The gateway looks at the addresses of a name for each request that it
+		// forwards, and of a connection that it passes on it sees none.
+		b.report(ing, FieldOfAnnotation(AnnotationTLSPassthrough), fault{"", ReasonBackendNotAllowed, fmt.Sprintf(
+			"TLS for %s would be passed through to an ExternalName, whose addresses cannot be checked then (--allow-local-backends); requests are answered 503",
+			forPeople(b.key.Host))})
+		answer.Reason, found = string(ReasonBackendNotAllowed), false
+	}
 	if found && root.route.Cluster != nil {
 		// As it comes, whatever the Service says that it speaks.
 		to = &Cluster{Port: root.route.Cluster.Port, DNS: root.route.Cluster.DNS}

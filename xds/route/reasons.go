@@ -28,10 +28,11 @@ const (
 	ReasonPathConflict           problem.Reason = "PathConflict"           // an older Ingress has it
 	ReasonDefaultBackendConflict problem.Reason = "DefaultBackendConflict" // an older Ingress has one
 
-	// One backend. These four are also the Reason of the Route that answers 503.
+	// One backend. These five are also the Reason of the Route that answers 503.
 	ReasonBackendInvalid     problem.Reason = "BackendInvalid"     // cannot be understood
 	ReasonBackendNotFound    problem.Reason = "BackendNotFound"    // no such Service or port
 	ReasonBackendUnsupported problem.Reason = "BackendUnsupported" // a resource backend
+	ReasonBackendNotAllowed  problem.Reason = "BackendNotAllowed"  // it is the gateway's own machine; also of an endpoint
 	ReasonBackendTLS         problem.Reason = "BackendTLS"         // it cannot be verified as its Service asks
 
 	// TLS.

@@ -109,6 +109,10 @@ type Settings struct {
 	// OutlierDetection sets endpoints aside that cannot be connected to.
 	OutlierDetection OutlierDetection
 
+	// LocalBackends lets backends be LocalPrefixes. It is for who runs the
+	// controller alone to say, and so is no field of a configuration.
+	LocalBackends bool
+
 	// AccessLog switches the JSON access log (standard output of Envoy) on.
 	AccessLog bool
 	// AccessLogFields are what a line holds; none: all LogFields.

@@ -25,6 +25,7 @@ type world struct {
 	services  []*corev1.Service
 	slices    []*discoveryv1.EndpointSlice
 	configs   map[route.Gateway]v1alpha1.GatewayConfigSpec
+	local     bool // backends may be local
 
 	challenges map[route.Key][]route.Challenge
 }
@@ -46,7 +47,7 @@ func (w world) build() picture {
 	for key, ingresses := range keys {
 		host, problems := route.Build(key, route.Objects{
 			Ingresses: ingresses, Services: services,
-			Challenges: w.challenges[key], Wider: wider(key, keys, services),
+			Challenges: w.challenges[key], Wider: wider(key, keys, services), LocalBackends: w.local,
 		})
 		made.Problems = append(made.Problems, problems...)
 		if host == nil {
@@ -54,7 +55,7 @@ func (w world) build() picture {
 		}
 		made.Hosts[key] = host
 		for _, port := range route.PortsOf(host) {
-			backend, problems := route.BuildBackend(port, services[port.Service], w.slices)
+			backend, problems := route.BuildBackend(port, services[port.Service], w.slices, w.local)
 			made.Problems = append(made.Problems, problems...)
 			made.Backends[port] = backend
 		}

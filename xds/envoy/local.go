@@ -1,0 +1,73 @@
+package envoy
+
+import (
+	"fmt"
+	"net/http"
+
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	logv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	upstreamipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/rbac/matchers/upstream_ip_port/v3"
+
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// refuseLocal are the filters of a cluster whose endpoints Envoy finds by itself:
+// no connection is made to what is local. That holds for the address that a
+// request is about to be sent to, whatever the name meant a moment before.
+func refuseLocal() []*managerv3.HttpFilter {
+	return []*managerv3.HttpFilter{
+		filter("envoy.filters.http.upstream_rbac", localRefused()),
+		filter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}),
+	}
+}
+
+func localRefused() *rbacv3.RBAC {
+	var local []*rbacconfigv3.Permission
+	for _, prefix := range route.LocalPrefixes() {
+		local = append(local, &rbacconfigv3.Permission{Rule: &rbacconfigv3.Permission_Matcher{
+			Matcher: &corev3.TypedExtensionConfig{
+				Name: "envoy.rbac.matchers.upstream_ip_port",
+				TypedConfig: typed(&upstreamipv3.UpstreamIpPortMatcher{UpstreamIp: &corev3.CidrRange{
+					AddressPrefix: prefix.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(prefix.Bits())),
+				}}),
+			},
+		}})
+	}
+	return &rbacv3.RBAC{Rules: &rbacconfigv3.RBAC{
+		Action:   rbacconfigv3.RBAC_DENY,
+		Policies: map[string]*rbacconfigv3.Policy{string(route.ReasonBackendNotAllowed): refuse(local...)},
+	}}
+}
+
+// localBackend has requests that end so answered as those whose backend is known
+// to be local before it is resolved. Only few answers are 403, so that the
+// expression costs no others.
+func localBackend() *managerv3.ResponseMapper {
+	return &managerv3.ResponseMapper{
+		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_AndFilter{AndFilter: &logv3.AndFilter{
+			Filters: []*logv3.AccessLogFilter{
+				{FilterSpecifier: &logv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &logv3.StatusCodeFilter{
+					Comparison: &logv3.ComparisonFilter{
+						Op:    logv3.ComparisonFilter_EQ,
+						Value: &corev3.RuntimeUInt32{DefaultValue: http.StatusForbidden, RuntimeKey: "fairway.none"},
+					},
+				}}},
+				{FilterSpecifier: &logv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &logv3.ExtensionFilter{
+					Name: "envoy.access_loggers.extension_filters.cel",
+					ConfigType: &logv3.ExtensionFilter_TypedConfig{TypedConfig: typed(&celv3.ExpressionFilter{
+						Expression: fmt.Sprintf("response.code_details == 'rbac_access_denied_matched_policy[%s]'", route.ReasonBackendNotAllowed),
+					})},
+				}}},
+			},
+		}}},
+		StatusCode: wrapperspb.UInt32(http.StatusServiceUnavailable),
+		Body:       text(unavailable),
+	}
+}
