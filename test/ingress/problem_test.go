@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/problem"
@@ -45,6 +47,12 @@ func mistakes() []mistake {
 	fqdn.AddressType = "FQDN"
 	local := road.Slice("local", "64:ff9b::7f00:1") // 127.0.0.1 by NAT64; the API server refuses plainer ones
 	local.AddressType = "IPv6"
+	mysql := road.Service("mysql")
+	mysql.Spec.Ports[0].AppProtocol = new("mysql")
+	external := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "external"}, Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeExternalName, ExternalName: "elsewhere.test",
+		Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}},
+	}}
 	portless := road.Slice("portless", "10.77.127.1")
 	portless.Ports[0].Name = new("other")
 	return []mistake{
@@ -90,6 +98,12 @@ func mistakes() []mistake {
 		}},
 		{route.ReasonBackendNotAllowed, "EndpointSlice/local", []client.Object{
 			road.Service("local"), local, withRules("local", rule("backendnotallowed.wrong.test", "/", "shop", "/more", "local")),
+		}},
+		{route.ReasonUnknownAppProtocol, "Service/mysql", []client.Object{
+			mysql, withRules("mysql", rule("unknownappprotocol.wrong.test", "/", "shop", "/more", "mysql")),
+		}},
+		{route.ReasonUnusedTargetPort, "Service/external", []client.Object{
+			external, withRules("external", rule("unusedtargetport.wrong.test", "/", "shop", "/more", "external")),
 		}},
 		{route.ReasonNoEndpointPort, "Service/portless", []client.Object{
 			road.Service("portless"), portless, withRules("portless", rule("noendpointport.wrong.test", "/", "shop", "/more", "portless")),

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"net/url"
 	"time"
 
@@ -98,7 +99,7 @@ func resolve(cluster *clusterv3.Cluster, c route.Cluster) {
 		Endpoints: []*endpointv3.LocalityLbEndpoints{{
 			LbEndpoints: []*endpointv3.LbEndpoint{{
 				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
-					Address: socketAddress(dnsName(c.DNS), uint16(c.Port.Port)),
+					Address: socketAddress(dnsName(c.DNS), uint16(cmp.Or(c.DNSPort, c.Port.Port))),
 				}},
 			}},
 		}},

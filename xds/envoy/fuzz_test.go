@@ -146,7 +146,7 @@ func (w words) cluster() route.Cluster {
 }
 
 func (w words) plainCluster() route.Cluster {
-	return cluster(w.namespace, w.service, int32(w.random.Uint32()), w.random.IntN(3), w.random.IntN(2) == 0, w.one("", w.dns))
+	return cluster(w.namespace, w.service, int32(w.random.Uint32()), w.random.IntN(18), w.random.IntN(2) == 0, w.one("", w.dns))
 }
 
 func (w words) backend() route.Backend {

@@ -88,6 +88,7 @@ type inputCluster struct {
 	Protocol string `json:"protocol"`
 	TLS      bool   `json:"tls"`
 	DNS      string `json:"dns"`
+	DNSPort  int32  `json:"dnsPort"`
 	CA       string `json:"ca"` // "shop/roots"
 	SNI      string `json:"sni"`
 
@@ -183,7 +184,9 @@ func (r inputRoute) route() route.Route {
 }
 
 func (c inputCluster) cluster() route.Cluster {
-	out := route.Cluster{Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS, SNI: c.SNI, EndpointsStay: c.EndpointsStay}
+	out := route.Cluster{
+		Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS, DNSPort: c.DNSPort, SNI: c.SNI, EndpointsStay: c.EndpointsStay,
+	}
 	out.Authority.Namespace, out.Authority.Name, _ = strings.Cut(c.CA, "/")
 	for _, p := range []route.Protocol{route.HTTP1, route.HTTP2, route.HTTPAuto} {
 		if p.String() == c.Protocol {

@@ -17,12 +17,15 @@ func EndpointsName(p route.ServicePort) string {
 // ClusterName is the name of a cluster: its Service port, and what it does
 // otherwise than speak plain HTTP/1.1 to published endpoints: "shop/cart:80",
 // "shop/cart:80 h2", "shop/pay:443 tls-auto ca=shop/roots sni=pay.test",
-// "shop/bank:80 dns=bank.example".
+// "shop/bank:80 dns=bank.example port=8080".
 // Different clusters have different names, whatever their parts hold.
 func ClusterName(c route.Cluster) string {
 	name := EndpointsName(c.Port) + policySuffix(c)
 	if c.DNS != "" {
 		name += " dns=" + url.PathEscape(c.DNS)
+	}
+	if c.DNSPort != 0 {
+		name += " port=" + strconv.Itoa(int(c.DNSPort))
 	}
 	if c.Authority != (route.Authority{}) {
 		name += " ca=" + url.PathEscape(c.Authority.Namespace) + "/" + url.PathEscape(c.Authority.Name)

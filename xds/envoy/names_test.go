@@ -19,6 +19,7 @@ func TestClusterNames(t *testing.T) {
 		"shop/cart:80 tls-auto":              {Port: cart, TLS: true, Protocol: route.HTTPAuto},
 		"shop/cart:80 dns=cart.example":      {Port: cart, DNS: "cart.example"},
 		"shop/cart:80 tls dns=cart.example.": {Port: cart, TLS: true, DNS: "cart.example."},
+		"shop/cart:80 dns=a.example port=81": {Port: cart, DNS: "a.example", DNSPort: 81},
 	} {
 		if got := envoy.ClusterName(c); got != want {
 			t.Errorf("ClusterName(%+v) = %q, want %q", c, got, want)
@@ -35,6 +36,7 @@ func FuzzClusterNamesDiffer(f *testing.F) {
 	f.Add("a/b", "c", int32(1), 0, false, "", "a", "b/c", int32(1), 0, false, "")
 	f.Add("a", "b", int32(1), 1, false, "", "a", "b:1 h2", int32(1), 0, false, "")
 	f.Add("a", "b", int32(1), 0, true, "x tls", "a", "b", int32(1), 0, true, "x%20tls")
+	f.Add("a", "b", int32(1), 6, true, "x", "a", "b", int32(1), 0, true, "x port=1")
 	f.Fuzz(func(t *testing.T, ns1, name1 string, port1 int32, p1 int, tls1 bool, dns1 string,
 		ns2, name2 string, port2 int32, p2 int, tls2 bool, dns2 string) {
 		one := cluster(ns1, name1, port1, p1, tls1, dns1)
@@ -51,5 +53,6 @@ func cluster(namespace, name string, port int32, protocol int, tls bool, dns str
 		Protocol: route.Protocol(uint(protocol) % 3),
 		TLS:      tls,
 		DNS:      dns,
+		DNSPort:  int32(uint(protocol) / 6 % 3),
 	}
 }

@@ -3,10 +3,12 @@ package route
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairwaynet/fairway/api/problem"
@@ -59,7 +61,7 @@ func (b *builder) targetOf(backend *networkingv1.IngressBackend, namespace strin
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		return b.externalTarget(service, name, backend.Service.Port).secured(service).kept(service)
 	}
-	return serviceTarget(service, name, backend.Service.Port).secured(service).kept(service)
+	return b.serviceTarget(service, name, backend.Service.Port).secured(service).kept(service)
 }
 
 // faultOfPort says what is wrong with the port of a backend in itself.
@@ -77,17 +79,12 @@ func faultOfPort(port networkingv1.ServiceBackendPort) string {
 }
 
 // serviceTarget leads to the endpoints of a Service.
-func serviceTarget(service *corev1.Service, name types.NamespacedName, wanted networkingv1.ServiceBackendPort) target {
+func (b *builder) serviceTarget(service *corev1.Service, name types.NamespacedName, wanted networkingv1.ServiceBackendPort) target {
 	port, wrong := portOf(service, wanted)
 	if wrong != "" {
 		return answer503("service.port", ReasonBackendNotFound, "%s", wrong)
 	}
-	protocol, tls := protocolOf(port.AppProtocol)
-	return target{cluster: &Cluster{
-		Port:     ServicePort{Service: name, Port: port.Port},
-		Protocol: protocol,
-		TLS:      tls,
-	}}
+	return b.speaking(service, port, Cluster{Port: ServicePort{Service: name, Port: port.Port}})
 }
 
 // externalTarget leads to the DNS name that a Service stands for. Such a
@@ -110,13 +107,52 @@ func (b *builder) externalTarget(service *corev1.Service, name types.NamespacedN
 	case wanted.Name != "":
 		return answer503("service.port", ReasonBackendNotFound, "%s", wrong)
 	}
-	protocol, tls := protocolOf(port.AppProtocol)
-	return target{cluster: &Cluster{
-		Port:     ServicePort{Service: name, Port: number},
-		Protocol: protocol,
-		TLS:      tls,
-		DNS:      dns,
-	}}
+	to, unused := targetPortOf(port)
+	t := b.speaking(service, port, Cluster{Port: ServicePort{Service: name, Port: number}, DNS: dns, DNSPort: to})
+	if unused != nil {
+		t.problems = append(t.problems, unused.in(ofService(service), fieldOfPort(service, port)))
+	}
+	return t
+}
+
+// targetPortOf is the port at which the name of an ExternalName Service is
+// connected to: 0 for that of the Service. There are no pods that could say what a
+// named one is.
+func targetPortOf(port corev1.ServicePort) (number int32, unused *fault) {
+	switch to := port.TargetPort; {
+	case to == (intstr.IntOrString{}), to.IntValue() == int(port.Port):
+		return 0, nil
+	case len(validation.IsValidPortNum(to.IntValue())) == 0:
+		return int32(to.IntValue()), nil //nolint:gosec // it is a port
+	default:
+		return 0, &fault{"targetPort", ReasonUnusedTargetPort, fmt.Sprintf(
+			"%q is no port number, and an ExternalName has no pods that could have a port of that name; port %d is connected to", to.String(), port.Port)}
+	}
+}
+
+// speaking is a target at which is spoken what the port of its Service says.
+func (b *builder) speaking(service *corev1.Service, port corev1.ServicePort, to Cluster) target {
+	says, known := spokenOf(port)
+	to.Protocol, to.TLS = says.protocol, says.tls
+	t := target{cluster: &to}
+	if !known && !b.guard.passthrough {
+		t.problems = append(t.problems, fault{"appProtocol", ReasonUnknownAppProtocol, fmt.Sprintf(
+			"%q says nothing of HTTP that Fairway knows; HTTP/1.1 without TLS is spoken", *port.AppProtocol,
+		)}.in(ofService(service), fieldOfPort(service, port)))
+	}
+	return t
+}
+
+func ofService(service *corev1.Service) problem.Object {
+	return problem.Object{Kind: "Service", Name: types.NamespacedName{Namespace: service.Namespace, Name: service.Name}}
+}
+
+// fieldOfPort is where a Service has the port.
+func fieldOfPort(service *corev1.Service, port corev1.ServicePort) string {
+	at := slices.IndexFunc(service.Spec.Ports, func(its corev1.ServicePort) bool {
+		return its.Port == port.Port && its.Name == port.Name && isTCP(its.Protocol)
+	})
+	return fmt.Sprintf("spec.ports[%d]", at)
 }
 
 // portOf finds the TCP port of a Service by name or number, or says for people
@@ -144,24 +180,4 @@ func portOf(service *corev1.Service, wanted networkingv1.ServiceBackendPort) (fo
 		return corev1.ServicePort{}, fmt.Sprintf("%s of Service %q is %s, not TCP", text, service.Name, other)
 	}
 	return corev1.ServicePort{}, fmt.Sprintf("Service %q has no %s", service.Name, text)
-}
-
-// protocolOf reads an appProtocol. What is not about HTTP (other vendors' and
-// IANA's names are legal) gets HTTP/1.1, as without one.
-func protocolOf(appProtocol *string) (protocol Protocol, tls bool) {
-	if appProtocol == nil {
-		return HTTP1, false
-	}
-	switch *appProtocol {
-	case "https":
-		return HTTPAuto, true
-	case "kubernetes.io/wss":
-		return HTTP1, true
-	case "kubernetes.io/h2c", "grpc":
-		return HTTP2, false
-	case "grpcs":
-		return HTTP2, true
-	default: // "http", "kubernetes.io/ws"
-		return HTTP1, false
-	}
 }

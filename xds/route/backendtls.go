@@ -120,8 +120,8 @@ func withoutTLS(service *corev1.Service, read backendTLS, broken *fault, faults 
 
 func speaksTLS(service *corev1.Service) bool {
 	return slices.ContainsFunc(service.Spec.Ports, func(port corev1.ServicePort) bool {
-		_, tls := protocolOf(port.AppProtocol)
-		return tls && isTCP(port.Protocol)
+		says, _ := spokenOf(port)
+		return says.tls && isTCP(port.Protocol)
 	})
 }
 
@@ -157,17 +157,16 @@ func isServerName(text string) bool {
 // secured is a target of a Service as its annotations have it.
 func (t target) secured(service *corev1.Service) target {
 	read, broken, faults := backendTLSOf(service)
-	name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
 	isTLS := t.cluster != nil && t.cluster.TLS
 	switch {
 	case t.fault != nil:
 	case broken != nil && (isTLS || !speaksTLS(service)):
-		t = answer503("service.name", broken.reason, "%s of Service %q: %s", broken.field, name.Name, broken.message)
+		t = answer503("service.name", broken.reason, "%s of Service %q: %s", broken.field, service.Name, broken.message)
 	case isTLS:
 		t.cluster.Authority, t.cluster.SNI = read.authority, read.sni
 	}
 	for _, fault := range faults {
-		t.problems = append(t.problems, fault.in(problem.Object{Kind: "Service", Name: name}, ""))
+		t.problems = append(t.problems, fault.in(ofService(service), ""))
 	}
 	return t
 }

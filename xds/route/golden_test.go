@@ -152,6 +152,9 @@ func printRoute(r route.Route) string {
 		if c.DNS != "" {
 			words = append(words, "dns="+c.DNS)
 		}
+		if c.DNSPort != 0 {
+			words = append(words, fmt.Sprintf("port=%d", c.DNSPort))
+		}
 		if c.Authority != (route.Authority{}) {
 			words = append(words, "ca="+c.Authority.String()+" for "+c.ServerName())
 		} else if c.SNI != "" {

@@ -156,7 +156,7 @@ func (b *builder) passThrough() *Cluster {
 	}
 	if found && root.route.Cluster != nil {
 		// As it comes, whatever the Service says that it speaks.
-		to = &Cluster{Port: root.route.Cluster.Port, DNS: root.route.Cluster.DNS}
+		to = &Cluster{Port: root.route.Cluster.Port, DNS: root.route.Cluster.DNS, DNSPort: root.route.Cluster.DNSPort}
 		answer.Status, answer.Reason = http.StatusMisdirectedRequest, passedThrough
 	}
 	b.claims = map[Match]claim{all: {route: answer}}

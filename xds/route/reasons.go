@@ -35,6 +35,10 @@ const (
 	ReasonBackendNotAllowed  problem.Reason = "BackendNotAllowed"  // it is the gateway's own machine; also of an endpoint
 	ReasonBackendTLS         problem.Reason = "BackendTLS"         // it cannot be verified as its Service asks
 
+	// One port of a Service.
+	ReasonUnknownAppProtocol problem.Reason = "UnknownAppProtocol" // nothing that is spoken to a backend
+	ReasonUnusedTargetPort   problem.Reason = "UnusedTargetPort"   // of an ExternalName, and no number
+
 	// TLS.
 	ReasonTLSNotServed       problem.Reason = "TLSNotServed"       // the gateway has no HTTPS port
 	ReasonTLSHostConflict    problem.Reason = "TLSHostConflict"    // an older Ingress of another namespace has the name

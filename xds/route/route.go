@@ -148,6 +148,8 @@ type Cluster struct {
 	// DNS is the name that an ExternalName Service stands for; its endpoints
 	// are resolved by Envoy. Empty: endpoints are published as a Backend.
 	DNS string
+	// DNSPort is the port that is connected to at that name; 0: that of Port.
+	DNSPort int32
 	// Authority vouches for the backend, with TLS; its zero value: nobody has to.
 	Authority Authority
 	// SNI is the name of the backend, with TLS; empty: ServerName says it.
