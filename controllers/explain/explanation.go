@@ -88,6 +88,8 @@ type Backend struct {
 	TLS      bool   `json:"tls"`
 	DNS      string `json:"dns,omitempty"`
 	DNSPort  int32  `json:"dnsPort,omitempty"` // where it is another than Port
+	// PerClient says that clients share no connections to it.
+	PerClient bool `json:"perClient,omitempty"`
 	// VerifiedBy vouches for the backend's certificate: namespace/name of a
 	// Secret, or "system"; empty: nobody. ServerName is what it must be for.
 	VerifiedBy string `json:"verifiedBy,omitempty"`
@@ -157,7 +159,7 @@ func routeOf(r route.Route, host route.Hostname, ingresses []*networkingv1.Ingre
 func backendOf(c route.Cluster) *Backend {
 	b := &Backend{
 		Service: c.Port.Service.String(), Port: c.Port.Port, Protocol: c.Protocol.String(), TLS: c.TLS,
-		DNS: c.DNS, DNSPort: c.DNSPort,
+		DNS: c.DNS, DNSPort: c.DNSPort, PerClient: c.PerClient,
 	}
 	if c.TLS {
 		b.VerifiedBy, b.ServerName = c.Authority.String(), c.ServerName()

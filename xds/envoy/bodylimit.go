@@ -25,19 +25,22 @@ func bodyLimit(maxBytes int64) *compositev3.Composite {
 	if maxBytes <= 0 {
 		return &compositev3.Composite{}
 	}
-	return &compositev3.Composite{Matcher: always(maxBytes)}
+	return &compositev3.Composite{Matcher: always("limit", limit(maxBytes))}
 }
 
 func bodyLimitPerRoute(maxBytes int64) *anypb.Any {
-	return typed(&compositev3.CompositePerRoute{Matcher: always(maxBytes)})
+	return typed(&compositev3.CompositePerRoute{Matcher: always("limit", limit(maxBytes))})
+}
+
+func limit(maxBytes int64) *bodylimitv3.BodySizeLimit {
+	return &bodylimitv3.BodySizeLimit{MaxRequestBytes: wrapperspb.UInt64(uint64(maxBytes))}
 }
 
 // always is the matcher tree without a branch: its one action applies to every
-// request. The filter for size limits takes no configuration per route, which
-// the composite filter does.
-func always(maxBytes int64) *matcherv3.Matcher {
-	limit := &bodylimitv3.BodySizeLimit{MaxRequestBytes: wrapperspb.UInt64(uint64(maxBytes))}
-	return &matcherv3.Matcher{OnNoMatch: execute("limit", limit)}
+// request. It gives a route a filter of a kind that takes no configuration per
+// route, which the composite filter does.
+func always(name string, config proto.Message) *matcherv3.Matcher {
+	return &matcherv3.Matcher{OnNoMatch: execute(name, config)}
 }
 
 // execute has a request pass a filter of this configuration.

@@ -46,6 +46,9 @@ func Cluster(c route.Cluster, s route.Settings) Resource {
 		cluster.OutlierDetection = outlierDetection(connectTimeout(c, s), s.OutlierDetection)
 		cluster.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: leastHealthy}}
 	}
+	if c.PerClient {
+		separate(cluster)
+	}
 	if c.DNS != "" {
 		resolve(cluster, c)
 	} else {

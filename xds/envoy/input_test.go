@@ -93,6 +93,7 @@ type inputCluster struct {
 	SNI      string `json:"sni"`
 
 	EndpointsStay bool `json:"endpointsStay"`
+	PerClient     bool `json:"perClient"`
 }
 
 type inputBackend struct {
@@ -185,7 +186,8 @@ func (r inputRoute) route() route.Route {
 
 func (c inputCluster) cluster() route.Cluster {
 	out := route.Cluster{
-		Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS, DNSPort: c.DNSPort, SNI: c.SNI, EndpointsStay: c.EndpointsStay,
+		Port: servicePort(c.Service), TLS: c.TLS, DNS: c.DNS, DNSPort: c.DNSPort, SNI: c.SNI,
+		EndpointsStay: c.EndpointsStay, PerClient: c.PerClient,
 	}
 	out.Authority.Namespace, out.Authority.Name, _ = strings.Cut(c.CA, "/")
 	for _, p := range []route.Protocol{route.HTTP1, route.HTTP2, route.HTTPAuto} {

@@ -77,6 +77,7 @@ func httpFilters(client *route.ClientPolicy, s route.Settings) []*managerv3.Http
 		filter(bodyLimitFilter, bodyLimit(s.MaxRequestBody)),
 		filter(retriesFilter, safeRetries()),
 		filter(unaskedFilter, unasked()),
+		filter(connectionsFilter, connections()),
 		filter("envoy.filters.http.router", &routerv3.Router{
 			SuppressEnvoyHeaders: true,
 			// Those of each cluster, by code: the gateway keeps none of them, and

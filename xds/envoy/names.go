@@ -17,7 +17,7 @@ func EndpointsName(p route.ServicePort) string {
 // ClusterName is the name of a cluster: its Service port, and what it does
 // otherwise than speak plain HTTP/1.1 to published endpoints: "shop/cart:80",
 // "shop/cart:80 h2", "shop/pay:443 tls-auto ca=shop/roots sni=pay.test",
-// "shop/bank:80 dns=bank.example port=8080".
+// "shop/bank:80 dns=bank.example port=8080", "shop/mail:80 per-client".
 // Different clusters have different names, whatever their parts hold.
 func ClusterName(c route.Cluster) string {
 	name := EndpointsName(c.Port) + policySuffix(c)
@@ -26,6 +26,9 @@ func ClusterName(c route.Cluster) string {
 	}
 	if c.DNSPort != 0 {
 		name += " port=" + strconv.Itoa(int(c.DNSPort))
+	}
+	if c.PerClient {
+		name += " per-client"
 	}
 	if c.Authority != (route.Authority{}) {
 		name += " ca=" + url.PathEscape(c.Authority.Namespace) + "/" + url.PathEscape(c.Authority.Name)

@@ -20,6 +20,7 @@ func TestClusterNames(t *testing.T) {
 		"shop/cart:80 dns=cart.example":      {Port: cart, DNS: "cart.example"},
 		"shop/cart:80 tls dns=cart.example.": {Port: cart, TLS: true, DNS: "cart.example."},
 		"shop/cart:80 dns=a.example port=81": {Port: cart, DNS: "a.example", DNSPort: 81},
+		"shop/cart:80 per-client":            {Port: cart, PerClient: true},
 	} {
 		if got := envoy.ClusterName(c); got != want {
 			t.Errorf("ClusterName(%+v) = %q, want %q", c, got, want)
@@ -49,10 +50,11 @@ func FuzzClusterNamesDiffer(f *testing.F) {
 
 func cluster(namespace, name string, port int32, protocol int, tls bool, dns string) route.Cluster {
 	return route.Cluster{
-		Port:     route.ServicePort{Service: types.NamespacedName{Namespace: namespace, Name: name}, Port: port},
-		Protocol: route.Protocol(uint(protocol) % 3),
-		TLS:      tls,
-		DNS:      dns,
-		DNSPort:  int32(uint(protocol) / 6 % 3),
+		Port:      route.ServicePort{Service: types.NamespacedName{Namespace: namespace, Name: name}, Port: port},
+		Protocol:  route.Protocol(uint(protocol) % 3),
+		TLS:       tls,
+		DNS:       dns,
+		PerClient: uint(protocol)/3%2 == 1,
+		DNSPort:   int32(uint(protocol) / 6 % 3),
 	}
 }

@@ -83,12 +83,21 @@ func routesOf(h *route.Host, render rendering) []*routev3.Route {
 func routeOf(r route.Route, match *routev3.RouteMatch) *routev3.Route {
 	out := &routev3.Route{Name: routeName(r), Match: match, Metadata: slashesMetadata(r, nil)}
 	if r.Cluster != nil {
-		out.Action = &routev3.Route_Route{Route: &routev3.RouteAction{
+		action := &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: ClusterName(*r.Cluster)},
 			Timeout:          durationpb.New(0),
-		}}
+		}
+		out.Action = &routev3.Route_Route{Route: action}
+		filters := make(map[string]*anypb.Any)
 		if r.MaxBody > 0 {
-			out.TypedPerFilterConfig = map[string]*anypb.Any{bodyLimitFilter: bodyLimitPerRoute(r.MaxBody)}
+			filters[bodyLimitFilter] = bodyLimitPerRoute(r.MaxBody)
+		}
+		if r.Cluster.PerClient {
+			filters[connectionsFilter] = connectionsPerRoute()
+			action.HashPolicy = byConnection()
+		}
+		if len(filters) > 0 {
+			out.TypedPerFilterConfig = filters
 		}
 		return out
 	}

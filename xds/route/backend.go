@@ -59,9 +59,9 @@ func (b *builder) targetOf(backend *networkingv1.IngressBackend, namespace strin
 		return answer503("service.name", ReasonBackendNotFound, "Service %q does not exist in namespace %q", name.Name, namespace)
 	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
-		return b.externalTarget(service, name, backend.Service.Port).secured(service).kept(service)
+		return b.externalTarget(service, name, backend.Service.Port).asAnnotated(service).kept(service)
 	}
-	return b.serviceTarget(service, name, backend.Service.Port).secured(service).kept(service)
+	return b.serviceTarget(service, name, backend.Service.Port).asAnnotated(service).kept(service)
 }
 
 // faultOfPort says what is wrong with the port of a backend in itself.

@@ -130,7 +130,7 @@ func unknownOptions(service *corev1.Service) []fault {
 	var faults []fault
 	for name := range service.Annotations {
 		switch name {
-		case AnnotationBackendCA, AnnotationBackendSNI, AnnotationBackendVerify, AnnotationOutlierDetection:
+		case AnnotationBackendCA, AnnotationBackendSNI, AnnotationBackendVerify, AnnotationOutlierDetection, AnnotationBackendConnections:
 			continue
 		}
 		if strings.HasPrefix(name, annotationPrefix) {
@@ -154,18 +154,24 @@ func isServerName(text string) bool {
 	return err != nil && len(validation.IsDNS1123Subdomain(text)) == 0
 }
 
-// secured is a target of a Service as its annotations have it.
-func (t target) secured(service *corev1.Service) target {
+// asAnnotated is a target of a Service as its annotations have it.
+func (t target) asAnnotated(service *corev1.Service) target {
 	read, broken, faults := backendTLSOf(service)
+	alone, wrong := perClient(service)
 	isTLS := t.cluster != nil && t.cluster.TLS
 	switch {
 	case t.fault != nil:
 	case broken != nil && (isTLS || !speaksTLS(service)):
 		t = answer503("service.name", broken.reason, "%s of Service %q: %s", broken.field, service.Name, broken.message)
-	case isTLS:
-		t.cluster.Authority, t.cluster.SNI = read.authority, read.sni
+	default:
+		if isTLS {
+			t.cluster.Authority, t.cluster.SNI = read.authority, read.sni
+		}
+		if t.cluster.PerClient = alone; alone && t.cluster.Protocol == HTTPAuto {
+			t.cluster.Protocol = HTTP1 // over HTTP/2 no connection is authenticated
+		}
 	}
-	for _, fault := range faults {
+	for _, fault := range append(faults, wrong...) {
 		t.problems = append(t.problems, fault.in(ofService(service), ""))
 	}
 	return t

@@ -155,6 +155,9 @@ func printRoute(r route.Route) string {
 		if c.DNSPort != 0 {
 			words = append(words, fmt.Sprintf("port=%d", c.DNSPort))
 		}
+		if c.PerClient {
+			words = append(words, "per-client")
+		}
 		if c.Authority != (route.Authority{}) {
 			words = append(words, "ca="+c.Authority.String()+" for "+c.ServerName())
 		} else if c.SNI != "" {

@@ -150,6 +150,8 @@ type Cluster struct {
 	DNS string
 	// DNSPort is the port that is connected to at that name; 0: that of Port.
 	DNSPort int32
+	// PerClient says that no two connections of clients share one to the backend.
+	PerClient bool
 	// Authority vouches for the backend, with TLS; its zero value: nobody has to.
 	Authority Authority
 	// SNI is the name of the backend, with TLS; empty: ServerName says it.
