@@ -72,6 +72,7 @@ func fieldType(t reflect.Type, key string) reflect.Type {
 				return field.Type
 			}
 		}
+	default: // has no keys
 	}
 	return nil
 }

@@ -203,13 +203,12 @@ func TestEncodings(t *testing.T) {
 	for _, m := range marks() {
 		var wide []byte
 		for _, c := range file {
-			switch {
-			case m.width == 4:
+			if m.width == 4 {
 				wide = m.order.(binary.AppendByteOrder).AppendUint32(wide, uint32(c))
-			default:
-				for _, unit := range utf16.Encode([]rune{c}) {
-					wide = m.order.(binary.AppendByteOrder).AppendUint16(wide, unit)
-				}
+				continue
+			}
+			for _, unit := range utf16.Encode([]rune{c}) {
+				wide = m.order.(binary.AppendByteOrder).AppendUint16(wide, unit)
 			}
 		}
 		for _, text := range [][]byte{wide, append(slices.Clone(m.prefix), wide...)} {

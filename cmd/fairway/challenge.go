@@ -70,10 +70,10 @@ func (r *replicas) answerChallenges(ctx context.Context, road *controllers.Road,
 		told(key)
 		r.challenges.Heard(key)
 	}
-	return errors.Join(r.manager.Add(everywhere(road.Orders.Run)), r.addResponder(ctx, registry))
+	return errors.Join(r.manager.Add(everywhere(road.Orders.Run)), r.addResponder(registry))
 }
 
-func (r *replicas) addResponder(ctx context.Context, registry *prometheus.Registry) error {
+func (r *replicas) addResponder(registry *prometheus.Registry) error {
 	address := r.settings.Challenge.Address
 	if address == "" {
 		return nil

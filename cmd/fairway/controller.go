@@ -214,7 +214,7 @@ func (c *controllerSettings) assemble(
 		Opened:     func() { serving.ready.Store(true) },
 		Log:        log,
 	}
-	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, teller{elector, recorder}, road, ads, contact, registry)); err != nil {
+	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, teller{elector, contact, recorder}, road, ads, registry)); err != nil {
 		return err
 	}
 	heap := everywhere(func(ctx context.Context) error { return giveBack(ctx, weighEvery) })

@@ -47,19 +47,21 @@ type replicas struct {
 	challenges *challenge.Set
 }
 
-// teller is the elector, and how the leader tells owners what became of their
+// teller is what this replica knows of itself and tells: the elector, whether the
+// API server is in reach, and how the leader tells owners what became of their
 // objects.
 type teller struct {
 	*leader.Elector
 
-	events record.EventRecorder
+	contact *replica.Contact
+	events  record.EventRecorder
 }
 
 // addReplica has this replica tell the others what its Envoys serve, and as the
 // leader write addresses into the Ingresses that all serve.
 func (c *controllerSettings) addReplica(
 	ctx context.Context, mgr manager.Manager, elector teller,
-	road *controllers.Road, ads *server.Server, contact *replica.Contact, registry *prometheus.Registry,
+	road *controllers.Road, ads *server.Server, registry *prometheus.Registry,
 ) error {
 	log := road.Log
 	// Leases are renewed, and addresses written by so many at once, whatever
@@ -76,7 +78,7 @@ func (c *controllerSettings) addReplica(
 	}
 	r := &replicas{
 		settings: c, log: log, manager: mgr, elector: elector.Elector, clients: clients, reporter: road.Reporter, tracker: road.Tracker,
-		contact: contact,
+		contact: elector.contact,
 	}
 	r.tracker.Hosts = ads
 	leases, connections, err := leaseClient(config)
@@ -84,7 +86,7 @@ func (c *controllerSettings) addReplica(
 		return err
 	}
 	r.lease = replica.NewLease(&replica.Lease{
-		Leases: leases, Contact: contact, Reconnect: connections.CloseAll, Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
+		Leases: leases, Contact: elector.contact, Reconnect: connections.CloseAll, Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
 		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.Unproved, Log: log,
 	})
 	r.view = &replica.View{Identity: c.Replica.Identity, Tracker: r.tracker, Log: log}

@@ -69,7 +69,7 @@ func (c *content) misshapen(at place, value document.Value) {
 	var loose struct {
 		Kind any `json:"kind"`
 	}
-	ours := false
+	var ours bool
 	if value.Peek(&loose) {
 		kind, _ := loose.Kind.(string)
 		ours = isRead(kind)
@@ -133,7 +133,7 @@ const renderFirst = "it is a template, not a manifest: render it first, for exam
 // is a mistake where it may become an object that is read: whoever has a folder
 // checked wants to hear that those were not.
 func (c *content) template(at place, text []byte) {
-	ours := false
+	var ours bool
 	for _, kind := range kindLine.FindAllSubmatch(text, -1) {
 		ours = ours || isRead(string(kind[1])) || string(kind[1]) == "{{"
 	}

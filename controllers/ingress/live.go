@@ -40,22 +40,9 @@ func (r *Reconciler) refresh(
 	if err != nil {
 		return route.Objects{}, err
 	}
-	origins := map[types.NamespacedName]bool{}
-	for i := range host.Routes {
-		if broken[host.Routes[i].Match] {
-			origins[host.Routes[i].Origin] = true
-		}
-	}
 	fresh := objects
-	fresh.Ingresses = nil
-	suspects := map[string][]*networkingv1.Ingress{} // by namespace
-	for _, ingress := range objects.Ingresses {
-		if origins[client.ObjectKeyFromObject(ingress)] {
-			suspects[ingress.Namespace] = append(suspects[ingress.Namespace], ingress)
-		} else {
-			fresh.Ingresses = append(fresh.Ingresses, ingress)
-		}
-	}
+	var suspects map[string][]*networkingv1.Ingress
+	suspects, fresh.Ingresses = split(objects.Ingresses, host, broken)
 	for namespace, cached := range suspects {
 		found, services, err := r.Live.Backends(ctx, namespace, cached, func(ingress *networkingv1.Ingress) []string {
 			if !serves(classes, host.Key.Gateway, ingress) {
@@ -76,6 +63,28 @@ func (r *Reconciler) refresh(
 		}
 	}
 	return fresh, nil
+}
+
+// split parts Ingresses by whether routes of theirs break: those of which some do
+// by namespace, and the others.
+func split(
+	ingresses []*networkingv1.Ingress, host *route.Host, broken map[route.Match]bool,
+) (suspects map[string][]*networkingv1.Ingress, others []*networkingv1.Ingress) {
+	origins := map[types.NamespacedName]bool{}
+	for i := range host.Routes {
+		if broken[host.Routes[i].Match] {
+			origins[host.Routes[i].Origin] = true
+		}
+	}
+	suspects = map[string][]*networkingv1.Ingress{}
+	for _, ingress := range ingresses {
+		if origins[client.ObjectKeyFromObject(ingress)] {
+			suspects[ingress.Namespace] = append(suspects[ingress.Namespace], ingress)
+		} else {
+			others = append(others, ingress)
+		}
+	}
+	return suspects, others
 }
 
 // wanted is the names of the Services that routes which break would need: of an

@@ -38,7 +38,7 @@ func (r *road) react(clienttesting.Action) (bool, runtime.Object, error) {
 	cut, silent := r.cut, r.silent
 	r.mu.Unlock()
 	if cut && silent {
-		time.Sleep(writing) // a request that is not answered ends with its time; the clock is synctest's
+		time.Sleep(writing) //nolint:forbidigo // a request that is not answered ends with its time; the clock is synctest's
 		return true, nil, context.DeadlineExceeded
 	}
 	return cut, nil, errors.New("connection refused")

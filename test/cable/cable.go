@@ -57,15 +57,15 @@ func (c *Cable) listen(ctx context.Context) error {
 			if err != nil {
 				return
 			}
-			c.running.Go(func() { c.carry(from) })
+			c.running.Go(func() { c.carry(context.WithoutCancel(ctx), from) })
 		}
 	})
 	return nil
 }
 
 // carry carries one connection until either end closes it.
-func (c *Cable) carry(from net.Conn) {
-	to, err := net.DialTimeout("tcp", c.to, 5*time.Second)
+func (c *Cable) carry(ctx context.Context, from net.Conn) {
+	to, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", c.to)
 	if err != nil {
 		_ = from.Close()
 		return

@@ -8,13 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
-
-	"golang.org/x/net/http2"
 
 	"github.com/fairwaynet/fairway/test/road"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -50,7 +47,7 @@ func TestAHostThatNobodyServes(t *testing.T) {
 	})
 	road.Eventually(s, patience, func(ctx context.Context) error {
 		h := road.NewHTTP3("other.test")
-		defer h.Close() //nolint:errcheck // it has said what we wanted
+		defer h.Close()
 		_, _, err := h.Get(ctx, "other.test", "/")
 		return err
 	})
@@ -67,11 +64,9 @@ func TestAHostThatNobodyServes(t *testing.T) {
 		transport        http.RoundTripper
 	}{
 		{"HTTP/1.1", "http", &http.Transport{DisableKeepAlives: true}},
-		{"HTTP/2", "http", &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
-			return dial(ctx, "", "")
-		}}},
+		{"HTTP/2", "http", &http.Transport{Protocols: onlyHTTP2(), DialContext: dial}},
 		{"HTTP/1.1", "https", &http.Transport{TLSClientConfig: overTLS("http/1.1"), DisableKeepAlives: true}},
-		{"HTTP/2", "https", &http2.Transport{TLSClientConfig: overTLS("h2")}},
+		{"HTTP/2", "https", &http.Transport{TLSClientConfig: overTLS("h2"), ForceAttemptHTTP2: true}},
 		{"HTTP/3", "https", nil},
 	} {
 		for _, host := range []string{
@@ -106,7 +101,7 @@ func askAs(t *testing.T, transport http.RoundTripper, scheme, host, path string)
 	defer cancel()
 	if transport == nil {
 		h := road.NewHTTP3("other.test")
-		defer h.Close() //nolint:errcheck // it has said what we wanted
+		defer h.Close()
 		answer, _, err := h.Get(ctx, host, path)
 		return answer.Status, answer.Body, err
 	}
@@ -138,4 +133,11 @@ func loggedAs(log *buffer, path, host, protocol string) error {
 		return nil
 	}
 	return fmt.Errorf("host %q is not logged", host)
+}
+
+// onlyHTTP2 is HTTP/2 without TLS, by prior knowledge.
+func onlyHTTP2() *http.Protocols {
+	p := &http.Protocols{}
+	p.SetUnencryptedHTTP2(true)
+	return p
 }

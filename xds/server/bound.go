@@ -54,13 +54,13 @@ func (b *Bounded) Cut() {
 	b.cut(func(*counted) bool { return true })
 }
 
-// cut closes the connections for which which is true.
-func (b *Bounded) cut(which func(*counted) bool) {
+// cut closes the connections that are chosen.
+func (b *Bounded) cut(isChosen func(*counted) bool) {
 	b.mu.Lock()
 	b.closed = true
 	var chosen []*counted
 	for c := range b.open {
-		if which(c) {
+		if isChosen(c) {
 			chosen = append(chosen, c)
 		}
 	}

@@ -27,7 +27,7 @@ func (b *bed) ask(node, url string) (*discoveryv3.DeltaDiscoveryResponse, error)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // it is a test's
+	defer conn.Close()
 	ads, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
 	if err != nil {
 		return nil, err
