@@ -58,7 +58,7 @@ const (
 
 // answerChallenges has this replica know the challenges of all orders, answer
 // them, and tell the others which.
-func (r *replicas) answerChallenges(ctx context.Context, road *controllers.Road, ads *server.Server, registry *prometheus.Registry) error {
+func (r *replicas) answerChallenges(road *controllers.Road, ads *server.Server, registry *prometheus.Registry) error {
 	r.challenges = &challenge.Set{Hosts: ads, Changed: r.tracker.Touch}
 	r.tracker.Challenges = r.challenges.Live
 	road.Challenges = r.challenges

@@ -102,7 +102,7 @@ func (c *controllerSettings) addReplica(
 	}}
 	r.connect(ctx, road)
 	registry.MustRegister(replica.NewMetrics(r.tracker))
-	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(ctx, road, ads, registry),
+	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(road, ads, registry),
 		r.orderCertificates(ctx, road, elector.events, registry), r.add())
 }
 

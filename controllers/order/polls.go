@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 
 	"github.com/fairwaynet/fairway/tls/acme"
@@ -29,20 +28,20 @@ func newPolls(turns *Turns) *polls {
 }
 
 // ask is what is suggested for the certificate; if it is not known, or no longer,
-// the authority is asked. What goes wrong leaves what was known.
+// the authority is asked. An error of it leaves what was known.
 //
 // An authority that does not answer is left alone, by all of its certificates, as
 // Turns says: nothing waits for a suggestion.
-func (p *polls) ask(ctx context.Context, client *acme.Client, at Place, key Key, chain []byte, now time.Time, log logr.Logger) acme.RenewalInfo {
+func (p *polls) ask(ctx context.Context, client *acme.Client, at Place, key Key, chain []byte, now time.Time) (acme.RenewalInfo, error) {
 	known := p.known(key)
 	if now.Before(known.Next) {
-		return known
+		return known, nil
 	}
 	turn, refusal := p.turns.Try(at)
 	if turn == nil {
 		known.Next = refusal.Until
 		p.keep(key, known)
-		return known
+		return known, nil
 	}
 	var outcome Outcome
 	defer func() { turn.End(outcome) }()
@@ -50,15 +49,12 @@ func (p *polls) ask(ctx context.Context, client *acme.Client, at Place, key Key,
 		outcome.Idle = true
 		known.Next = now.Add(time.Second)
 		p.keep(key, known)
-		return known
+		return known, nil
 	}
 	info, err := client.RenewalInfo(ctx, chain, known)
 	outcome.Authority = err
-	if err != nil {
-		log.V(1).Info("cannot ask when to renew", "secret", key.String(), "cause", err.Error())
-	}
 	p.keep(key, info)
-	return info
+	return info, err
 }
 
 func (p *polls) limitOf(directory string) *rate.Limiter {

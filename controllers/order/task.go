@@ -96,7 +96,11 @@ func (t *task) judge(ctx context.Context) acme.Verdict {
 	situation := acme.Situation{Want: t.want(), Directory: t.have.directory, Now: t.Now()}
 	if c := t.have.certificate; c != nil {
 		situation.Chain, situation.Key = c.Chain, c.Key.Reveal()
-		situation.Info = t.polls.ask(ctx, t.account.Client, t.place(), t.key, c.Chain, t.Now(), t.Log)
+		info, err := t.polls.ask(ctx, t.account.Client, t.place(), t.key, c.Chain, t.Now())
+		if err != nil {
+			t.Log.V(1).Info("cannot ask when to renew", "secret", t.key.String(), "cause", err.Error())
+		}
+		situation.Info = info
 	}
 	return acme.Judge(situation)
 }
@@ -147,21 +151,30 @@ func (t *task) issue(ctx context.Context, verdict acme.Verdict, order *saved) er
 			return err
 		}
 	}
-	for steps := 0; order.State != acme.Done && !t.Now().Before(order.Due) && steps < maxSteps; steps++ {
-		if order.State == acme.Failed {
-			if ok, err := t.admit(ctx); err != nil || !ok {
-				return err
-			}
-		}
-		if err := t.advance(ctx, order); err != nil {
-			return err
-		}
+	if goesOn, err := t.steps(ctx, order); err != nil || !goesOn {
+		return err
 	}
 	t.describe(order)
 	if order.State == acme.Done {
 		return t.deliver(ctx, order)
 	}
 	return nil
+}
+
+// steps takes an order as far as it can go now. It is false when what keeps it from
+// succeeding has been said.
+func (t *task) steps(ctx context.Context, order *saved) (goesOn bool, err error) {
+	for steps := 0; order.State != acme.Done && !t.Now().Before(order.Due) && steps < maxSteps; steps++ {
+		if order.State == acme.Failed {
+			if ok, err := t.admit(ctx); err != nil || !ok {
+				return false, err
+			}
+		}
+		if err := t.advance(ctx, order); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // stand says that it is not this certificate's turn.

@@ -36,7 +36,6 @@ type Turns struct {
 	mu          sync.Mutex
 	directories map[string]*desk
 	issuers     map[string]*desk
-	turns       uint64
 }
 
 // desk is where some may be at a time.

@@ -21,7 +21,7 @@ type desks struct {
 
 func newDesks(t *testing.T) *desks {
 	d := &desks{T: t, now: time.Unix(1_800_000_000, 0)}
-	d.Turns.Now = func() time.Time { return d.now }
+	d.Now = func() time.Time { return d.now }
 	return d
 }
 

@@ -11,6 +11,8 @@ import (
 // to backends; nil: in lower case. HTTP/2 and HTTP/3 have no other.
 func headerCase(choice route.HeaderCase) *corev3.Http1ProtocolOptions_HeaderKeyFormat {
 	switch choice {
+	case route.HeaderCaseLower:
+		return nil
 	case route.HeaderCaseTitle:
 		return &corev3.Http1ProtocolOptions_HeaderKeyFormat{
 			HeaderFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_{

@@ -7,6 +7,8 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/fairwaynet/fairway/api/problem"
 )
 
 // annotationPrefix is before every annotation of ours.
@@ -48,61 +50,58 @@ func optionsOf(ing *networkingv1.Ingress) (options, []fault) {
 	var read options
 	var faults []fault
 	for name, value := range ing.Annotations {
-		option, ours := strings.CutPrefix(name, annotationPrefix)
-		if !ours {
+		if !strings.HasPrefix(name, annotationPrefix) {
 			continue
 		}
-		at := fmt.Sprintf("metadata.annotations[%s]", name)
-		switch name {
-		case AnnotationMaxRequestBody:
-			size, ok := bytesOf(value)
-			if !ok {
-				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
-					"%q is not a number of bytes above 0, like \"10Mi\"; the gateway's own limit applies", value)})
-				continue
-			}
-			read.maxBody = size
-		case AnnotationSSLRedirect:
-			if value != "true" && value != "false" {
-				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
-					"%q is neither \"true\" nor \"false\"; requests over HTTP are redirected", value)})
-				continue
-			}
-			read.plainHTTP = value == "false"
-		case AnnotationRepeatedSlashes:
-			choice := RepeatedSlashes(value)
-			if !slices.Contains(RepeatedSlashesChoices(), choice) {
-				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
-					"%q is none of %s; the gateway's own setting applies", value, List(RepeatedSlashesChoices()))})
-				continue
-			}
-			read.repeatedSlashes = choice
-		case AnnotationIssuer: // issuerFaultsOf
-		case AnnotationHSTS:
-			header, err := hstsOf(value)
-			if err != nil {
-				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
-					"%q cannot be said in Strict-Transport-Security: %s; the gateway's own setting applies", value, err)})
-				continue
-			}
-			read.ownHSTS, read.hstsGiven = header, true
-		case AnnotationTLSPassthrough:
-			if value != "true" && value != "false" {
-				faults = append(faults, fault{at, ReasonInvalidAnnotation, fmt.Sprintf(
-					"%q is neither \"true\" nor \"false\"; TLS ends at the gateway", value)})
-				continue
-			}
-			read.passthrough = value == "true"
-		case AnnotationClientCA, AnnotationClientCertificate: // read together
-		default:
-			faults = append(faults, fault{at, ReasonUnknownAnnotation, fmt.Sprintf(
-				"Fairway knows no annotation %q; it has no effect", annotationPrefix+option)})
+		if reason, wrong := read.set(name, value); wrong != "" {
+			faults = append(faults, fault{fmt.Sprintf("metadata.annotations[%s]", name), reason, wrong})
 		}
 	}
 	var wrong []fault
 	read.client, wrong = clientPolicyOf(ing)
 	read.clientBroken = read.client == nil && len(wrong) > 0
 	return read, append(faults, wrong...)
+}
+
+// set reads one annotation of ours. A message says what is wrong with it, and what
+// holds in its place.
+func (o *options) set(name, value string) (reason problem.Reason, wrong string) {
+	switch name {
+	case AnnotationMaxRequestBody:
+		size, ok := bytesOf(value)
+		if !ok {
+			return ReasonInvalidAnnotation, fmt.Sprintf("%q is not a number of bytes above 0, like \"10Mi\"; the gateway's own limit applies", value)
+		}
+		o.maxBody = size
+	case AnnotationSSLRedirect:
+		if value != "true" && value != "false" {
+			return ReasonInvalidAnnotation, fmt.Sprintf("%q is neither \"true\" nor \"false\"; requests over HTTP are redirected", value)
+		}
+		o.plainHTTP = value == "false"
+	case AnnotationRepeatedSlashes:
+		choice := RepeatedSlashes(value)
+		if !slices.Contains(RepeatedSlashesChoices(), choice) {
+			return ReasonInvalidAnnotation, fmt.Sprintf("%q is none of %s; the gateway's own setting applies", value, List(RepeatedSlashesChoices()))
+		}
+		o.repeatedSlashes = choice
+	case AnnotationHSTS:
+		header, err := hstsOf(value)
+		if err != nil {
+			return ReasonInvalidAnnotation, fmt.Sprintf(
+				"%q cannot be said in Strict-Transport-Security: %s; the gateway's own setting applies", value, err)
+		}
+		o.ownHSTS, o.hstsGiven = header, true
+	case AnnotationTLSPassthrough:
+		if value != "true" && value != "false" {
+			return ReasonInvalidAnnotation, fmt.Sprintf("%q is neither \"true\" nor \"false\"; TLS ends at the gateway", value)
+		}
+		o.passthrough = value == "true"
+	case AnnotationIssuer: // issuerFaultsOf
+	case AnnotationClientCA, AnnotationClientCertificate: // read together
+	default:
+		return ReasonUnknownAnnotation, fmt.Sprintf("Fairway knows no annotation %q; it has no effect", name)
+	}
+	return "", ""
 }
 
 // bytesOf reads a whole, positive number of bytes.
