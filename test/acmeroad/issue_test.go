@@ -267,7 +267,7 @@ func TestACutOffControllerAnswersNoChallenge(t *testing.T) {
 	cable, kubeconfig := s.Cable(t)
 	s.Replicas[1].Kill()
 	s.RestartReplica(t, 1, "--kubeconfig", kubeconfig)
-	s.Replicas[1].Tolerate("Failed to watch", "Error retrieving lease lock")
+	s.Replicas[1].Tolerate("Failed to watch", "Error retrieving lease lock", "cut off from the API server")
 	for _, replica := range s.Replicas {
 		road.Eventually(t, patience, (&road.Road{Metrics: replica.Metrics}).Ready)
 	}

@@ -155,7 +155,8 @@ func testAPIServerAway(t *testing.T, r *road.Road) {
 	s.eventually("away.test", "/", "blue")
 	load := r.StartLoad(t, "away.test", "/")
 	// A starting API server knows nobody's rights for a moment.
-	r.Controller.Tolerate("Failed to watch", "Error retrieving lease lock", "cannot watch what certificates are ordered by")
+	r.Controller.Tolerate("Failed to watch", "Error retrieving lease lock", "cannot watch what certificates are ordered by",
+		"cut off from the API server")
 	r.Cluster.StopAPIServer()
 	r.Timeline.Note("the test has stopped the API server")
 	road.Eventually(t, patience, load.Reaches("blue", 1000))

@@ -190,7 +190,7 @@ func controllersAway(w *town) {
 func apiServerAway(w *town) {
 	for _, p := range w.controllers {
 		// A starting API server knows nobody's rights for a moment.
-		p.Tolerate("Failed to watch", "Error retrieving lease lock")
+		p.Tolerate("Failed to watch", "Error retrieving lease lock", "cut off from the API server")
 	}
 	w.StopAPIServer()
 	w.pass(outage)
