@@ -66,6 +66,12 @@ func TestGRPCWeb(t *testing.T) {
 					checkGRPCWeb(t, fmt.Sprintf("%s in text %t", host, inText), g.raw(grpcWebCall(host, inText)), enabled, inText)
 				}
 			}
+			g.eventually("the chain of staff.test is in use", func() error {
+				if r := g.rawOverHTTPS("staff.test", grpcWebCall("staff.test", false)); r.StatusCode == http.StatusMisdirectedRequest {
+					return fmt.Errorf("status %d", r.StatusCode)
+				}
+				return nil
+			})
 			checkGRPCWeb(t, "mutual TLS", g.rawOverHTTPS("staff.test", grpcWebCall("staff.test", false)), enabled, false)
 		})
 	}
