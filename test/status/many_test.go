@@ -10,6 +10,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/fairwaynet/fairway/test/road"
 )
@@ -25,7 +27,15 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	r.Create(t, ingress("first"))
 	road.Eventually(t, patience, has(r, "first", address))
-	watching, err := clients.NetworkingV1().Ingresses(road.Namespace).Watch(t.Context(), metav1.ListOptions{})
+	ingresses := clients.NetworkingV1().Ingresses(road.Namespace)
+	listed, err := ingresses.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The API server ends a watch that does not keep up; this one goes on where it was.
+	watching, err := watchtools.NewRetryWatcherWithContext(t.Context(), listed.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: ingresses.Watch,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
