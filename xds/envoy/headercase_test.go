@@ -19,25 +19,10 @@ import (
 // headers as they were written, and writes its own in odd ways.
 func spelled(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go answerSpelled(conn)
-		}
-	}()
-	return listener.Addr().String()
+	return accepting(t, answerSpelled)
 }
 
 func answerSpelled(conn net.Conn) {
-	defer conn.Close()
 	lines := bufio.NewScanner(conn)
 	var names []string
 	for lines.Scan() {

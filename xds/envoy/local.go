@@ -53,12 +53,7 @@ func localBackend() *managerv3.ResponseMapper {
 	return &managerv3.ResponseMapper{
 		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_AndFilter{AndFilter: &logv3.AndFilter{
 			Filters: []*logv3.AccessLogFilter{
-				{FilterSpecifier: &logv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &logv3.StatusCodeFilter{
-					Comparison: &logv3.ComparisonFilter{
-						Op:    logv3.ComparisonFilter_EQ,
-						Value: &corev3.RuntimeUInt32{DefaultValue: http.StatusForbidden, RuntimeKey: "fairway.none"},
-					},
-				}}},
+				statusIs(http.StatusForbidden),
 				{FilterSpecifier: &logv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &logv3.ExtensionFilter{
 					Name: "envoy.access_loggers.extension_filters.cel",
 					ConfigType: &logv3.ExtensionFilter_TypedConfig{TypedConfig: typed(&celv3.ExpressionFilter{
@@ -70,4 +65,14 @@ func localBackend() *managerv3.ResponseMapper {
 		StatusCode: wrapperspb.UInt32(http.StatusServiceUnavailable),
 		Body:       text(unavailable),
 	}
+}
+
+// statusIs holds for answers with that status.
+func statusIs(code uint32) *logv3.AccessLogFilter {
+	return &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &logv3.StatusCodeFilter{
+		Comparison: &logv3.ComparisonFilter{
+			Op:    logv3.ComparisonFilter_EQ,
+			Value: &corev3.RuntimeUInt32{DefaultValue: code, RuntimeKey: "fairway.none"},
+		},
+	}}}
 }

@@ -82,12 +82,7 @@ func toPath() *managerv3.ResponseMapper {
 	return &managerv3.ResponseMapper{
 		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_AndFilter{AndFilter: &logv3.AndFilter{
 			Filters: []*logv3.AccessLogFilter{
-				{FilterSpecifier: &logv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &logv3.StatusCodeFilter{
-					Comparison: &logv3.ComparisonFilter{
-						Op:    logv3.ComparisonFilter_EQ,
-						Value: &corev3.RuntimeUInt32{DefaultValue: http.StatusTemporaryRedirect, RuntimeKey: "fairway.none"},
-					},
-				}}},
+				statusIs(http.StatusTemporaryRedirect),
 				{FilterSpecifier: &logv3.AccessLogFilter_HeaderFilter{HeaderFilter: &logv3.HeaderFilter{
 					Header: &routev3.HeaderMatcher{Name: ":path", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
 						StringMatch: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Prefix{Prefix: "//"}},
