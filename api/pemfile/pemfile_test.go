@@ -84,7 +84,7 @@ func TestHeadersAreRead(t *testing.T) {
 	}
 }
 
-// What is not whole costs the whole text, and the fault says where and what to do.
+// One damaged block refuses the whole text, and the fault says where and what to do.
 func TestNothingIsPassedOver(t *testing.T) {
 	body := strings.Split(two, "\n")[1]
 	for _, test := range []struct{ name, text, want string }{

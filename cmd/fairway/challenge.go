@@ -90,8 +90,8 @@ func (r *replicas) addResponder(registry *prometheus.Registry) error {
 		Answered: func(o tlschallenge.Outcome) { handshakes.WithLabelValues(string(o)).Inc() },
 	}
 	r.challenges.Responder = responder
-	// Who is cut off does not know which challenges there are. Envoy goes to
-	// another when nobody listens here, and only then.
+	// A replica that is cut off does not know which challenges there are. Envoy
+	// goes to another replica only when this one does not listen.
 	return r.manager.Add(everywhere(func(ctx context.Context) error {
 		return r.contact.While(ctx, func(ctx context.Context) error {
 			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)

@@ -78,8 +78,9 @@ type Refusal struct {
 	Until time.Time
 }
 
-// Take is a turn for who, or nil and why not. Who waits keeps its place in the
-// line, and is woken when its turn may have come; wake may be nil.
+// Take returns a turn for who, or nil and the reason. A caller without a turn keeps
+// its place in the line, and wake is called when its turn may have come; wake may be
+// nil.
 func (t *Turns) Take(who any, at Place, wake func()) (*Turn, Refusal) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

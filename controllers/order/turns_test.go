@@ -68,7 +68,7 @@ func TestTurnsAreBounded(t *testing.T) {
 	}
 }
 
-// Who waits comes in order, woken, and who has gone holds nobody up.
+// Waiting orders are woken in their order, and one that has gone holds none up.
 func TestTheLineIsInOrder(t *testing.T) {
 	d := newDesks(t)
 	first := d.take("first", "a", "ca")

@@ -16,8 +16,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/watch"
 )
 
-// Workers is how many reconcile at a time. Who waits for an authority has a worker
-// meanwhile; Turns bounds how many do.
+// Workers is how many reconcile at a time. An order that
+// waits for an authority holds a worker; Turns bounds how many do.
 const Workers = 64
 
 // Controller runs Reconcilers.

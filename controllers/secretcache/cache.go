@@ -81,8 +81,8 @@ type answer struct {
 }
 
 // look is what is known of a Secret now. It counts as watched only if the watch
-// has kept one of the data keys. What is not known is asked for by the next Run or
-// Settle.
+// has kept one of the data keys. The next Run or Settle asks for a Secret that is
+// not known.
 func (c *Cache) look(ctx context.Context, by holder, name types.NamespacedName, unwatched bool, keys ...string) (answer, error) {
 	var seen *corev1.Secret
 	if !unwatched || c.live == nil {

@@ -327,7 +327,7 @@ func TestManySecretsAreOneQuestion(t *testing.T) {
 	s.wants("new", "missing-new", "nothing", "shop missing-new")
 }
 
-// Who adds names again and again does not have the namespace listed each time.
+// A user who adds names again and again does not cause a list each time.
 func TestANamespaceIsListedSeldom(t *testing.T) {
 	s := newStage(t)
 	lists := 0

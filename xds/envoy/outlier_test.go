@@ -138,8 +138,8 @@ func TestTheLastEndpointIsNeverSetAside(t *testing.T) {
 	}
 }
 
-// Who knows a request at which a backend hangs up, or resets the stream, cannot
-// have its endpoints set aside by it.
+// A client that knows a request at which a backend hangs up, or resets the stream,
+// cannot set the backend's endpoints aside by it.
 func TestAHangUpSetsNoEndpointAside(t *testing.T) {
 	pods := []*pod{}
 	for range 3 {

@@ -14,8 +14,8 @@ import (
 // credentials. They are sorted; those of IPv4 also stand in the forms in which
 // IPv6 carries them.
 //
-// Whoever may write an Ingress or a Service would reach the ports of the
-// gateway's own pod and node by them, with the gateway's identity.
+// By them the author of an Ingress or a Service would reach the ports of the
+// gateway's own pod and node, with the gateway's identity.
 func LocalPrefixes() []netip.Prefix {
 	var all []netip.Prefix
 	for _, text := range localIPv4 {
