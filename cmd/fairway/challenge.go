@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
-	"github.com/fairwaynet/fairway/controllers"
-	"github.com/fairwaynet/fairway/controllers/challenge"
+	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
+	"github.com/fairwaynet/fairway/controllers/edge"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -58,19 +58,19 @@ const (
 
 // answerChallenges has this replica know the challenges of all orders, answer
 // them, and tell the others which.
-func (r *replicas) answerChallenges(road *controllers.Road, ads *server.Server, registry *prometheus.Registry) error {
+func (r *replicas) answerChallenges(controllers *edge.Controllers, ads *server.Server, registry *prometheus.Registry) error {
 	r.challenges = &challenge.Set{Hosts: ads, Changed: r.tracker.Touch}
 	r.tracker.Challenges = r.challenges.Live
-	road.Challenges = r.challenges
-	road.Orders = &challenge.Watch{
+	controllers.Challenges = r.challenges
+	controllers.Orders = &challenge.Watch{
 		Secrets: r.clients.CoreV1(), Namespace: r.settings.Replica.Namespace, Set: r.challenges, Log: r.log,
 	}
-	told := road.Delivery.Served
-	road.Delivery.Served = func(key route.Key) {
+	told := controllers.Delivery.Served
+	controllers.Delivery.Served = func(key route.Key) {
 		told(key)
 		r.challenges.Heard(key)
 	}
-	return errors.Join(r.manager.Add(everywhere(road.Orders.Run)), r.addResponder(registry))
+	return errors.Join(r.manager.Add(everywhere(controllers.Orders.Run)), r.addResponder(registry))
 }
 
 func (r *replicas) addResponder(registry *prometheus.Registry) error {

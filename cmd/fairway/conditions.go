@@ -4,9 +4,9 @@ import (
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
-	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/leader"
+	"github.com/fairwaynet/fairway/controllers/edge/gatewayconfig"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 )
 
 // conditions writes, while this replica leads, whether the configurations of

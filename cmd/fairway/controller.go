@@ -23,13 +23,14 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/fairwaynet/fairway/controllers"
-	"github.com/fairwaynet/fairway/controllers/certificate"
-	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/leader"
-	"github.com/fairwaynet/fairway/controllers/reach"
-	"github.com/fairwaynet/fairway/controllers/replica"
-	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/controllers/assembly"
+	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/objects/reconnect"
+	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/controllers/replicas/leader"
+	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -112,19 +113,20 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	reach.Patiently(config, log)
+	reconnect.Patiently(config, log)
 	scheme, err := index.Scheme()
 	if err != nil {
 		return err
 	}
-	trimmer, tracker := &certificate.Trimmer{}, &replica.Tracker{}
+	trim := assembly.Trim(edge.Reads())
+	trimmer, tracker := &servercert.Trimmer{}, &replica.Tracker{}
 	mgr, err := manager.New(config, manager.Options{
 		Logger:  log,
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve them
 		Cache: cache.Options{
-			DefaultTransform:            controllers.Trim,
-			ByObject:                    tracked(secretsOnly(trimmer), tracker),
+			DefaultTransform:            trim,
+			ByObject:                    tracked(secretsOnly(trimmer), tracker, trim),
 			DefaultNamespaces:           c.Scope.namespaces(),
 			ReaderFailOnMissingInformer: true, // nothing is watched by mistake
 		},
@@ -166,14 +168,14 @@ func (c *controllerSettings) assemble(
 	ctx context.Context, log logr.Logger, mgr manager.Manager, tracker *replica.Tracker, events record.EventBroadcaster,
 ) error {
 	registry := prometheus.NewRegistry()
-	metrics, err := controllers.NewMetrics(registry)
+	metrics, err := edge.NewMetrics(registry)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway"})
 	told := &report.Led{To: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
 	reporter := report.New(report.Log{Log: log}, told)
-	delivery := &controllers.Delivery{
+	delivery := &edge.Delivery{
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
 		DefaultCertificate: types.NamespacedName(c.DefaultCertificate),
 	}
@@ -197,7 +199,7 @@ func (c *controllerSettings) assemble(
 	if err != nil {
 		return err
 	}
-	road := &controllers.Road{
+	controllers := &edge.Controllers{
 		Cache:        mgr.GetCache(),
 		Live:         mgr.GetAPIReader(),
 		Publisher:    ads,
@@ -214,11 +216,11 @@ func (c *controllerSettings) assemble(
 		Opened:     func() { serving.ready.Store(true) },
 		Log:        log,
 	}
-	if err := errors.Join(road.Index(ctx), c.addReplica(ctx, mgr, teller{elector, contact, recorder}, road, ads, registry)); err != nil {
+	if err := errors.Join(controllers.Index(ctx), c.addReplica(ctx, mgr, teller{elector, contact, recorder}, controllers, ads, registry)); err != nil {
 		return err
 	}
 	heap := everywhere(func(ctx context.Context) error { return giveBack(ctx, weighEvery) })
-	return errors.Join(mgr.Add(road), mgr.Add(elector), mgr.Add(heap),
+	return errors.Join(mgr.Add(controllers), mgr.Add(elector), mgr.Add(heap),
 		c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))
 }
 

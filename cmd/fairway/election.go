@@ -16,7 +16,7 @@ import (
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/fairwaynet/fairway/controllers/leader"
+	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 )
 
 // controllerName is the Deployment's, and the Lease's of its leader.

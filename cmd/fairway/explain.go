@@ -15,12 +15,13 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/controllers"
-	"github.com/fairwaynet/fairway/controllers/explain"
-	"github.com/fairwaynet/fairway/controllers/folder"
-	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/overview"
-	"github.com/fairwaynet/fairway/controllers/survey"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/inspect/check"
+	"github.com/fairwaynet/fairway/controllers/inspect/explain"
+	"github.com/fairwaynet/fairway/controllers/inspect/overview"
+	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/objects/folder"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -147,16 +148,16 @@ func explainObjects(
 	ctx context.Context, objects *folder.Cache, scope index.Scope, question explain.Question, localEndpoints bool,
 ) (*explain.Explanation, error) {
 	var said *explain.Explanation
-	err := survey.Look(ctx, objects, scope, func(ctx context.Context, road *controllers.Road) (err error) {
-		road.LocalEndpoints = localEndpoints
-		said, err = explain.Explain(ctx, road, question)
+	err := snapshot.Look(ctx, objects, scope, func(ctx context.Context, controllers *edge.Controllers) (err error) {
+		controllers.LocalEndpoints = localEndpoints
+		said, err = explain.Explain(ctx, controllers, question)
 		return err
 	})
 	return said, err
 }
 
 // addServing says whether Envoys serve the Ingress of the route already.
-func addServing(ctx context.Context, reader survey.Reader, said *explain.Explanation, objects []client.Object) error {
+func addServing(ctx context.Context, reader snapshot.Reader, said *explain.Explanation, objects []client.Object) error {
 	if said.Route == nil {
 		return nil
 	}
@@ -182,9 +183,9 @@ func addServing(ctx context.Context, reader survey.Reader, said *explain.Explana
 
 // print writes an explanation, with the Problems that were met on the way.
 func (s *explainSettings) print(out io.Writer, said *explain.Explanation, locate locator) error {
-	found := []finding{}
+	found := []check.Finding{}
 	for _, p := range said.Problems {
-		found = append(found, findingOf(locate, p))
+		found = append(found, check.FindingOf(locate, p))
 	}
 	if s.Output == "json" {
 		encoder := json.NewEncoder(out)
@@ -192,7 +193,7 @@ func (s *explainSettings) print(out io.Writer, said *explain.Explanation, locate
 		encoder.SetEscapeHTML(false)
 		return encoder.Encode(struct {
 			*explain.Explanation
-			Problems []finding `json:"problems"`
+			Problems []check.Finding `json:"problems"`
 		}{said, found})
 	}
 	if _, err := io.WriteString(out, said.Text()); err != nil {

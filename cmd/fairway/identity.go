@@ -19,9 +19,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/fairwaynet/fairway/controllers/identity"
-	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/leader"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/replicas/identity"
+	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	xdsidentity "github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 )

@@ -9,8 +9,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/survey"
+	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
 // kubeconfig says which cluster a command for people asks, and as whom.
@@ -24,22 +24,22 @@ func (k *kubeconfig) bind(flags *pflag.FlagSet) {
 }
 
 // reader reads the cluster as its user may.
-func (k *kubeconfig) reader() (survey.Reader, error) {
+func (k *kubeconfig) reader() (snapshot.Reader, error) {
 	config, err := k.config()
 	if err != nil {
-		return survey.Reader{}, err
+		return snapshot.Reader{}, err
 	}
 	config.QPS, config.Burst = 50, 100
 	config.UserAgent = "fairway"
 	scheme, err := index.Scheme()
 	if err != nil {
-		return survey.Reader{}, err
+		return snapshot.Reader{}, err
 	}
 	direct, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
-		return survey.Reader{}, fmt.Errorf("reach the cluster: %w", err)
+		return snapshot.Reader{}, fmt.Errorf("reach the cluster: %w", err)
 	}
-	return survey.Reader{Reader: direct}, nil
+	return snapshot.Reader{Reader: direct}, nil
 }
 
 func (k *kubeconfig) config() (*rest.Config, error) {

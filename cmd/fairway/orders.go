@@ -14,12 +14,12 @@ import (
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
-	"github.com/fairwaynet/fairway/controllers"
-	"github.com/fairwaynet/fairway/controllers/challenge"
-	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/issuer"
-	"github.com/fairwaynet/fairway/controllers/order"
-	"github.com/fairwaynet/fairway/controllers/secrets"
+	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
+	"github.com/fairwaynet/fairway/controllers/certificates/issuer"
+	"github.com/fairwaynet/fairway/controllers/certificates/order"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
 	"github.com/fairwaynet/fairway/tls/challenge/dns"
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
 )
@@ -31,7 +31,7 @@ const kindsPoll = 10 * time.Second
 type ordering struct {
 	Cache     cache.Cache
 	Objects   index.Objects
-	Secrets   secrets.Store
+	Secrets   secretstore.Store
 	Namespace string // of our own Secrets, and those of Issuers
 	Envoys    order.Envoys
 	Resolver  *dns.Resolver
@@ -114,16 +114,16 @@ func (o *ordering) watchCustom(ctx context.Context) error {
 // orderCertificates has the leader keep accounts with Issuers, and order from
 // them.
 func (r *replicas) orderCertificates(
-	ctx context.Context, road *controllers.Road, recorder record.EventRecorder, registry *prometheus.Registry,
+	ctx context.Context, controllers *edge.Controllers, recorder record.EventRecorder, registry *prometheus.Registry,
 ) error {
 	o := &ordering{
 		Cache:     r.manager.GetCache(),
 		Objects:   index.Objects{Cluster: r.manager.GetCache(), Scope: r.settings.Scope.scope()},
-		Secrets:   secrets.Cluster{Live: r.manager.GetAPIReader(), Writer: r.manager.GetClient()},
+		Secrets:   secretstore.Cluster{Live: r.manager.GetAPIReader(), Writer: r.manager.GetClient()},
 		Namespace: r.settings.Replica.Namespace,
 		Envoys:    challenge.Everywhere{View: r.view},
 		Resolver:  r.settings.Challenge.resolver(r.log),
-		Reporter:  road.Reporter,
+		Reporter:  controllers.Reporter,
 		Events:    recorder,
 		Statuses:  issuer.Cluster{Writer: r.manager.GetClient()},
 		Log:       r.log,

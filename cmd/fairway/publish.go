@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/fairwaynet/fairway/controllers/gatewayconfig"
-	"github.com/fairwaynet/fairway/controllers/status"
+	"github.com/fairwaynet/fairway/controllers/edge/gatewayconfig"
+	"github.com/fairwaynet/fairway/controllers/edge/ingressstatus"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -61,7 +61,7 @@ func target(given string) (gateway route.Gateway, value, problem string) {
 	name, value, named := strings.Cut(given, "=")
 	switch {
 	case !named:
-		return status.Others, given, ""
+		return ingressstatus.Others, given, ""
 	case !isGateway(name):
 		return "", "", fmt.Sprintf("%q is not the name of a gateway, which is NAME or NAMESPACE/NAME", name)
 	default:
@@ -74,7 +74,7 @@ func (s *publishSettings) addAddress(given string) (problem string) {
 	if problem != "" {
 		return problem
 	}
-	address := status.Address(value)
+	address := ingressstatus.Address(value)
 	if address.IP == "" && len(validation.IsDNS1123Subdomain(value)) > 0 {
 		return fmt.Sprintf("%q is neither an IP address nor a host name", value)
 	}
@@ -124,7 +124,7 @@ func (s *publishSettings) services(log logr.Logger) *gatewayconfig.PublishedServ
 
 // tell makes addresses those that were given, and returns which gateways have
 // those of a Service: they have none before that is heard of.
-func (s *publishSettings) tell(addresses *status.Addresses) []route.Gateway {
+func (s *publishSettings) tell(addresses *ingressstatus.Addresses) []route.Gateway {
 	var followed []route.Gateway
 	for _, gateway := range slices.Sorted(maps.Keys(s.each)) {
 		p := s.each[gateway]

@@ -9,7 +9,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/fairwaynet/fairway/controllers/status"
+	"github.com/fairwaynet/fairway/controllers/edge/ingressstatus"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -22,14 +22,14 @@ func TestWhereGatewaysAreReached(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[route.Gateway]published{
-		status.Others: {addresses: []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.1"}, {Hostname: "lb.example"}}},
-		"team/web":    {addresses: []networkingv1.IngressLoadBalancerIngress{{IP: "2001:db8::1"}}},
-		"inner":       {service: types.NamespacedName{Namespace: "fairway-system", Name: "inner"}},
+		ingressstatus.Others: {addresses: []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.1"}, {Hostname: "lb.example"}}},
+		"team/web":           {addresses: []networkingv1.IngressLoadBalancerIngress{{IP: "2001:db8::1"}}},
+		"inner":              {service: types.NamespacedName{Namespace: "fairway-system", Name: "inner"}},
 	}
 	if diff := cmp.Diff(want, s.each, cmp.AllowUnexported(published{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	addresses := &status.Addresses{}
+	addresses := &ingressstatus.Addresses{}
 	if diff := cmp.Diff([]route.Gateway{"inner"}, s.tell(addresses)); diff != "" {
 		t.Errorf("followed (-want +got):\n%s", diff)
 	}

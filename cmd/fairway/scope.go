@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
-	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
 // scopeSettings say which of a cluster's objects are looked at.

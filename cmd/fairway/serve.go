@@ -25,10 +25,11 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/fairwaynet/fairway/controllers"
-	"github.com/fairwaynet/fairway/controllers/folder"
-	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/report"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/inspect/check"
+	"github.com/fairwaynet/fairway/controllers/objects/folder"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -204,15 +205,15 @@ func (s *serveSettings) urls() []string {
 // serving is everything that runs while a folder is served.
 type serving struct {
 	*serveSettings
-	files    *folder.Cache
-	road     *controllers.Road
-	server   *server.Server
-	xds      net.Listener
-	envoy    *gateway.Process
-	narrator *narrator
-	probes   *probes
-	metrics  net.Listener // nil: nobody wants them
-	orders   *ordersOfFolder
+	files       *folder.Cache
+	controllers *edge.Controllers
+	server      *server.Server
+	xds         net.Listener
+	envoy       *gateway.Process
+	narrator    *narrator
+	probes      *probes
+	metrics     net.Listener // nil: nobody wants them
+	orders      *ordersOfFolder
 }
 
 // assemble puts together what will run. The log is for what people should see
@@ -227,12 +228,12 @@ func (s *serveSettings) assemble(
 	}
 	n.locate = files.Locate
 	registry := prometheus.NewRegistry()
-	metrics, err := controllers.NewMetrics(registry)
+	metrics, err := edge.NewMetrics(registry)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	scope := index.Scope{ClaimWithoutClasses: true, OneGateway: true}
-	delivery := &controllers.Delivery{
+	delivery := &edge.Delivery{
 		Objects:  index.Objects{Cluster: files, Scope: scope},
 		Reporter: reporter, Metrics: metrics, Log: log, Served: n.served,
 		DefaultCertificate: types.NamespacedName(s.DefaultCertificate),
@@ -250,7 +251,7 @@ func (s *serveSettings) assemble(
 	r := &serving{
 		serveSettings: s, files: files, server: ads, envoy: envoy, narrator: n,
 		probes: &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},
-		road: &controllers.Road{
+		controllers: &edge.Controllers{
 			Cache: files, Live: files.Live(), Publisher: n.publisher(ads), Reporter: reporter,
 			Base: s.Route, Adapt: s.adapt,
 			Certificates: certificates,
@@ -259,7 +260,7 @@ func (s *serveSettings) assemble(
 			Delivery:     delivery, Metrics: metrics, Log: quiet,
 		},
 	}
-	if err := errors.Join(r.addOrders(ctx, delivery, registry, quiet), r.road.Index(ctx)); err != nil {
+	if err := errors.Join(r.addOrders(ctx, delivery, registry, quiet), r.controllers.Index(ctx)); err != nil {
 		return nil, err
 	}
 	return r, r.listen(ctx)
@@ -302,7 +303,7 @@ func (r *serving) run(ctx context.Context) error {
 		if !r.files.WaitForCacheSync(below) {
 			return nil
 		}
-		return r.road.Start(below)
+		return r.controllers.Start(below)
 	})
 	all.Go(func() error {
 		if !r.files.WaitForCacheSync(below) {
@@ -339,8 +340,8 @@ func (r *serving) announce(ctx context.Context) {
 		}
 	}
 	r.probes.ready.Store(true)
-	r.narrator.start(r.Folder, r.urls(), len(r.road.Reporter.Problems()))
-	if beside, err := passedBy(ctx, r.files, r.road.Objects()); err == nil { // else serving has ended
+	r.narrator.start(r.Folder, r.urls(), len(r.controllers.Reporter.Problems()))
+	if beside, err := check.SkippedOf(ctx, r.files, r.controllers.Objects()); err == nil { // else serving has ended
 		r.narrator.beside(beside)
 	}
 }

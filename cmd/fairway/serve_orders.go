@@ -19,10 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
-	"github.com/fairwaynet/fairway/controllers"
-	"github.com/fairwaynet/fairway/controllers/challenge"
-	"github.com/fairwaynet/fairway/controllers/issuer"
-	"github.com/fairwaynet/fairway/controllers/secrets"
+	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
+	"github.com/fairwaynet/fairway/controllers/certificates/issuer"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -60,14 +60,14 @@ func (s *serveSettings) makeState() error {
 type ordersOfFolder struct {
 	*ordering
 
-	files      *secrets.Files // nil: without --state
+	files      *secretstore.Files // nil: without --state
 	challenges *challenge.Set
 	responder  *tlschallenge.Responder
 	listener   net.Listener // of the responder
 }
 
 // addOrders has certificates ordered, and challenges answered by this Envoy.
-func (r *serving) addOrders(ctx context.Context, delivery *controllers.Delivery, registry prometheus.Registerer, log logr.Logger) error {
+func (r *serving) addOrders(ctx context.Context, delivery *edge.Delivery, registry prometheus.Registerer, log logr.Logger) error {
 	o := &ordersOfFolder{
 		challenges: &challenge.Set{Hosts: r.server}, responder: &tlschallenge.Responder{Now: time.Now},
 	}
@@ -78,7 +78,7 @@ func (r *serving) addOrders(ctx context.Context, delivery *controllers.Delivery,
 	}
 	o.challenges.Responder = o.responder
 	r.envoy.Bootstrap.ACME = []string{o.listener.Addr().String()}
-	r.road.Challenges = o.challenges
+	r.controllers.Challenges = o.challenges
 	told := delivery.Served
 	delivery.Served = func(key route.Key) {
 		told(key)
@@ -86,12 +86,12 @@ func (r *serving) addOrders(ctx context.Context, delivery *controllers.Delivery,
 	}
 	resolver := r.Challenge.resolver(log)
 	o.ordering = &ordering{
-		Cache: r.files, Objects: r.road.Objects(), Namespace: stateNamespace, Envoys: o.challenges, Resolver: resolver,
-		Reporter: r.road.Reporter, Events: r.narrator, Statuses: nowhere{}, Log: log,
-		Secrets: secrets.Nowhere{Others: r.files.Live()},
+		Cache: r.files, Objects: r.controllers.Objects(), Namespace: stateNamespace, Envoys: o.challenges, Resolver: resolver,
+		Reporter: r.controllers.Reporter, Events: r.narrator, Statuses: nowhere{}, Log: log,
+		Secrets: secretstore.Nowhere{Others: r.files.Live()},
 	}
 	if r.State != "" {
-		if o.files, err = secrets.OpenFiles(r.State, r.files.Live()); err != nil {
+		if o.files, err = secretstore.OpenFiles(r.State, r.files.Live()); err != nil {
 			return err
 		}
 		o.Secrets = o.files

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/fairwaynet/fairway/controllers/certificate"
+	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
 )
 
@@ -22,9 +22,9 @@ func (c *controllerSettings) sharedCertificate(ctx context.Context, mgr manager.
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	shared := certificate.Shared{
+	shared := servercert.Shared{
 		Live: mgr.GetAPIReader(), Writer: mgr.GetClient(),
-		Secret: types.NamespacedName{Namespace: c.Replica.Namespace, Name: certificate.SharedSecret},
+		Secret: types.NamespacedName{Namespace: c.Replica.Namespace, Name: servercert.SharedSecret},
 		Make:   selfSigned, Now: time.Now,
 	}
 	found, err := shared.Certificate(ctx)

@@ -13,8 +13,9 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/controllers/folder"
-	"github.com/fairwaynet/fairway/controllers/overview"
+	"github.com/fairwaynet/fairway/controllers/inspect/check"
+	"github.com/fairwaynet/fairway/controllers/inspect/overview"
+	"github.com/fairwaynet/fairway/controllers/objects/folder"
 )
 
 // exitUnhealthy is the exit code of status when something needs a person.
@@ -77,9 +78,9 @@ func (s *overviewSettings) run(ctx context.Context, std streams) error {
 
 func (s *overviewSettings) print(out io.Writer, seen *overview.Overview) error {
 	nowhere := func(problem.Problem) (folder.Place, bool) { return folder.Place{}, false }
-	found := []finding{}
+	found := []check.Finding{}
 	for _, p := range seen.Problems {
-		found = append(found, findingOf(nowhere, p))
+		found = append(found, check.FindingOf(nowhere, p))
 	}
 	if s.Output == "json" {
 		encoder := json.NewEncoder(out)
@@ -87,7 +88,7 @@ func (s *overviewSettings) print(out io.Writer, seen *overview.Overview) error {
 		encoder.SetEscapeHTML(false)
 		return encoder.Encode(struct {
 			*overview.Overview
-			Problems []finding `json:"problems"`
+			Problems []check.Finding `json:"problems"`
 		}{seen, found})
 	}
 	text := seen.Text()

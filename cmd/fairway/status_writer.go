@@ -10,21 +10,23 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/connrotation"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/fairwaynet/fairway/controllers"
-	"github.com/fairwaynet/fairway/controllers/challenge"
-	"github.com/fairwaynet/fairway/controllers/index"
-	"github.com/fairwaynet/fairway/controllers/leader"
-	"github.com/fairwaynet/fairway/controllers/replica"
-	"github.com/fairwaynet/fairway/controllers/status"
+	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/edge/ingressstatus"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/replicas/leader"
+	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -36,14 +38,14 @@ type replicas struct {
 	manager  manager.Manager
 	elector  *leader.Elector
 	clients  kubernetes.Interface
-	reporter status.Reporter
+	reporter ingressstatus.Reporter
 
 	tracker    *replica.Tracker
 	contact    *replica.Contact
 	lease      *replica.Lease
 	view       *replica.View
-	addresses  *status.Addresses
-	controller *status.Controller
+	addresses  *ingressstatus.Addresses
+	controller *ingressstatus.Controller
 	challenges *challenge.Set
 }
 
@@ -61,9 +63,9 @@ type teller struct {
 // leader write addresses into the Ingresses that all serve.
 func (c *controllerSettings) addReplica(
 	ctx context.Context, mgr manager.Manager, elector teller,
-	road *controllers.Road, ads *server.Server, registry *prometheus.Registry,
+	controllers *edge.Controllers, ads *server.Server, registry *prometheus.Registry,
 ) error {
-	log := road.Log
+	log := controllers.Log
 	// Leases are renewed, and addresses written by so many at once, whatever
 	// else is asked of the API server: what bounds them is not the rate.
 	config := rest.CopyConfig(mgr.GetConfig())
@@ -72,12 +74,12 @@ func (c *controllerSettings) addReplica(
 	if err != nil {
 		return fmt.Errorf("reach the cluster: %w", err)
 	}
-	metrics, err := status.NewMetrics(registry)
+	metrics, err := ingressstatus.NewMetrics(registry)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	r := &replicas{
-		settings: c, log: log, manager: mgr, elector: elector.Elector, clients: clients, reporter: road.Reporter, tracker: road.Tracker,
+		settings: c, log: log, manager: mgr, elector: elector.Elector, clients: clients, reporter: controllers.Reporter, tracker: controllers.Tracker,
 		contact: elector.contact,
 	}
 	r.tracker.Hosts = ads
@@ -90,20 +92,20 @@ func (c *controllerSettings) addReplica(
 		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.Unproved, Log: log,
 	})
 	r.view = &replica.View{Identity: c.Replica.Identity, Tracker: r.tracker, Log: log}
-	r.addresses = &status.Addresses{}
-	road.Published = c.Publish.services(log)
-	r.addresses.Heard = road.Published.Set
-	r.controller = &status.Controller{Cache: mgr.GetCache(), Log: log, New: func() *status.Reconciler {
-		return &status.Reconciler{
+	r.addresses = &ingressstatus.Addresses{}
+	controllers.Published = c.Publish.services(log)
+	r.addresses.Heard = controllers.Published.Set
+	r.controller = ingressstatus.NewController(mgr.GetCache(), log, func() *ingressstatus.Reconciler {
+		return &ingressstatus.Reconciler{
 			Objects:   index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()},
 			Ingresses: clients.NetworkingV1(), Addresses: r.addresses, Verdicts: r.view,
-			Tracker: r.tracker, Hosts: ads, Reporter: road.Reporter, Metrics: metrics, Now: time.Now,
+			Tracker: r.tracker, Hosts: ads, Reporter: controllers.Reporter, Metrics: metrics, Now: time.Now,
 		}
-	}}
-	r.connect(ctx, road)
+	})
+	r.connect(ctx, controllers)
 	registry.MustRegister(replica.NewMetrics(r.tracker))
-	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(road, ads, registry),
-		r.orderCertificates(ctx, road, elector.events, registry), r.add())
+	return errors.Join(r.controller.Watch(ctx), r.answerChallenges(controllers, ads, registry),
+		r.orderCertificates(ctx, controllers, elector.events, registry), r.add())
 }
 
 // leaseClient has a connection of its own, which can be given up: one that died
@@ -121,16 +123,17 @@ func leaseClient(config *rest.Config) (*coordinationv1.CoordinationV1Client, *co
 
 // tracked adds to how objects are cached that the Tracker hears of Ingresses
 // before anybody else.
-func tracked(cached map[client.Object]cache.ByObject, tracker *replica.Tracker) map[client.Object]cache.ByObject {
-	cached[&networkingv1.Ingress{}] = cache.ByObject{Transform: controllers.TrimTelling(tracker)}
+func tracked(cached map[client.Object]cache.ByObject, tracker *replica.Tracker, trim toolscache.TransformFunc) map[client.Object]cache.ByObject {
+	cached[&networkingv1.Ingress{}] = cache.ByObject{Transform: edge.Announcing(tracker, trim)}
 	return cached
 }
 
 // connect lets them hear of one another.
-func (r *replicas) connect(ctx context.Context, road *controllers.Road) {
-	road.Delivery.Served, road.Delivery.Rejected = r.tracker.Heard, r.tracker.Heard
-	road.Delivery.Envoys = func(route.Gateway) { r.lease.EnvoysChanged() }
-	r.tracker.Settled, r.tracker.Moved = r.controller.Wake, r.controller.WakeWaiting
+func (r *replicas) connect(ctx context.Context, controllers *edge.Controllers) {
+	controllers.Delivery.Served, controllers.Delivery.Rejected = r.tracker.Heard, r.tracker.Heard
+	controllers.Delivery.Envoys = func(route.Gateway) { r.lease.EnvoysChanged() }
+	r.tracker.Settled = func(ingress types.NamespacedName) { r.controller.Wake(ingress) }
+	r.tracker.Moved = r.controller.WakeWaiting
 	r.view.Changed = r.controller.WakeWaiting
 	r.addresses.Changed = func() { r.controller.WakeAll(ctx) }
 }

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/controllers/certificate"
+	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -35,19 +35,19 @@ func selfSigned() (*tlscertificate.Certificate, error) {
 
 // certificates is what stands in where there is no certificate: made, where no
 // Secret is configured.
-func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer, made *tlscertificate.Certificate) (certificate.Options, error) {
+func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer, made *tlscertificate.Certificate) (servercert.Options, error) {
 	if s.DefaultCertificate == (secretName{}) && s.Route.HTTPSPort != 0 {
 		log.Info("no default certificate is configured; a self-signed one is served where a host has none")
 	}
-	metrics := certificate.NewMetrics()
-	return certificate.Options{
+	metrics := servercert.NewMetrics()
+	return servercert.Options{
 		Default: types.NamespacedName(s.DefaultCertificate), SelfSigned: made, Metrics: metrics,
 	}, registry.Register(metrics)
 }
 
 // secretsOnly is how Secrets are cached: those with certificates, and of them
 // the bytes of those alone that are served.
-func secretsOnly(trimmer *certificate.Trimmer) map[client.Object]cache.ByObject {
+func secretsOnly(trimmer *servercert.Trimmer) map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{&corev1.Secret{}: {
 		Field:     fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS)),
 		Transform: trimmer.Trim,

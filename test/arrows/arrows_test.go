@@ -47,11 +47,16 @@ func TestThePluginLinksNoClient(t *testing.T) {
 // empty when all is well.
 func TestCheck(t *testing.T) {
 	for _, test := range []struct{ name, path, source, want string }{
-		{"controllers may import a subsystem", "controllers/ingress/a.go", ours("xds/route"), ""},
+		{"controllers may import a subsystem", "controllers/edge/ingress/a.go", ours("xds/route"), ""},
 		{"a subsystem may import api", "xds/route/a.go", ours("api/problem"), ""},
 		{"subsystems stay apart", "xds/route/a.go", ours("tls/certificate"), "tls/certificate"},
 		{"also in tests", "cni/ipam/a_test.go", ours("proxy/nft"), "proxy/nft"},
-		{"a subsystem does not know its driver", "xds/server/a.go", ours("controllers/ingress"), "controllers/ingress"},
+		{"a subsystem does not know its driver", "xds/server/a.go", ours("controllers/edge/ingress"), "controllers/edge/ingress"},
+		{"the edge uses what finds objects", "controllers/edge/ingress/a.go", ours("controllers/objects/index"), ""},
+		{"what finds objects does not know the edge", "controllers/objects/index/a.go", ours("controllers/edge/ingress"), "controllers/edge/ingress"},
+		{"certificates do not know the edge", "controllers/certificates/order/a.go", ours("controllers/edge/ingress"), "controllers/edge/ingress"},
+		{"the assembly knows no kind", "controllers/assembly/a.go", ours("controllers/edge/ingress"), "controllers/edge/ingress"},
+		{"two processes", "controllers/node/service/a.go", ours("controllers/edge"), "controllers/edge"},
 		{"api brings no logic", "api/v1alpha1/a.go", ours("xds/route"), "xds/route"},
 		{"the server imports the renderer", "xds/server/a.go", ours("xds/envoy"), ""},
 		{"the model does not", "xds/route/a.go", ours("xds/envoy"), "xds/envoy"},

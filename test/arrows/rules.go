@@ -21,6 +21,7 @@ const (
 // rules are the arrows of the architecture:
 //
 //	cmd → controllers → {xds, tls, cni, proxy} → api
+//	controllers: inspect → {edge, node} → {certificates, assembly} → replicas → objects
 //	xds/server → xds/envoy → xds/route
 //	xds/server, xds/gateway → xds/proof
 //	proxy/service, proxy/policy → proxy/nft
@@ -45,6 +46,38 @@ var rules = []rule{
 	{
 		never: []string{"test"}, but: []string{"test"}, tests: true,
 		why: "what ships does not link what tests it",
+	},
+
+	// Between the rooms of controllers.
+	{
+		from:  []string{"controllers/objects"},
+		never: []string{"controllers/replicas", "controllers/certificates", "controllers/assembly", "controllers/edge", "controllers/node", "controllers/inspect"},
+		tests: true, why: "objects are found, watched and written for any reconciler: this room does not know which there are",
+	},
+	{
+		from:  []string{"controllers/replicas"},
+		never: []string{"controllers/certificates", "controllers/assembly", "controllers/edge", "controllers/node", "controllers/inspect"},
+		tests: true, why: "replicas agree on what their Envoys serve, whatever reconciler made it",
+	},
+	{
+		from:  []string{"controllers/assembly"},
+		never: []string{"controllers/objects", "controllers/replicas", "controllers/certificates", "controllers/edge", "controllers/node", "controllers/inspect"},
+		tests: true, why: "the assembly knows no kind: a kind is an entry in the list of a process",
+	},
+	{
+		from:  []string{"controllers/certificates"},
+		never: []string{"controllers/edge", "controllers/node", "controllers/inspect"},
+		tests: true, why: "certificates are ordered and chosen by server name, whoever serves them",
+	},
+	{
+		from:  []string{"controllers/edge"},
+		never: []string{"controllers/node", "controllers/inspect"},
+		tests: true, why: "the controllers of gateways and the agent of a node are two processes",
+	},
+	{
+		from:  []string{"controllers/node"},
+		never: []string{"controllers/edge", "controllers/certificates", "controllers/inspect"},
+		tests: true, why: "the controllers of gateways and the agent of a node are two processes",
 	},
 
 	// Inside the subsystems.

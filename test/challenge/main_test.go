@@ -17,8 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/controllers/challenge"
-	"github.com/fairwaynet/fairway/controllers/replica"
+	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
+	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/test/netns"
 	"github.com/fairwaynet/fairway/test/road"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"

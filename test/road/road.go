@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/fairwaynet/fairway/controllers/index"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/test/cluster"
 	"github.com/fairwaynet/fairway/test/freeport"
 	"github.com/fairwaynet/fairway/xds/gateway"

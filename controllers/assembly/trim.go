@@ -1,0 +1,78 @@
+package assembly
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Reads is what a part reads of objects, of that which most do not. What none of
+// the parts of a process reads, its cache does not keep: a cluster has many more
+// Services and EndpointSlices than any part serves.
+type Reads struct {
+	// IngressOwners, if not nil, keeps in an Ingress what it reads of the managed
+	// fields, which the Ingress no longer has.
+	IngressOwners func(*networkingv1.Ingress, []metav1.ManagedFieldsEntry)
+	// ServiceStatus is the status of Services: addresses of load balancers.
+	ServiceStatus bool
+	// EndpointNodes is the node of each endpoint, EndpointTargets its Pod.
+	EndpointNodes, EndpointTargets bool
+}
+
+// Trim is a cache's transform function that keeps what the parts read.
+func Trim(parts ...Reads) toolscache.TransformFunc {
+	var all Reads
+	var owners []func(*networkingv1.Ingress, []metav1.ManagedFieldsEntry)
+	for _, part := range parts {
+		if part.IngressOwners != nil {
+			owners = append(owners, part.IngressOwners)
+		}
+		all.ServiceStatus = all.ServiceStatus || part.ServiceStatus
+		all.EndpointNodes = all.EndpointNodes || part.EndpointNodes
+		all.EndpointTargets = all.EndpointTargets || part.EndpointTargets
+	}
+	all.IngressOwners = func(ingress *networkingv1.Ingress, managed []metav1.ManagedFieldsEntry) {
+		for _, keep := range owners {
+			keep(ingress, managed)
+		}
+	}
+	return all.trim
+}
+
+func (r Reads) trim(object any) (any, error) {
+	o, ok := object.(client.Object)
+	if !ok {
+		return object, nil // of what a stream missed, as it is
+	}
+	managed := o.GetManagedFields()
+	o.SetManagedFields(nil)
+	delete(o.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+	switch o := o.(type) {
+	case *metav1.PartialObjectMetadata:
+		o.Annotations = nil
+	case *networkingv1.Ingress:
+		r.IngressOwners(o, managed)
+	case *corev1.Service:
+		if !r.ServiceStatus {
+			o.Status = corev1.ServiceStatus{}
+		}
+	case *discoveryv1.EndpointSlice:
+		o.Annotations = nil
+		r.trimEndpoints(o.Endpoints)
+	}
+	return o, nil
+}
+
+func (r Reads) trimEndpoints(endpoints []discoveryv1.Endpoint) {
+	for i := range endpoints {
+		if !r.EndpointTargets {
+			endpoints[i].TargetRef = nil
+		}
+		if !r.EndpointNodes {
+			endpoints[i].NodeName = nil
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package challenge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/tls/challenge"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Everywhere says of all replicas what a Set says of one. It is for the leader:
+// ask it before an authority is told that it may look.
+type Everywhere struct{ View *replica.View }
+
+// Presented reports whether an authority that looks now finds the answer,
+// whichever Envoy and replica it gets to: every replica that lives and has
+// Envoys of the gateway says that all of them answer. Of TLS-ALPN-01 every
+// replica that lives must, because an Envoy asks any of them. why says, for
+// people, what is waited for. DNS-01 is not theirs to present: that is an error.
+//
+// It looks at what is known and does not wait; ask again a moment later.
+func (e Everywhere) Presented(_ context.Context, c challenge.Challenge) (ok bool, why string, err error) {
+	if err := presentable(c); err != nil {
+		return false, "", err
+	}
+	verdict := e.View.Presents(c.Digest(), route.Gateway(c.Gateway), c.Type == challenge.TLSALPN01)
+	if verdict.Served {
+		return true, "", nil
+	}
+	if verdict.Replica != "" {
+		return false, fmt.Sprintf("replica %s: %s", verdict.Replica, verdict.Detail), nil
+	}
+	return false, verdict.Detail, nil
+}
+
+func presentable(c challenge.Challenge) error {
+	if c.Type != challenge.HTTP01 && c.Type != challenge.TLSALPN01 {
+		return fmt.Errorf("present %s: no Envoy answers that", c)
+	}
+	return nil
+}
+
+// Presented is Everywhere.Presented where this process is the only replica.
+func (s *Set) Presented(_ context.Context, c challenge.Challenge) (ok bool, why string, err error) {
+	if err := presentable(c); err != nil {
+		return false, "", err
+	}
+	if slices.Contains(s.Live(), c.Digest()) {
+		return true, "", nil
+	}
+	return false, s.why(c), nil
+}
+
+// why says what a challenge that is not live waits for.
+func (s *Set) why(c challenge.Challenge) string {
+	if c.Type == challenge.TLSALPN01 {
+		return "the responder does not know the challenge yet"
+	}
+	if s.Hosts != nil {
+		if state := s.Hosts.Host(KeyOf(c)); state.Rejected != "" {
+			return "an Envoy refused the host: " + state.Rejected
+		} else if state.Waiting != "" {
+			return "Envoys have not accepted " + state.Waiting + " yet"
+		}
+	}
+	return "no Envoy answers the challenge yet"
+}

@@ -1,0 +1,329 @@
+// Package order gets certificates for the Ingresses that ask an Issuer for one,
+// and keeps them valid.
+//
+// Its key is the Secret that a certificate shall be in. It knows neither how an
+// authority is talked to (tls/acme), nor how challenges are answered
+// (controllers/certificates/challenge), nor what is served from a Secret
+// (controllers/certificates/servercert); only the leader runs it. Its invariants: a Secret
+// that we have not made is never written; what is there stays until its
+// successor is there; and an order is saved before each step, so that whoever
+// leads next goes on with it and never begins another.
+package order
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
+	"github.com/fairwaynet/fairway/tls/acme"
+	"github.com/fairwaynet/fairway/tls/challenge"
+	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
+)
+
+// Accounts are those that we have with the Issuers.
+type Accounts interface {
+	// Account is how certificates of an Issuer are ordered; nil if they cannot
+	// be now, and why, for people. Without a reason, it is not known yet.
+	Account(issuer string) (account *Account, why string)
+}
+
+// Account is that with one Issuer.
+type Account struct {
+	Client   *acme.Client
+	Settings acme.Settings
+}
+
+// Presenter says whether challenges are answered.
+type Presenter interface {
+	// Presented reports whether whoever asks the challenge gets its answer; if
+	// not, why for people. What is surely wrong is an obstacle.
+	Presented(ctx context.Context, issuer string, c challenge.Challenge) (Presented, error)
+	// Remove takes back what was made for a challenge that is over, and which
+	// does not go with the order.
+	Remove(ctx context.Context, issuer string, c challenge.Challenge) error
+}
+
+// Scout looks, before an order is placed, for what would make it fail.
+type Scout interface {
+	// Obstacle is what is known to keep a name from being proved; nil if nothing
+	// is.
+	Obstacle(ctx context.Context, account *Account, name string) *obstacle.Obstacle
+}
+
+// Presented is whether a challenge is answered.
+type Presented struct {
+	OK       bool
+	Why      string             // it is not
+	Obstacle *obstacle.Obstacle // that somebody must remove; nil: there is none
+}
+
+// Events tells the owner of an object what has become of it. It is a
+// record.EventRecorder.
+type Events interface {
+	Event(object runtime.Object, kind, reason, message string)
+}
+
+// Reporter takes all that is wrong with a key, in place of what it was told
+// before.
+type Reporter interface {
+	Report(ctx context.Context, key any, problems []problem.Problem)
+}
+
+// found is the Reporter's key of what is wrong with a certificate.
+type found struct{ key Key }
+
+// What Ingresses hear, beside Problems.
+const (
+	eventOrdered = "CertificateOrdered"
+	eventIssued  = "CertificateIssued"
+)
+
+// Options are what a Reconciler reads, writes and asks.
+type Options struct {
+	Objects index.Objects
+	Secrets secretstore.Store
+	// Namespace is where orders are kept.
+	Namespace string
+	Accounts  Accounts
+	Presenter Presenter
+	Scout     Scout // may be nil
+	Reporter  Reporter
+	Events    Events
+	States    *States
+	Turns     *Turns
+	// Wake has keys looked at again; it must not block, and may be nil.
+	Wake    func(...Key)
+	Metrics *Metrics // may be nil
+	Now     func() time.Time
+	Log     logr.Logger
+}
+
+// Reconciler keeps the certificate of one Secret, for one term of the leader.
+// Use New.
+type Reconciler struct {
+	Options
+
+	vault  vault
+	orders orders
+	polls  *polls
+
+	mu       sync.Mutex
+	reported map[Key]bool
+	underWay map[Key]bool           // there is an order
+	nameSets map[acme.NameSet]Key   // of the orders that are placed
+	budgets  map[string]acme.Budget // by Issuer
+}
+
+// New makes a Reconciler for a term.
+func New(options Options) *Reconciler {
+	return &Reconciler{
+		Options:  options,
+		vault:    vault{options.Objects, options.Secrets},
+		orders:   orders{options.Secrets, options.Namespace},
+		polls:    newPolls(options.Turns),
+		reported: map[Key]bool{}, underWay: map[Key]bool{},
+		nameSets: map[acme.NameSet]Key{}, budgets: map[string]acme.Budget{},
+	}
+}
+
+// Keys is all Secrets that Ingresses of ours name, and those that are being
+// ordered.
+func (r *Reconciler) Keys(ctx context.Context) ([]Key, error) {
+	asks, err := r.Objects.Asks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ingresses, err := r.Objects.Ingresses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var keys []Key
+	for _, ing := range ingresses {
+		if asks.Of(ing).Issuer != "" {
+			keys = append(keys, secretsOf(ing)...)
+		}
+	}
+	underWay, err := r.orders.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	for _, key := range underWay {
+		r.underWay[key] = true
+	}
+	r.mu.Unlock()
+	keys = unique(append(keys, underWay...))
+	r.States.expect(keys)
+	return keys, nil
+}
+
+// Resign takes back the Problems of the term: the next leader has its own.
+func (r *Reconciler) Resign(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range r.reported {
+		r.Reporter.Report(ctx, found{key}, nil)
+	}
+	r.States.forget()
+}
+
+// Reconcile brings the certificate of key one step on.
+func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	objects, err := gather(ctx, r.Objects, key)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("gather certificate %s: %w", key, err)
+	}
+	have, err := r.vault.read(ctx, key)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	objects.Foreign = have.foreign
+	wish, problems := Wanted(key, objects)
+	if wish == nil {
+		return r.drop(ctx, key, problems)
+	}
+	t := &task{Reconciler: r, key: key, wish: wish, objects: objects, have: have, problems: problems}
+	err = t.pursue(ctx)
+	if t.state.State == "" {
+		t.wait("something went wrong, and it is tried again in a moment", time.Time{}) // the log says what
+	}
+	r.report(ctx, key, t.problems)
+	r.States.set(key, &t.state)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: t.again(r.Now())}, nil
+}
+
+// patience bounds one run: an authority that does not answer must not hold a
+// worker for long.
+const patience = 2 * time.Minute
+
+// drop forgets what nobody asks for. A certificate that is there stays.
+func (r *Reconciler) drop(ctx context.Context, key Key, problems []problem.Problem) (reconcile.Result, error) {
+	r.report(ctx, key, problems)
+	r.States.set(key, nil)
+	r.polls.forget(key)
+	r.Turns.Leave(key)
+	if !r.isUnderWay(key) {
+		return reconcile.Result{}, nil
+	}
+	order, err := r.orders.load(ctx, key)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if order == nil { // nothing had been ordered yet
+		return reconcile.Result{}, r.end(ctx, key, nil)
+	}
+	// What is taken back may be at a DNS server that hangs.
+	turn, refusal := r.Turns.Take(key, Place{Issuer: order.issuer(), Directory: "answers of " + order.issuer()}, r.wake(key))
+	if turn == nil {
+		return reconcile.Result{RequeueAfter: refusal.Until.Sub(r.Now())}, nil
+	}
+	defer turn.End(Outcome{Idle: true})
+	return reconcile.Result{}, r.end(ctx, key, order)
+}
+
+// wake has a key looked at when its turn may have come.
+func (r *Reconciler) wake(key Key) func() {
+	if r.Wake == nil {
+		return nil
+	}
+	return func() { r.Wake(key) }
+}
+
+// end removes an order, and what answers its challenges.
+func (r *Reconciler) end(ctx context.Context, key Key, order *saved) error {
+	r.takeBack(ctx, order, nil)
+	if err := r.orders.remove(ctx, key, order); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.underWay, key)
+	for set, owner := range r.nameSets {
+		if owner == key {
+			delete(r.nameSets, set)
+		}
+	}
+	return nil
+}
+
+// claim takes a name set for the order of key; the other one if it is taken.
+func (r *Reconciler) claim(set acme.NameSet, key Key) (other Key, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if owner, taken := r.nameSets[set]; taken && owner != key {
+		return owner, false
+	}
+	for of, owner := range r.nameSets {
+		if owner == key {
+			delete(r.nameSets, of) // of an order for other names
+		}
+	}
+	r.nameSets[set], r.underWay[key] = key, true
+	return key, true
+}
+
+// take takes one order from an Issuer's budget, or says when there will be one.
+func (r *Reconciler) take(issuer string) (when time.Time, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	budget, known := r.budgets[issuer]
+	if !known {
+		budget = acme.DefaultBudget()
+	}
+	r.budgets[issuer], when, ok = budget.Take(r.Now())
+	return when, ok
+}
+
+func (r *Reconciler) isUnderWay(key Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.underWay[key]
+}
+
+func (r *Reconciler) report(ctx context.Context, key Key, problems []problem.Problem) {
+	r.mu.Lock()
+	if len(problems) > 0 {
+		r.reported[key] = true
+	} else {
+		delete(r.reported, key)
+	}
+	r.mu.Unlock()
+	r.Reporter.Report(ctx, found{key}, problems)
+}
+
+// tell is an event on each of the Ingresses that ask.
+func (r *Reconciler) tell(wish *Wish, objects Objects, reason, message string) {
+	for _, request := range objects.Requests {
+		ing := request.Ingress
+		if !contains(wish.Ingresses, nameOf(ing)) {
+			continue
+		}
+		r.Events.Event(&corev1.ObjectReference{
+			APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: ing.Namespace, Name: ing.Name, UID: ing.UID,
+		}, corev1.EventTypeNormal, reason, shorten(message, maxMessage))
+	}
+}
+
+func contains(names []types.NamespacedName, name types.NamespacedName) bool {
+	for _, n := range names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,134 @@
+package order
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
+	"github.com/fairwaynet/fairway/tls/acme"
+	"github.com/fairwaynet/fairway/tls/challenge"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+const (
+	// orderKey is where the Secret of an order has the order itself.
+	orderKey = "order.json"
+	// annotationFor says whose certificate an order is: "namespace/name" of the
+	// Secret.
+	annotationFor = "fairway.dev/secret"
+)
+
+// orders keeps the orders that are under way, a Secret for each.
+type orders struct {
+	secrets   secretstore.Store
+	namespace string
+}
+
+// saved is an order as it was saved last.
+type saved struct {
+	acme.Order
+
+	object *corev1.Secret // nil: it was never saved
+}
+
+// nameOfOrder is the name of the Secret of the order for key.
+func nameOfOrder(key Key) string {
+	sum := sha256.Sum256([]byte(key.String()))
+	return "fairway-order-" + hex.EncodeToString(sum[:10])
+}
+
+// load is the order for key, nil if there is none. One that cannot be read is
+// an error: to begin another would be to order twice.
+func (o orders) load(ctx context.Context, key Key) (*saved, error) {
+	object, err := o.secrets.Get(ctx, types.NamespacedName{Namespace: o.namespace, Name: nameOfOrder(key)})
+	if err != nil || object == nil {
+		return nil, err
+	}
+	if object.Type != challenge.SecretType {
+		return nil, fmt.Errorf("read order of %s: secret %s/%s is of type %q", key, object.Namespace, object.Name, object.Type)
+	}
+	order, err := acme.Restore(object.Data[orderKey])
+	if err != nil {
+		return nil, fmt.Errorf("read order of %s from secret %s/%s: %w", key, object.Namespace, object.Name, err)
+	}
+	return &saved{order, object}, nil
+}
+
+// issuer is whom it was ordered from.
+func (s *saved) issuer() string { return s.object.Annotations[route.AnnotationIssuer] }
+
+// save stores the order, with what answers its challenges, over the version that
+// was loaded: if another replica has gone on with it, that is a conflict.
+func (o orders) save(ctx context.Context, key Key, issuer string, s *saved, challenges []challenge.Challenge) error {
+	text, err := s.Save()
+	if err != nil {
+		return fmt.Errorf("save order of %s: %w", key, err)
+	}
+	answers, err := challenge.Encode(challenges)
+	if err != nil {
+		return fmt.Errorf("save order of %s: %w", key, err)
+	}
+	data := map[string][]byte{orderKey: text.Reveal(), challenge.SecretKey: answers}
+	if s.object == nil {
+		object := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: o.namespace, Name: nameOfOrder(key),
+				Labels:      map[string]string{challenge.SecretLabel: "true", labelManagedBy: managedBy},
+				Annotations: map[string]string{annotationFor: key.String(), route.AnnotationIssuer: issuer},
+			},
+			Type: challenge.SecretType, Data: data,
+		}
+		if err := o.secrets.Create(ctx, object); err != nil {
+			return fmt.Errorf("save order of %s: %w", key, err)
+		}
+		s.object = object
+		return nil
+	}
+	if maps.EqualFunc(s.object.Data, data, bytes.Equal) && s.issuer() == issuer {
+		return nil
+	}
+	object := s.object.DeepCopy()
+	object.Data = data
+	metav1.SetMetaDataAnnotation(&object.ObjectMeta, route.AnnotationIssuer, issuer)
+	if err := o.secrets.Update(ctx, object); err != nil {
+		return fmt.Errorf("save order of %s: %w", key, err)
+	}
+	s.object = object
+	return nil
+}
+
+// remove forgets the order.
+func (o orders) remove(ctx context.Context, key Key, s *saved) error {
+	if s == nil || s.object == nil {
+		return nil
+	}
+	if err := o.secrets.Delete(ctx, s.object); err != nil {
+		return fmt.Errorf("remove order of %s: %w", key, err)
+	}
+	return nil
+}
+
+// list is the keys of all orders.
+func (o orders) list(ctx context.Context) ([]Key, error) {
+	objects, err := o.secrets.List(ctx, o.namespace, challenge.SecretLabel)
+	if err != nil {
+		return nil, fmt.Errorf("list orders: %w", err)
+	}
+	var keys []Key
+	for i := range objects {
+		namespace, name, ok := strings.Cut(objects[i].Annotations[annotationFor], "/")
+		if key := (Key{Namespace: namespace, Name: name}); ok && nameOfOrder(key) == objects[i].Name {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}

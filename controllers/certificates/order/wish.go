@@ -1,0 +1,202 @@
+package order
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// The Reasons of this package (docs/problems.md).
+const (
+	ReasonIssuerNotFound   problem.Reason = "IssuerNotFound"    // no Issuer has that name
+	ReasonIssuerNotReady   problem.Reason = "IssuerNotReady"    // its condition Ready says why
+	ReasonIssuerConflict   problem.Reason = "IssuerConflict"    // an older Ingress asks another one for the same Secret
+	ReasonSecretNotOurs    problem.Reason = "SecretNotOurs"     // the Secret is somebody else's
+	ReasonWildcardNeedsDNS problem.Reason = "WildcardNeedsDNS"  // DNS-01 is not among the Issuer's challenges
+	ReasonTooManyNames     problem.Reason = "TooManyNames"      // for one certificate
+	ReasonCannotWrite      problem.Reason = "CannotWriteSecret" // the API server does not let us
+	ReasonNotIssued        problem.Reason = "CertificateFailed" // the message says why, and when it is tried again
+)
+
+// maxNames is how many names a certificate can have: that of the largest
+// public authority.
+const maxNames = 100
+
+// Key is a Secret in which Ingresses want a certificate to be.
+type Key = types.NamespacedName
+
+// Request is an Ingress of ours that names the Secret, and what it asks for.
+type Request struct {
+	index.Ask
+
+	Ingress *networkingv1.Ingress
+}
+
+// Objects are all that decides what must be ordered for a key. Wanted changes
+// none of them.
+type Objects struct {
+	Requests []Request
+	// Rivals are, for each name that a Request wants in the Secret, the Ingresses
+	// of its gateway that want it over TLS, whichever Secret they name.
+	Rivals map[route.Key][]*networkingv1.Ingress
+	// Issuers are at least those that are asked for. One that is absent does not
+	// exist.
+	Issuers map[string]*v1alpha1.Issuer
+	// Foreign says that the Secret is there and was not made by us.
+	Foreign bool
+}
+
+// Wish is a certificate that shall be there.
+type Wish struct {
+	Issuer string
+	// Names are sorted, and each there once.
+	Names []string
+	// Ingresses are those that ask, the oldest first. They hear of it.
+	Ingresses []types.NamespacedName
+	// Blocked is why it cannot be ordered as things are; a Problem says so too.
+	Blocked string
+}
+
+// Wanted returns the certificate that shall be in the Secret of key, nil if
+// nobody asks for one that can be, and what is wrong with how it is asked for.
+func Wanted(key Key, objects Objects) (*Wish, []problem.Problem) {
+	w := wanting{key: key, objects: objects}
+	requests := w.askers()
+	if len(requests) == 0 {
+		return nil, nil
+	}
+	if objects.Foreign {
+		w.complain(requests, true, ReasonSecretNotOurs, fmt.Sprintf(
+			"Secret %s is there and was not made by Fairway: it is served as it is, and no certificate is ordered. "+
+				"To have one ordered, name another Secret, or delete this one", key.Name))
+		return nil, problem.Sort(w.problems)
+	}
+	w.names(requests)
+	if len(w.wish.Names) == 0 {
+		return nil, problem.Sort(w.problems)
+	}
+	if len(w.wish.Names) > maxNames {
+		w.block(requests, ReasonTooManyNames, fmt.Sprintf(
+			"a certificate for %d names is asked for, and can have %d; spread them over several Secrets", len(w.wish.Names), maxNames))
+	}
+	if objects.Issuers[w.wish.Issuer] == nil {
+		w.block(requests, ReasonIssuerNotFound, fmt.Sprintf("there is no Issuer %q; nothing is ordered until there is", w.wish.Issuer))
+	}
+	return &w.wish, problem.Sort(w.problems)
+}
+
+// wanting is a Wish in the making.
+type wanting struct {
+	key      Key
+	objects  Objects
+	wish     Wish
+	problems []problem.Problem
+}
+
+// askers are the Requests that ask the Issuer of the oldest that asks any.
+func (w *wanting) askers() []Request {
+	requests := slices.DeleteFunc(slices.Clone(w.objects.Requests), func(r Request) bool { return r.Issuer == "" })
+	slices.SortFunc(requests, func(a, b Request) int {
+		return cmp.Or(
+			a.Ingress.CreationTimestamp.Compare(b.Ingress.CreationTimestamp.Time),
+			cmp.Compare(a.Ingress.Name, b.Ingress.Name), // of one namespace
+		)
+	})
+	var agreed []Request
+	for _, r := range requests {
+		if r.Issuer != requests[0].Issuer {
+			w.complain([]Request{r}, false, ReasonIssuerConflict, fmt.Sprintf(
+				"Ingress %s, which comes first, asks Issuer %q for the certificate in Secret %s: %q is not asked, and the names of this Ingress are not in it",
+				requests[0].Ingress.Name, requests[0].Issuer, w.key.Name, r.Issuer))
+			continue
+		}
+		agreed = append(agreed, r)
+		w.wish.Issuer = r.Issuer
+		w.wish.Ingresses = append(w.wish.Ingresses, nameOf(r.Ingress))
+	}
+	return agreed
+}
+
+// names gathers what the certificate shall be for: not what belongs to another
+// namespace, of which the Ingress is told where certificates are served.
+func (w *wanting) names(requests []Request) {
+	issuer := w.objects.Issuers[w.wish.Issuer]
+	for _, r := range requests {
+		for _, name := range route.TLSNamesBySecret(r.Ingress, w.key.Name) {
+			if name == route.AnyHost || !w.owns(route.Key{Gateway: r.Gateway, Host: name}) {
+				continue
+			}
+			if strings.HasPrefix(string(name), "*.") && issuer != nil && !Proves(issuer, v1alpha1.ChallengeDNS01) {
+				w.complain([]Request{r}, false, ReasonWildcardNeedsDNS, fmt.Sprintf(
+					"%s can be proved by DNS-01 alone, which Issuer %q does not have; the certificate is ordered without it", name, issuer.Name))
+				continue
+			}
+			w.wish.Names = append(w.wish.Names, string(name))
+		}
+	}
+	slices.Sort(w.wish.Names)
+	w.wish.Names = slices.Compact(w.wish.Names)
+}
+
+// owns reports whether the Secret may be served under a name.
+func (w *wanting) owns(name route.Key) bool {
+	uses, _, _ := route.SecretsFor(name.Host, w.objects.Rivals[name])
+	return slices.ContainsFunc(uses, func(use route.SecretUse) bool { return use.Secret == w.key })
+}
+
+// block keeps the certificate from being ordered.
+func (w *wanting) block(requests []Request, reason problem.Reason, message string) {
+	w.complain(requests, false, reason, message)
+	w.wish.Blocked = message
+}
+
+// complain is a Problem of each of the Ingresses, or only of those that ask
+// themselves.
+func (w *wanting) complain(requests []Request, own bool, reason problem.Reason, message string) {
+	for _, r := range requests {
+		if own && !r.Own {
+			continue
+		}
+		w.problems = append(w.problems, problemOf(nameOf(r.Ingress), w.key, r.Ingress, reason, message))
+	}
+}
+
+// problemOf stands where the Ingress names the Secret.
+func problemOf(name types.NamespacedName, key Key, ing *networkingv1.Ingress, reason problem.Reason, message string) problem.Problem {
+	field := ""
+	if ing != nil {
+		at := slices.IndexFunc(ing.Spec.TLS, func(entry networkingv1.IngressTLS) bool { return entry.SecretName == key.Name })
+		field = fmt.Sprintf("spec.tls[%d].secretName", at)
+	}
+	return problem.Problem{Object: problem.Object{Kind: "Ingress", Name: name}, Field: field, Reason: reason, Message: message}
+}
+
+// Proves reports whether an Issuer may use a challenge.
+func Proves(issuer *v1alpha1.Issuer, by v1alpha1.ChallengeType) bool {
+	return slices.Contains(Challenges(issuer), by)
+}
+
+// Challenges are those that an Issuer may use, best first.
+func Challenges(issuer *v1alpha1.Issuer) []v1alpha1.ChallengeType {
+	if len(issuer.Spec.Challenges) > 0 {
+		return issuer.Spec.Challenges
+	}
+	challenges := []v1alpha1.ChallengeType{v1alpha1.ChallengeHTTP01, v1alpha1.ChallengeTLSALPN01}
+	if issuer.Spec.DNS != nil {
+		challenges = append(challenges, v1alpha1.ChallengeDNS01)
+	}
+	return challenges
+}
+
+func nameOf(ing *networkingv1.Ingress) types.NamespacedName {
+	return types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}
+}

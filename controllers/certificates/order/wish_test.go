@@ -1,0 +1,148 @@
+package order
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestWishes: a case is a sentence, the objects that there are, and what shall be
+// ordered for them, whatever their order.
+func TestWishes(t *testing.T) {
+	cases, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || cases == nil {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, path := range cases {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := archive.Files[:1:1]
+			objects := decode(t, string(archive.Files[0].Data))
+			got = append(got, wishes(t, objects)...)
+			slices.Reverse(objects)
+			if diff := gocmp.Diff(got[1:], wishes(t, objects)); diff != "" {
+				t.Errorf("in another order of the objects (-got +other):\n%s", diff)
+			}
+			if *update {
+				archive.Files = got
+				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := gocmp.Diff(archive.Files, got); diff != "" {
+				t.Errorf("run with -update if this is meant (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func decode(t *testing.T, manifests string) []client.Object {
+	t.Helper()
+	scheme, err := index.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []client.Object
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	for text := range strings.SplitSeq(manifests, "\n---\n") {
+		decoded, _, err := decoder.Decode([]byte(text), nil, nil)
+		if err != nil {
+			t.Fatalf("%v in:\n%s", err, text)
+		}
+		objects = append(objects, decoded.(client.Object))
+	}
+	return objects
+}
+
+// indexed is a cluster with indexes.
+type indexed struct{ *fake.ClientBuilder }
+
+func (b indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
+	b.WithIndex(object, field, values)
+	return nil
+}
+
+// clusterOf is what index and secrets read.
+func clusterOf(t *testing.T, objects []client.Object) client.WithWatch {
+	t.Helper()
+	scheme, err := index.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	builder := fake.NewClientBuilder().WithScheme(scheme)
+	if err := index.Register(t.Context(), indexed{builder}); err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range objects {
+		builder.WithObjects(object.DeepCopyObject().(client.Object))
+	}
+	return builder.Build()
+}
+
+// wishes is what is wanted for every Secret that an Ingress names.
+func wishes(t *testing.T, objects []client.Object) []txtar.File {
+	t.Helper()
+	cluster := clusterOf(t, objects)
+	from := index.Objects{Cluster: cluster}
+	keys := map[Key]bool{}
+	for _, object := range objects {
+		if ing, ok := runtime.Object(object).(*networkingv1.Ingress); ok {
+			for _, key := range secretsOf(ing) {
+				keys[key] = true
+			}
+		}
+	}
+	var out strings.Builder
+	var problems []problem.Problem
+	for _, key := range slices.SortedFunc(maps.Keys(keys), func(a, b Key) int { return cmp.Compare(a.String(), b.String()) }) {
+		gathered, err := gather(t.Context(), from, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have, err := vault{from, secretstore.Cluster{Live: cluster}}.read(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gathered.Foreign = have.foreign
+		wish, wrong := Wanted(key, gathered)
+		problems = append(problems, wrong...)
+		if wish == nil {
+			fmt.Fprintf(&out, "%s: nothing\n", key)
+			continue
+		}
+		fmt.Fprintf(&out, "%s: from %s for %s, asked by %v\n", key, wish.Issuer, strings.Join(wish.Names, " "), wish.Ingresses)
+		if wish.Blocked != "" {
+			fmt.Fprintf(&out, "  blocked: %s\n", wish.Blocked)
+		}
+	}
+	var told strings.Builder
+	for _, p := range problem.Sort(problems) {
+		fmt.Fprintln(&told, p)
+	}
+	return []txtar.File{{Name: "wishes", Data: []byte(out.String())}, {Name: "problems", Data: []byte(told.String())}}
+}

@@ -1,0 +1,227 @@
+// Package ingress keeps the virtual hosts of Envoy as the Ingresses of the
+// cluster ask.
+//
+// Its key is a host of a gateway, not an Ingress: several Ingresses share a
+// host, and one Ingress may name many. It knows nothing of Envoy, of the order
+// in which a change reaches it (xds/server), or of endpoints
+// (controllers/edge/endpoints). Its invariant: what is published for a key follows
+// from the objects of that key alone, however they came to be.
+package ingress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/shrink"
+	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
+	"github.com/fairwaynet/fairway/controllers/objects/apireader"
+	"github.com/fairwaynet/fairway/controllers/objects/hostkeys"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// Publisher takes what shall be served under a key.
+type Publisher interface {
+	// PublishHost makes host what is served under key; nil withdraws it.
+	// Publishing what is published already costs nothing.
+	PublishHost(key route.Key, host *route.Host)
+	// Host tells what became of what was published.
+	Host(key route.Key) server.HostState
+}
+
+// Reporter takes all that is wrong with a key, in place of what it was told
+// before.
+type Reporter interface {
+	Report(ctx context.Context, key any, problems []problem.Problem)
+}
+
+// Reconciler keeps one virtual host as the Ingresses that name it ask.
+type Reconciler struct {
+	Objects index.Objects
+	// Live asks the API server itself; nil where there is none.
+	Live      *apireader.Asker
+	Publisher Publisher
+	Reporter  Reporter
+	// Tracker hears of every event before its keys are queued; nil: nobody does.
+	Tracker *replica.Tracker
+	// Challenges are what hosts answer to certificate authorities; nil: nothing.
+	Challenges *challenge.Set
+	// LocalBackends says that Services may stand for route.LocalPrefixes.
+	LocalBackends bool
+
+	known hostkeys.Ledger
+
+	mu    sync.Mutex
+	large map[route.Key]struct{}
+}
+
+// manyRoutes is from how many routes on a host is large: it costs as many times
+// more than most.
+const manyRoutes = 100
+
+// IsLarge says that a run of key takes long, as far as that is known.
+func (r *Reconciler) IsLarge(key route.Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, large := r.large[key]
+	return large
+}
+
+func (r *Reconciler) weigh(key route.Key, host *route.Host) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case host == nil || len(host.Routes) < manyRoutes:
+		shrink.Delete(&r.large, key)
+	case r.large == nil:
+		r.large = map[route.Key]struct{}{key: {}}
+	default:
+		r.large[key] = struct{}{}
+	}
+}
+
+// Reconcile brings the host of key up to date. What it does follows from nothing
+// that it remembers, so a run can never act on a stale half of the picture.
+func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Result, error) {
+	r.known.Note(key, true) // before looking: an event from now on finds it there
+	host, problems, err := r.build(ctx, key, r.published)
+	if later := (*apireader.LaterError)(nil); errors.As(err, &later) {
+		return reconcile.Result{RequeueAfter: later.After, Priority: new(afterAll)}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	r.Publish(key, host)
+	r.Reporter.Report(ctx, key, problems)
+	r.known.Note(key, host != nil || len(problems) > 0)
+	return reconcile.Result{}, nil
+}
+
+// Build is what Reconcile publishes and reports for key when nothing is
+// published yet.
+func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []problem.Problem, error) {
+	r.known.Note(key, true)
+	nothing := func(route.Key) *route.Host { return nil }
+	host, problems, err := r.build(ctx, key, nothing)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.known.Note(key, host != nil || len(problems) > 0)
+	return host, problems, nil
+}
+
+// Publish makes host what is served under key.
+func (r *Reconciler) Publish(key route.Key, host *route.Host) {
+	r.weigh(key, host)
+	r.Publisher.PublishHost(key, host)
+	r.Challenges.Published(key, route.ChallengesOf(host))
+}
+
+// afterAll is the priority of a key that was told to come back.
+const afterAll = -1000
+
+// build is what is to be served under key. Where that breaks by the caches what
+// works as published says, the API server is asked.
+func (r *Reconciler) build(
+	ctx context.Context, key route.Key, published func(route.Key) *route.Host,
+) (*route.Host, []problem.Problem, error) {
+	objects, err := r.gather(ctx, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("gather %s: %w", key, err)
+	}
+	if len(objects.Challenges) > 0 && len(objects.Ingresses) == 0 {
+		if objects.Wider, err = r.wider(ctx, key, published); err != nil {
+			return nil, nil, err
+		}
+	}
+	host, problems := route.Build(key, objects)
+	if r.Live == nil || !missesBackend(host) {
+		return host, problems, nil
+	}
+	broken := breaking(published(key), host)
+	if len(broken) == 0 {
+		return host, problems, nil
+	}
+	if objects, err = r.refresh(ctx, host, broken, objects); err != nil {
+		return nil, nil, fmt.Errorf("refresh %s: %w", key, err)
+	}
+	host, problems = route.Build(key, objects)
+	return host, problems, nil
+}
+
+// wider is what serves requests for a host that no Ingress names, nil if
+// nothing does. What is wrong with it, its own key reports.
+func (r *Reconciler) wider(
+	ctx context.Context, key route.Key, published func(route.Key) *route.Host,
+) (*route.Host, error) {
+	for _, wider := range challenge.Wider(key) {
+		host, _, err := r.build(ctx, wider, published)
+		if err != nil || host != nil {
+			return host, err
+		}
+	}
+	return nil, nil
+}
+
+// gather is what the caches know about the key. What they return is shared and
+// must not be changed.
+func (r *Reconciler) gather(ctx context.Context, key route.Key) (route.Objects, error) {
+	ingresses, err := Of(ctx, r.Objects, key)
+	if err != nil {
+		return route.Objects{}, err
+	}
+	services, err := r.services(ctx, key.Host, ingresses)
+	return route.Objects{
+		Ingresses: ingresses, Services: services, LocalBackends: r.LocalBackends, Challenges: r.Challenges.Of(key),
+	}, err
+}
+
+// Of is the Ingresses that concern the host of key and belong to its gateway.
+func Of(ctx context.Context, objects index.Objects, key route.Key) ([]*networkingv1.Ingress, error) {
+	classes, err := objects.Classes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := objects.IngressesOfHost(ctx, key.Host)
+	if err != nil {
+		return nil, err
+	}
+	var ours []*networkingv1.Ingress
+	for _, ingress := range all {
+		if serves(classes, key.Gateway, ingress) {
+			ours = append(ours, ingress)
+		}
+	}
+	return ours, nil
+}
+
+func (r *Reconciler) services(
+	ctx context.Context, host route.Hostname, ingresses []*networkingv1.Ingress,
+) (map[types.NamespacedName]*corev1.Service, error) {
+	services := map[types.NamespacedName]*corev1.Service{}
+	for _, ingress := range ingresses {
+		for _, name := range index.ServicesOf(ingress, host) {
+			if _, known := services[name]; known {
+				continue
+			}
+			service, err := r.Objects.Service(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			if service != nil {
+				services[name] = service
+			}
+		}
+	}
+	return services, nil
+}

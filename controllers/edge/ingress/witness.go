@@ -1,0 +1,83 @@
+package ingress
+
+import (
+	"context"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
+	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// witnesses are what the Tracker hears, by the kind of an event's object. Each
+// is nil where there is no Tracker.
+type witnesses struct {
+	ingress   watch.Witness[*networkingv1.Ingress, route.Key]
+	class     watch.Witness[*networkingv1.IngressClass, route.Key]
+	namespace watch.Witness[*metav1.PartialObjectMetadata, route.Key]
+}
+
+func (r *Reconciler) witnesses() witnesses {
+	if r.Tracker == nil {
+		return witnesses{}
+	}
+	return witnesses{ingress: r.sawIngress, class: r.sawClass, namespace: r.sawNamespace}
+}
+
+func (r *Reconciler) sawIngress(ctx context.Context, ingress *networkingv1.Ingress, _ bool, keys []route.Key) {
+	r.Tracker.Saw(client.ObjectKeyFromObject(ingress), versionOf(ctx, ingress), keys)
+}
+
+func versionOf(ctx context.Context, ingress *networkingv1.Ingress) replica.Version {
+	version, err := replica.ParseVersion(ingress.ResourceVersion)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "an ingress without a version", "object", client.ObjectKeyFromObject(ingress))
+	}
+	return version
+}
+
+// sawClass and sawNamespace decide whose Ingresses are whose, so that those wait
+// anew which have the keys.
+func (r *Reconciler) sawClass(ctx context.Context, class *networkingv1.IngressClass, gone bool, keys []route.Key) {
+	r.sawKeys(ctx, keys)
+	r.Tracker.Scope(ClassKind, class.Name, ClassState(class, gone))
+}
+
+// ClassKind is as what the Tracker is told of IngressClasses.
+const ClassKind = "IngressClass"
+
+// ClassState is what the Tracker is told of an IngressClass as its state.
+func ClassState(class *networkingv1.IngressClass, gone bool) string {
+	if gone {
+		return ""
+	}
+	return string(class.UID) + "/" + class.ResourceVersion
+}
+
+func (r *Reconciler) sawNamespace(
+	ctx context.Context, namespace *metav1.PartialObjectMetadata, gone bool, keys []route.Key,
+) {
+	r.sawKeys(ctx, keys)
+	state := ""
+	if !gone && r.Objects.Namespaces.Matches(labels.Set(namespace.Labels)) {
+		state = string(namespace.UID)
+	}
+	r.Tracker.Scope("Namespace", namespace.Name, state)
+}
+
+func (r *Reconciler) sawKeys(ctx context.Context, keys []route.Key) {
+	for _, key := range keys {
+		ingresses, err := r.Objects.IngressesOfHost(ctx, key.Host)
+		if err != nil {
+			log.FromContext(ctx).Error(err, "cannot tell whom a host concerns", "host", key.Host)
+		}
+		for _, ingress := range ingresses {
+			r.Tracker.Concerns(client.ObjectKeyFromObject(ingress), versionOf(ctx, ingress), []route.Key{key})
+		}
+	}
+}

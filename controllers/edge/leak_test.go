@@ -1,0 +1,97 @@
+package edge
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/test/census"
+	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/xds/server"
+)
+
+// Of thousands of names that come and go nothing stays, on a replica to which no
+// Envoy is connected and which does not lead: nobody tells it that anything is
+// served, and nobody takes what it has to tell.
+func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
+	s := start(t.Context(), t, newWorld())
+	led := &report.Led{}
+	s.controllers.Reporter = report.New(led)
+	delivery, _ := deliveryOf(t, s)
+	ads := server.New(server.Options{Log: logr.Discard(), Observer: delivery})
+	s.controllers.Publisher, s.controllers.Tracker = ads, &replica.Tracker{Hosts: ads}
+	delivery.Served = s.controllers.Tracker.Heard
+	s.controllers.Delivery, s.controllers.Metrics = delivery, delivery.Metrics
+	publisher := s.controllers.counted()
+	all := s.openOn(t.Context(), t, publisher)
+
+	kept := func() map[string]int {
+		return census.Of([]string{"github.com/fairwaynet/fairway/controllers"}, publisher, all, delivery, s.controllers.Tracker, led)
+	}
+	s.settle(t.Context())
+	before := kept()
+	for round := range 3 {
+		for i := range 1000 {
+			s.world.apply(comers(fmt.Sprintf("r%d-%d", round, i))...)
+		}
+		s.settle(t.Context())
+		if during := kept(); during["edge.counted.hosts"] < 1000 || during["report.Led.untold"] == 0 {
+			t.Fatalf("nothing has come: %v", during)
+		}
+		for i := range 1000 {
+			s.world.remove(comers(fmt.Sprintf("r%d-%d", round, i))...)
+		}
+		s.settle(t.Context())
+	}
+	gone := time.Now()
+	for tick := time.Tick(10 * time.Millisecond); anyLeaves(ads); <-tick {
+		if time.Since(gone) > patience {
+			t.Fatal("hosts do not leave")
+		}
+	}
+	ads.Close() // and nobody hears of anything any more
+	if diff := cmp.Diff(before, kept()); diff != "" {
+		t.Errorf("what stays (-before +after):\n%s", diff)
+	}
+}
+
+// anyLeaves reports whether some host is not gone yet.
+func anyLeaves(ads *server.Server) bool {
+	for round := range 3 {
+		for i := range 1000 {
+			name := fmt.Sprintf("r%d-%d.test", round, i)
+			for _, host := range []string{name, "missing-" + name, "guarded-" + name} {
+				if ads.Host(keyOf(route.Hostname(host))).Leaving {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// comers are an Ingress of three hosts with what it names: a Service, one that is
+// not there, a certificate, and authorities of clients that are not there.
+func comers(name string) []client.Object {
+	ingress := ingressOf(name+".test", name)
+	ingress.Spec.TLS = []networkingv1.IngressTLS{{SecretName: name, Hosts: []string{name + ".test"}}}
+	for _, other := range []string{"missing-", "guarded-"} {
+		more := ingressOf(other+name+".test", other+name).Spec.Rules[0]
+		ingress.Spec.Rules = append(ingress.Spec.Rules, more)
+	}
+	guarded := ingressOf("guarded-"+name+".test", name)
+	guarded.Annotations[route.AnnotationClientCA] = "ca-" + name
+	return []client.Object{
+		ingress, guarded, serviceOf(name, 80), sliceOf(name, "10.0.0.1"),
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Type: corev1.SecretTypeTLS},
+	}
+}

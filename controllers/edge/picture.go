@@ -1,0 +1,48 @@
+package edge
+
+import (
+	"context"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/assembly"
+	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
+	"github.com/fairwaynet/fairway/controllers/edge/clientca"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Picture is all that shall be served, and what is wrong with it.
+type Picture struct {
+	Settings map[route.Gateway]*route.Settings
+	Hosts    map[route.Key]*route.Host
+	Backends map[route.ServicePort]*route.Backend
+
+	Certificates map[servercert.Key]*route.Certificate
+	Authorities  map[route.Authority]*[]byte
+	// ClientCAs are authorities of clients, in PEM.
+	ClientCAs map[clientca.Key]*[]byte
+	// Reports is the Problems of each reconciler's key that has any, as they
+	// are reported.
+	Reports assembly.Problems
+}
+
+// Problems is all of them, in order and without duplicates.
+func (p *Picture) Problems() []problem.Problem { return p.Reports.All() }
+
+// FirstPass is the picture that the objects in the cache ask for. It publishes
+// and reports nothing.
+func (c *Controllers) FirstPass(ctx context.Context) (*Picture, error) {
+	parts := c.parts(c.Publisher)
+	problems, err := c.assemble(parts).FirstPass(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Picture{
+		Settings:     parts.gateways.Values(),
+		Hosts:        parts.hosts.Values(),
+		Backends:     parts.backends.Values(),
+		Certificates: parts.certificates.Values(),
+		Authorities:  parts.backendCAs.Values(),
+		ClientCAs:    parts.clientCAs.Values(),
+		Reports:      problems,
+	}, nil
+}

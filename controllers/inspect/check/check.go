@@ -1,0 +1,124 @@
+// Package check says what is wrong with manifests before anybody applies them.
+//
+// It is the controllers' own first pass over the files, and serves nothing. Its
+// invariant: what a controller would report of the same objects, it finds.
+package check
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/certificates/issuer"
+	"github.com/fairwaynet/fairway/controllers/certificates/order"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/objects/folder"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+)
+
+// Finding is a Problem and where it stands. Its JSON, which docs/check.md
+// documents, does not change.
+type Finding struct {
+	File      string `json:"file,omitempty"`
+	Line      int    `json:"line,omitempty"`
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	Field     string `json:"field,omitempty"`
+	Reason    string `json:"reason"`
+	Message   string `json:"message"`
+}
+
+// Findings are all that is wrong with some files.
+type Findings struct {
+	Version  int       `json:"version"` // of this form: 1
+	Hosts    int       `json:"hosts"`
+	Backends int       `json:"backends"`
+	Problems []Finding `json:"problems"`
+	Skipped
+}
+
+// Files does the first pass over files and folders and nothing more. "-" is stdin.
+// An error is that a file cannot be read.
+func Files(ctx context.Context, paths []string, stdin io.Reader) (Findings, error) {
+	files, err := folder.New(folder.Options{Paths: paths, Stdin: stdin})
+	if err != nil {
+		return Findings{}, err
+	}
+	var picture *edge.Picture
+	var asked []problem.Problem
+	var beside Skipped
+	err = snapshot.Look(ctx, files, index.Scope{ClaimWithoutClasses: true}, func(ctx context.Context, controllers *edge.Controllers) error {
+		controllers.LocalEndpoints = true
+		if picture, err = controllers.FirstPass(ctx); err != nil {
+			return err
+		}
+		if asked, err = askedOfIssuers(ctx, controllers.Objects()); err != nil {
+			return err
+		}
+		beside, err = SkippedOf(ctx, files, controllers.Objects())
+		return err
+	})
+	if err != nil {
+		return Findings{}, err
+	}
+	found := Findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Problems: []Finding{}, Skipped: beside}
+	for _, p := range slices.Concat(files.Problems(), picture.Problems(), asked) {
+		found.Problems = append(found.Problems, FindingOf(files.Locate, p))
+	}
+	slices.SortStableFunc(found.Problems, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return found, nil
+}
+
+// askedOfIssuers is what is wrong with Issuers, and with what is asked of them.
+func askedOfIssuers(ctx context.Context, objects index.Objects) ([]problem.Problem, error) {
+	problems, err := order.Check(ctx, objects)
+	if err != nil {
+		return nil, err
+	}
+	issuers, err := objects.Issuers(ctx)
+	for _, i := range issuers {
+		problems = append(problems, issuer.Check(i)...)
+	}
+	return problems, err
+}
+
+// FindingOf is a Problem where locate says that it stands.
+func FindingOf(locate func(problem.Problem) (folder.Place, bool), p problem.Problem) Finding {
+	f := Finding{
+		Kind: p.Object.Kind, Namespace: p.Object.Name.Namespace, Name: p.Object.Name.Name,
+		Field: p.Field, Reason: string(p.Reason), Message: p.Message,
+	}
+	if place, ok := locate(p); ok {
+		f.File, f.Line = place.File, place.Line
+	}
+	if f.Kind == folder.FileKind {
+		f.Field = "" // it is the line
+	}
+	return f
+}
+
+// String is one line for people, which editors can follow to the place.
+func (f Finding) String() string {
+	var text string
+	if f.File != "" {
+		text = folder.Place{File: f.File, Line: f.Line}.String() + ": "
+	}
+	if f.Kind != folder.FileKind {
+		name := f.Name
+		if f.Namespace != "" {
+			name = f.Namespace + "/" + name
+		}
+		text += fmt.Sprintf("%s %s: ", f.Kind, name)
+	}
+	if f.Field != "" {
+		text += f.Field + ": "
+	}
+	return text + f.Reason + ": " + f.Message
+}

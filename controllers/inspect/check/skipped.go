@@ -1,0 +1,150 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fairwaynet/fairway/controllers/objects/folder"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Skipped is what the files hold and Fairway does not look at, which is no Problem.
+// Its JSON, which docs/check.md documents, does not change.
+type Skipped struct {
+	Over    []Neighbour  `json:"passedOver"`
+	Classes []OtherClass `json:"otherClasses"`
+	ours    []string     // the classes of Fairway's
+}
+
+// Neighbour is something in a file that is not read.
+type Neighbour struct {
+	File string `json:"file"`
+	Line int    `json:"line,omitempty"`
+	Kind string `json:"kind,omitempty"` // of an object of Kubernetes that is not read
+	Why  string `json:"why,omitempty"`  // of anything else
+}
+
+// OtherClass is how many Ingresses name a class that is not Fairway's. Those of
+// the empty class name none.
+type OtherClass struct {
+	Class     string `json:"class"`
+	Ingresses int    `json:"ingresses"`
+}
+
+// SkippedOf is what the files hold besides the objects that Fairway looks at.
+func SkippedOf(ctx context.Context, files *folder.Cache, objects index.Objects) (Skipped, error) {
+	found := Skipped{Over: []Neighbour{}, Classes: []OtherClass{}}
+	for _, p := range files.PassedOver() {
+		found.Over = append(found.Over, Neighbour{p.File, p.Line, p.Kind, p.Why})
+	}
+	classes, err := objects.Classes(ctx)
+	if err != nil {
+		return found, err
+	}
+	ingresses, err := objects.Ingresses(ctx)
+	if err != nil {
+		return found, err
+	}
+	others := map[string]int{}
+	for _, ingress := range ingresses {
+		if _, ours := classes.Gateway(ingress); !ours {
+			name, _ := route.ClassOf(ingress)
+			others[name]++
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		found.Classes = append(found.Classes, OtherClass{name, others[name]})
+	}
+	all, err := objects.AllClasses(ctx)
+	for _, class := range all {
+		if _, ours := route.GatewayOf(class); ours {
+			found.ours = append(found.ours, class.Name)
+		}
+	}
+	slices.Sort(found.ours)
+	return found, err
+}
+
+// maxNeighbours is how many neighbours of manifests are named to people.
+const maxNeighbours = 10
+
+// Lines are for people: what is no object by name, the others by number.
+func (s Skipped) Lines() []string {
+	var lines []string
+	kinds := map[string]int{}
+	more := 0
+	for _, o := range s.Over {
+		switch {
+		case o.Kind != "":
+			kinds[o.Kind]++
+		case len(lines) == maxNeighbours:
+			more++
+		default:
+			lines = append(lines, folder.PassedOver{Place: folder.Place{File: o.File, Line: o.Line}, Why: o.Why}.String())
+		}
+	}
+	if more > 0 {
+		lines = append(lines, fmt.Sprintf("passed over: %d more such documents", more))
+	}
+	if len(kinds) > 0 {
+		lines = append(lines, "passed over, as Fairway does not read them: "+numbered(kinds))
+	}
+	if line := s.othersLine(); line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// othersLine says which Ingresses were not looked at.
+func (s Skipped) othersLine() string {
+	if len(s.Classes) == 0 {
+		return ""
+	}
+	var parts []string
+	for _, c := range s.Classes {
+		of := "of class " + c.Class
+		if c.Class == "" {
+			of = "without a class"
+		}
+		parts = append(parts, fmt.Sprintf("%s %s", ingresses(c.Ingresses), of))
+	}
+	ours := "none of the IngressClasses is Fairway's"
+	if len(s.ours) > 0 {
+		ours = "Fairway's classes here: " + names(s.ours)
+	}
+	return fmt.Sprintf("not looked at: %s; %s", strings.Join(parts, ", "), ours)
+}
+
+// maxNames is how many classes are named to people.
+const maxNames = 10
+
+// names lists the first few.
+func names(classes []string) string {
+	if len(classes) > maxNames {
+		return strings.Join(classes[:maxNames], " ") + " …"
+	}
+	return strings.Join(classes, " ")
+}
+
+func ingresses(n int) string {
+	if n == 1 {
+		return "1 Ingress"
+	}
+	return fmt.Sprintf("%d Ingresses", n)
+}
+
+// numbered is "ConfigMap, Deployment (3)".
+func numbered(kinds map[string]int) string {
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		if n := kinds[kind]; n > 1 {
+			kind = fmt.Sprintf("%s (%d)", kind, n)
+		}
+		parts = append(parts, kind)
+	}
+	return strings.Join(parts, ", ")
+}

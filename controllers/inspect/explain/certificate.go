@@ -1,0 +1,138 @@
+package explain
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
+	"github.com/fairwaynet/fairway/controllers/objects/secretcache"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// defaultName is the name of the default certificate.
+const defaultName = string(route.AnyHost)
+
+// Certificate is what a client is shown in the TLS handshake, as the Secrets
+// stand.
+type Certificate struct {
+	// Name is whose it is: the full name, the wildcard that covers it, or "*" for
+	// the default certificate.
+	Name string `json:"name"`
+	// Why says why it is the default one; empty if it is not.
+	Why string `json:"why,omitempty"`
+	// Shown is in which Secret it is; two if there is one for each kind of key,
+	// none if it is not known, or is the default one of all gateways.
+	Shown []CertificateOf `json:"shown"`
+	// Unread are Secrets, namespace/name, that come first, and that nobody has
+	// looked into: they are not among the files, or could not be read.
+	Unread []string `json:"unread,omitempty"`
+}
+
+// CertificateOf is a certificate in a Secret.
+type CertificateOf struct {
+	Secret    string    `json:"secret"` // namespace/name
+	Names     []string  `json:"names"`
+	Key       string    `json:"key"` // "ECDSA" or "RSA"
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+
+	names string // for people
+}
+
+// present says which certificate a client is shown that connects with the server
+// name, if it sends one.
+func (w *walk) present(ctx context.Context, name route.Hostname, sent bool) error {
+	secrets := servercert.New(w.objects, secretcache.New(w.objects.Cluster, nil, nil), nil, nil,
+		servercert.Options{WithoutSecrets: true, Missing: w.question.MissingSecrets})
+	why, broken := "the client sends no server name", false
+	var names []route.Hostname
+	if sent {
+		why = fmt.Sprintf("no Ingress names a Secret for %s", name)
+		names = serverNames(name)
+	}
+	for _, candidate := range append(names, route.AnyHost) {
+		looked, err := secrets.Look(ctx, servercert.Key{Gateway: w.gateway, Host: candidate})
+		if err != nil {
+			return err
+		}
+		w.said.Problems = append(w.said.Problems, looked.Problems...)
+		if len(looked.Found)+len(looked.Unread) > 0 {
+			w.said.Certificate = certificateOf(candidate, looked)
+			if candidate == route.AnyHost {
+				w.said.Certificate.Why = why
+			}
+			return nil
+		}
+		if candidate != route.AnyHost && len(looked.Problems) > 0 && !broken {
+			why, broken = fmt.Sprintf("no Secret for %s can be used", candidate), true
+		}
+	}
+	w.said.Certificate = &Certificate{Name: defaultName, Why: why, Shown: []CertificateOf{}}
+	return nil
+}
+
+// serverNames are those under which a certificate is looked for, in order.
+func serverNames(name route.Hostname) []route.Hostname {
+	if wildcard, covered := name.Wildcard(); covered {
+		return []route.Hostname{name, wildcard}
+	}
+	return []route.Hostname{name}
+}
+
+func certificateOf(name route.Hostname, looked servercert.Looked) *Certificate {
+	c := &Certificate{Name: string(name), Shown: []CertificateOf{}}
+	for _, found := range looked.Found {
+		key := "ECDSA"
+		if found.RSA {
+			key = "RSA"
+		}
+		c.Shown = append(c.Shown, CertificateOf{
+			Secret: found.Secret.String(), Names: found.DNSNames, Key: key,
+			NotBefore: found.NotBefore, NotAfter: found.NotAfter, names: found.Names(),
+		})
+	}
+	for _, secret := range looked.Unread {
+		c.Unread = append(c.Unread, secret.String())
+	}
+	return c
+}
+
+// lines are what people are told, each a line.
+func (c *Certificate) lines() []string {
+	var lines []string
+	for _, secret := range c.Unread {
+		lines = append(lines, fmt.Sprintf("the certificate in Secret %s, which was not looked into", secret))
+	}
+	for _, shown := range c.Shown {
+		lines = append(lines, "the certificate "+shown.String())
+	}
+	if len(c.Unread) > 0 {
+		for i := range lines[1:] {
+			lines[i+1] = "or else " + lines[i+1]
+		}
+	}
+	if c.Name == defaultName {
+		if len(lines) == 0 {
+			lines = []string{"the default certificate of all gateways"}
+		} else {
+			lines[0] = "the default certificate" + strings.TrimPrefix(lines[0], "the certificate")
+		}
+		lines = append(lines, "because "+c.Why)
+	}
+	return lines
+}
+
+// String is "in Secret shop/web-tls, ECDSA, for shop.test, until 2027-01-31".
+func (c CertificateOf) String() string {
+	const day = "2006-01-02"
+	term, now := "until "+c.NotAfter.UTC().Format(day), time.Now()
+	switch {
+	case now.After(c.NotAfter):
+		term = "which expired on " + c.NotAfter.UTC().Format(day)
+	case now.Before(c.NotBefore):
+		term = "which is not valid before " + c.NotBefore.UTC().Format(day)
+	}
+	return fmt.Sprintf("in Secret %s, %s, for %s, %s", c.Secret, c.Key, c.names, term)
+}

@@ -1,0 +1,77 @@
+package explain
+
+import (
+	"context"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Gathered is what a cluster holds of what is needed to explain a request.
+type Gathered struct {
+	Objects []client.Object
+	// MissingSecrets are those that were asked for and do not exist. A Secret that
+	// is neither there nor here could not be read.
+	MissingSecrets map[types.NamespacedName]bool
+}
+
+// Gather reads from a cluster what is needed to explain a request: all that
+// routes, and of Services and Secrets those to which requests for the host can
+// go, and that can be shown to who connects for it.
+func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathered, error) {
+	objects, err := reader.Routing(ctx)
+	if err != nil {
+		return Gathered{}, err
+	}
+	host, _ := route.HostOf(request.Authority)
+	server, _, _ := request.serverName()
+	candidates := append(route.HostsFor(host), route.HostsFor(server)...)
+	names := append(append(serverNames(host), serverNames(server)...), route.AnyHost)
+	classes := classesIn(objects)
+	var services, wanted []types.NamespacedName
+	for _, object := range objects {
+		ing, ok := object.(*networkingv1.Ingress)
+		if !ok {
+			continue
+		}
+		if anyOf(route.HostsOf(ing), candidates) {
+			services = append(services, route.ServicesOf(ing)...)
+		}
+		if _, ours := classes.Gateway(ing); ours {
+			wanted = append(wanted, route.SecretsByTLSNames(ing, names)...)
+		}
+	}
+	found, err := reader.Services(ctx, unique(services))
+	if err != nil {
+		return Gathered{}, err
+	}
+	secrets, missing := reader.Secrets(ctx, unique(wanted))
+	return Gathered{slices.Concat(objects, found, secrets), missing}, nil
+}
+
+// classesIn are the IngressClasses among objects.
+func classesIn(objects []client.Object) route.Classes {
+	var classes []*networkingv1.IngressClass
+	for _, object := range objects {
+		if class, ok := object.(*networkingv1.IngressClass); ok {
+			classes = append(classes, class)
+		}
+	}
+	return route.NewClasses(classes, route.ClassOptions{})
+}
+
+func anyOf(hosts, of []route.Hostname) bool {
+	return slices.ContainsFunc(hosts, func(host route.Hostname) bool { return slices.Contains(of, host) })
+}
+
+func unique(names []types.NamespacedName) []types.NamespacedName {
+	slices.SortFunc(names, func(a, b types.NamespacedName) int {
+		return slices.Compare([]string{a.Namespace, a.Name}, []string{b.Namespace, b.Name})
+	})
+	return slices.Compact(names)
+}

@@ -1,0 +1,213 @@
+// Package overview says what Fairway does in a cluster, for people who look at
+// it: its controllers, its gateways, and what has become of each Ingress.
+//
+// It reads objects and the Leases of the replicas, and talks to no controller.
+// Its invariant: it says that an Ingress is served exactly where the replicas
+// themselves would, and its Problems are those of a first pass of their own.
+package overview
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/objects/folder"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Overview is the state of Fairway in a cluster. Its JSON, which is documented in
+// docs/explain.md, does not change while Version is 1.
+type Overview struct {
+	Version     int          `json:"version"`
+	Controllers []Controller `json:"controllers"`
+	Gateways    []Gateway    `json:"gateways"`
+	Ingresses   []Ingress    `json:"ingresses"` // that are ours
+	Others      int          `json:"others"`    // Ingresses that are not
+	// Issuers and the certificates that are asked from them.
+	Issuers      []Issuer      `json:"issuers,omitempty"`
+	Certificates []Certificate `json:"certificates,omitempty"`
+	// Unknown is what could not be read, and what therefore is not said.
+	Unknown []string `json:"unknown,omitempty"`
+
+	Problems []problem.Problem `json:"-"` // their form is the command's to say
+}
+
+// Controller is a replica of the controller.
+type Controller struct {
+	Namespace string    `json:"namespace"`
+	Identity  string    `json:"identity"`
+	Leader    bool      `json:"leader"`
+	Alive     bool      `json:"alive"`
+	Version   string    `json:"version,omitempty"` // unless it does not say
+	Renewed   time.Time `json:"renewed"`
+	Envoys    int       `json:"envoys"`
+	HeldUp    int       `json:"heldUp"`
+}
+
+// Gateway is a set of listeners and its Envoys.
+type Gateway struct {
+	Name    string   `json:"name"`
+	Classes []string `json:"classes"`
+	Hosts   int      `json:"hosts"`
+	Envoys  int      `json:"envoys"` // connected
+	Synced  int      `json:"synced"` // of them serve what they were sent
+	// Versions are those of its Envoys, each once.
+	Versions []string `json:"versions"`
+	// Unproved counts certificates that clients should get and do not.
+	Unproved int `json:"unproved,omitempty"`
+}
+
+// Ingress is what has become of an Ingress.
+type Ingress struct {
+	Namespace string   `json:"namespace"`
+	Name      string   `json:"name"`
+	Class     string   `json:"class,omitempty"`
+	Gateway   string   `json:"gateway"`
+	Hosts     []string `json:"hosts"`
+	State     State    `json:"state"`
+	Why       string   `json:"why,omitempty"`
+	Addresses []string `json:"addresses"`
+	Problems  int      `json:"problems"`
+}
+
+// State is whether an Ingress is served as it stands.
+type State string
+
+// The states of Ingresses.
+const (
+	Served  State = "Served"  // by every Envoy
+	HeldUp  State = "HeldUp"  // some Envoy does not serve its newest version
+	Down    State = "Down"    // no Envoy is there to serve it
+	Unknown State = "Unknown" // the Leases could not be read
+)
+
+// Of is the overview of a cluster at a moment.
+func Of(ctx context.Context, reader snapshot.Reader, now time.Time) (*Overview, error) {
+	routing, err1 := reader.Routing(ctx)
+	services, err2 := reader.AllServices(ctx)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	o := &Overview{Version: 1, Controllers: []Controller{}, Gateways: []Gateway{}, Ingresses: []Ingress{}}
+	replicas, err := ReplicasOf(ctx, reader, now)
+	if err != nil {
+		return nil, err
+	}
+	o.Controllers, o.Unknown = append(o.Controllers, replicas.Controllers...), replicas.Unknown
+	if err := o.certificates(ctx, reader); err != nil {
+		return nil, err
+	}
+	objects, err := folder.Fixed(append(slices.Clone(routing), services...))
+	if err != nil {
+		return nil, err
+	}
+	err = snapshot.Look(ctx, objects, index.Scope{}, func(ctx context.Context, controllers *edge.Controllers) error {
+		picture, err := controllers.FirstPass(ctx)
+		if err != nil {
+			return err
+		}
+		o.Problems = picture.Problems()
+		o.gateways(picture, routing, replicas)
+		o.ingresses(routing, replicas)
+		return nil
+	})
+	return o, err
+}
+
+// gateways describes those of the picture.
+func (o *Overview) gateways(picture *edge.Picture, routing []object, replicas *Replicas) {
+	for name := range picture.Settings {
+		g := Gateway{Name: string(name), Classes: []string{}}
+		for _, class := range of[*networkingv1.IngressClass](routing) {
+			if its, ours := route.GatewayOf(class); ours && its == name {
+				g.Classes = append(g.Classes, class.Name)
+			}
+		}
+		for key := range picture.Hosts {
+			if key.Gateway == name {
+				g.Hosts++
+			}
+		}
+		g.Envoys, g.Synced = replicas.EnvoysOf(name)
+		g.Versions = replicas.versionsOf(name)
+		g.Unproved = replicas.UnprovedOf(name)
+		if len(g.Classes)+g.Hosts+g.Envoys > 0 {
+			o.Gateways = append(o.Gateways, g)
+		}
+	}
+	slices.SortFunc(o.Gateways, func(a, b Gateway) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// ingresses describes those that are ours.
+func (o *Overview) ingresses(routing []object, replicas *Replicas) {
+	classes := route.NewClasses(of[*networkingv1.IngressClass](routing), route.ClassOptions{})
+	for _, ing := range of[*networkingv1.Ingress](routing) {
+		gateway, ours := classes.Gateway(ing)
+		if !ours {
+			o.Others++
+			continue
+		}
+		described := Ingress{
+			Namespace: ing.Namespace, Name: ing.Name, Gateway: string(gateway),
+			Hosts: hostsOf(ing), Addresses: addressesOf(ing),
+		}
+		if ing.Spec.IngressClassName != nil {
+			described.Class = *ing.Spec.IngressClassName
+		}
+		described.State, described.Why = replicas.StateOf(ing, gateway)
+		for _, p := range o.Problems {
+			if p.Object.Kind == "Ingress" && p.Object.Name.Namespace == ing.Namespace && p.Object.Name.Name == ing.Name {
+				described.Problems++
+			}
+		}
+		o.Ingresses = append(o.Ingresses, described)
+	}
+	slices.SortFunc(o.Ingresses, func(a, b Ingress) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+}
+
+func hostsOf(ing *networkingv1.Ingress) []string {
+	hosts := []string{}
+	for _, host := range route.HostsOf(ing) {
+		hosts = append(hosts, string(host))
+	}
+	return hosts
+}
+
+func addressesOf(ing *networkingv1.Ingress) []string {
+	addresses := []string{}
+	for _, address := range ing.Status.LoadBalancer.Ingress {
+		addresses = append(addresses, fmt.Sprint(address.IP, address.Hostname)) // it is one or the other
+	}
+	return addresses
+}
+
+// Healthy reports whether nothing here needs a person.
+func (o *Overview) Healthy() bool {
+	if len(o.Problems) > 0 || o.needsPerson() || !slices.ContainsFunc(o.Controllers, func(c Controller) bool { return c.Leader && c.Alive }) {
+		return false
+	}
+	if slices.ContainsFunc(o.Gateways, func(g Gateway) bool { return g.Unproved > 0 }) {
+		return false
+	}
+	return !slices.ContainsFunc(o.Ingresses, func(i Ingress) bool { return i.State != Served })
+}
+
+// Only leaves out the Ingresses and Problems of other namespaces.
+func (o *Overview) Only(namespace string) {
+	o.Ingresses = slices.DeleteFunc(o.Ingresses, func(i Ingress) bool { return i.Namespace != namespace })
+	o.Certificates = slices.DeleteFunc(o.Certificates, func(c Certificate) bool { return c.Namespace != namespace })
+	o.Problems = slices.DeleteFunc(o.Problems, func(p problem.Problem) bool {
+		return p.Object.Name.Namespace != namespace && p.Object.Name.Namespace != ""
+	})
+}

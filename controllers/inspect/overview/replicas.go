@@ -1,0 +1,198 @@
+package overview
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+type object = client.Object
+
+// of are those of the objects that are of a type.
+func of[T object](objects []object) []T {
+	var found []T
+	for _, o := range objects {
+		if its, ok := o.(T); ok {
+			found = append(found, its)
+		}
+	}
+	return found
+}
+
+// Replicas are what the controllers of a cluster say of themselves in their
+// Leases.
+type Replicas struct {
+	Controllers []Controller
+	// Unknown is what could not be read.
+	Unknown []string
+
+	known bool // their Leases could be read
+	alive []report
+}
+
+// report is what a live replica says.
+type report struct {
+	replica.Report
+	identity string
+	broken   error // it cannot be read
+}
+
+// electedName is the Lease that the leader holds.
+const electedName = "fairway-controller"
+
+// grace is how much older than its owner says a Lease may look: clocks differ.
+const grace = 15 * time.Second
+
+// ReplicasOf reads the Leases of a cluster. Without the permission to, nothing is
+// known, and that is said.
+func ReplicasOf(ctx context.Context, reader snapshot.Reader, now time.Time) (*Replicas, error) {
+	leases, err := reader.Leases(ctx, replica.Label)
+	var forbidden *snapshot.PermissionError
+	if errors.As(err, &forbidden) {
+		return &Replicas{Unknown: []string{"which controllers run, and what Envoys serve: " + forbidden.Error()}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := &Replicas{known: true}
+	leaders := leadersOf(leases, now)
+	for _, lease := range leases {
+		if lease.Labels[replica.Label] == "true" {
+			all.add(lease, leaders[lease.Namespace], now)
+		}
+	}
+	slices.SortFunc(all.Controllers, func(a, b Controller) int {
+		return strings.Compare(a.Namespace+"/"+a.Identity, b.Namespace+"/"+b.Identity)
+	})
+	return all, nil
+}
+
+func (r *Replicas) add(lease *coordinationv1.Lease, leader string, now time.Time) {
+	c := controllerOf(lease, now)
+	c.Leader = c.Identity == leader && c.Identity != ""
+	said, err := replica.ParseReport(lease.Annotations)
+	if err != nil {
+		r.Unknown = append(r.Unknown, fmt.Sprintf("what the Envoys of controller %s serve: its Lease cannot be read: %v", c.Identity, err))
+	}
+	for _, g := range said.Gateways {
+		c.Envoys += g.Envoys
+	}
+	c.HeldUp, c.Version = len(said.HeldUp), said.Version
+	r.Controllers = append(r.Controllers, c)
+	if c.Alive {
+		r.alive = append(r.alive, report{said, c.Identity, err})
+	}
+}
+
+// leadersOf is who leads, by namespace of the installation.
+func leadersOf(leases []*coordinationv1.Lease, now time.Time) map[string]string {
+	leaders := map[string]string{}
+	for _, lease := range leases {
+		if c := controllerOf(lease, now); lease.Name == electedName && c.Alive {
+			leaders[lease.Namespace] = c.Identity
+		}
+	}
+	return leaders
+}
+
+func controllerOf(lease *coordinationv1.Lease, now time.Time) Controller {
+	c := Controller{Namespace: lease.Namespace}
+	if lease.Spec.HolderIdentity != nil {
+		c.Identity = *lease.Spec.HolderIdentity
+	}
+	duration := replica.Duration
+	if lease.Spec.LeaseDurationSeconds != nil {
+		duration = time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second
+	}
+	if lease.Spec.RenewTime != nil {
+		c.Renewed = lease.Spec.RenewTime.Time
+		c.Alive = now.Sub(c.Renewed) < duration+grace
+	}
+	return c
+}
+
+// EnvoysOf counts the Envoys of a gateway that are connected, and those of them
+// that have caught up.
+func (r *Replicas) EnvoysOf(gateway route.Gateway) (envoys, synced int) {
+	for _, report := range r.alive {
+		envoys += report.Gateways[gateway].Envoys
+		synced += report.Gateways[gateway].Synced
+	}
+	return envoys, synced
+}
+
+// versionsOf is which versions the Envoys of a gateway have, each once.
+func (r *Replicas) versionsOf(gateway route.Gateway) []string {
+	versions := []string{}
+	for _, report := range r.alive {
+		versions = append(versions, report.Gateways[gateway].Versions...)
+	}
+	slices.Sort(versions)
+	return slices.Compact(versions)
+}
+
+// UnprovedOf counts the certificates that clients of a gateway should get and do
+// not.
+func (r *Replicas) UnprovedOf(gateway route.Gateway) int {
+	unproved := 0
+	for _, report := range r.alive {
+		unproved += report.Gateways[gateway].Unproved
+	}
+	return unproved
+}
+
+// StateOf says whether every Envoy of the gateway serves the Ingress as it
+// stands, and why not.
+func (r *Replicas) StateOf(ing *networkingv1.Ingress, gateway route.Gateway) (State, string) {
+	switch {
+	case !r.known:
+		return Unknown, ""
+	case len(r.alive) == 0:
+		return Down, "no controller runs"
+	}
+	version, err := replica.ParseVersion(ing.ResourceVersion)
+	if err != nil {
+		return Unknown, err.Error()
+	}
+	synced := 0
+	for _, report := range r.alive {
+		if report.broken != nil {
+			return Unknown, fmt.Sprintf("the Lease of controller %s cannot be read", report.identity)
+		}
+		if report.Scope != r.alive[0].Scope {
+			return HeldUp, "the controllers do not yet agree on which Ingresses are theirs"
+		}
+		verdict, envoys := report.judge(client.ObjectKeyFromObject(ing), version, gateway)
+		if !verdict.Served {
+			return HeldUp, fmt.Sprintf("controller %s: %s: %s", report.identity, verdict.Reason, verdict.Detail)
+		}
+		synced += envoys
+	}
+	if synced == 0 {
+		return Down, fmt.Sprintf("no Envoy of gateway %s is connected", gateway)
+	}
+	return Served, ""
+}
+
+// judge says whether the Envoys of a replica serve a version of an Ingress, in
+// the replicas' own words, and how many of them there are.
+func (r report) judge(name client.ObjectKey, version replica.Version, gateway route.Gateway) (replica.Verdict, int) {
+	var held *replica.HeldUp
+	for i := range r.HeldUp {
+		if r.HeldUp[i].Ingress == name {
+			held = &r.HeldUp[i]
+		}
+	}
+	return replica.Judge(r.Gateways[gateway], r.Watermark >= version, held)
+}

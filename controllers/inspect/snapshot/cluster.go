@@ -1,0 +1,178 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/v1alpha1"
+)
+
+// PermissionError is what somebody may not read.
+type PermissionError struct {
+	Verb, Resource string // "list", "leases.coordination.k8s.io"
+	Namespace      string // empty: in all
+	Cause          error
+}
+
+// Error says which permission is missing.
+func (m *PermissionError) Error() string {
+	where := "in all namespaces"
+	if m.Namespace != "" {
+		where = "in namespace " + m.Namespace
+	}
+	return fmt.Sprintf("you need the permission to %s %s %s", m.Verb, m.Resource, where)
+}
+
+// Unwrap is what the API server said.
+func (m *PermissionError) Unwrap() error { return m.Cause }
+
+// Reader reads a cluster as its user may.
+type Reader struct {
+	client.Reader
+}
+
+// Routing is what decides which gateway serves what, and how: IngressClasses,
+// Ingresses, and the configurations of gateways.
+func (r Reader) Routing(ctx context.Context) ([]client.Object, error) {
+	var all []client.Object
+	var wrong []error
+	for _, kind := range []struct {
+		list     client.ObjectList
+		resource string
+	}{
+		{&networkingv1.IngressClassList{}, "ingressclasses.networking.k8s.io"},
+		{&networkingv1.IngressList{}, "ingresses.networking.k8s.io"},
+		{&v1alpha1.ClusterGatewayConfigList{}, "clustergatewayconfigs.fairway.dev"},
+		{&v1alpha1.GatewayConfigList{}, "gatewayconfigs.fairway.dev"},
+	} {
+		found, err := r.list(ctx, kind.list, kind.resource, "")
+		all, wrong = append(all, found...), append(wrong, err)
+	}
+	return all, errors.Join(wrong...)
+}
+
+// Issuers is all Issuers. What they say of certificates stands in their status.
+func (r Reader) Issuers(ctx context.Context) ([]client.Object, error) {
+	return r.list(ctx, &v1alpha1.IssuerList{}, "issuers.fairway.dev", "")
+}
+
+// AllServices is all Services and EndpointSlices.
+func (r Reader) AllServices(ctx context.Context) ([]client.Object, error) {
+	services, err1 := r.list(ctx, &corev1.ServiceList{}, "services", "")
+	slices, err2 := r.list(ctx, &discoveryv1.EndpointSliceList{}, "endpointslices.discovery.k8s.io", "")
+	return append(services, slices...), errors.Join(err1, err2)
+}
+
+// Services is those of the names that exist, with their EndpointSlices.
+func (r Reader) Services(ctx context.Context, names []types.NamespacedName) ([]client.Object, error) {
+	var found []client.Object
+	for _, name := range names {
+		service := &corev1.Service{}
+		switch err := r.Get(ctx, name, service); {
+		case apierrors.IsNotFound(err):
+			continue
+		case apierrors.IsForbidden(err):
+			return nil, &PermissionError{"get", "services", name.Namespace, err}
+		case err != nil:
+			return nil, fmt.Errorf("get service %s: %w", name, err)
+		}
+		slices, err := r.list(ctx, &discoveryv1.EndpointSliceList{}, "endpointslices.discovery.k8s.io", name.Namespace,
+			client.MatchingLabels{discoveryv1.LabelServiceName: name.Name})
+		if err != nil {
+			return nil, err
+		}
+		found = append(append(found, service), slices...)
+	}
+	return found, nil
+}
+
+// Secrets is those of the names that exist and can be read, and the names of
+// those that do not exist. That others cannot be read is no error: few people may.
+func (r Reader) Secrets(ctx context.Context, names []types.NamespacedName) (found []client.Object, missing map[types.NamespacedName]bool) {
+	missing = map[types.NamespacedName]bool{}
+	for _, name := range names {
+		secret := &corev1.Secret{}
+		switch err := r.Get(ctx, name, secret); {
+		case err == nil:
+			found = append(found, secret)
+		case apierrors.IsNotFound(err):
+			missing[name] = true
+		}
+	}
+	return found, missing
+}
+
+// page is how many objects are asked for at once.
+const page = 500
+
+// list reads a kind page by page.
+func (r Reader) list(
+	ctx context.Context, list client.ObjectList, resource, namespace string, options ...client.ListOption,
+) ([]client.Object, error) {
+	var all []client.Object
+	for next := ""; ; {
+		asked := append(options, client.InNamespace(namespace), client.Limit(page), client.Continue(next))
+		switch err := r.List(ctx, list, asked...); {
+		case meta.IsNoMatchError(err):
+			return nil, nil // none, where the kind is not installed
+		case apierrors.IsForbidden(err):
+			return nil, &PermissionError{"list", resource, namespace, err}
+		case err != nil:
+			return nil, fmt.Errorf("list %s: %w", resource, err)
+		}
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			object, ok := item.DeepCopyObject().(client.Object)
+			if !ok {
+				return fmt.Errorf("%T is no object", item)
+			}
+			all = append(all, object)
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", resource, err)
+		}
+		if next = list.GetContinue(); next == "" {
+			return all, nil
+		}
+	}
+}
+
+// Leases is those in the namespaces that hold one with the label: of replicas,
+// and of their leader.
+func (r Reader) Leases(ctx context.Context, label string) ([]*coordinationv1.Lease, error) {
+	const resource = "leases.coordination.k8s.io"
+	labelled, err := r.list(ctx, &coordinationv1.LeaseList{}, resource, "", client.HasLabels{label})
+	if err != nil {
+		return nil, err
+	}
+	var leases []*coordinationv1.Lease
+	seen := map[string]bool{}
+	for _, object := range labelled {
+		namespace := object.GetNamespace()
+		if seen[namespace] {
+			continue
+		}
+		seen[namespace] = true
+		all, err := r.list(ctx, &coordinationv1.LeaseList{}, resource, namespace)
+		if err != nil {
+			return nil, err
+		}
+		for _, object := range all {
+			if lease, ok := object.(*coordinationv1.Lease); ok {
+				leases = append(leases, lease)
+			}
+		}
+	}
+	return leases, nil
+}

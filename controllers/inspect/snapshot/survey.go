@@ -1,0 +1,54 @@
+// Package snapshot looks once at what Fairway serves, or would serve, for people
+// who ask: from files, or from a cluster as they may read it.
+//
+// It watches nothing, writes nothing and needs no controller. Its invariant: what
+// is seen in a survey is what the controllers see, because it is their own first
+// pass, over the same objects.
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
+	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/objects/folder"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// Look calls see with a Road over the objects, for its FirstPass. The Road and
+// its cache end with the call.
+func Look(
+	ctx context.Context, objects *folder.Cache, scope index.Scope, see func(context.Context, *edge.Controllers) error,
+) (err error) {
+	base := route.DefaultSettings()
+	base.HTTPSPort = 443 // as that of a controller without flags
+	controllers := &edge.Controllers{
+		Cache:    objects,
+		Reporter: report.New(),
+		Base:     base,
+		Scope:    scope,
+		// Secrets are not kept with other manifests, and whoever asks may not
+		// read those of a cluster.
+		Certificates: servercert.Options{WithoutSecrets: true},
+	}
+	if err := controllers.Index(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	var failed error
+	running.Go(func() { failed = objects.Start(ctx) })
+	defer func() {
+		cancel()
+		running.Wait()
+		err = errors.Join(err, failed)
+	}()
+	if !objects.WaitForCacheSync(ctx) {
+		return context.Cause(ctx)
+	}
+	return see(ctx, controllers)
+}

@@ -1,0 +1,173 @@
+// Package apireader asks the API server itself, for reconcilers whose caches may be
+// behind, before something that works would break.
+//
+// It does not decide what breaks (controllers/edge/ingress, controllers/edge/endpoints).
+// Its invariants: an answer is not older than what the caller had seen; what is
+// asked about a namespace at once is a handful of requests, however much is
+// missing there, and is bounded over time; and whoever has to wait is told to come
+// back, so that most workers are always free for others.
+package apireader
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/shrink"
+)
+
+const (
+	// asking is how many ask at once, each about another namespace; of the workers
+	// of a controller, the others are free (controllers.workers).
+	asking = 2
+	// few objects of a namespace are asked for by name; for more it is listed.
+	few = 4
+	// A namespace may be asked about burst times at once, and rate times a second
+	// over time.
+	burst = 20
+	rate  = 5
+	// turn is the time between two who were told to come back, and longestWait what
+	// they are told at most.
+	turn        = 50 * time.Millisecond
+	longestWait = 5 * time.Second
+	// memory is how long an answer is good for, unless an event comes first.
+	memory = 10 * time.Second
+	// patience is how long a request may take.
+	patience = 5 * time.Second
+)
+
+// LaterError says that nothing was asked, and when to come back.
+type LaterError struct{ After time.Duration }
+
+// Error implements error.
+func (l *LaterError) Error() string { return "others ask the API server now" }
+
+// Asker asks on behalf of one controller. Use New. Its methods are safe for
+// concurrent use.
+type Asker struct {
+	reader client.Reader
+	now    func() time.Time
+
+	mu         sync.Mutex
+	asking     int
+	requests   int // so far
+	next       time.Time
+	namespaces map[string]*namespace
+}
+
+// New is an Asker of the API server that reader reads. now is the clock; time.Now
+// if nil.
+func New(reader client.Reader, now func() time.Time) *Asker {
+	if now == nil {
+		now = time.Now
+	}
+	return &Asker{reader: reader, now: now, namespaces: map[string]*namespace{}}
+}
+
+// namespace is what was asked about one.
+type namespace struct {
+	busy    bool
+	left    float64   // requests that may be made at once
+	used    time.Time // last; left is of then
+	answers *answers  // nil: none that is good
+}
+
+// enter lets the caller ask about a namespace, until it calls leave. Nobody else
+// does so meanwhile. The answers are those that are still good; he may add to
+// them.
+func (a *Asker) enter(name string) (*answers, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	in := a.namespaces[name]
+	if in == nil {
+		a.forgetOld(now)
+		in = &namespace{left: burst, used: now}
+		a.namespaces[name] = in
+	}
+	if in.busy || a.asking >= asking {
+		return nil, a.later(now)
+	}
+	if in.answers == nil || now.Sub(in.answers.begun) > memory {
+		in.answers = newAnswers(now)
+	}
+	in.busy = true
+	in.left, in.used = min(in.left+rate*now.Sub(in.used).Seconds(), burst), now
+	a.asking++
+	return in.answers, nil
+}
+
+// later is when to come back: everybody at another time.
+func (a *Asker) later(now time.Time) error {
+	if a.next.Before(now) {
+		a.next = now
+	}
+	a.next = a.next.Add(turn)
+	return &LaterError{min(a.next.Sub(now), longestWait)}
+}
+
+func (a *Asker) leave(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.namespaces[name].busy = false
+	a.asking--
+}
+
+// forgetOld forgets what was not asked about for long.
+func (a *Asker) forgetOld(now time.Time) {
+	for name, in := range a.namespaces {
+		if !in.busy && now.Sub(in.used) > memory {
+			shrink.Delete(&a.namespaces, name)
+		}
+	}
+}
+
+// Forget says that something in a namespace has changed, as far as a watch tells:
+// what was asked about it before is no longer good. Call it before the keys of the
+// change are queued.
+func (a *Asker) Forget(name string) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if in := a.namespaces[name]; in != nil {
+		in.answers = nil
+	}
+}
+
+// request makes a request about a namespace, if it may.
+func (a *Asker) request(ctx context.Context, name string, do func(context.Context) error) error {
+	if err := a.spend(name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return do(ctx)
+}
+
+// spend takes a request from the budget of a namespace.
+func (a *Asker) spend(name string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	in := a.namespaces[name]
+	if in.left < 1 {
+		return &LaterError{time.Duration((1 - in.left) / rate * float64(time.Second))}
+	}
+	in.left--
+	a.requests++
+	return nil
+}
+
+// list reads the objects of a kind in a namespace.
+func (a *Asker) list(ctx context.Context, name string, list client.ObjectList, options ...client.ListOption) error {
+	return a.request(ctx, name, func(ctx context.Context) error {
+		if err := a.reader.List(ctx, list, append(options, client.InNamespace(name))...); err != nil {
+			return fmt.Errorf("ask for %T of namespace %s: %w", list, name, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,40 @@
+package folder
+
+import (
+	"reflect"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+)
+
+// Fixed is a Cache of objects that stand in no file and never change: of a
+// cluster, as it was at one moment. Objects of kinds that are not read are left
+// out.
+func Fixed(objects []client.Object) (*Cache, error) {
+	scheme, err := index.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{
+		options: Options{Now: time.Now},
+		store:   newStore(),
+		scheme:  scheme,
+		tree:    newTree(nil, Limits{}),
+		merged:  true, // there are no files to replace them
+	}
+	all := make(map[ref]standing, len(objects))
+	for _, object := range objects {
+		for _, k := range kinds() {
+			if sameType(k.empty(), object) {
+				all[ref{k.Kind, client.ObjectKeyFromObject(object)}] = standing{object: object}
+			}
+		}
+	}
+	c.store.set(all)
+	c.Cache, err = c.informers()
+	return c, err
+}
+
+func sameType(a, b client.Object) bool { return reflect.TypeOf(a) == reflect.TypeOf(b) }

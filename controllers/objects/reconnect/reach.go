@@ -1,0 +1,118 @@
+// Package reconnect keeps to an API server that is away for a while.
+//
+// client-go's reflectors wait longer after each failure, up to a minute at last,
+// so that after two minutes without an API server a controller could be blind for
+// one more. Here a watch for which no connection can be made stays and tries again
+// each second, as long as its caller wants; it is no load, because there is nobody
+// to bear it. What fails in any other way is the caller's, and so is how long he
+// waits then: a server that answers badly must not be asked by everybody each
+// second.
+package reconnect
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
+)
+
+// pause is the time between two tries, and up to as much again, so that those
+// who lost the same server do not come back all at once.
+const pause = 500 * time.Millisecond
+
+// Patiently has the watches of the clients that are made of config wait for the
+// API server. It says in log when it cannot be reached, and when it can again.
+func Patiently(config *rest.Config, log logr.Logger) {
+	absence := &absence{log: log}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &patient{next: next, absence: absence} })
+}
+
+// patient is a RoundTripper whose watches wait.
+type patient struct {
+	next    http.RoundTripper
+	absence *absence
+}
+
+// RoundTrip implements http.RoundTripper.
+func (p *patient) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := p.next.RoundTrip(request)
+	if err == nil || !watches(request) || !unreachable(err) {
+		return response, err
+	}
+	p.absence.begins(err)
+	for unreachable(err) && sleep(request.Context(), pause+rand.N(pause)) == nil {
+		response, err = p.next.RoundTrip(request)
+	}
+	p.absence.ends(err)
+	return response, err
+}
+
+// WrappedRoundTripper lets client-go find the transport inside.
+func (p *patient) WrappedRoundTripper() http.RoundTripper { return p.next }
+
+// watches says whether a request is one of a reflector: it watches, or begins to
+// list what is watched then.
+func watches(request *http.Request) bool {
+	if request.Method != http.MethodGet {
+		return false
+	}
+	query, err := url.ParseQuery(request.URL.RawQuery)
+	return err == nil && (query.Get("watch") == "true" || query.Has("resourceVersion"))
+}
+
+// unreachable says whether no connection could be made, to the server or to the
+// proxy before it.
+func unreachable(err error) bool {
+	for op := (*net.OpError)(nil); errors.As(err, &op); err = op.Err {
+		if op.Op == "dial" {
+			return true
+		}
+	}
+	return false
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// absence is the time in which watches wait. It is told once, however many do:
+// when the first begins to, and when none does any more.
+type absence struct {
+	log logr.Logger
+
+	mu      sync.Mutex
+	waiting int
+	since   time.Time
+}
+
+func (a *absence) begins(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting++; a.waiting == 1 {
+		a.since = time.Now()
+		a.log.Info("the API server cannot be reached: what is served stays, and no change is seen; it is tried again each second", "cause", err.Error())
+	}
+}
+
+// ends takes how the last try of a watch ended that waited.
+func (a *absence) ends(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting--; a.waiting == 0 && !unreachable(err) {
+		a.log.Info("the API server can be reached again", "after", time.Since(a.since).Round(time.Second).String())
+	}
+}
