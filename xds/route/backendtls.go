@@ -18,7 +18,7 @@ import (
 const (
 	// AnnotationBackendCA names a Secret of the Service's namespace; the
 	// certificates in its ca.crt must vouch for those of the backend, which must be
-	// for its name. "system" is what the gateway's own machine trusts.
+	// for its name. "system" is what the controller's own machine trusts.
 	AnnotationBackendCA = annotationPrefix + "backend-ca"
 	// AnnotationBackendSNI is the name that is asked for (SNI) and verified.
 	AnnotationBackendSNI = annotationPrefix + "backend-sni"
