@@ -163,7 +163,7 @@ func (c *controllerSettings) cluster() (*rest.Config, error) {
 	return config, nil
 }
 
-// assemble puts the Road into mgr, and what serves it.
+// assemble puts the controllers into mgr, and what serves it.
 func (c *controllerSettings) assemble(
 	ctx context.Context, log logr.Logger, mgr manager.Manager, tracker *replica.Tracker, events record.EventBroadcaster,
 ) error {

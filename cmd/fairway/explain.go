@@ -148,7 +148,7 @@ func explainObjects(
 	ctx context.Context, objects *folder.Cache, scope index.Scope, question explain.Question, localEndpoints bool,
 ) (*explain.Explanation, error) {
 	var said *explain.Explanation
-	err := snapshot.Look(ctx, objects, scope, func(ctx context.Context, controllers *edge.Controllers) (err error) {
+	err := snapshot.Take(ctx, objects, scope, func(ctx context.Context, controllers *edge.Controllers) (err error) {
 		controllers.LocalEndpoints = localEndpoints
 		said, err = explain.Explain(ctx, controllers, question)
 		return err

@@ -85,8 +85,11 @@ type Controllers struct {
 	Orders *challenge.Watch
 	// Certificates says what the default certificate is.
 	Certificates servercert.Options
+	// PartialSecrets says that a Secret which is not in the Cache may exist all the
+	// same: that is no Problem then.
+	PartialSecrets bool
 	// SystemRoots are the certificates, in PEM, that vouch for backends whose
-	// Services say "system".
+	// Services say "system"; nil: nobody knows, which is no Problem.
 	SystemRoots []byte
 	// Delivery hears what became of what was published; nil: nobody.
 	Delivery *Delivery

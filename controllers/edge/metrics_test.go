@@ -13,7 +13,7 @@ import (
 )
 
 func TestEveryMetricIsDocumented(t *testing.T) {
-	page, err := os.ReadFile("../docs/metrics.md")
+	page, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func (p *parts) inOrder() []assembly.Part {
 
 // parts makes the parts, which publish to publisher.
 func (c *Controllers) parts(publisher Publisher) *parts {
-	p := &parts{secrets: secretcache.New(c.Cache, c.Live, c.now)}
+	p := &parts{secrets: c.secretCache()}
 	certificates := servercert.New(c.Objects(), p.secrets, publisher, c.Reporter, c.Certificates)
 	p.certificates = &assembly.Kind[servercert.Key, route.Certificate]{
 		Name: "certificate", Builder: certificates, Reconciler: certificates, Sources: certificates.Sources(c.Cache),
@@ -83,9 +83,7 @@ func (c *Controllers) backends(publisher Publisher) *assembly.Kind[route.Service
 }
 
 func (c *Controllers) backendCAs(secrets *secretcache.Cache, publisher Publisher) *assembly.Kind[route.Authority, []byte] {
-	made := backendca.New(c.Objects(), secrets, publisher, c.Reporter, backendca.Options{
-		System: c.SystemRoots, WithoutSecrets: c.Certificates.WithoutSecrets,
-	})
+	made := backendca.New(c.Objects(), secrets, publisher, c.Reporter, c.SystemRoots)
 	return &assembly.Kind[route.Authority, []byte]{
 		Name: "authority", Builder: made, Reconciler: made, Sources: made.Sources(c.Cache),
 		Publish: func(key route.Authority, certificates *[]byte) { publisher.PublishAuthority(key, *certificates) },
@@ -93,9 +91,7 @@ func (c *Controllers) backendCAs(secrets *secretcache.Cache, publisher Publisher
 }
 
 func (c *Controllers) clientCAs(secrets *secretcache.Cache, publisher Publisher) *assembly.Kind[clientca.Key, []byte] {
-	made := clientca.New(c.Objects(), secrets, publisher, c.Reporter, clientca.Options{
-		WithoutSecrets: c.Certificates.WithoutSecrets, Now: c.Certificates.Now,
-	})
+	made := clientca.New(c.Objects(), secrets, publisher, c.Reporter, c.Certificates.Now)
 	return &assembly.Kind[clientca.Key, []byte]{
 		Name: "clientca", Builder: made, Reconciler: made, Sources: made.Sources(c.Cache),
 		Publish: func(key clientca.Key, authorities *[]byte) {
@@ -117,6 +113,15 @@ func (c *Controllers) hosts(publisher Publisher) *assembly.Kind[route.Key, route
 		Name: "ingress", Builder: made, Reconciler: c.tracked(runs), Sources: made.Sources(c.Cache), Publish: made.Publish,
 		IsLarge: made.IsLarge,
 	}
+}
+
+// secretCache is what is known of Secrets, for all that read them.
+func (c *Controllers) secretCache() *secretcache.Cache {
+	made := secretcache.New(c.Cache, c.Live, c.now)
+	if c.PartialSecrets {
+		made.Partial(func(types.NamespacedName) bool { return true })
+	}
+	return made
 }
 
 // apiReader is a reader of the API server for one controller, whose workers it

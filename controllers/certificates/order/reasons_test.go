@@ -9,7 +9,7 @@ import (
 )
 
 func TestReasonsAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../docs/problems.md")
+	page, err := os.ReadFile("../../../docs/problems.md")
 	if err != nil {
 		t.Fatal(err)
 	}

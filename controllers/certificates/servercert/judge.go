@@ -25,6 +25,8 @@ type content struct {
 	// unread is why the API server does not give the Secret now, for people. What
 	// stands here was read before, if ever.
 	unread string
+	// partial says that there is none here, and that it may exist all the same.
+	partial bool
 }
 
 // contentOf reads a Secret; nil: it is not there.

@@ -58,11 +58,6 @@ type Options struct {
 	Default types.NamespacedName
 	// SelfSigned stands in for it; nil: nothing does.
 	SelfSigned *certificate.Certificate
-	// WithoutSecrets says that a Secret which is not there may be there
-	// nevertheless: that is no Problem then. Missing are those of which it is
-	// known that they are not.
-	WithoutSecrets bool
-	Missing        map[types.NamespacedName]bool
 	// Metrics hears what is served; may be nil.
 	Metrics *Metrics
 	// Now is the clock; time.Now if nil.
@@ -234,9 +229,7 @@ func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
 	if err != nil || contents == nil {
 		return findings{pending: true}, err
 	}
-	isUnread := func(use route.SecretUse) bool {
-		return r.options.WithoutSecrets && contents[use.Secret].reason == route.ReasonSecretNotFound && !r.options.Missing[use.Secret]
-	}
+	isUnread := func(use route.SecretUse) bool { return contents[use.Secret].partial }
 	all := uses
 	uses = slices.DeleteFunc(slices.Clone(all), isUnread)
 	if r.isSilent(key.Gateway) {
@@ -271,7 +264,7 @@ func (r *Reconciler) contents(
 		if !answer.Known {
 			c = content{certificate: r.last(key).of(name)}
 		}
-		c.unread = secretcache.Why(answer.Err)
+		c.unread, c.partial = secretcache.Why(answer.Err), answer.Partial
 		if c.certificate == nil && c.unread != "" {
 			c.reason, c.fault = route.ReasonSecretUnreadable, c.unread
 		}

@@ -53,30 +53,22 @@ type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
 
-// Options are what the machine trusts, and what is known beforehand.
-type Options struct {
-	// System is what the machine trusts, in PEM; may be empty.
-	System []byte
-	// WithoutSecrets says that a Secret which is not there may be there
-	// nevertheless, and that another machine's trust counts: neither is a Problem.
-	WithoutSecrets bool
-}
-
 // Reconciler keeps the certificates of one Authority. Use New.
 type Reconciler struct {
 	objects   index.Objects
 	secrets   *secretcache.Reader[route.Authority, content]
 	publisher Publisher
 	reporter  Reporter
-	options   Options
+	system    []byte
 
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[route.Authority] // nil until the sources start
 }
 
-// New makes a Reconciler of what it reads and writes.
-func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, options Options) *Reconciler {
-	r := &Reconciler{objects: objects, publisher: publisher, reporter: reporter, options: options}
+// New makes a Reconciler of what it reads and writes. system is the certificates, in
+// PEM, that the machine trusts; empty: it trusts none; nil: nobody knows.
+func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, system []byte) *Reconciler {
+	r := &Reconciler{objects: objects, publisher: publisher, reporter: reporter, system: system}
 	r.secrets = secretcache.NewReader(secrets, r.wake, contentOf, route.CAKey)
 	return r
 }
@@ -156,12 +148,11 @@ func (r *Reconciler) find(ctx context.Context, key route.Authority) (findings, e
 		return known, nil
 	}
 	fault, reason := found.Content.fault, found.Content.reason
-	excused := r.options.WithoutSecrets && (reason == route.ReasonSecretNotFound || key == route.SystemAuthority())
 	switch {
 	case found.Err != nil:
 		reason = route.ReasonSecretUnreadable
 		fault = fmt.Sprintf("Secret %s cannot be read: %s%s", key.Name, secretcache.Why(found.Err), meanwhile)
-	case fault == "" || excused:
+	case fault == "" || found.Partial:
 		return known, nil
 	default:
 		fault += refused
@@ -180,11 +171,11 @@ func (r *Reconciler) read(ctx context.Context, key route.Authority) (secretcache
 		r.secrets.Hold(key, []types.NamespacedName{types.NamespacedName(key)})
 		return r.secrets.Read(ctx, key, types.NamespacedName(key))
 	}
-	system := content{certificates: r.options.System}
-	if len(r.options.System) == 0 {
+	system := content{certificates: r.system}
+	if len(r.system) == 0 {
 		system = content{reason: route.ReasonBackendTLS, fault: "the controller's machine trusts nobody: it has no file of certificates"}
 	}
-	return secretcache.Answer[content]{Content: system, Known: true}, nil
+	return secretcache.Answer[content]{Content: system, Known: true, Partial: r.system == nil}, nil
 }
 
 // contentOf reads a Secret; nil: it is not there.

@@ -177,7 +177,7 @@ func TestWhatIsPublished(t *testing.T) {
 			cluster := clusterOf(t, test.objects...)
 			published, reporter := shelf{test.key: "before"}, report.New()
 			secrets := secretcache.New(watchedOnly{cluster}, apiServer{cluster, test.err}, nil)
-			r := New(index.Objects{Cluster: cluster}, secrets, published, reporter, Options{System: []byte(test.system)})
+			r := New(index.Objects{Cluster: cluster}, secrets, published, reporter, []byte(test.system))
 			for range 2 { // what has to be asked for is there the second time
 				if _, err := r.Reconcile(t.Context(), test.key); err != nil {
 					t.Fatal(err)
@@ -203,7 +203,7 @@ func TestWhatIsPublished(t *testing.T) {
 
 func TestWhichAuthoritiesAnObjectConcerns(t *testing.T) {
 	cluster := clusterOf(t, serviceThat("roots"))
-	r := New(index.Objects{Cluster: cluster}, secretcache.New(cluster, nil, nil), nil, nil, Options{})
+	r := New(index.Objects{Cluster: cluster}, secretcache.New(cluster, nil, nil), nil, nil, nil)
 	named, other := secretWith(corev1.SecretTypeTLS, nil), secretWith(corev1.SecretTypeTLS, nil)
 	other.Name = "other"
 	elsewhere := secretWith(corev1.SecretTypeTLS, nil)

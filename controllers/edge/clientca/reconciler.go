@@ -49,20 +49,11 @@ type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
 
-// Options are what is known beforehand, and the clock.
-type Options struct {
-	// WithoutSecrets says that a Secret which is not there may be there
-	// nevertheless: that is no Problem then.
-	WithoutSecrets bool
-	// Now is the clock; time.Now if nil.
-	Now func() time.Time
-}
-
 // Reconciler keeps the authorities of one Secret. Use New.
 type Reconciler struct {
 	objects   index.Objects
 	secrets   *secretcache.Reader[Key, content]
-	options   Options
+	now       func() time.Time
 	publisher Publisher
 	reporter  Reporter
 
@@ -71,12 +62,13 @@ type Reconciler struct {
 	queue workqueue.TypedRateLimitingInterface[Key] // nil until the sources start
 }
 
-// New makes a Reconciler of what it reads and writes.
-func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, options Options) *Reconciler {
-	if options.Now == nil {
-		options.Now = time.Now
+// New makes a Reconciler of what it reads and writes. now is the clock; time.Now if
+// nil.
+func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, now func() time.Time) *Reconciler {
+	if now == nil {
+		now = time.Now
 	}
-	r := &Reconciler{objects: objects, options: options, publisher: publisher, reporter: reporter, known: map[Key]bool{}}
+	r := &Reconciler{objects: objects, now: now, publisher: publisher, reporter: reporter, known: map[Key]bool{}}
 	r.secrets = secretcache.NewReader(secrets, r.wake, contentOf, route.CAKey)
 	return r
 }
@@ -181,16 +173,15 @@ func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
 	}
 	fault := answer.Content.mistake
 	if answer.Known {
-		found.authorities, found.again, fault = answer.Content.at(r.options.Now())
+		found.authorities, found.again, fault = answer.Content.at(r.now())
 	}
-	excused := fault.reason == route.ReasonSecretNotFound && r.options.WithoutSecrets
 	message := fmt.Sprintf("Secret %s cannot be used: %s; as clients cannot be verified by it, they are refused", key.Name, fault.message)
 	switch {
 	case answer.Err != nil:
 		fault.reason = route.ReasonSecretUnreadable
 		message = fmt.Sprintf("Secret %s cannot be read: %s; what was read last counts; if nothing ever was, clients are refused",
 			key.Name, secretcache.Why(answer.Err))
-	case fault.message == "" || excused:
+	case fault.message == "" || answer.Partial:
 		return found, nil
 	}
 	for _, ingress := range ingresses {

@@ -52,7 +52,7 @@ func Files(ctx context.Context, paths []string, stdin io.Reader) (Findings, erro
 	var picture *edge.Picture
 	var asked []problem.Problem
 	var beside Skipped
-	err = snapshot.Look(ctx, files, index.Scope{ClaimWithoutClasses: true}, func(ctx context.Context, controllers *edge.Controllers) error {
+	err = snapshot.Take(ctx, files, index.Scope{ClaimWithoutClasses: true}, func(ctx context.Context, controllers *edge.Controllers) error {
 		controllers.LocalEndpoints = true
 		if picture, err = controllers.FirstPass(ctx); err != nil {
 			return err

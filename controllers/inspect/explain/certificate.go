@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	"github.com/fairwaynet/fairway/controllers/objects/secretcache"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -44,8 +46,9 @@ type CertificateOf struct {
 // present says which certificate a client is shown that connects with the server
 // name, if it sends one.
 func (w *walk) present(ctx context.Context, name route.Hostname, sent bool) error {
-	secrets := servercert.New(w.objects, secretcache.New(w.objects.Cluster, nil, nil), nil, nil,
-		servercert.Options{WithoutSecrets: true, Missing: w.question.MissingSecrets})
+	partial := secretcache.New(w.objects.Cluster, nil, nil).Partial(
+		func(secret types.NamespacedName) bool { return !w.question.MissingSecrets[secret] })
+	secrets := servercert.New(w.objects, partial, nil, nil, servercert.Options{})
 	why, broken := "the client sends no server name", false
 	var names []route.Hostname
 	if sent {

@@ -45,7 +45,7 @@ type Question struct {
 	MissingSecrets map[types.NamespacedName]bool
 }
 
-// Explain answers a question about the objects of a Road.
+// Explain answers a question about the objects that Controllers look at.
 func Explain(ctx context.Context, controllers *edge.Controllers, question Question) (*Explanation, error) {
 	w := &walk{
 		objects:  index.Objects{Cluster: controllers.Cache, Scope: controllers.Scope},

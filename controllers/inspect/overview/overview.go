@@ -110,7 +110,7 @@ func Of(ctx context.Context, reader snapshot.Reader, now time.Time) (*Overview, 
 	if err != nil {
 		return nil, err
 	}
-	err = snapshot.Look(ctx, objects, index.Scope{}, func(ctx context.Context, controllers *edge.Controllers) error {
+	err = snapshot.Take(ctx, objects, index.Scope{}, func(ctx context.Context, controllers *edge.Controllers) error {
 		picture, err := controllers.FirstPass(ctx)
 		if err != nil {
 			return err

@@ -29,6 +29,7 @@ type Cache struct {
 	watched client.Reader
 	live    client.Reader // nil: what is watched is all there is
 	now     func() time.Time
+	partial func(types.NamespacedName) bool // a Secret that is not there may exist; nil: none
 
 	mu         sync.Mutex
 	entries    map[types.NamespacedName]*entry
@@ -51,6 +52,13 @@ func New(watched, live client.Reader, now func() time.Time) *Cache {
 		watched: watched, live: live, now: now,
 		entries: map[types.NamespacedName]*entry{}, namespaces: map[string]*namespace{}, poked: make(chan struct{}),
 	}
+}
+
+// Partial says of which Secrets that are not there nobody knows whether they exist:
+// the reader was given some Secrets only. Call it before the first is read.
+func (c *Cache) Partial(mayExist func(types.NamespacedName) bool) *Cache {
+	c.partial = mayExist
+	return c
 }
 
 // entry is a Secret of which the watch does not tell, or not enough.

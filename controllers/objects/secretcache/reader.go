@@ -47,6 +47,9 @@ type Answer[C any] struct {
 	// Known says that there is a Content. If there is none and no Err, the key
 	// is woken as soon as there is.
 	Known bool
+	// Partial says that there is no Secret here, and that it may exist all the
+	// same (Cache.Partial): that is no mistake of whoever names it.
+	Partial bool
 	// Err is why the API server does not give the Secret (see Why). Content is
 	// then what it held before. It is asked again, and the key is woken when it
 	// says something else.
@@ -114,7 +117,10 @@ func (r *Reader[K, C]) read(ctx context.Context, key K, name types.NamespacedNam
 		r.wait(key, found.err)
 		return Answer[C]{Err: found.err}, nil
 	}
-	return Answer[C]{Content: r.contentOf(name, found.secret), Known: true, Err: found.err}, nil
+	return Answer[C]{
+		Content: r.contentOf(name, found.secret), Known: true, Err: found.err,
+		Partial: found.secret == nil && r.cache.partial != nil && r.cache.partial(name),
+	}, nil
 }
 
 func (r *Reader[K, C]) wait(key K, err error) {

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
@@ -19,9 +18,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Look calls see with a Road over the objects, for its FirstPass. The Road and
-// its cache end with the call.
-func Look(
+// Take calls see with Controllers over the objects, for their FirstPass. They and
+// their cache end with the call.
+func Take(
 	ctx context.Context, objects *folder.Cache, scope index.Scope, see func(context.Context, *edge.Controllers) error,
 ) (err error) {
 	base := route.DefaultSettings()
@@ -33,7 +32,7 @@ func Look(
 		Scope:    scope,
 		// Secrets are not kept with other manifests, and whoever asks may not
 		// read those of a cluster.
-		Certificates: servercert.Options{WithoutSecrets: true},
+		PartialSecrets: true,
 	}
 	if err := controllers.Index(ctx); err != nil {
 		return err
