@@ -24,10 +24,10 @@ import (
 // maxNames is how many hosts are named when serving begins.
 const maxNames = 10
 
-// narrator is the standard error of fairway serve: it tells people, a line for each
+// console is the standard error of fairway serve: it tells people, a line for each
 // event, what is live and what is wrong. In the format json the same events are log
 // entries. It is a subscriber of a report.Reporter.
-type narrator struct {
+type console struct {
 	to     io.Writer
 	log    *logr.Logger // for json, else nil
 	now    func() time.Time
@@ -47,8 +47,8 @@ type spot struct {
 	field  string
 }
 
-func newNarrator(to io.Writer, format string, log logr.Logger) *narrator {
-	n := &narrator{
+func newConsole(to io.Writer, format string, log logr.Logger) *console {
+	n := &console{
 		to: to, now: time.Now,
 		values: map[route.Key]*route.Host{}, waiting: map[route.Key]time.Time{}, backends: map[route.ServicePort]*route.Backend{},
 		wrong: map[spot]int{},
@@ -60,7 +60,7 @@ func newNarrator(to io.Writer, format string, log logr.Logger) *narrator {
 }
 
 // say writes one event: as a line, or as an entry with its pairs.
-func (n *narrator) say(line string, event string, pairs ...any) {
+func (n *console) say(line string, event string, pairs ...any) {
 	if n.log != nil {
 		n.log.Info(event, pairs...)
 		return
@@ -70,7 +70,7 @@ func (n *narrator) say(line string, event string, pairs ...any) {
 
 // start says that everything which was there at the start is served, and lets
 // what follows be told.
-func (n *narrator) start(folder string, urls []string, problems int) {
+func (n *console) start(folder string, urls []string, problems int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.begun = true
@@ -95,7 +95,7 @@ func (n *narrator) start(folder string, urls []string, problems int) {
 }
 
 // beside says what of the files is not served, and is no mistake.
-func (n *narrator) beside(s check.Skipped) {
+func (n *console) beside(s check.Skipped) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.log != nil {
@@ -110,7 +110,7 @@ func (n *narrator) beside(s check.Skipped) {
 }
 
 // waits says what keeps the start.
-func (n *narrator) waits(reason string) {
+func (n *console) waits(reason string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.say("not yet serving: "+reason, "not yet serving", "reason", reason)
@@ -125,14 +125,14 @@ func names(hosts []string) string {
 }
 
 // hosts are those that are published.
-func (n *narrator) hosts() []route.Key {
+func (n *console) hosts() []route.Key {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Collect(maps.Keys(n.values))
 }
 
 // served hears that a host, or its removal, is live.
-func (n *narrator) served(key route.Key) {
+func (n *console) served(key route.Key) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	since, ok := n.waiting[key]
@@ -149,7 +149,7 @@ func (n *narrator) served(key route.Key) {
 }
 
 // Appeared implements report.Subscriber.
-func (n *narrator) Appeared(_ context.Context, p problem.Problem) {
+func (n *console) Appeared(_ context.Context, p problem.Problem) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.wrong[spot{p.Object, p.Field}]++
@@ -159,7 +159,7 @@ func (n *narrator) Appeared(_ context.Context, p problem.Problem) {
 // Resolved implements report.Subscriber. For people a field is mended when nothing
 // is wrong with it any more, and not when something else is: they have been told
 // of that just now.
-func (n *narrator) Resolved(_ context.Context, p problem.Problem) {
+func (n *console) Resolved(_ context.Context, p problem.Problem) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	at := spot{p.Object, p.Field}
@@ -172,20 +172,20 @@ func (n *narrator) Resolved(_ context.Context, p problem.Problem) {
 	n.tell("mended", "problem resolved", p)
 }
 
-func (n *narrator) tell(what, event string, p problem.Problem) {
+func (n *console) tell(what, event string, p problem.Problem) {
 	f := check.FindingOf(n.locate, p)
 	n.say(what+": "+f.String(), event, "file", f.File, "line", f.Line, "kind", f.Kind, "object", p.Object.String(),
 		"field", f.Field, "reason", f.Reason, "problem", f.Message)
 }
 
 // publisher passes on what is published and notes what it changes.
-func (n *narrator) publisher(to edge.Publisher) edge.Publisher {
+func (n *console) publisher(to edge.Publisher) edge.Publisher {
 	return &narrated{Publisher: to, narrator: n}
 }
 
 type narrated struct {
 	edge.Publisher
-	narrator *narrator
+	narrator *console
 }
 
 // PublishHost implements edge.Publisher.
@@ -200,7 +200,7 @@ func (p *narrated) PublishBackend(port route.ServicePort, backend *route.Backend
 	p.narrator.publishesBackend(port, backend)
 }
 
-func (n *narrator) publishes(key route.Key, host *route.Host) {
+func (n *console) publishes(key route.Key, host *route.Host) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if reflect.DeepEqual(n.values[key], host) {
@@ -216,7 +216,7 @@ func (n *narrator) publishes(key route.Key, host *route.Host) {
 	}
 }
 
-func (n *narrator) publishesBackend(port route.ServicePort, backend *route.Backend) {
+func (n *console) publishesBackend(port route.ServicePort, backend *route.Backend) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	before := n.backends[port]

@@ -16,7 +16,7 @@ import (
 // A field with which something else is wrong now is not mended.
 func TestMendedIsWhatNothingIsWrongWith(t *testing.T) {
 	var said strings.Builder
-	n := newNarrator(&said, "text", logr.Discard())
+	n := newConsole(&said, "text", logr.Discard())
 	n.now = func() time.Time { return time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) }
 	n.locate = func(problem.Problem) (folder.Place, bool) { return folder.Place{}, false }
 	reporter := report.New(n)

@@ -113,7 +113,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	reconnect.Patiently(config, log)
+	reconnect.RetryWatches(config, log)
 	scheme, err := index.Scheme()
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func (c *controllerSettings) assemble(
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway"})
-	told := &report.Led{To: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
+	told := &report.LeaderOnly{To: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
 	reporter := report.New(report.Log{Log: log}, told)
 	delivery := &edge.Delivery{
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,

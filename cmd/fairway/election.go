@@ -26,13 +26,13 @@ const controllerName = "fairway-controller"
 type replicaSettings struct {
 	Namespace string // of our own objects
 	Identity  string // of this replica
-	Terms     leader.Terms
+	Terms     leader.Durations
 }
 
 // newReplicaSettings has the defaults: those of the pod, where there is one.
 // Outside of a pod two replicas may share a host, and its name.
 func newReplicaSettings() replicaSettings {
-	r := replicaSettings{Namespace: os.Getenv("POD_NAMESPACE"), Identity: os.Getenv("POD_NAME"), Terms: leader.Terms{}.Default()}
+	r := replicaSettings{Namespace: os.Getenv("POD_NAMESPACE"), Identity: os.Getenv("POD_NAME"), Terms: leader.Durations{}.Default()}
 	if r.Namespace == "" {
 		r.Namespace = "fairway-system"
 	}

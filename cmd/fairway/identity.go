@@ -34,7 +34,7 @@ func (c *controllerSettings) manageIdentity(ctx context.Context, log logr.Logger
 		return nil, err
 	}
 	objects := index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}
-	keeper := &identity.Keeper{
+	keeper := &identity.Renewer{
 		Secrets: secrets, Live: mgr.GetAPIReader(), Writer: mgr.GetClient(), Namespace: c.Replica.Namespace,
 		Gateways: func(ctx context.Context) ([]route.Gateway, error) {
 			classes, err := objects.Classes(ctx)
@@ -80,7 +80,7 @@ func (c *controllerSettings) identitySecrets(mgr manager.Manager) (cache.Cache, 
 }
 
 // wakeByClasses makes the keeper look for new gateways.
-func wakeByClasses(ctx context.Context, objects cache.Cache, keeper *identity.Keeper) error {
+func wakeByClasses(ctx context.Context, objects cache.Cache, keeper *identity.Renewer) error {
 	informer, err := objects.GetInformer(ctx, &networkingv1.IngressClass{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch ingress classes: %w", err)

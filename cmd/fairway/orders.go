@@ -42,7 +42,7 @@ type ordering struct {
 
 	accounts *issuer.Accounts
 	states   *order.States
-	turns    *order.Turns
+	turns    *order.Limiter
 	metrics  *order.Metrics
 	issuers  *issuer.Controller
 	orders   *order.Controller
@@ -51,7 +51,7 @@ type ordering struct {
 // assemble puts the controllers together.
 func (o *ordering) assemble(ctx context.Context, registry prometheus.Registerer) error {
 	o.states = &order.States{Changed: func(name string) { o.issuers.Wake(name) }}
-	o.turns = &order.Turns{Now: time.Now}
+	o.turns = &order.Limiter{Now: time.Now}
 	o.metrics = order.NewMetrics(o.states)
 	o.accounts = &issuer.Accounts{}
 	o.issuers = &issuer.Controller{Name: "issuer", Workers: issuer.Workers, Log: o.Log, New: o.newIssuers}
@@ -70,7 +70,7 @@ func (o *ordering) assemble(ctx context.Context, registry prometheus.Registerer)
 
 func (o *ordering) newIssuers() issuer.TermReconciler {
 	return issuer.New(issuer.Options{
-		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, States: o.states, Turns: o.turns,
+		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, States: o.states, Limiter: o.turns,
 		Statuses: o.Statuses, Reporter: o.Reporter, UserAgent: userAgent(), Now: time.Now, Random: rand.Reader, Log: o.Log,
 	})
 }
@@ -81,8 +81,8 @@ func (o *ordering) newOrders() order.TermReconciler {
 		Resolver: o.Resolver, Checker: &obstacle.Checker{Names: o.Resolver}, Now: time.Now, Log: o.Log,
 	}
 	return order.New(order.Options{
-		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, Presenter: answers, Scout: answers,
-		Reporter: o.Reporter, Events: o.Events, States: o.states, Turns: o.turns, Wake: o.orders.Wake, Metrics: o.metrics, Now: time.Now, Log: o.Log,
+		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, Presenter: answers, Prechecker: answers,
+		Reporter: o.Reporter, Events: o.Events, States: o.states, Limiter: o.turns, Wake: o.orders.Wake, Metrics: o.metrics, Now: time.Now, Log: o.Log,
 	})
 }
 
@@ -121,7 +121,7 @@ func (r *replicas) orderCertificates(
 		Objects:   index.Objects{Cluster: r.manager.GetCache(), Scope: r.settings.Scope.scope()},
 		Secrets:   secretstore.Cluster{Live: r.manager.GetAPIReader(), Writer: r.manager.GetClient()},
 		Namespace: r.settings.Replica.Namespace,
-		Envoys:    challenge.Everywhere{View: r.view},
+		Envoys:    challenge.AllReplicas{View: r.view},
 		Resolver:  r.settings.Challenge.resolver(r.log),
 		Reporter:  controllers.Reporter,
 		Events:    recorder,

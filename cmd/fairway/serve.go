@@ -130,7 +130,7 @@ func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
 		},
 		Prover: gateway.NewProver(),
 	}
-	served, err := s.assemble(ctx, newNarrator(std.Err, s.LogFormat, log), log, quiet, envoy)
+	served, err := s.assemble(ctx, newConsole(std.Err, s.LogFormat, log), log, quiet, envoy)
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ type serving struct {
 	server      *server.Server
 	xds         net.Listener
 	envoy       *gateway.Process
-	narrator    *narrator
+	narrator    *console
 	probes      *probes
 	metrics     net.Listener // nil: nobody wants them
 	orders      *ordersOfFolder
@@ -219,7 +219,7 @@ type serving struct {
 // assemble puts together what will run. The log is for what people should see
 // by default, quiet for what they should not.
 func (s *serveSettings) assemble(
-	ctx context.Context, n *narrator, log, quiet logr.Logger, envoy *gateway.Process,
+	ctx context.Context, n *console, log, quiet logr.Logger, envoy *gateway.Process,
 ) (*serving, error) {
 	reporter := report.New(n)
 	files, err := folder.New(folder.Options{Paths: s.paths(), Reporter: reporter, Log: log})

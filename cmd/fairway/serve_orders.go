@@ -168,7 +168,7 @@ var _ issuer.Statuses = nowhere{}
 func (nowhere) Write(context.Context, *v1alpha1.Issuer, v1alpha1.IssuerStatus) error { return nil }
 
 // Event implements order.Events.
-func (n *narrator) Event(object runtime.Object, _, reason, message string) {
+func (n *console) Event(object runtime.Object, _, reason, message string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	of := ""

@@ -143,7 +143,7 @@ func (r *replicas) add() error {
 	namespace := r.settings.Replica.Namespace
 	r.elector.Add("addresses in ingresses", r.controller.Lead)
 	r.elector.Add("leases of replicas that are gone", func(ctx context.Context) error {
-		return replica.RemoveRelics(ctx, r.clients.CoordinationV1(), namespace, r.view)
+		return replica.RemoveExpired(ctx, r.clients.CoordinationV1(), namespace, r.view)
 	})
 	wrong := errors.Join(r.manager.Add(r.lease), r.manager.Add(everywhere(func(ctx context.Context) error {
 		return replica.Watch(ctx, r.clients.CoordinationV1(), namespace, r.view)

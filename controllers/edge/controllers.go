@@ -106,7 +106,7 @@ type Controllers struct {
 
 // Index tells the cache what the Controllers read and by what. Call it before the
 // cache starts: then all kinds are listed at once. But for Secrets: what a cache
-// keeps of them follows from the Ingresses (certificate.Trimmer), so that they
+// keeps of them follows from the Ingresses (servercert.Trimmer), so that they
 // come after these.
 func (c *Controllers) Index(ctx context.Context) error {
 	kinds := []client.Object{

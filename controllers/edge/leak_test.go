@@ -24,7 +24,7 @@ import (
 // served, and nobody takes what it has to tell.
 func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 	s := start(t.Context(), t, newWorld())
-	led := &report.Led{}
+	led := &report.LeaderOnly{}
 	s.controllers.Reporter = report.New(led)
 	delivery, _ := deliveryOf(t, s)
 	ads := server.New(server.Options{Log: logr.Discard(), Observer: delivery})
@@ -44,7 +44,7 @@ func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 			s.world.apply(comers(fmt.Sprintf("r%d-%d", round, i))...)
 		}
 		s.settle(t.Context())
-		if during := kept(); during["edge.counted.hosts"] < 1000 || during["report.Led.untold"] == 0 {
+		if during := kept(); during["edge.counted.hosts"] < 1000 || during["report.LeaderOnly.untold"] == 0 {
 			t.Fatalf("nothing has come: %v", during)
 		}
 		for i := range 1000 {

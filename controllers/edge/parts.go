@@ -126,7 +126,7 @@ func (c *Controllers) secretCache() *secretcache.Cache {
 
 // apiReader is a reader of the API server for one controller, whose workers it
 // keeps free; nil where there is no API server.
-func (c *Controllers) apiReader() *apireader.Asker {
+func (c *Controllers) apiReader() *apireader.Reader {
 	if c.Live == nil {
 		return nil
 	}

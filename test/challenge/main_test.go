@@ -44,7 +44,7 @@ type stage struct {
 	*testing.T
 
 	road       *road.Road
-	everywhere challenge.Everywhere
+	everywhere challenge.AllReplicas
 }
 
 func start(t *testing.T, options road.Options) *stage {
@@ -59,7 +59,7 @@ func start(t *testing.T, options road.Options) *stage {
 	}
 	tracker := &replica.Tracker{Hosts: nobody{}}
 	view := &replica.View{Identity: "test", Tracker: tracker, Log: logr.Discard()}
-	s.everywhere = challenge.Everywhere{View: view}
+	s.everywhere = challenge.AllReplicas{View: view}
 	lease := replica.NewLease(&replica.Lease{
 		Leases: clients.CoordinationV1(), Namespace: namespace, Identity: "test", Tracker: tracker, Log: logr.Discard(),
 		Envoys: func() []server.EnvoyState { return nil },

@@ -10,9 +10,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Everywhere says of all replicas what a Set says of one. It is for the leader:
+// AllReplicas says of all replicas what a Set says of one. It is for the leader:
 // ask it before an authority is told that it may look.
-type Everywhere struct{ View *replica.View }
+type AllReplicas struct{ View *replica.View }
 
 // Presented reports whether an authority that looks now finds the answer,
 // whichever Envoy and replica it gets to: every replica that lives and has
@@ -21,7 +21,7 @@ type Everywhere struct{ View *replica.View }
 // people, what is waited for. DNS-01 is not theirs to present: that is an error.
 //
 // It looks at what is known and does not wait; ask again a moment later.
-func (e Everywhere) Presented(_ context.Context, c challenge.Challenge) (ok bool, why string, err error) {
+func (e AllReplicas) Presented(_ context.Context, c challenge.Challenge) (ok bool, why string, err error) {
 	if err := presentable(c); err != nil {
 		return false, "", err
 	}
@@ -42,7 +42,7 @@ func presentable(c challenge.Challenge) error {
 	return nil
 }
 
-// Presented is Everywhere.Presented where this process is the only replica.
+// Presented is AllReplicas.Presented where this process is the only replica.
 func (s *Set) Presented(_ context.Context, c challenge.Challenge) (ok bool, why string, err error) {
 	if err := presentable(c); err != nil {
 		return false, "", err

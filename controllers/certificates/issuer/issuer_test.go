@@ -70,7 +70,7 @@ func (w *world) look(t *testing.T, spec v1alpha1.IssuerSpec) (*said, *order.Acco
 	accounts := &issuer.Accounts{Changed: func(string) {}}
 	r := issuer.New(issuer.Options{
 		Objects: index.Objects{Cluster: cluster}, Secrets: w.store, Namespace: namespace, Accounts: accounts,
-		States: &order.States{}, Turns: &order.Turns{Now: time.Now}, Statuses: told, Reporter: w.reporter, UserAgent: "test", Now: time.Now, Random: rand.Reader, Log: testr.New(t),
+		States: &order.States{}, Limiter: &order.Limiter{Now: time.Now}, Statuses: told, Reporter: w.reporter, UserAgent: "test", Now: time.Now, Random: rand.Reader, Log: testr.New(t),
 	})
 	result, err := r.Reconcile(t.Context(), "pebble")
 	if err != nil {

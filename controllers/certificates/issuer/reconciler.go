@@ -67,7 +67,7 @@ type Options struct {
 	Namespace string // of the Secrets of Issuers
 	Accounts  *Accounts
 	States    *order.States
-	Turns     *order.Turns
+	Limiter   *order.Limiter
 	Statuses  Statuses
 	Reporter  Reporter
 	UserAgent string
@@ -82,11 +82,11 @@ type Reconciler struct {
 	Options
 
 	mu    sync.Mutex
-	known map[string]*standing
+	known map[string]*issuerState
 }
 
-// standing is how an Issuer stood when it was looked at.
-type standing struct {
+// issuerState is how an Issuer stood when it was looked at.
+type issuerState struct {
 	uid        types.UID
 	generation int64
 	settings   acme.Settings
@@ -102,7 +102,7 @@ type standing struct {
 
 // New makes a Reconciler for a term.
 func New(options Options) *Reconciler {
-	return &Reconciler{Options: options, known: map[string]*standing{}}
+	return &Reconciler{Options: options, known: map[string]*issuerState{}}
 }
 
 // Keys is all Issuers.
@@ -125,9 +125,9 @@ func (r *Reconciler) Resign(ctx context.Context) {
 	clear(r.known)
 }
 
-func (r *Reconciler) forget(ctx context.Context, name string, s *standing) {
+func (r *Reconciler) forget(ctx context.Context, name string, s *issuerState) {
 	r.Accounts.set(name, nil, "")
-	r.Turns.Leave(key{name})
+	r.Limiter.Leave(key{name})
 	r.Reporter.Report(ctx, key{name}, nil)
 	if s.client != nil {
 		s.client.Close()
@@ -157,7 +157,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name string) (reconcile.Resu
 		if err := r.look(ctx, issuer, s); err != nil {
 			return reconcile.Result{}, fmt.Errorf("look at issuer %s: %w", name, err)
 		}
-		if s.reason == "" { // it is not its turn yet, and nothing new is known
+		if s.reason == "" { // it is not its permit yet, and nothing new is known
 			s.reason = before
 		}
 		s.uid, s.generation = issuer.UID, issuer.Generation
@@ -166,18 +166,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, name string) (reconcile.Resu
 	return reconcile.Result{RequeueAfter: max(min(s.next.Sub(now), wait), leastWrite)}, err
 }
 
-func (r *Reconciler) standing(name string) *standing {
+func (r *Reconciler) standing(name string) *issuerState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.known[name] == nil {
-		r.known[name] = &standing{}
+		r.known[name] = &issuerState{}
 	}
 	return r.known[name]
 }
 
 // look finds out whether certificates can be ordered, and makes it so that they
 // can. An error is ours; what is wrong with the Issuer is in its standing.
-func (r *Reconciler) look(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) error {
+func (r *Reconciler) look(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) error {
 	if err := r.prepare(ctx, issuer, s); err != nil {
 		return err
 	}
@@ -203,18 +203,18 @@ func (r *Reconciler) look(ctx context.Context, issuer *v1alpha1.Issuer, s *stand
 }
 
 // ask is check, when it is this Issuer's turn to ask the authority.
-func (r *Reconciler) ask(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) (waits bool, err error) {
-	at := order.Place{Issuer: issuer.Name, Directory: s.settings.Directory}
-	turn, refusal := r.Turns.Take(key{issuer.Name}, at, nil)
+func (r *Reconciler) ask(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) (waits bool, err error) {
+	at := order.Requester{Issuer: issuer.Name, Directory: s.settings.Directory}
+	permit, denial := r.Limiter.Take(key{issuer.Name}, at, nil)
 	switch {
-	case turn != nil:
+	case permit != nil:
 		outcome := order.Outcome{Idle: true}
-		defer func() { turn.End(outcome) }()
+		defer func() { permit.End(outcome) }()
 		wrong, err := r.check(ctx, issuer, s)
 		outcome = order.Outcome{Authority: wrong}
 		return false, err
-	case refusal.Failing != "":
-		s.is(v1alpha1.ReasonUnreachable, refusal.Failing, refusal.Until)
+	case denial.Failing != "":
+		s.is(v1alpha1.ReasonUnreachable, denial.Failing, denial.Until)
 		return false, nil
 	}
 	s.next = r.Now().Add(leastWrite) // it keeps its place
@@ -222,13 +222,13 @@ func (r *Reconciler) ask(ctx context.Context, issuer *v1alpha1.Issuer, s *standi
 }
 
 // is says how an Issuer stands, and when to look again.
-func (s *standing) is(reason, message string, next time.Time) {
+func (s *issuerState) is(reason, message string, next time.Time) {
 	s.reason, s.message, s.next = reason, message, next
 }
 
 // prepare reads what the Issuer asks for and our account's key, and makes a
 // client of them, unless there is one that is the same.
-func (r *Reconciler) prepare(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) error {
+func (r *Reconciler) prepare(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) error {
 	if _, nowhere := r.Secrets.(secretstore.Nowhere); nowhere {
 		s.is(v1alpha1.ReasonNoState, "there is nowhere to keep an account's key and certificates: give --state a folder", r.Now().Add(recheck))
 		return nil
@@ -263,7 +263,7 @@ func (r *Reconciler) prepare(ctx context.Context, issuer *v1alpha1.Issuer, s *st
 	return err
 }
 
-func (s *standing) drop() {
+func (s *issuerState) drop() {
 	if s.client != nil {
 		s.client.Close()
 	}
@@ -271,7 +271,7 @@ func (s *standing) drop() {
 }
 
 // check asks the authority. What was wrong there is in the standing, and returned.
-func (r *Reconciler) check(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) (wrong, err error) {
+func (r *Reconciler) check(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) (wrong, err error) {
 	if !s.settings.TermsAgreed {
 		switch terms, err := s.client.Terms(ctx); {
 		case err != nil:
@@ -299,7 +299,7 @@ func (r *Reconciler) check(ctx context.Context, issuer *v1alpha1.Issuer, s *stan
 	return nil, nil
 }
 
-func (r *Reconciler) failed(s *standing, err error) {
+func (r *Reconciler) failed(s *issuerState, err error) {
 	failure := (*acme.Failure)(nil)
 	reason, next := v1alpha1.ReasonUnreachable, r.Now().Add(recheckAway)
 	if errors.As(err, &failure) {

@@ -22,7 +22,7 @@ const maxMessage = 4096
 
 // write brings the status up to date, not too often. It says when to come back
 // for what it has not written.
-func (r *Reconciler) write(ctx context.Context, issuer *v1alpha1.Issuer, s *standing) (again time.Duration, err error) {
+func (r *Reconciler) write(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) (again time.Duration, err error) {
 	now := r.Now()
 	if since := now.Sub(s.wrote); since >= 0 && since < leastWrite {
 		return leastWrite - since, nil
@@ -39,7 +39,7 @@ func (r *Reconciler) write(ctx context.Context, issuer *v1alpha1.Issuer, s *stan
 }
 
 // status is what is said of the Issuer.
-func (r *Reconciler) status(issuer *v1alpha1.Issuer, s *standing, now time.Time) v1alpha1.IssuerStatus {
+func (r *Reconciler) status(issuer *v1alpha1.Issuer, s *issuerState, now time.Time) v1alpha1.IssuerStatus {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: s.reason,
 		Message: shorten(s.message), ObservedGeneration: issuer.Generation, LastTransitionTime: metav1.NewTime(now),

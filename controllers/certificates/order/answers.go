@@ -21,14 +21,14 @@ import (
 )
 
 // Envoys says whether they all answer a challenge. It is
-// challenge.Everywhere, or where there is one replica alone challenge.Set.
+// challenge.AllReplicas, or where there is one replica alone challenge.Set.
 type Envoys interface {
 	Presented(ctx context.Context, c challenge.Challenge) (ok bool, why string, err error)
 }
 
 // Answers has challenges answered: by Envoys and controllers, which read them in
 // the Secrets of orders, or by the DNS of an Issuer. It is the Presenter and the
-// Scout of a Reconciler.
+// Prechecker of a Reconciler.
 type Answers struct {
 	Envoys    Envoys
 	Objects   index.Objects
@@ -41,8 +41,8 @@ type Answers struct {
 }
 
 var (
-	_ Presenter = (*Answers)(nil)
-	_ Scout     = (*Answers)(nil)
+	_ Presenter  = (*Answers)(nil)
+	_ Prechecker = (*Answers)(nil)
 )
 
 // Presented implements Presenter. What our own Envoys answer is then asked for
@@ -89,7 +89,7 @@ func (a *Answers) Remove(ctx context.Context, issuer string, c challenge.Challen
 	return solver.Remove(ctx, c)
 }
 
-// Obstacle implements Scout.
+// Obstacle implements Prechecker.
 func (a *Answers) Obstacle(ctx context.Context, account *Account, name string) *obstacle.Obstacle {
 	wish := obstacle.Wish{Name: name, Account: account.Client.Account().URL}
 	for _, t := range account.Settings.Challenges {

@@ -24,7 +24,7 @@ func gather(ctx context.Context, from index.Objects, key Key) (Objects, error) {
 	}
 	found := Objects{Rivals: map[route.Key][]*networkingv1.Ingress{}, Issuers: map[string]*v1alpha1.Issuer{}}
 	for _, ing := range ingresses {
-		r := Request{Ask: asks.Of(ing), Ingress: ing}
+		r := Request{IssuerRequest: asks.Of(ing), Ingress: ing}
 		if r.Gateway == "" || r.Issuer == "" {
 			continue
 		}
@@ -44,7 +44,7 @@ func gather(ctx context.Context, from index.Objects, key Key) (Objects, error) {
 }
 
 // addRivals finds who else wants the names that a Request wants in the Secret.
-func (o *Objects) addRivals(ctx context.Context, from index.Objects, asks index.Asks, key Key, r Request) error {
+func (o *Objects) addRivals(ctx context.Context, from index.Objects, asks index.IssuerRequests, key Key, r Request) error {
 	for _, host := range route.TLSNamesBySecret(r.Ingress, key.Name) {
 		name := route.Key{Gateway: r.Gateway, Host: host}
 		if _, known := o.Rivals[name]; known {

@@ -155,17 +155,17 @@ func (w *world) start(t *testing.T, log logr.Logger) *process {
 		}
 		return w.now
 	}
-	turns := &order.Turns{Now: now}
+	limiter := &order.Limiter{Now: now}
 	p.controller = &order.Controller{
 		Name: "order", Workers: order.Workers, Log: log, New: func() order.TermReconciler { return p.orders },
 	}
 	p.issuers = issuer.New(issuer.Options{
-		Objects: objects, Secrets: w.store, Namespace: "fairway-system", Accounts: accounts, States: p.states, Turns: turns, Statuses: nowhere{},
+		Objects: objects, Secrets: w.store, Namespace: "fairway-system", Accounts: accounts, States: p.states, Limiter: limiter, Statuses: nowhere{},
 		Reporter: p.reporter, UserAgent: "test", Now: now, Random: rand.Reader, Log: log,
 	})
 	p.orders = order.New(order.Options{
 		Objects: objects, Secrets: w.store, Namespace: "fairway-system", Accounts: accounts, Presenter: presented{},
-		Reporter: p.reporter, Events: p, States: p.states, Turns: turns, Wake: p.controller.Wake, Metrics: order.NewMetrics(p.states), Now: now, Log: log,
+		Reporter: p.reporter, Events: p, States: p.states, Limiter: limiter, Wake: p.controller.Wake, Metrics: order.NewMetrics(p.states), Now: now, Log: log,
 	})
 	return p
 }
@@ -426,7 +426,7 @@ func TestFailuresKeepTheirSchedule(t *testing.T) {
 	}
 }
 
-// blocking is a Scout that always finds something.
+// blocking is a Prechecker that always finds something.
 type blocking struct{}
 
 func (blocking) Obstacle(context.Context, *order.Account, string) *obstacle.Obstacle {
@@ -437,7 +437,7 @@ func (blocking) Obstacle(context.Context, *order.Account, string) *obstacle.Obst
 func TestNobodyAsksBeforeAnythingIsOrdered(t *testing.T) {
 	w := newWorld(t, acme.Start(t, acme.Options{AlwaysValid: true}))
 	p := w.start(t, testr.New(t))
-	p.orders.Scout = blocking{}
+	p.orders.Prechecker = blocking{}
 	p.look(t, "pebble")
 	if _, err := p.orders.Reconcile(t.Context(), shop); err != nil {
 		t.Fatal(err)

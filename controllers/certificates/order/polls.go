@@ -13,7 +13,7 @@ import (
 // polls is what authorities suggest for certificates, of one term. A new leader
 // asks anew; not for all certificates at once.
 type polls struct {
-	turns *Turns
+	limiter *Limiter
 
 	mu     sync.Mutex
 	info   map[Key]acme.RenewalInfo
@@ -23,28 +23,28 @@ type polls struct {
 // pollsPerSecond bounds how fast a new leader asks one authority.
 const pollsPerSecond = 5
 
-func newPolls(turns *Turns) *polls {
-	return &polls{turns: turns, info: map[Key]acme.RenewalInfo{}, limits: map[string]*rate.Limiter{}}
+func newPolls(limiter *Limiter) *polls {
+	return &polls{limiter: limiter, info: map[Key]acme.RenewalInfo{}, limits: map[string]*rate.Limiter{}}
 }
 
 // ask is what is suggested for the certificate; if it is not known, or no longer,
 // the authority is asked. An error of it leaves what was known.
 //
 // An authority that does not answer is left alone, by all of its certificates, as
-// Turns says: nothing waits for a suggestion.
-func (p *polls) ask(ctx context.Context, client *acme.Client, at Place, key Key, chain []byte, now time.Time) (acme.RenewalInfo, error) {
+// Limiter says: nothing waits for a suggestion.
+func (p *polls) ask(ctx context.Context, client *acme.Client, at Requester, key Key, chain []byte, now time.Time) (acme.RenewalInfo, error) {
 	known := p.known(key)
 	if now.Before(known.Next) {
 		return known, nil
 	}
-	turn, refusal := p.turns.Try(at)
-	if turn == nil {
-		known.Next = refusal.Until
+	permit, denial := p.limiter.Try(at)
+	if permit == nil {
+		known.Next = denial.Until
 		p.keep(key, known)
 		return known, nil
 	}
 	var outcome Outcome
-	defer func() { turn.End(outcome) }()
+	defer func() { permit.End(outcome) }()
 	if !p.limitOf(at.Directory).Allow() {
 		outcome.Idle = true
 		known.Next = now.Add(time.Second)

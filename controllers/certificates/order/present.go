@@ -45,7 +45,7 @@ func (t *task) challengesOf(c acme.Challenge) []challenge.Challenge {
 func (t *task) gatewaysOf(name string) []route.Gateway {
 	var gateways []route.Gateway
 	for _, r := range t.objects.Requests {
-		if r.Issuer != t.wish.Issuer {
+		if r.Issuer != t.spec.Issuer {
 			continue
 		}
 		names := route.TLSNamesBySecret(r.Ingress, t.key.Name)
@@ -63,7 +63,7 @@ type presenter struct{ *task }
 // Presented implements acme.Presenter.
 func (p presenter) Presented(ctx context.Context, c acme.Challenge) (ok bool, why string, err error) {
 	for _, each := range p.challengesOf(c) {
-		is, err := p.Presenter.Presented(ctx, p.wish.Issuer, each)
+		is, err := p.Presenter.Presented(ctx, p.spec.Issuer, each)
 		if is.Obstacle != nil {
 			p.obstacle = is.Obstacle
 		}
@@ -78,7 +78,7 @@ func (p presenter) Presented(ctx context.Context, c acme.Challenge) (ok bool, wh
 // takeBack takes back what was made for challenges of an order that are over, all
 // but those still needed. What could not be taken back is returned: it is tried
 // again with the next step.
-func (r *Reconciler) takeBack(ctx context.Context, order *saved, needed []challenge.Challenge) (left []challenge.Challenge) {
+func (r *Reconciler) takeBack(ctx context.Context, order *storedOrder, needed []challenge.Challenge) (left []challenge.Challenge) {
 	if order == nil || order.object == nil {
 		return nil
 	}

@@ -53,8 +53,8 @@ type Presenter interface {
 	Remove(ctx context.Context, issuer string, c challenge.Challenge) error
 }
 
-// Scout looks, before an order is placed, for what would make it fail.
-type Scout interface {
+// Prechecker looks, before an order is placed, for what would make it fail.
+type Prechecker interface {
 	// Obstacle is what is known to keep a name from being proved; nil if nothing
 	// is.
 	Obstacle(ctx context.Context, account *Account, name string) *obstacle.Obstacle
@@ -93,14 +93,14 @@ type Options struct {
 	Objects index.Objects
 	Secrets secretstore.Store
 	// Namespace is where orders are kept.
-	Namespace string
-	Accounts  Accounts
-	Presenter Presenter
-	Scout     Scout // may be nil
-	Reporter  Reporter
-	Events    Events
-	States    *States
-	Turns     *Turns
+	Namespace  string
+	Accounts   Accounts
+	Presenter  Presenter
+	Prechecker Prechecker // may be nil
+	Reporter   Reporter
+	Events     Events
+	States     *States
+	Limiter    *Limiter
 	// Wake has keys looked at again; it must not block, and may be nil.
 	Wake    func(...Key)
 	Metrics *Metrics // may be nil
@@ -113,9 +113,9 @@ type Options struct {
 type Reconciler struct {
 	Options
 
-	vault  vault
-	orders orders
-	polls  *polls
+	certificates certificateSecrets
+	orders       orders
+	polls        *polls
 
 	mu       sync.Mutex
 	reported map[Key]bool
@@ -127,11 +127,11 @@ type Reconciler struct {
 // New makes a Reconciler for a term.
 func New(options Options) *Reconciler {
 	return &Reconciler{
-		Options:  options,
-		vault:    vault{options.Objects, options.Secrets},
-		orders:   orders{options.Secrets, options.Namespace},
-		polls:    newPolls(options.Turns),
-		reported: map[Key]bool{}, underWay: map[Key]bool{},
+		Options:      options,
+		certificates: certificateSecrets{options.Objects, options.Secrets},
+		orders:       orders{options.Secrets, options.Namespace},
+		polls:        newPolls(options.Limiter),
+		reported:     map[Key]bool{}, underWay: map[Key]bool{},
 		nameSets: map[acme.NameSet]Key{}, budgets: map[string]acme.Budget{},
 	}
 }
@@ -185,16 +185,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("gather certificate %s: %w", key, err)
 	}
-	have, err := r.vault.read(ctx, key)
+	have, err := r.certificates.read(ctx, key)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	objects.Foreign = have.foreign
-	wish, problems := Wanted(key, objects)
-	if wish == nil {
+	spec, problems := Wanted(key, objects)
+	if spec == nil {
 		return r.drop(ctx, key, problems)
 	}
-	t := &task{Reconciler: r, key: key, wish: wish, objects: objects, have: have, problems: problems}
+	t := &task{Reconciler: r, key: key, spec: spec, objects: objects, have: have, problems: problems}
 	err = t.pursue(ctx)
 	if t.state.State == "" {
 		t.wait("something went wrong, and it is tried again in a moment", time.Time{}) // the log says what
@@ -216,7 +216,7 @@ func (r *Reconciler) drop(ctx context.Context, key Key, problems []problem.Probl
 	r.report(ctx, key, problems)
 	r.States.set(key, nil)
 	r.polls.forget(key)
-	r.Turns.Leave(key)
+	r.Limiter.Leave(key)
 	if !r.isUnderWay(key) {
 		return reconcile.Result{}, nil
 	}
@@ -228,11 +228,11 @@ func (r *Reconciler) drop(ctx context.Context, key Key, problems []problem.Probl
 		return reconcile.Result{}, r.end(ctx, key, nil)
 	}
 	// What is taken back may be at a DNS server that hangs.
-	turn, refusal := r.Turns.Take(key, Place{Issuer: order.issuer(), Directory: "answers of " + order.issuer()}, r.wake(key))
-	if turn == nil {
-		return reconcile.Result{RequeueAfter: refusal.Until.Sub(r.Now())}, nil
+	permit, denial := r.Limiter.Take(key, Requester{Issuer: order.issuer(), Directory: "answers of " + order.issuer()}, r.wake(key))
+	if permit == nil {
+		return reconcile.Result{RequeueAfter: denial.Until.Sub(r.Now())}, nil
 	}
-	defer turn.End(Outcome{Idle: true})
+	defer permit.End(Outcome{Idle: true})
 	return reconcile.Result{}, r.end(ctx, key, order)
 }
 
@@ -245,7 +245,7 @@ func (r *Reconciler) wake(key Key) func() {
 }
 
 // end removes an order, and what answers its challenges.
-func (r *Reconciler) end(ctx context.Context, key Key, order *saved) error {
+func (r *Reconciler) end(ctx context.Context, key Key, order *storedOrder) error {
 	r.takeBack(ctx, order, nil)
 	if err := r.orders.remove(ctx, key, order); err != nil {
 		return err
@@ -307,10 +307,10 @@ func (r *Reconciler) report(ctx context.Context, key Key, problems []problem.Pro
 }
 
 // tell is an event on each of the Ingresses that ask.
-func (r *Reconciler) tell(wish *Wish, objects Objects, reason, message string) {
+func (r *Reconciler) tell(spec *Spec, objects Objects, reason, message string) {
 	for _, request := range objects.Requests {
 		ing := request.Ingress
-		if !contains(wish.Ingresses, nameOf(ing)) {
+		if !contains(spec.Ingresses, nameOf(ing)) {
 			continue
 		}
 		r.Events.Event(&corev1.ObjectReference{

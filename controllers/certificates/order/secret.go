@@ -23,14 +23,14 @@ const (
 	annotationDirectory = "fairway.dev/acme-directory"
 )
 
-// vault reads and writes the Secrets of certificates.
-type vault struct {
+// certificateSecrets reads and writes the Secrets of certificates.
+type certificateSecrets struct {
 	cache   index.Objects
 	secrets secretstore.Store
 }
 
-// kept is what is in a Secret, as far as it concerns us.
-type kept struct {
+// storedCertificate is what is in a Secret, as far as it concerns us.
+type storedCertificate struct {
 	there       bool
 	foreign     bool // there, and not made by us
 	certificate *certificate.Certificate
@@ -39,10 +39,10 @@ type kept struct {
 
 // read is what is there now. A cache has no Secrets of other types, and no bytes
 // of those that nobody named when they came.
-func (v vault) read(ctx context.Context, key Key) (kept, error) {
+func (v certificateSecrets) read(ctx context.Context, key Key) (storedCertificate, error) {
 	secret, err := v.cache.Secret(ctx, key)
 	if err != nil {
-		return kept{}, err
+		return storedCertificate{}, err
 	}
 	if secret == nil || len(secret.Data) == 0 {
 		return v.readLive(ctx, key)
@@ -51,16 +51,16 @@ func (v vault) read(ctx context.Context, key Key) (kept, error) {
 }
 
 // readLive is what is there by who keeps it.
-func (v vault) readLive(ctx context.Context, key Key) (kept, error) {
+func (v certificateSecrets) readLive(ctx context.Context, key Key) (storedCertificate, error) {
 	secret, err := v.secrets.Get(ctx, key)
 	if err != nil || secret == nil {
-		return kept{}, err
+		return storedCertificate{}, err
 	}
 	return keptIn(secret), nil
 }
 
-func keptIn(secret *corev1.Secret) kept {
-	k := kept{there: true, foreign: !IsOurs(secret), directory: secret.Annotations[annotationDirectory]}
+func keptIn(secret *corev1.Secret) storedCertificate {
+	k := storedCertificate{there: true, foreign: !IsOurs(secret), directory: secret.Annotations[annotationDirectory]}
 	if !k.foreign {
 		k.certificate, _ = certificate.Parse(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	}
@@ -91,7 +91,7 @@ func wanted(key Key, issuer, directory string, c *certificate.Certificate) *core
 
 // rehearse says whether a certificate could be written, before one is ordered
 // that nobody can have.
-func (v vault) rehearse(ctx context.Context, key Key, issuer, directory string) error {
+func (v certificateSecrets) rehearse(ctx context.Context, key Key, issuer, directory string) error {
 	// A real certificate, though nobody's: the API server reads it.
 	nobodys, err := certificate.SelfSigned(time.Now(), rand.Reader)
 	if err != nil {
@@ -105,6 +105,6 @@ func (v vault) rehearse(ctx context.Context, key Key, issuer, directory string) 
 }
 
 // write puts a certificate into its Secret.
-func (v vault) write(ctx context.Context, key Key, issuer, directory string, c *certificate.Certificate) error {
+func (v certificateSecrets) write(ctx context.Context, key Key, issuer, directory string, c *certificate.Certificate) error {
 	return v.secrets.Apply(ctx, wanted(key, issuer, directory, c), false)
 }

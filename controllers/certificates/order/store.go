@@ -33,8 +33,8 @@ type orders struct {
 	namespace string
 }
 
-// saved is an order as it was saved last.
-type saved struct {
+// storedOrder is an order as it was saved last.
+type storedOrder struct {
 	acme.Order
 
 	object *corev1.Secret // nil: it was never saved
@@ -48,7 +48,7 @@ func nameOfOrder(key Key) string {
 
 // load is the order for key, nil if there is none. One that cannot be read is
 // an error: to begin another would be to order twice.
-func (o orders) load(ctx context.Context, key Key) (*saved, error) {
+func (o orders) load(ctx context.Context, key Key) (*storedOrder, error) {
 	object, err := o.secrets.Get(ctx, types.NamespacedName{Namespace: o.namespace, Name: nameOfOrder(key)})
 	if err != nil || object == nil {
 		return nil, err
@@ -60,15 +60,15 @@ func (o orders) load(ctx context.Context, key Key) (*saved, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read order of %s from secret %s/%s: %w", key, object.Namespace, object.Name, err)
 	}
-	return &saved{order, object}, nil
+	return &storedOrder{order, object}, nil
 }
 
 // issuer is whom it was ordered from.
-func (s *saved) issuer() string { return s.object.Annotations[route.AnnotationIssuer] }
+func (s *storedOrder) issuer() string { return s.object.Annotations[route.AnnotationIssuer] }
 
 // save stores the order, with what answers its challenges, over the version that
 // was loaded: if another replica has gone on with it, that is a conflict.
-func (o orders) save(ctx context.Context, key Key, issuer string, s *saved, challenges []challenge.Challenge) error {
+func (o orders) save(ctx context.Context, key Key, issuer string, s *storedOrder, challenges []challenge.Challenge) error {
 	text, err := s.Save()
 	if err != nil {
 		return fmt.Errorf("save order of %s: %w", key, err)
@@ -107,7 +107,7 @@ func (o orders) save(ctx context.Context, key Key, issuer string, s *saved, chal
 }
 
 // remove forgets the order.
-func (o orders) remove(ctx context.Context, key Key, s *saved) error {
+func (o orders) remove(ctx context.Context, key Key, s *storedOrder) error {
 	if s == nil || s.object == nil {
 		return nil
 	}

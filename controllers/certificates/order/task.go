@@ -30,9 +30,9 @@ type task struct {
 	*Reconciler
 
 	key     Key
-	wish    *Wish
+	spec    *Spec
 	objects Objects
-	have    kept
+	have    storedCertificate
 	account *Account
 
 	problems []problem.Problem
@@ -44,21 +44,21 @@ type task struct {
 
 // pursue takes the certificate one step on, and says what has become of it.
 func (t *task) pursue(ctx context.Context) error {
-	t.state = State{Issuer: t.wish.Issuer, Names: t.wish.Names}
+	t.state = State{Issuer: t.spec.Issuer, Names: t.spec.Names}
 	if t.have.certificate != nil {
 		t.state.NotAfter = t.have.certificate.NotAfter
 	}
-	if t.wish.Blocked != "" {
-		t.wait(t.wish.Blocked, time.Time{})
+	if t.spec.Blocked != "" {
+		t.wait(t.spec.Blocked, time.Time{})
 		return nil
 	}
-	account, why := t.Accounts.Account(t.wish.Issuer)
+	account, why := t.Accounts.Account(t.spec.Issuer)
 	if account == nil && why == "" {
-		t.wait(fmt.Sprintf("Issuer %q is being looked at", t.wish.Issuer), time.Time{})
+		t.wait(fmt.Sprintf("Issuer %q is being looked at", t.spec.Issuer), time.Time{})
 		return nil
 	}
 	if account == nil {
-		t.complain(ReasonIssuerNotReady, fmt.Sprintf("Issuer %q is not ready: %s; nothing is ordered until it is", t.wish.Issuer, why))
+		t.complain(ReasonIssuerNotReady, fmt.Sprintf("Issuer %q is not ready: %s; nothing is ordered until it is", t.spec.Issuer, why))
 		t.wait(why, time.Time{})
 		return nil
 	}
@@ -67,7 +67,7 @@ func (t *task) pursue(ctx context.Context) error {
 	if verdict.Issue() && t.isStale(ctx) {
 		verdict = t.judge(ctx)
 	}
-	var order *saved
+	var order *storedOrder
 	if verdict.Issue() || t.isUnderWay(t.key) {
 		var err error
 		if order, err = t.orders.load(ctx, t.key); err != nil {
@@ -87,7 +87,7 @@ func (t *task) pursue(ctx context.Context) error {
 // goesOn reports whether an order is finished although nothing asks for it now:
 // a new leader does not know yet what the authority has suggested to its
 // predecessor.
-func (t *task) goesOn(order *saved) bool {
+func (t *task) goesOn(order *storedOrder) bool {
 	return order != nil && order.Want.Equal(t.want()) && order.State != acme.Failed
 }
 
@@ -96,7 +96,7 @@ func (t *task) judge(ctx context.Context) acme.Verdict {
 	situation := acme.Situation{Want: t.want(), Directory: t.have.directory, Now: t.Now()}
 	if c := t.have.certificate; c != nil {
 		situation.Chain, situation.Key = c.Chain, c.Key.Reveal()
-		info, err := t.polls.ask(ctx, t.account.Client, t.place(), t.key, c.Chain, t.Now())
+		info, err := t.polls.ask(ctx, t.account.Client, t.requester(), t.key, c.Chain, t.Now())
 		if err != nil {
 			t.Log.V(1).Info("cannot ask when to renew", "secret", t.key.String(), "cause", err.Error())
 		}
@@ -106,16 +106,16 @@ func (t *task) judge(ctx context.Context) acme.Verdict {
 }
 
 // place is where the certificate is ordered.
-func (t *task) place() Place {
-	return Place{Issuer: t.wish.Issuer, Directory: t.account.Settings.Directory}
+func (t *task) requester() Requester {
+	return Requester{Issuer: t.spec.Issuer, Directory: t.account.Settings.Directory}
 }
 
-func (t *task) want() acme.Want { return t.account.Settings.Want(t.wish.Names...) }
+func (t *task) want() acme.Want { return t.account.Settings.Want(t.spec.Names...) }
 
 // isStale reads the Secret from where it is kept, before anything is ordered for
 // it: a cache may not yet have the certificate that we have just written.
 func (t *task) isStale(ctx context.Context) bool {
-	fresh, err := t.vault.readLive(ctx, t.key)
+	fresh, err := t.certificates.readLive(ctx, t.key)
 	if err != nil {
 		return false // rehearsing fails too, and says why
 	}
@@ -131,19 +131,19 @@ func (t *task) settle(verdict acme.Verdict) {
 }
 
 // issue takes an order one step on, or begins one.
-func (t *task) issue(ctx context.Context, verdict acme.Verdict, order *saved) error {
+func (t *task) issue(ctx context.Context, verdict acme.Verdict, order *storedOrder) error {
 	if order != nil {
 		t.claim(order.Want.NameSet(), t.key) // which a new leader does not know
 	}
 	fresh := order == nil || !order.Want.Equal(t.want())
 	if fresh || order.State != acme.Done && !t.Now().Before(order.Due) {
-		turn, refusal := t.Turns.Take(t.key, t.place(), t.wake(t.key))
-		if turn == nil {
-			t.stand(refusal, order)
+		permit, denial := t.Limiter.Take(t.key, t.requester(), t.wake(t.key))
+		if permit == nil {
+			t.stand(denial, order)
 			return nil
 		}
 		t.outcome.Idle = true
-		defer func() { turn.End(t.outcome) }()
+		defer func() { permit.End(t.outcome) }()
 	}
 	if fresh {
 		var err error
@@ -163,7 +163,7 @@ func (t *task) issue(ctx context.Context, verdict acme.Verdict, order *saved) er
 
 // steps takes an order as far as it can go now. It is false when what keeps it from
 // succeeding has been said.
-func (t *task) steps(ctx context.Context, order *saved) (goesOn bool, err error) {
+func (t *task) steps(ctx context.Context, order *storedOrder) (goesOn bool, err error) {
 	for steps := 0; order.State != acme.Done && !t.Now().Before(order.Due) && steps < maxSteps; steps++ {
 		if order.State == acme.Failed {
 			if ok, err := t.admit(ctx); err != nil || !ok {
@@ -178,7 +178,7 @@ func (t *task) steps(ctx context.Context, order *saved) (goesOn bool, err error)
 }
 
 // stand says that it is not this certificate's turn.
-func (t *task) stand(r Refusal, order *saved) {
+func (t *task) stand(r Denial, order *storedOrder) {
 	if order != nil {
 		t.describe(order)
 	} else {
@@ -190,7 +190,7 @@ func (t *task) stand(r Refusal, order *saved) {
 	case r.Failing != "":
 		t.state.Message = r.Failing + "; it is asked again in a moment"
 	default:
-		t.state.Message = fmt.Sprintf("many certificates are asked from Issuer %q, or it is slow: this one's turn comes", t.wish.Issuer)
+		t.state.Message = fmt.Sprintf("many certificates are asked from Issuer %q, or it is slow: this one's turn comes", t.spec.Issuer)
 	}
 	t.next = r.Until
 }
@@ -200,26 +200,26 @@ const maxSteps = 12
 
 // begin plans an order, unless something keeps it from succeeding. What was
 // planned for other names is over.
-func (t *task) begin(ctx context.Context, verdict acme.Verdict, before *saved) (*saved, error) {
+func (t *task) begin(ctx context.Context, verdict acme.Verdict, before *storedOrder) (*storedOrder, error) {
 	if ok, err := t.admit(ctx); err != nil || !ok {
 		return nil, err
 	}
-	planned, err := t.account.Client.Plan(t.replaces(verdict), t.wish.Names...)
+	planned, err := t.account.Client.Plan(t.replaces(verdict), t.spec.Names...)
 	if err != nil {
 		return nil, fmt.Errorf("plan order of %s: %w", t.key, err)
 	}
-	order := &saved{Order: planned}
+	order := &storedOrder{Order: planned}
 	if before != nil {
 		order.object = before.object
 		t.takeBack(ctx, before, nil)
 	}
-	if err := t.orders.save(ctx, t.key, t.wish.Issuer, order, nil); err != nil {
+	if err := t.orders.save(ctx, t.key, t.spec.Issuer, order, nil); err != nil {
 		return nil, err
 	}
-	t.Metrics.attempted(t.wish.Issuer)
-	t.tell(t.wish, t.objects, eventOrdered, fmt.Sprintf("A certificate for %s is ordered from Issuer %q: %s",
-		short(t.wish.Names), t.wish.Issuer, verdict.Text))
-	t.Log.Info("certificate ordered", "secret", t.key.String(), "issuer", t.wish.Issuer, "reason", string(verdict.Reason))
+	t.Metrics.attempted(t.spec.Issuer)
+	t.tell(t.spec, t.objects, eventOrdered, fmt.Sprintf("A certificate for %s is ordered from Issuer %q: %s",
+		short(t.spec.Names), t.spec.Issuer, verdict.Text))
+	t.Log.Info("certificate ordered", "secret", t.key.String(), "issuer", t.spec.Issuer, "reason", string(verdict.Reason))
 	return order, nil
 }
 
@@ -239,21 +239,21 @@ func (t *task) admit(ctx context.Context) (bool, error) {
 		t.wait(fmt.Sprintf("a certificate for the same names is being ordered for Secret %s", other), t.Now().Add(rereadTaken))
 		return false, nil
 	}
-	if err := t.vault.rehearse(ctx, t.key, t.wish.Issuer, t.account.Settings.Directory); err != nil {
+	if err := t.certificates.rehearse(ctx, t.key, t.spec.Issuer, t.account.Settings.Directory); err != nil {
 		return false, t.unwritable(err)
 	}
-	if t.Scout != nil {
-		scouting, cancel := context.WithTimeout(ctx, patienceScouting)
+	if t.Prechecker != nil {
+		prechecking, cancel := context.WithTimeout(ctx, patienceScouting)
 		defer cancel()
-		for _, name := range t.wish.Names {
-			if found := t.Scout.Obstacle(scouting, t.account, name); found != nil {
+		for _, name := range t.spec.Names {
+			if found := t.Prechecker.Obstacle(prechecking, t.account, name); found != nil {
 				t.fail(problem.Reason(found.Reason), found.Message, t.Now().Add(rereadBlocked))
 				return false, nil
 			}
 		}
 	}
-	if when, ok := t.take(t.wish.Issuer); !ok {
-		t.wait(fmt.Sprintf("many certificates are asked from Issuer %q: this one's turn is at %s", t.wish.Issuer, clock(when)), when)
+	if when, ok := t.take(t.spec.Issuer); !ok {
+		t.wait(fmt.Sprintf("many certificates are asked from Issuer %q: this one's turn is at %s", t.spec.Issuer, clock(when)), when)
 		return false, nil
 	}
 	return true, nil
@@ -280,7 +280,7 @@ func (t *task) unwritable(err error) error {
 }
 
 // advance takes the order one step on and saves it.
-func (t *task) advance(ctx context.Context, order *saved) error {
+func (t *task) advance(ctx context.Context, order *storedOrder) error {
 	before := order.Order
 	t.outcome = Outcome{}
 	next, err := t.account.Client.Advance(ctx, order.Order, presenter{t})
@@ -296,7 +296,7 @@ func (t *task) advance(ctx context.Context, order *saved) error {
 		return err
 	}
 	answers = append(answers, t.takeBack(ctx, order, answers)...)
-	if err := t.orders.save(ctx, t.key, t.wish.Issuer, order, answers); err != nil {
+	if err := t.orders.save(ctx, t.key, t.spec.Issuer, order, answers); err != nil {
 		return err
 	}
 	if before.State != next.State {
@@ -304,16 +304,16 @@ func (t *task) advance(ctx context.Context, order *saved) error {
 	}
 	switch {
 	case next.State == acme.Failed && before.State != acme.Failed:
-		t.Metrics.failed(t.wish.Issuer, next.Failure)
-		t.Log.Info("order failed", "secret", t.key.String(), "issuer", t.wish.Issuer, "cause", next.Failure.Text, "next", next.Due)
+		t.Metrics.failed(t.spec.Issuer, next.Failure)
+		t.Log.Info("order failed", "secret", t.key.String(), "issuer", t.spec.Issuer, "cause", next.Failure.Text, "next", next.Due)
 	case before.State == acme.Failed && next.State != acme.Failed:
-		t.Metrics.attempted(t.wish.Issuer)
+		t.Metrics.attempted(t.spec.Issuer)
 	}
 	return nil
 }
 
 // describe says how far an order is.
-func (t *task) describe(order *saved) {
+func (t *task) describe(order *storedOrder) {
 	t.state.State = v1alpha1.CertificatePending
 	if t.have.certificate != nil {
 		t.state.State = v1alpha1.CertificateRenewing
@@ -329,9 +329,9 @@ func (t *task) describe(order *saved) {
 	case t.obstacle != nil:
 		t.state.State = v1alpha1.CertificateFailing
 		t.complain(problem.Reason(t.obstacle.Reason), fmt.Sprintf(
-			"Issuer %q is not told to look, for it would fail: %s. It is looked at again every half minute", t.wish.Issuer, t.obstacle.Message))
+			"Issuer %q is not told to look, for it would fail: %s. It is looked at again every half minute", t.spec.Issuer, t.obstacle.Message))
 	case order.Waiting != "" && t.Now().Sub(order.Began) > patienceWaiting && order.State != acme.Failed:
-		t.complain(ReasonNotIssued, fmt.Sprintf("Issuer %q has not issued the certificate yet: %s", t.wish.Issuer, order.Waiting))
+		t.complain(ReasonNotIssued, fmt.Sprintf("Issuer %q has not issued the certificate yet: %s", t.spec.Issuer, order.Waiting))
 	case failure == nil:
 	case order.State == acme.Failed, order.Stumbles >= manyStumbles, order.Stumbles > 0 && failure.Kind == acme.RateLimited:
 		t.fail(ReasonNotIssued, failure.Text, order.Due)
@@ -354,22 +354,22 @@ const patienceWaiting = time.Minute
 const manyStumbles = 3
 
 // deliver writes the certificate, and forgets the order only then.
-func (t *task) deliver(ctx context.Context, order *saved) error {
+func (t *task) deliver(ctx context.Context, order *storedOrder) error {
 	certificate, fault := order.Certificate()
 	if fault != "" {
 		return fmt.Errorf("read the certificate for %s: %s", t.key, fault)
 	}
-	if err := t.vault.write(ctx, t.key, t.wish.Issuer, order.Want.Directory, certificate); err != nil {
+	if err := t.certificates.write(ctx, t.key, t.spec.Issuer, order.Want.Directory, certificate); err != nil {
 		if wrong := t.unwritable(err); wrong != nil {
 			return wrong
 		}
 		return nil // the order stays: the certificate is in it
 	}
-	t.have = kept{there: true, certificate: certificate, directory: order.Want.Directory}
-	t.Metrics.issued(t.wish.Issuer)
-	t.tell(t.wish, t.objects, eventIssued, fmt.Sprintf("Issuer %q has issued a certificate for %s, valid until %s",
-		t.wish.Issuer, short(t.wish.Names), clock(certificate.NotAfter)))
-	t.Log.Info("certificate issued", "secret", t.key.String(), "issuer", t.wish.Issuer,
+	t.have = storedCertificate{there: true, certificate: certificate, directory: order.Want.Directory}
+	t.Metrics.issued(t.spec.Issuer)
+	t.tell(t.spec, t.objects, eventIssued, fmt.Sprintf("Issuer %q has issued a certificate for %s, valid until %s",
+		t.spec.Issuer, short(t.spec.Names), clock(certificate.NotAfter)))
+	t.Log.Info("certificate issued", "secret", t.key.String(), "issuer", t.spec.Issuer,
 		"serial", certificate.Serial, "until", certificate.NotAfter)
 	t.state.NotAfter = certificate.NotAfter
 	t.polls.forget(t.key)
@@ -394,7 +394,7 @@ func (t *task) fail(reason problem.Reason, why string, next time.Time) {
 		meanwhile = "the one that is there is served until " + clock(t.have.certificate.NotAfter)
 	}
 	t.complain(reason, fmt.Sprintf("Issuer %q has issued no certificate: %s. It is tried again at %s; %s",
-		t.wish.Issuer, why, clock(next), meanwhile))
+		t.spec.Issuer, why, clock(next), meanwhile))
 }
 
 // retry says why there was no certificate, while the next attempt is made. Its
@@ -402,13 +402,13 @@ func (t *task) fail(reason problem.Reason, why string, next time.Time) {
 func (t *task) retry(why string) {
 	t.state.Message = "it is being tried again: " + t.state.Message + "; last time: " + why
 	t.state.State = v1alpha1.CertificateFailing
-	t.complain(ReasonNotIssued, fmt.Sprintf("Issuer %q has issued no certificate: %s. It is being tried again", t.wish.Issuer, why))
+	t.complain(ReasonNotIssued, fmt.Sprintf("Issuer %q has issued no certificate: %s. It is being tried again", t.spec.Issuer, why))
 }
 
 // complain is a Problem on each Ingress that asks.
 func (t *task) complain(reason problem.Reason, message string) {
 	for _, request := range t.objects.Requests {
-		if contains(t.wish.Ingresses, nameOf(request.Ingress)) {
+		if contains(t.spec.Ingresses, nameOf(request.Ingress)) {
 			t.problems = append(t.problems, problemOf(nameOf(request.Ingress), t.key, request.Ingress, reason, message))
 		}
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // Workers is how many reconcile at a time. An order that
-// waits for an authority holds a worker; Turns bounds how many do.
+// waits for an authority holds a worker; Limiter bounds how many do.
 const Workers = 64
 
 // Controller runs Reconcilers.

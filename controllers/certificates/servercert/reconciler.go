@@ -72,7 +72,7 @@ type Reconciler struct {
 	publisher Publisher
 	reporter  Reporter
 
-	known hostkeys.Ledger
+	known hostkeys.Set
 
 	mu     sync.Mutex
 	silent map[route.Gateway]bool // those that do not listen for TLS

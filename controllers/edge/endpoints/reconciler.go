@@ -42,15 +42,15 @@ type Reconciler struct {
 	LocalBackends bool
 
 	objects   index.Objects
-	live      *apireader.Asker
+	live      *apireader.Reader
 	publisher Publisher
 	reporter  Reporter
-	published *ledger
+	published *publishedPorts
 }
 
 // New is a Reconciler that publishes to publisher. live asks the API server
 // itself; nil where there is none.
-func New(objects index.Objects, live *apireader.Asker, publisher Publisher, reporter Reporter) *Reconciler {
+func New(objects index.Objects, live *apireader.Reader, publisher Publisher, reporter Reporter) *Reconciler {
 	return &Reconciler{
 		objects:   objects,
 		live:      live,
@@ -87,7 +87,7 @@ func (r *Reconciler) Build(ctx context.Context, port route.ServicePort) (*route.
 }
 
 func (r *Reconciler) build(
-	ctx context.Context, port route.ServicePort, ask *apireader.Asker,
+	ctx context.Context, port route.ServicePort, ask *apireader.Reader,
 ) (*route.Backend, []problem.Problem, error) {
 	service, err := r.service(ctx, port)
 	if err != nil || service == nil {
@@ -144,7 +144,7 @@ func routesTo(ingress *networkingv1.Ingress, service *corev1.Service, port int32
 // there seems to be none at all, not even an empty one, they may not have
 // reached us yet, and no route shall move to a Service that only looks empty.
 func (r *Reconciler) slices(
-	ctx context.Context, port route.ServicePort, ask *apireader.Asker,
+	ctx context.Context, port route.ServicePort, ask *apireader.Reader,
 ) ([]*discoveryv1.EndpointSlice, error) {
 	slices, err := r.objects.Slices(ctx, port.Service)
 	if err != nil || len(slices) > 0 || ask == nil {

@@ -17,10 +17,10 @@ import (
 // Sources is all that the reconciler watches. EndpointSlices are not among
 // them: they change no route.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Key] {
-	heard := r.witnesses()
+	heard := r.observers()
 	sources := append(index.SourceOfNamespaces(objects, r.Objects.Scope, r.ingressKeys, heard.namespace),
-		watch.Witnessed(objects, &networkingv1.Ingress{}, watch.Ingress, r.ingressKeys, heard.ingress),
-		watch.Witnessed(objects, &networkingv1.IngressClass{}, watch.IngressClass, r.classKeys, heard.class),
+		watch.ObservedSource(objects, &networkingv1.Ingress{}, watch.Ingress, r.ingressKeys, heard.ingress),
+		watch.ObservedSource(objects, &networkingv1.IngressClass{}, watch.IngressClass, r.classKeys, heard.class),
 		watch.Source(objects, &corev1.Service{}, watch.Service, r.serviceKeys),
 	)
 	if r.Challenges != nil {

@@ -49,7 +49,7 @@ type Reporter interface {
 type Reconciler struct {
 	Objects index.Objects
 	// Live asks the API server itself; nil where there is none.
-	Live      *apireader.Asker
+	Live      *apireader.Reader
 	Publisher Publisher
 	Reporter  Reporter
 	// Tracker hears of every event before its keys are queued; nil: nobody does.
@@ -59,7 +59,7 @@ type Reconciler struct {
 	// LocalBackends says that Services may stand for route.LocalPrefixes.
 	LocalBackends bool
 
-	known hostkeys.Ledger
+	known hostkeys.Set
 
 	mu    sync.Mutex
 	large map[route.Key]struct{}

@@ -32,9 +32,9 @@ const (
 	// patience is how long an Ingress may wait for its address before its owner
 	// is told why.
 	patience = 10 * time.Second
-	// truce is the time between two writes of the same addresses, when somebody
+	// rewriteInterval is the time between two writes of the same addresses, when somebody
 	// else writes others.
-	truce = 10 * time.Second
+	rewriteInterval = 10 * time.Second
 )
 
 // Verdicts says whether every Envoy serves an Ingress. It is *replica.View.
@@ -66,11 +66,11 @@ type Reconciler struct {
 
 	mu      sync.Mutex
 	waiting map[types.NamespacedName]time.Time // for their address, since
-	given   map[types.NamespacedName]gift
+	written map[types.NamespacedName]lastWrite
 }
 
-// gift is that we have given an Ingress its addresses.
-type gift struct {
+// lastWrite is that we have given an Ingress its addresses.
+type lastWrite struct {
 	to types.UID
 	at time.Time
 }
@@ -233,10 +233,10 @@ func (r *Reconciler) write(ctx context.Context, ing *networkingv1.Ingress, list 
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.given == nil {
-		r.given = map[types.NamespacedName]gift{}
+	if r.written == nil {
+		r.written = map[types.NamespacedName]lastWrite{}
 	}
-	r.given[types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}] = gift{ing.UID, r.Now()}
+	r.written[types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}] = lastWrite{ing.UID, r.Now()}
 	return nil
 }
 
@@ -269,8 +269,8 @@ func (r *Reconciler) startWaiting(name types.NamespacedName, uid types.UID) (sin
 		}
 		r.waiting[name] = since
 	}
-	if given := r.given[name]; given.to == uid {
-		wait = max(truce-now.Sub(given.at), 0)
+	if given := r.written[name]; given.to == uid {
+		wait = max(rewriteInterval-now.Sub(given.at), 0)
 	}
 	return since, wait
 }
@@ -280,14 +280,14 @@ func (r *Reconciler) startWaiting(name types.NamespacedName, uid types.UID) (sin
 func (r *Reconciler) lapse(name types.NamespacedName) (left time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	given, ok := r.given[name]
+	given, ok := r.written[name]
 	if !ok {
 		return 0
 	}
-	if left = truce - r.Now().Sub(given.at); left > 0 {
+	if left = rewriteInterval - r.Now().Sub(given.at); left > 0 {
 		return left
 	}
-	shrink.Delete(&r.given, name)
+	shrink.Delete(&r.written, name)
 	return 0
 }
 
@@ -302,7 +302,7 @@ func (r *Reconciler) forget(ctx context.Context, name types.NamespacedName) {
 	r.stopWaiting(ctx, name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	shrink.Delete(&r.given, name)
+	shrink.Delete(&r.written, name)
 }
 
 // Waiting is the Ingresses that wait for their addresses.

@@ -24,16 +24,16 @@ func TestGiftsAreForgottenAfterTheTruce(t *testing.T) {
 		}
 	}
 	write(Address("192.0.2.1"))
-	now = now.Add(truce / 2)
-	if left := r.lapse(name); left != truce/2 || len(r.given) != 1 {
-		t.Errorf("%s are left and %d gifts, want %s and one", left, len(r.given), truce/2)
+	now = now.Add(rewriteInterval / 2)
+	if left := r.lapse(name); left != rewriteInterval/2 || len(r.written) != 1 {
+		t.Errorf("%s are left and %d gifts, want %s and one", left, len(r.written), rewriteInterval/2)
 	}
-	now = now.Add(truce / 2)
-	if left := r.lapse(name); left != 0 || len(r.given) != 0 {
-		t.Errorf("%s are left and %d gifts, want none", left, len(r.given))
+	now = now.Add(rewriteInterval / 2)
+	if left := r.lapse(name); left != 0 || len(r.written) != 0 {
+		t.Errorf("%s are left and %d gifts, want none", left, len(r.written))
 	}
 	write() // which is taking away
-	if len(r.given) != 0 {
+	if len(r.written) != 0 {
 		t.Error("what was taken away counts as given")
 	}
 }

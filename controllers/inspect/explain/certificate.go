@@ -45,7 +45,7 @@ type CertificateOf struct {
 
 // present says which certificate a client is shown that connects with the server
 // name, if it sends one.
-func (w *walk) present(ctx context.Context, name route.Hostname, sent bool) error {
+func (w *trace) present(ctx context.Context, name route.Hostname, sent bool) error {
 	partial := secretcache.New(w.objects.Cluster, nil, nil).Partial(
 		func(secret types.NamespacedName) bool { return !w.question.MissingSecrets[secret] })
 	secrets := servercert.New(w.objects, partial, nil, nil, servercert.Options{})
@@ -84,7 +84,7 @@ func serverNames(name route.Hostname) []route.Hostname {
 	return []route.Hostname{name}
 }
 
-func certificateOf(name route.Hostname, looked servercert.Looked) *Certificate {
+func certificateOf(name route.Hostname, looked servercert.Preview) *Certificate {
 	c := &Certificate{Name: string(name), Shown: []CertificateOf{}}
 	for _, found := range looked.Found {
 		key := "ECDSA"

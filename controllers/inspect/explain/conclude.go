@@ -12,7 +12,7 @@ import (
 )
 
 // conclude says in a sentence where the request ends, and what to do about it.
-func (w *walk) conclude(ctx context.Context, trace route.Trace) error {
+func (w *trace) conclude(ctx context.Context, trace route.Trace) error {
 	said := w.said
 	switch said.End {
 	case route.EndForwarded:
@@ -64,7 +64,7 @@ func lastOf(steps []string) string {
 	return steps[len(steps)-1]
 }
 
-func (w *walk) concludeNoEndpoints() {
+func (w *trace) concludeNoEndpoints() {
 	said := w.said
 	said.Summary = fmt.Sprintf("503: Service %s has no endpoint that could be used.", said.Backend.Service)
 	if len(said.Endpoints) > 0 {
@@ -75,7 +75,7 @@ func (w *walk) concludeNoEndpoints() {
 }
 
 // concludeUnavailable repeats what is wrong with the backend of a route.
-func (w *walk) concludeUnavailable(taken route.Route) {
+func (w *trace) concludeUnavailable(taken route.Route) {
 	said := w.said
 	said.Summary = fmt.Sprintf("503: the backend of this route cannot be used (%s).", taken.Reason)
 	for _, p := range said.Problems {
@@ -104,7 +104,7 @@ func servedPaths(host *route.Host) string {
 }
 
 // concludeNoHost looks for Ingresses that name the host and do not count.
-func (w *walk) concludeNoHost(ctx context.Context, trace route.Trace) error {
+func (w *trace) concludeNoHost(ctx context.Context, trace route.Trace) error {
 	classes, err := w.objects.Classes(ctx)
 	if err != nil {
 		return err

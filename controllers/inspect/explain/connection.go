@@ -46,7 +46,7 @@ func (c *Connection) label() string {
 
 // connect says what becomes of the connection of a request, and whether it ends
 // there.
-func (w *walk) connect(request Request, trace route.Trace) (ends bool) {
+func (w *trace) connect(request Request, trace route.Trace) (ends bool) {
 	host := trace.Served
 	if host == nil || host.Client == nil && host.Passthrough == nil {
 		return false

@@ -47,7 +47,7 @@ type Question struct {
 
 // Explain answers a question about the objects that Controllers look at.
 func Explain(ctx context.Context, controllers *edge.Controllers, question Question) (*Explanation, error) {
-	w := &walk{
+	w := &trace{
 		objects:  index.Objects{Cluster: controllers.Cache, Scope: controllers.Scope},
 		base:     controllers.Base,
 		local:    controllers.Base.LocalBackends || controllers.LocalEndpoints,
@@ -66,8 +66,8 @@ func Explain(ctx context.Context, controllers *edge.Controllers, question Questi
 	return w.said, w.keepConcerned(ctx)
 }
 
-// walk is one request on its way.
-type walk struct {
+// trace is one request on its way.
+type trace struct {
 	objects  index.Objects
 	base     route.Settings
 	local    bool // endpoints may be route.LocalPrefixes
@@ -81,7 +81,7 @@ type walk struct {
 }
 
 // choose finds the gateway at which is asked, and its settings.
-func (w *walk) choose(ctx context.Context) error {
+func (w *trace) choose(ctx context.Context) error {
 	classes, err := w.objects.Classes(ctx)
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (w *walk) choose(ctx context.Context) error {
 }
 
 // gatewayOf is the gateway that is named, or else the one that serves the host.
-func (w *walk) gatewayOf(ctx context.Context, classes route.Classes) (route.Gateway, error) {
+func (w *trace) gatewayOf(ctx context.Context, classes route.Classes) (route.Gateway, error) {
 	if w.question.Gateway != "" {
 		return w.question.Gateway, nil
 	}
@@ -142,7 +142,7 @@ func (w *walk) gatewayOf(ctx context.Context, classes route.Classes) (route.Gate
 
 // knowsClass says whether there is the IngressClass, or at least an Ingress that
 // names it: where there are no classes at all, as in files, any name would do.
-func (w *walk) knowsClass(ctx context.Context, name string) (bool, error) {
+func (w *trace) knowsClass(ctx context.Context, name string) (bool, error) {
 	classes, err1 := w.objects.AllClasses(ctx)
 	ingresses, err2 := w.objects.Ingresses(ctx)
 	named := slices.ContainsFunc(classes, func(class *networkingv1.IngressClass) bool { return class.Name == name }) ||
@@ -165,7 +165,7 @@ func (e *AmbiguousError) Error() string {
 
 // follow goes with the request to its end, and with a client that is sent to
 // another path, or to HTTPS.
-func (w *walk) follow(ctx context.Context) error {
+func (w *trace) follow(ctx context.Context) error {
 	request := w.question.Request
 	if !w.listens(request) {
 		return nil
@@ -209,7 +209,7 @@ func (w *walk) follow(ctx context.Context) error {
 
 // secures reports whether the client is sent to HTTPS, where the same route takes
 // its request.
-func (w *walk) secures(request Request, trace route.Trace) bool {
+func (w *trace) secures(request Request, trace route.Trace) bool {
 	if request.Scheme != "http" || w.settings.HTTPSPort == 0 || trace.Served == nil {
 		return false
 	}
@@ -217,7 +217,7 @@ func (w *walk) secures(request Request, trace route.Trace) bool {
 }
 
 // listens says whether there is a listener for the scheme.
-func (w *walk) listens(request Request) bool {
+func (w *trace) listens(request Request) bool {
 	listener := Listener{Name: request.Scheme, Port: w.settings.HTTPPort}
 	if request.Scheme == "https" {
 		listener.Port = w.settings.HTTPSPort
@@ -234,7 +234,7 @@ func (w *walk) listens(request Request) bool {
 
 // trace follows a request through a gateway. What is wrong with the hosts that
 // it comes by goes to the explanation, if it is that of the gateway.
-func (w *walk) trace(ctx context.Context, gateway route.Gateway, settings route.Settings, request route.Request) (route.Trace, error) {
+func (w *trace) trace(ctx context.Context, gateway route.Gateway, settings route.Settings, request route.Request) (route.Trace, error) {
 	hosts := &ingress.Reconciler{Objects: w.objects, LocalBackends: w.base.LocalBackends}
 	var failed error
 	find := func(name route.Hostname) *route.Host {
@@ -250,7 +250,7 @@ func (w *walk) trace(ctx context.Context, gateway route.Gateway, settings route.
 }
 
 // arrive describes the route that takes the request, and what is behind it.
-func (w *walk) arrive(ctx context.Context, trace route.Trace) error {
+func (w *trace) arrive(ctx context.Context, trace route.Trace) error {
 	ingresses, err := ingress.Of(ctx, w.objects, trace.Served.Key)
 	if err != nil {
 		return err
@@ -279,7 +279,7 @@ func (w *walk) arrive(ctx context.Context, trace route.Trace) error {
 }
 
 // endpoints describes the endpoints of a Service port.
-func (w *walk) endpoints(ctx context.Context, port route.ServicePort) error {
+func (w *trace) endpoints(ctx context.Context, port route.ServicePort) error {
 	backends := endpoints.New(w.objects, nil, nil, nil)
 	backends.LocalBackends = w.local
 	_, problems, err := backends.Build(ctx, port)
@@ -305,7 +305,7 @@ func (w *walk) endpoints(ctx context.Context, port route.ServicePort) error {
 
 // keepConcerned leaves out what is wrong with other paths of the Ingresses that
 // the request came by.
-func (w *walk) keepConcerned(ctx context.Context) error {
+func (w *trace) keepConcerned(ctx context.Context) error {
 	w.said.Problems = problem.Sort(w.said.Problems)
 	ingresses, err := w.objects.Ingresses(ctx)
 	if err != nil || w.said.Path == nil {

@@ -11,9 +11,9 @@ import (
 
 // handshake says what becomes of the connection of a client of HTTPS: which
 // certificate it is shown, or to which backend it is passed through. It ends the
-// walk if that fails, because nothing at all is known of the server name, or if no
+// trace if that fails, because nothing at all is known of the server name, or if no
 // more is to be said.
-func (w *walk) handshake(ctx context.Context, request Request) (ended bool, err error) {
+func (w *trace) handshake(ctx context.Context, request Request) (ended bool, err error) {
 	name, sent, ok := request.serverName()
 	if request.Scheme != "https" || !ok {
 		return false, nil
@@ -41,7 +41,7 @@ func (w *walk) handshake(ctx context.Context, request Request) (ended bool, err 
 }
 
 // connected follows the server name of a connection to the host that serves it.
-func (w *walk) connected(ctx context.Context, name route.Hostname, sent bool) (route.Trace, error) {
+func (w *trace) connected(ctx context.Context, name route.Hostname, sent bool) (route.Trace, error) {
 	if sent {
 		return w.trace(ctx, w.gateway, w.settings, route.Request{Authority: string(name), Target: "/"})
 	}
@@ -52,7 +52,7 @@ func (w *walk) connected(ctx context.Context, name route.Hostname, sent bool) (r
 
 // pass ends the walk at the backend that has the connection. Nobody else sees
 // what is asked for.
-func (w *walk) pass(ctx context.Context, request Request, trace route.Trace) error {
+func (w *trace) pass(ctx context.Context, request Request, trace route.Trace) error {
 	path, query, asked := strings.Cut(request.Target, "?")
 	if asked {
 		query = "?" + query

@@ -2,7 +2,7 @@
 // who ask: from files, or from a cluster as they may read it.
 //
 // It watches nothing, writes nothing and needs no controller. Its invariant: what
-// is seen in a survey is what the controllers see, because it is their own first
+// is seen in a snapshot is what the controllers see, because it is their own first
 // pass, over the same objects.
 package snapshot
 

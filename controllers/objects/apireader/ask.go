@@ -50,7 +50,7 @@ func versionOf(object client.Object) string {
 // Backends is the Ingresses of one namespace, which are as the caches have them,
 // and of the Services that they want those that exist, all as the API server has
 // them. wanted is called for each Ingress that exists.
-func (a *Asker) Backends(
+func (a *Reader) Backends(
 	ctx context.Context, namespace string, cached []*networkingv1.Ingress, wanted func(*networkingv1.Ingress) []string,
 ) ([]*networkingv1.Ingress, map[string]*corev1.Service, error) {
 	known, err := a.enter(namespace)
@@ -83,7 +83,7 @@ func (a *Asker) Backends(
 
 // ingresses asks for those of which nothing is known that is as new as the cache.
 // Where there are many, most will not have changed, as their versions tell.
-func (a *Asker) ingresses(ctx context.Context, namespace string, known *answers, cached []*networkingv1.Ingress) error {
+func (a *Reader) ingresses(ctx context.Context, namespace string, known *answers, cached []*networkingv1.Ingress) error {
 	var ask []*networkingv1.Ingress
 	for _, c := range cached {
 		if last, ok := known.ingresses[c.Name]; !ok || !last.isNewer(c) {
@@ -117,7 +117,7 @@ func (a *Asker) ingresses(ctx context.Context, namespace string, known *answers,
 }
 
 // changed is those of the Ingresses that are not as the cache has them.
-func (a *Asker) changed(
+func (a *Reader) changed(
 	ctx context.Context, namespace string, known *answers, cached []*networkingv1.Ingress,
 ) ([]*networkingv1.Ingress, error) {
 	list := &metav1.PartialObjectMetadataList{}
@@ -144,7 +144,7 @@ func (a *Asker) changed(
 }
 
 // services asks for those of which nothing is known.
-func (a *Asker) services(ctx context.Context, namespace string, known *answers, names []string) error {
+func (a *Reader) services(ctx context.Context, namespace string, known *answers, names []string) error {
 	ask := map[string]bool{}
 	for _, name := range names {
 		if _, ok := known.services[name]; !ok && !known.allServices {
@@ -177,7 +177,7 @@ func (a *Asker) services(ctx context.Context, namespace string, known *answers, 
 }
 
 // Slices is the EndpointSlices of a Service as the API server has them.
-func (a *Asker) Slices(ctx context.Context, service types.NamespacedName) ([]*discoveryv1.EndpointSlice, error) {
+func (a *Reader) Slices(ctx context.Context, service types.NamespacedName) ([]*discoveryv1.EndpointSlice, error) {
 	known, err := a.enter(service.Namespace)
 	if err != nil {
 		return nil, err
@@ -207,7 +207,7 @@ func (a *Asker) Slices(ctx context.Context, service types.NamespacedName) ([]*di
 }
 
 // get reads an object, and says whether there is one.
-func (a *Asker) get(ctx context.Context, name types.NamespacedName, object client.Object) (found bool, err error) {
+func (a *Reader) get(ctx context.Context, name types.NamespacedName, object client.Object) (found bool, err error) {
 	err = a.request(ctx, name.Namespace, func(ctx context.Context) error { return a.reader.Get(ctx, name, object) })
 	switch {
 	case apierrors.IsNotFound(err):

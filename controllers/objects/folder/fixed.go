@@ -24,11 +24,11 @@ func Fixed(objects []client.Object) (*Cache, error) {
 		tree:    newTree(nil, Limits{}),
 		merged:  true, // there are no files to replace them
 	}
-	all := make(map[ref]standing, len(objects))
+	all := make(map[ref]locatedObject, len(objects))
 	for _, object := range objects {
 		for _, k := range kinds() {
 			if sameType(k.empty(), object) {
-				all[ref{k.Kind, client.ObjectKeyFromObject(object)}] = standing{object: object}
+				all[ref{k.Kind, client.ObjectKeyFromObject(object)}] = locatedObject{object: object}
 			}
 		}
 	}

@@ -50,8 +50,8 @@ func completeEndpoints(o *endpoints) {
 // control plane does: of those that belong to a Service without a selector, and
 // that nobody has excepted. Slices that such a controller has made before, as they
 // stand in a dump of a cluster, give way.
-func (t *tree) mirror() (all map[ref]standing, problems []problem.Problem) {
-	t.mirrored, t.unmirrored = map[ref]standing{}, nil
+func (t *tree) mirror() (all map[ref]locatedObject, problems []problem.Problem) {
+	t.mirrored, t.unmirrored = map[ref]locatedObject{}, nil
 	found := t.endpoints()
 	if len(found) == 0 {
 		return t.objects, nil
@@ -75,14 +75,14 @@ func (t *tree) mirror() (all map[ref]standing, problems []problem.Problem) {
 		}
 		for i, slice := range made {
 			r := t.place(all, slice, i)
-			all[r], t.mirrored[r] = standing{slice, s.place}, standing{slice, s.place}
+			all[r], t.mirrored[r] = locatedObject{slice, s.place}, locatedObject{slice, s.place}
 		}
 	}
 	return all, problems
 }
 
 func (t *tree) endpoints() []ref {
-	found := map[ref]standing{}
+	found := map[ref]locatedObject{}
 	for r, s := range t.objects {
 		if r.kind == kindEndpoints {
 			found[r] = s
@@ -120,7 +120,7 @@ func (t *tree) exception(r ref, from *endpoints) string {
 }
 
 // place gives a slice a name that is free.
-func (t *tree) place(taken map[ref]standing, slice *discoveryv1.EndpointSlice, number int) ref {
+func (t *tree) place(taken map[ref]locatedObject, slice *discoveryv1.EndpointSlice, number int) ref {
 	for ; ; number++ {
 		r := ref{kindEndpointSlice, types.NamespacedName{
 			Namespace: slice.Namespace, Name: fmt.Sprintf("%s-mirrored-%d", slice.Labels[discoveryv1.LabelServiceName], number),

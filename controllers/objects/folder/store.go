@@ -51,7 +51,7 @@ func newStore() *store {
 }
 
 // set makes objects all that there is, and reports whether that is news.
-func (s *store) set(objects map[ref]standing) bool {
+func (s *store) set(objects map[ref]locatedObject) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.version

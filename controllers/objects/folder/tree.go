@@ -29,12 +29,12 @@ type tree struct {
 	dark   map[string]error
 	// objects are what the files declare together, as of the last merge, and
 	// mirrored the EndpointSlices that are made of Endpoints.
-	objects, mirrored map[ref]standing
+	objects, mirrored map[ref]locatedObject
 	unmirrored        []PassedOver // Endpoints of which none are made
 }
 
-// standing is an object and where it stands.
-type standing struct {
+// locatedObject is an object and where it stands.
+type locatedObject struct {
 	object client.Object
 	place  place
 }
@@ -47,11 +47,11 @@ type file struct {
 	content content
 	// kept are good versions of objects that the file does not declare well
 	// any more, but has not taken back either.
-	kept map[ref]standing
+	kept map[ref]locatedObject
 }
 
 func newTree(paths []string, limits Limits) *tree {
-	return &tree{paths: paths, limits: limits.withDefaults(), files: map[string]*file{}, objects: map[ref]standing{}}
+	return &tree{paths: paths, limits: limits.withDefaults(), files: map[string]*file{}, objects: map[ref]locatedObject{}}
 }
 
 // scan brings the tree up to the files. Those that look unchanged are read only
@@ -106,8 +106,8 @@ func (t *tree) take(path string, text []byte) bool {
 }
 
 // keep finds the last good versions of what a new content declares badly.
-func (t *tree) keep(now content, before *file) map[ref]standing {
-	kept := map[ref]standing{}
+func (t *tree) keep(now content, before *file) map[ref]locatedObject {
+	kept := map[ref]locatedObject{}
 	good := map[ref]bool{}
 	for _, d := range now.declared {
 		if d.object != nil {
@@ -125,16 +125,16 @@ func (t *tree) keep(now content, before *file) map[ref]standing {
 			kept[r] = s
 		}
 	}
-	maps.DeleteFunc(kept, func(r ref, _ standing) bool { return good[r] })
+	maps.DeleteFunc(kept, func(r ref, _ locatedObject) bool { return good[r] })
 	return kept
 }
 
 // last is all that a file stands for: what it declares and what it keeps.
-func (f *file) last() map[ref]standing {
+func (f *file) last() map[ref]locatedObject {
 	all := maps.Clone(f.kept)
 	for _, d := range f.content.declared {
 		if _, ok := all[d.ref]; !ok && d.object != nil {
-			all[d.ref] = standing{d.object, d.place}
+			all[d.ref] = locatedObject{d.object, d.place}
 		}
 	}
 	return all
@@ -142,8 +142,8 @@ func (f *file) last() map[ref]standing {
 
 // merge puts the files together. What is declared well counts before what is
 // only kept; else the first file does.
-func (t *tree) merge() (map[ref]standing, []problem.Problem) {
-	objects := map[ref]standing{}
+func (t *tree) merge() (map[ref]locatedObject, []problem.Problem) {
+	objects := map[ref]locatedObject{}
 	problems := t.darkProblems()
 	paths := slices.Sorted(maps.Keys(t.files))
 	for _, path := range paths {
@@ -152,7 +152,7 @@ func (t *tree) merge() (map[ref]standing, []problem.Problem) {
 			switch {
 			case d.object == nil:
 			case !ok:
-				objects[d.ref] = standing{d.object, d.place}
+				objects[d.ref] = locatedObject{d.object, d.place}
 			default:
 				problems = append(problems, fileProblem(path, d.place.line, DuplicateObject, fmt.Sprintf(
 					"%s is declared already in %s, line %d, which counts; this one does not", d.ref, first.place.file, first.place.line)))
@@ -221,7 +221,7 @@ func (t *tree) holds(path string) bool {
 }
 
 // mistakes are the Problems of one file, with what becomes of the objects.
-func (t *tree) mistakes(path string, objects map[ref]standing) []problem.Problem {
+func (t *tree) mistakes(path string, objects map[ref]locatedObject) []problem.Problem {
 	var problems []problem.Problem
 	f := t.files[path]
 	ours := f.ofKubernetes()

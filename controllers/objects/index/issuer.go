@@ -17,30 +17,30 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Asks says of Ingresses which Issuer they ask for their certificates.
-type Asks struct {
+// IssuerRequests says of Ingresses which Issuer they ask for their certificates.
+type IssuerRequests struct {
 	classes  route.Classes
 	gateways map[route.Gateway]string
 }
 
-// Ask is what an Ingress asks for.
-type Ask struct {
+// IssuerRequest is what an Ingress asks for.
+type IssuerRequest struct {
 	Gateway route.Gateway // that serves it; empty: it is not ours
 	Issuer  string        // empty: none
 	Own     bool          // it asks itself, not its gateway for it
 }
 
-// Asks is what all Ingresses ask for, as it is now.
-func (o Objects) Asks(ctx context.Context) (Asks, error) {
+// IssuerRequests is what all Ingresses ask for, as it is now.
+func (o Objects) Asks(ctx context.Context) (IssuerRequests, error) {
 	classes, err := o.Classes(ctx)
 	if err != nil {
-		return Asks{}, err
+		return IssuerRequests{}, err
 	}
 	configs, err := o.Configs(ctx)
 	if err != nil {
-		return Asks{}, err
+		return IssuerRequests{}, err
 	}
-	asks := Asks{classes: classes, gateways: map[route.Gateway]string{}}
+	asks := IssuerRequests{classes: classes, gateways: map[route.Gateway]string{}}
 	for gateway, config := range configs {
 		if config.Spec.Issuer != nil {
 			asks.gateways[gateway] = *config.Spec.Issuer
@@ -50,13 +50,13 @@ func (o Objects) Asks(ctx context.Context) (Asks, error) {
 }
 
 // Of is what ing asks for.
-func (a Asks) Of(ing *networkingv1.Ingress) Ask {
+func (a IssuerRequests) Of(ing *networkingv1.Ingress) IssuerRequest {
 	gateway, ours := a.classes.Gateway(ing)
 	if !ours {
-		return Ask{}
+		return IssuerRequest{}
 	}
 	issuer, own := route.IssuerOf(ing, a.gateways[gateway])
-	return Ask{Gateway: gateway, Issuer: issuer, Own: own}
+	return IssuerRequest{Gateway: gateway, Issuer: issuer, Own: own}
 }
 
 // Issuer is the Issuer of that name, nil if there is none, or if the cluster

@@ -43,7 +43,7 @@ func Namespace() *metav1.PartialObjectMetadata {
 // keys: none, if all are selected. The witness may be nil.
 func SourceOfNamespaces[K comparable](
 	objects cache.Cache, scope Scope, keys watch.Keys[*networkingv1.Ingress, K],
-	witness watch.Witness[*metav1.PartialObjectMetadata, K],
+	witness watch.Observer[*metav1.PartialObjectMetadata, K],
 ) []source.TypedSource[K] {
 	if scope.Namespaces == nil {
 		return nil
@@ -53,7 +53,7 @@ func SourceOfNamespaces[K comparable](
 	}
 	all := Objects{Cluster: objects}
 	return []source.TypedSource[K]{
-		watch.Witnessed(objects, Namespace(), selected, func(ctx context.Context, namespace *metav1.PartialObjectMetadata) ([]K, error) {
+		watch.ObservedSource(objects, Namespace(), selected, func(ctx context.Context, namespace *metav1.PartialObjectMetadata) ([]K, error) {
 			ingresses, err := all.ingresses(ctx, client.InNamespace(namespace.Name))
 			if err != nil {
 				return nil, err

@@ -26,10 +26,10 @@ type Keys[O client.Object, K comparable] func(context.Context, O) ([]K, error)
 // compare: an update that does not change it wakes nothing.
 type Essence[O client.Object] func(O) any
 
-// Witness hears of every event of a kind before its keys are queued: the object
+// Observer hears of every event of a kind before its keys are queued: the object
 // as it is now, or was before it was gone, and the keys. There are none of an
 // event that changes nothing essential.
-type Witness[O client.Object, K comparable] func(ctx context.Context, object O, gone bool, keys []K)
+type Observer[O client.Object, K comparable] func(ctx context.Context, object O, gone bool, keys []K)
 
 // Source watches the objects of a kind. Objects that were there when the watch
 // began wake nothing: they belong to the first pass, which reads the cache
@@ -37,7 +37,7 @@ type Witness[O client.Object, K comparable] func(ctx context.Context, object O, 
 func Source[O client.Object, K comparable](
 	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K],
 ) source.TypedSyncingSource[K] {
-	return Witnessed(objects, kind, essence, keys, nil)
+	return ObservedSource(objects, kind, essence, keys, nil)
 }
 
 // LateSource is Source for a watch that begins when the first pass is over:
@@ -59,22 +59,22 @@ func (l late[O, K]) Create(ctx context.Context, e event.TypedCreateEvent[O], q w
 	l.TypedEventHandler.Create(ctx, e, q)
 }
 
-// Witnessed is Source with a witness, which may be nil. It hears of the objects
+// ObservedSource is Source with a observer, which may be nil. It hears of the objects
 // that were there too.
-func Witnessed[O client.Object, K comparable](
-	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K], witness Witness[O, K],
+func ObservedSource[O client.Object, K comparable](
+	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K], observer Observer[O, K],
 ) source.TypedSyncingSource[K] {
-	return source.TypedKind(objects, kind, Handler(essence, keys, witness))
+	return source.TypedKind(objects, kind, Handler(essence, keys, observer))
 }
 
-// Handler is the event handler of Witnessed.
+// Handler is the event handler of ObservedSource.
 func Handler[O client.Object, K comparable](
-	essence Essence[O], keys Keys[O, K], witness Witness[O, K],
+	essence Essence[O], keys Keys[O, K], observer Observer[O, K],
 ) handler.TypedEventHandler[O, K] {
 	type queue = workqueue.TypedRateLimitingInterface[K]
-	told := witness != nil
+	told := observer != nil
 	if !told {
-		witness = func(context.Context, O, bool, []K) {}
+		observer = func(context.Context, O, bool, []K) {}
 	}
 	return handler.TypedFuncs[O, K]{
 		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[O], q queue) {
@@ -82,7 +82,7 @@ func Handler[O client.Object, K comparable](
 				return
 			}
 			found := all(ctx, keys, e.Object)
-			witness(ctx, e.Object, false, found)
+			observer(ctx, e.Object, false, found)
 			if !e.IsInInitialList {
 				wake(q, found)
 			}
@@ -92,12 +92,12 @@ func Handler[O client.Object, K comparable](
 			if !equality.Semantic.DeepEqual(essence(e.ObjectOld), essence(e.ObjectNew)) {
 				found = all(ctx, keys, e.ObjectOld, e.ObjectNew)
 			}
-			witness(ctx, e.ObjectNew, false, found)
+			observer(ctx, e.ObjectNew, false, found)
 			wake(q, found)
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[O], q queue) {
 			found := all(ctx, keys, e.Object)
-			witness(ctx, e.Object, true, found)
+			observer(ctx, e.Object, true, found)
 			wake(q, found)
 		},
 	}

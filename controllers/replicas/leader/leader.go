@@ -30,8 +30,8 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// Terms are how long the Lease holds. The zero value of each is its default.
-type Terms struct {
+// Durations are how long the Lease holds. The zero value of each is its default.
+type Durations struct {
 	// Lease is how long a replica that has vanished is waited for. Default 15 s.
 	Lease time.Duration
 	// Renew is how long the leader tries to renew before it gives up; less than
@@ -42,7 +42,7 @@ type Terms struct {
 }
 
 // Default is t with the defaults in place of what is zero.
-func (t Terms) Default() Terms {
+func (t Durations) Default() Durations {
 	or := func(d *time.Duration, value time.Duration) {
 		if *d == 0 {
 			*d = value
@@ -55,7 +55,7 @@ func (t Terms) Default() Terms {
 }
 
 // Validate says what is wrong with the durations.
-func (t Terms) Validate() error {
+func (t Durations) Validate() error {
 	t = t.Default()
 	switch {
 	case t.Retry <= 0:
@@ -77,7 +77,7 @@ type Elector struct {
 	Lease types.NamespacedName
 	// Identity is this replica's; no two that run may have the same.
 	Identity string
-	Terms    Terms
+	Terms    Durations
 	Log      logr.Logger
 
 	tasks []task

@@ -22,7 +22,7 @@ import (
 const patience = 30 * time.Second
 
 // terms are short, with room for a busy machine.
-var terms = leader.Terms{Lease: 4 * time.Second, Renew: 2 * time.Second, Retry: 200 * time.Millisecond}
+var terms = leader.Durations{Lease: 4 * time.Second, Renew: 2 * time.Second, Retry: 200 * time.Millisecond}
 
 // throne notes who leads, and that never two do.
 type throne struct {
@@ -168,7 +168,7 @@ func testAPIServerAway(t *testing.T, c *cluster.Cluster) {
 }
 
 func TestTermsThatLetTwoLead(t *testing.T) {
-	for _, wrong := range []leader.Terms{
+	for _, wrong := range []leader.Durations{
 		{Lease: time.Second},
 		{Renew: 2 * time.Second},
 		{Retry: -time.Second},
@@ -178,7 +178,7 @@ func TestTermsThatLetTwoLead(t *testing.T) {
 			t.Errorf("%+v is taken", wrong)
 		}
 	}
-	if err := (leader.Terms{}).Validate(); err != nil {
+	if err := (leader.Durations{}).Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
 }

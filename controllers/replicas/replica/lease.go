@@ -60,7 +60,7 @@ type Lease struct {
 	wakes chan struct{}
 
 	mu        sync.Mutex
-	newcomers newcomers
+	newcomers recentEnvoys
 	awaited   bool
 	sent      []route.Gateway // whose Envoys were here until we sent them away
 }

@@ -45,9 +45,9 @@ func trim(object any) (any, error) {
 	return object, nil
 }
 
-// RemoveRelics removes the Leases of replicas that are long gone, until ctx
+// RemoveExpired removes the Leases of replicas that are long gone, until ctx
 // ends. Only the leader does.
-func RemoveRelics(ctx context.Context, leases typedv1.LeasesGetter, namespace string, view *View) error {
+func RemoveExpired(ctx context.Context, leases typedv1.LeasesGetter, namespace string, view *View) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {

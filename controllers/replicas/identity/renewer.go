@@ -42,8 +42,8 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// Keeper keeps the Secrets as they should be. It is a task of the leader.
-type Keeper struct {
+// Renewer keeps the Secrets as they should be. It is a task of the leader.
+type Renewer struct {
 	Secrets   client.Reader // a cache of those with Label in Namespace
 	Live      client.Reader // the API server itself
 	Writer    client.Writer
@@ -58,7 +58,7 @@ type Keeper struct {
 }
 
 // Poke makes Run look again.
-func (k *Keeper) Poke() {
+func (k *Renewer) Poke() {
 	select {
 	case k.Wake <- struct{}{}:
 	default:
@@ -66,7 +66,7 @@ func (k *Keeper) Poke() {
 }
 
 // Run keeps the Secrets until ctx ends.
-func (k *Keeper) Run(ctx context.Context) error {
+func (k *Renewer) Run(ctx context.Context) error {
 	retry := firstRetry
 	for ctx.Err() == nil {
 		wait := k.Policy.Recheck()
@@ -87,7 +87,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // complain logs what a person should look at: not that somebody else was
 // faster.
-func (k *Keeper) complain(err error) {
+func (k *Renewer) complain(err error) {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		k.Log.V(1).Info("a Secret was written by somebody else meanwhile; trying again", "cause", err.Error())
 		return
@@ -107,7 +107,7 @@ type secret struct {
 
 // Reconcile makes one pass over all Secrets. One that cannot be written does
 // not keep the others from being.
-func (k *Keeper) Reconcile(ctx context.Context) error {
+func (k *Renewer) Reconcile(ctx context.Context) error {
 	gateways, err := k.Gateways(ctx)
 	if err != nil {
 		return fmt.Errorf("list gateways: %w", err)
@@ -138,7 +138,7 @@ func (k *Keeper) Reconcile(ctx context.Context) error {
 
 // read takes what there is. What the cache does not know may only have lost its
 // label.
-func (k *Keeper) read(ctx context.Context, s *secret) error {
+func (k *Renewer) read(ctx context.Context, s *secret) error {
 	name := client.ObjectKey{Namespace: k.Namespace, Name: s.name}
 	found := &corev1.Secret{}
 	err := k.Secrets.Get(ctx, name, found)
@@ -162,7 +162,7 @@ func filesOf(s *corev1.Secret) identity.Files {
 
 // succeed brings the authorities up to date, and returns them once they are
 // stored.
-func (k *Keeper) succeed(ctx context.Context, authority *secret, users []*secret) (identity.Authorities, error) {
+func (k *Renewer) succeed(ctx context.Context, authority *secret, users []*secret) (identity.Authorities, error) {
 	var gateways []identity.Files
 	for _, s := range users[1:] {
 		gateways = append(gateways, s.files)
@@ -179,7 +179,7 @@ func (k *Keeper) succeed(ctx context.Context, authority *secret, users []*secret
 }
 
 // renew brings one certificate up to date.
-func (k *Keeper) renew(ctx context.Context, s *secret, by identity.Authorities) error {
+func (k *Renewer) renew(ctx context.Context, s *secret, by identity.Authorities) error {
 	next, reason, err := k.Policy.Renew(s.files, s.subject, by, k.Now())
 	if err != nil {
 		return fmt.Errorf("renew %s: %w", s.name, err)
@@ -188,7 +188,7 @@ func (k *Keeper) renew(ctx context.Context, s *secret, by identity.Authorities) 
 }
 
 // write stores the files if there is a reason to.
-func (k *Keeper) write(ctx context.Context, s *secret, files identity.Files, reason string) error {
+func (k *Renewer) write(ctx context.Context, s *secret, files identity.Files, reason string) error {
 	wanted := k.wanted(s, files)
 	if reason == "" && !s.marked(wanted) {
 		reason = "its label or annotation is not ours"
@@ -209,7 +209,7 @@ func (s *secret) marked(wanted *corev1.Secret) bool {
 		s.object.Annotations[gatewayAnnotation] == wanted.Annotations[gatewayAnnotation]
 }
 
-func (k *Keeper) wanted(s *secret, files identity.Files) *corev1.Secret {
+func (k *Renewer) wanted(s *secret, files identity.Files) *corev1.Secret {
 	wanted := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: s.name, Labels: map[string]string{Label: s.label}},
 		Type:       Type,
@@ -223,7 +223,7 @@ func (k *Keeper) wanted(s *secret, files identity.Files) *corev1.Secret {
 
 // store writes over what was read, and nothing else: who was faster wins. A
 // Secret that cannot be changed is replaced.
-func (k *Keeper) store(ctx context.Context, s *secret, wanted *corev1.Secret) error {
+func (k *Renewer) store(ctx context.Context, s *secret, wanted *corev1.Secret) error {
 	if s.object == nil {
 		return k.Writer.Create(ctx, wanted)
 	}
@@ -242,13 +242,13 @@ func (k *Keeper) store(ctx context.Context, s *secret, wanted *corev1.Secret) er
 	return k.Writer.Update(ctx, changed)
 }
 
-func (k *Keeper) delete(ctx context.Context, object *corev1.Secret) error {
+func (k *Renewer) delete(ctx context.Context, object *corev1.Secret) error {
 	return client.IgnoreNotFound(k.Writer.Delete(ctx, object, client.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion}))
 }
 
 // forget deletes the Secrets of gateways that are gone, but not before their
 // certificates are of no more use: a class may come back.
-func (k *Keeper) forget(ctx context.Context, users []*secret) error {
+func (k *Renewer) forget(ctx context.Context, users []*secret) error {
 	var all corev1.SecretList
 	if err := k.Secrets.List(ctx, &all, client.InNamespace(k.Namespace), client.MatchingLabels{Label: "gateway"}); err != nil {
 		return fmt.Errorf("list secrets: %w", err)

@@ -36,7 +36,7 @@ type Key = types.NamespacedName
 
 // Request is an Ingress of ours that names the Secret, and what it asks for.
 type Request struct {
-	index.Ask
+	index.IssuerRequest
 
 	Ingress *networkingv1.Ingress
 }
@@ -55,8 +55,8 @@ type Objects struct {
 	Foreign bool
 }
 
-// Wish is a certificate that shall be there.
-type Wish struct {
+// Spec is a certificate that shall be there.
+type Spec struct {
 	Issuer string
 	// Names are sorted, and each there once.
 	Names []string
@@ -68,8 +68,8 @@ type Wish struct {
 
 // Wanted returns the certificate that shall be in the Secret of key, nil if
 // nobody asks for one that can be, and what is wrong with how it is asked for.
-func Wanted(key Key, objects Objects) (*Wish, []problem.Problem) {
-	w := wanting{key: key, objects: objects}
+func Wanted(key Key, objects Objects) (*Spec, []problem.Problem) {
+	w := specBuilder{key: key, objects: objects}
 	requests := w.askers()
 	if len(requests) == 0 {
 		return nil, nil
@@ -81,29 +81,29 @@ func Wanted(key Key, objects Objects) (*Wish, []problem.Problem) {
 		return nil, problem.Sort(w.problems)
 	}
 	w.names(requests)
-	if len(w.wish.Names) == 0 {
+	if len(w.spec.Names) == 0 {
 		return nil, problem.Sort(w.problems)
 	}
-	if len(w.wish.Names) > maxNames {
+	if len(w.spec.Names) > maxNames {
 		w.block(requests, ReasonTooManyNames, fmt.Sprintf(
-			"a certificate for %d names is asked for, and can have %d; spread them over several Secrets", len(w.wish.Names), maxNames))
+			"a certificate for %d names is asked for, and can have %d; spread them over several Secrets", len(w.spec.Names), maxNames))
 	}
-	if objects.Issuers[w.wish.Issuer] == nil {
-		w.block(requests, ReasonIssuerNotFound, fmt.Sprintf("there is no Issuer %q; nothing is ordered until there is", w.wish.Issuer))
+	if objects.Issuers[w.spec.Issuer] == nil {
+		w.block(requests, ReasonIssuerNotFound, fmt.Sprintf("there is no Issuer %q; nothing is ordered until there is", w.spec.Issuer))
 	}
-	return &w.wish, problem.Sort(w.problems)
+	return &w.spec, problem.Sort(w.problems)
 }
 
-// wanting is a Wish in the making.
-type wanting struct {
+// specBuilder is a Spec in the making.
+type specBuilder struct {
 	key      Key
 	objects  Objects
-	wish     Wish
+	spec     Spec
 	problems []problem.Problem
 }
 
 // askers are the Requests that ask the Issuer of the oldest that asks any.
-func (w *wanting) askers() []Request {
+func (w *specBuilder) askers() []Request {
 	requests := slices.DeleteFunc(slices.Clone(w.objects.Requests), func(r Request) bool { return r.Issuer == "" })
 	slices.SortFunc(requests, func(a, b Request) int {
 		return cmp.Or(
@@ -120,16 +120,16 @@ func (w *wanting) askers() []Request {
 			continue
 		}
 		agreed = append(agreed, r)
-		w.wish.Issuer = r.Issuer
-		w.wish.Ingresses = append(w.wish.Ingresses, nameOf(r.Ingress))
+		w.spec.Issuer = r.Issuer
+		w.spec.Ingresses = append(w.spec.Ingresses, nameOf(r.Ingress))
 	}
 	return agreed
 }
 
 // names gathers what the certificate shall be for: not what belongs to another
 // namespace, of which the Ingress is told where certificates are served.
-func (w *wanting) names(requests []Request) {
-	issuer := w.objects.Issuers[w.wish.Issuer]
+func (w *specBuilder) names(requests []Request) {
+	issuer := w.objects.Issuers[w.spec.Issuer]
 	for _, r := range requests {
 		for _, name := range route.TLSNamesBySecret(r.Ingress, w.key.Name) {
 			if name == route.AnyHost || !w.owns(route.Key{Gateway: r.Gateway, Host: name}) {
@@ -140,28 +140,28 @@ func (w *wanting) names(requests []Request) {
 					"%s can be proved by DNS-01 alone, which Issuer %q does not have; the certificate is ordered without it", name, issuer.Name))
 				continue
 			}
-			w.wish.Names = append(w.wish.Names, string(name))
+			w.spec.Names = append(w.spec.Names, string(name))
 		}
 	}
-	slices.Sort(w.wish.Names)
-	w.wish.Names = slices.Compact(w.wish.Names)
+	slices.Sort(w.spec.Names)
+	w.spec.Names = slices.Compact(w.spec.Names)
 }
 
 // owns reports whether the Secret may be served under a name.
-func (w *wanting) owns(name route.Key) bool {
+func (w *specBuilder) owns(name route.Key) bool {
 	uses, _, _ := route.SecretsFor(name.Host, w.objects.Rivals[name])
 	return slices.ContainsFunc(uses, func(use route.SecretUse) bool { return use.Secret == w.key })
 }
 
 // block keeps the certificate from being ordered.
-func (w *wanting) block(requests []Request, reason problem.Reason, message string) {
+func (w *specBuilder) block(requests []Request, reason problem.Reason, message string) {
 	w.complain(requests, false, reason, message)
-	w.wish.Blocked = message
+	w.spec.Blocked = message
 }
 
 // complain is a Problem of each of the Ingresses, or only of those that ask
 // themselves.
-func (w *wanting) complain(requests []Request, own bool, reason problem.Reason, message string) {
+func (w *specBuilder) complain(requests []Request, own bool, reason problem.Reason, message string) {
 	for _, r := range requests {
 		if own && !r.Own {
 			continue

@@ -11,25 +11,25 @@ import (
 // How long an Envoy that catches up is awaited, and how long one that is gone is
 // remembered.
 const (
-	newcomerPatience = 10 * time.Second
-	newcomerMemory   = time.Minute
+	catchUpTimeout = 10 * time.Second
+	recentMemory   = time.Minute
 )
 
-// newcomers counts the Envoys that came a moment ago. Such an Envoy may serve
+// recentEnvoys counts the Envoys that came a moment ago. Such an Envoy may serve
 // what another replica gave it, so that for a while nobody can say that every
 // Envoy serves something. One that does not catch up in that time is not awaited
 // again before it has, however often it connects.
-type newcomers struct{ known map[node]*arrival }
+type recentEnvoys struct{ known map[node]*connectionTimes }
 
 type node struct {
 	gateway route.Gateway
 	id      string
 }
 
-type arrival struct{ first, last time.Time }
+type connectionTimes struct{ first, last time.Time }
 
 // count is the connected Envoys by gateway.
-func (n *newcomers) count(envoys []server.EnvoyState, now time.Time) map[route.Gateway]Gateway {
+func (n *recentEnvoys) count(envoys []server.EnvoyState, now time.Time) map[route.Gateway]Gateway {
 	counts := map[route.Gateway]Gateway{}
 	for _, e := range envoys {
 		g := counts[e.Gateway]
@@ -44,7 +44,7 @@ func (n *newcomers) count(envoys []server.EnvoyState, now time.Time) map[route.G
 		counts[e.Gateway] = g
 	}
 	for id, a := range n.known {
-		if now.Sub(a.last) > newcomerMemory {
+		if now.Sub(a.last) > recentMemory {
 			delete(n.known, id)
 		}
 	}
@@ -62,7 +62,7 @@ func withVersion(versions []string, version string) []string {
 	return slices.Insert(versions, at, version)
 }
 
-func (n *newcomers) awaits(e server.EnvoyState, now time.Time) bool {
+func (n *recentEnvoys) awaits(e server.EnvoyState, now time.Time) bool {
 	id := node{e.Gateway, e.Node}
 	a := n.known[id]
 	switch {
@@ -70,9 +70,9 @@ func (n *newcomers) awaits(e server.EnvoyState, now time.Time) bool {
 		delete(n.known, id)
 		return false
 	case a == nil:
-		a = &arrival{first: now}
+		a = &connectionTimes{first: now}
 		set(&n.known, id, a)
 	}
 	a.last = now
-	return now.Sub(a.first) < newcomerPatience
+	return now.Sub(a.first) < catchUpTimeout
 }

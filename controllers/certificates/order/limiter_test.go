@@ -10,34 +10,34 @@ import (
 	"github.com/fairwaynet/fairway/tls/acme"
 )
 
-// desks are Turns with a clock, and what they have woken.
-type desks struct {
+// desks are Limiter with a clock, and what they have woken.
+type lanes struct {
 	*testing.T
-	Turns
+	Limiter
 
 	now   time.Time
 	woken []string
 }
 
-func newDesks(t *testing.T) *desks {
-	d := &desks{T: t, now: time.Unix(1_800_000_000, 0)}
+func newDesks(t *testing.T) *lanes {
+	d := &lanes{T: t, now: time.Unix(1_800_000_000, 0)}
 	d.Now = func() time.Time { return d.now }
 	return d
 }
 
-func (d *desks) take(who, issuer, directory string) *Turn {
-	turn, _ := d.Take(who, Place{issuer, directory}, func() { d.woken = append(d.woken, who) })
-	return turn
+func (d *lanes) take(who, issuer, directory string) *Permit {
+	permit, _ := d.Take(who, Requester{issuer, directory}, func() { d.woken = append(d.woken, who) })
+	return permit
 }
 
 // takes is how many of n get a turn.
-func (d *desks) takes(n int, issuer, directory string) (turns []*Turn) {
+func (d *lanes) takes(n int, issuer, directory string) (limiter []*Permit) {
 	for i := range n {
-		if turn := d.take(fmt.Sprint(issuer, i), issuer, directory); turn != nil {
-			turns = append(turns, turn)
+		if permit := d.take(fmt.Sprint(issuer, i), issuer, directory); permit != nil {
+			limiter = append(limiter, permit)
 		}
 	}
-	return turns
+	return limiter
 }
 
 // away is how an authority that does not answer fails.
@@ -57,7 +57,7 @@ func TestTurnsAreBounded(t *testing.T) {
 	}
 	other := d.takes(1, "b", "ca") // whose Issuer nobody knows
 	if len(other) != 1 {
-		t.Fatal("another Issuer has no turn beside those")
+		t.Fatal("another Issuer has no permit beside those")
 	}
 	other[0].End(Outcome{})
 	if n := len(d.takes(100, "b", "ca")); n != atDirectory-atIssuer {
@@ -74,7 +74,7 @@ func TestTheLineIsInOrder(t *testing.T) {
 	first := d.take("first", "a", "ca")
 	for _, who := range []string{"gone", "second", "forgotten", "third"} {
 		if d.take(who, "a", "ca") != nil {
-			t.Fatalf("%s has a turn", who)
+			t.Fatalf("%s has a permit", who)
 		}
 	}
 	d.Leave("gone")
@@ -100,32 +100,32 @@ func TestOneBackOffForAll(t *testing.T) {
 	d.take("first", "a", "ca").End(Outcome{})
 	before := time.Duration(0)
 	for i := range 6 {
-		turns := d.takes(100, "a", "ca")
+		limiter := d.takes(100, "a", "ca")
 		want := atIssuer
 		if i > 0 {
 			want = 1
 		}
-		if len(turns) != want {
-			t.Fatalf("round %d: %d ask, want %d", i, len(turns), want)
+		if len(limiter) != want {
+			t.Fatalf("round %d: %d ask, want %d", i, len(limiter), want)
 		}
-		for _, turn := range turns {
-			turn.End(Outcome{Authority: away})
+		for _, permit := range limiter {
+			permit.End(Outcome{Authority: away})
 		}
-		turn, refusal := d.Take("another", Place{"b", "ca"}, nil)
-		pause := refusal.Until.Sub(d.now)
-		if turn != nil || refusal.Failing == "" || refusal.Failures != i+1 || pause < before || pause > 6*time.Minute {
-			t.Errorf("round %d: refused for %s, %+v", i, pause, refusal)
+		permit, denial := d.Take("another", Requester{"b", "ca"}, nil)
+		pause := denial.Until.Sub(d.now)
+		if permit != nil || denial.Failing == "" || denial.Failures != i+1 || pause < before || pause > 6*time.Minute {
+			t.Errorf("round %d: refused for %s, %+v", i, pause, denial)
 		}
-		if tried, _ := d.Try(Place{"b", "ca"}); tried != nil {
-			t.Errorf("round %d: one that does not wait has a turn", i)
+		if tried, _ := d.Try(Requester{"b", "ca"}); tried != nil {
+			t.Errorf("round %d: one that does not wait has a permit", i)
 		}
 		if d.take("elsewhere", "b", "other ca") == nil {
 			t.Errorf("round %d: another authority is left alone too", i)
 		}
-		d.Turns.directories["other ca"].busy = 0
-		d.Turns.issuers["b"].busy = 0
+		d.Limiter.directories["other ca"].busy = 0
+		d.Limiter.issuers["b"].busy = 0
 		before = pause
-		d.now = refusal.Until
+		d.now = denial.Until
 	}
 	probe := d.takes(100, "a", "ca")
 	probe[0].End(Outcome{})

@@ -21,7 +21,7 @@ import (
 
 const (
 	// asking is how many ask at once, each about another namespace; of the workers
-	// of a controller, the others are free (controllers.workers).
+	// of a controller, the others are free (assembly.workers).
 	asking = 2
 	// few objects of a namespace are asked for by name; for more it is listed.
 	few = 4
@@ -45,9 +45,9 @@ type LaterError struct{ After time.Duration }
 // Error implements error.
 func (l *LaterError) Error() string { return "others ask the API server now" }
 
-// Asker asks on behalf of one controller. Use New. Its methods are safe for
+// Reader asks on behalf of one controller. Use New. Its methods are safe for
 // concurrent use.
-type Asker struct {
+type Reader struct {
 	reader client.Reader
 	now    func() time.Time
 
@@ -58,13 +58,13 @@ type Asker struct {
 	namespaces map[string]*namespace
 }
 
-// New is an Asker of the API server that reader reads. now is the clock; time.Now
+// New is an Reader of the API server that reader reads. now is the clock; time.Now
 // if nil.
-func New(reader client.Reader, now func() time.Time) *Asker {
+func New(reader client.Reader, now func() time.Time) *Reader {
 	if now == nil {
 		now = time.Now
 	}
-	return &Asker{reader: reader, now: now, namespaces: map[string]*namespace{}}
+	return &Reader{reader: reader, now: now, namespaces: map[string]*namespace{}}
 }
 
 // namespace is what was asked about one.
@@ -78,7 +78,7 @@ type namespace struct {
 // enter lets the caller ask about a namespace, until it calls leave. Nobody else
 // does so meanwhile. The answers are those that are still good; he may add to
 // them.
-func (a *Asker) enter(name string) (*answers, error) {
+func (a *Reader) enter(name string) (*answers, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
@@ -101,7 +101,7 @@ func (a *Asker) enter(name string) (*answers, error) {
 }
 
 // later is when to come back: everybody at another time.
-func (a *Asker) later(now time.Time) error {
+func (a *Reader) later(now time.Time) error {
 	if a.next.Before(now) {
 		a.next = now
 	}
@@ -109,7 +109,7 @@ func (a *Asker) later(now time.Time) error {
 	return &LaterError{min(a.next.Sub(now), longestWait)}
 }
 
-func (a *Asker) leave(name string) {
+func (a *Reader) leave(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.namespaces[name].busy = false
@@ -117,7 +117,7 @@ func (a *Asker) leave(name string) {
 }
 
 // forgetOld forgets what was not asked about for long.
-func (a *Asker) forgetOld(now time.Time) {
+func (a *Reader) forgetOld(now time.Time) {
 	for name, in := range a.namespaces {
 		if !in.busy && now.Sub(in.used) > memory {
 			shrink.Delete(&a.namespaces, name)
@@ -128,7 +128,7 @@ func (a *Asker) forgetOld(now time.Time) {
 // Forget says that something in a namespace has changed, as far as a watch tells:
 // what was asked about it before is no longer good. Call it before the keys of the
 // change are queued.
-func (a *Asker) Forget(name string) {
+func (a *Reader) Forget(name string) {
 	if a == nil {
 		return
 	}
@@ -140,7 +140,7 @@ func (a *Asker) Forget(name string) {
 }
 
 // request makes a request about a namespace, if it may.
-func (a *Asker) request(ctx context.Context, name string, do func(context.Context) error) error {
+func (a *Reader) request(ctx context.Context, name string, do func(context.Context) error) error {
 	if err := a.spend(name); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (a *Asker) request(ctx context.Context, name string, do func(context.Contex
 }
 
 // spend takes a request from the budget of a namespace.
-func (a *Asker) spend(name string) error {
+func (a *Reader) spend(name string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	in := a.namespaces[name]
@@ -163,7 +163,7 @@ func (a *Asker) spend(name string) error {
 }
 
 // list reads the objects of a kind in a namespace.
-func (a *Asker) list(ctx context.Context, name string, list client.ObjectList, options ...client.ListOption) error {
+func (a *Reader) list(ctx context.Context, name string, list client.ObjectList, options ...client.ListOption) error {
 	return a.request(ctx, name, func(ctx context.Context) error {
 		if err := a.reader.List(ctx, list, append(options, client.InNamespace(name))...); err != nil {
 			return fmt.Errorf("ask for %T of namespace %s: %w", list, name, err)

@@ -124,20 +124,20 @@ func wishes(t *testing.T, objects []client.Object) []txtar.File {
 		if err != nil {
 			t.Fatal(err)
 		}
-		have, err := vault{from, secretstore.Cluster{Live: cluster}}.read(t.Context(), key)
+		have, err := certificateSecrets{from, secretstore.Cluster{Live: cluster}}.read(t.Context(), key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		gathered.Foreign = have.foreign
-		wish, wrong := Wanted(key, gathered)
+		spec, wrong := Wanted(key, gathered)
 		problems = append(problems, wrong...)
-		if wish == nil {
+		if spec == nil {
 			fmt.Fprintf(&out, "%s: nothing\n", key)
 			continue
 		}
-		fmt.Fprintf(&out, "%s: from %s for %s, asked by %v\n", key, wish.Issuer, strings.Join(wish.Names, " "), wish.Ingresses)
-		if wish.Blocked != "" {
-			fmt.Fprintf(&out, "  blocked: %s\n", wish.Blocked)
+		fmt.Fprintf(&out, "%s: from %s for %s, asked by %v\n", key, spec.Issuer, strings.Join(spec.Names, " "), spec.Ingresses)
+		if spec.Blocked != "" {
+			fmt.Fprintf(&out, "  blocked: %s\n", spec.Blocked)
 		}
 	}
 	var told strings.Builder

@@ -48,8 +48,8 @@ func newWorld(t *testing.T) *world {
 }
 
 // keeper is one that sees the cluster as it is.
-func (w *world) keeper() *identity.Keeper {
-	return &identity.Keeper{
+func (w *world) keeper() *identity.Renewer {
+	return &identity.Renewer{
 		Secrets: w, Live: w, Writer: w, Namespace: namespace,
 		Gateways: func(context.Context) ([]route.Gateway, error) { return w.gateways, nil },
 		Now:      func() time.Time { return w.now },

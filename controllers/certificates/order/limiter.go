@@ -21,7 +21,7 @@ const (
 	forgetTurn = time.Minute
 )
 
-// Turns is who talks to which authority. What takes long there, or is never
+// Limiter is who talks to which authority. What takes long there, or is never
 // answered, costs those alone who want it: an authority has so many of our workers
 // and no more, and fewer while it does not answer. Then nobody asks it for a while,
 // which all who want something of it share.
@@ -30,16 +30,16 @@ const (
 // have the same. Those of one Issuer take turns, so that one with many orders does
 // not hold up another, and an Issuer whose own DNS server hangs not the rest.
 // The zero value is ready but for the clock.
-type Turns struct {
+type Limiter struct {
 	Now func() time.Time
 
 	mu          sync.Mutex
-	directories map[string]*desk
-	issuers     map[string]*desk
+	directories map[string]*lane
+	issuers     map[string]*lane
 }
 
-// desk is where some may be at a time.
-type desk struct {
+// lane is where some may be at a time.
+type lane struct {
 	busy    int
 	answers bool // it did, when it was last asked
 
@@ -53,23 +53,23 @@ type desk struct {
 // waiter is one that waits for a turn.
 type waiter struct {
 	who    any
-	issuer *desk
+	issuer *lane
 	seen   time.Time
 	wake   func()
 }
 
-// Place is where somebody wants a turn.
-type Place struct{ Issuer, Directory string }
+// Requester is where somebody wants a turn.
+type Requester struct{ Issuer, Directory string }
 
-// Turn is one that somebody has. End it.
-type Turn struct {
-	turns             *Turns
-	directory, issuer *desk
+// Permit is one that somebody has. End it.
+type Permit struct {
+	limiter           *Limiter
+	directory, issuer *lane
 	seed              string
 }
 
-// Refusal says why it is nobody's turn.
-type Refusal struct {
+// Denial says why it is nobody's turn.
+type Denial struct {
 	// Failing is why the authority is not asked now; empty: others are there.
 	// Failures is for how many times in a row it has not answered.
 	Failing  string
@@ -81,13 +81,13 @@ type Refusal struct {
 // Take returns a turn for who, or nil and the reason. A caller without a turn keeps
 // its place in the line, and wake is called when its turn may have come; wake may be
 // nil.
-func (t *Turns) Take(who any, at Place, wake func()) (*Turn, Refusal) {
+func (t *Limiter) Take(who any, at Requester, wake func()) (*Permit, Denial) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.Now()
-	directory, issuer := t.deskOf(&t.directories, at.Directory), t.deskOf(&t.issuers, at.Issuer)
+	directory, issuer := t.laneOf(&t.directories, at.Directory), t.laneOf(&t.issuers, at.Issuer)
 	if now.Before(directory.pause) {
-		return nil, directory.refusal()
+		return nil, directory.denial()
 	}
 	directory.line = slices.DeleteFunc(directory.line, func(w *waiter) bool {
 		return w.who != who && now.Sub(w.seen) > forgetTurn
@@ -100,51 +100,51 @@ func (t *Turns) Take(who any, at Place, wake func()) (*Turn, Refusal) {
 	own := directory.line[place]
 	own.issuer, own.seen, own.wake = issuer, now, wake
 	if !slices.Contains(directory.next(), own) {
-		return nil, Refusal{Until: now.Add(retryTurn)}
+		return nil, Denial{Until: now.Add(retryTurn)}
 	}
 	directory.line = slices.Delete(directory.line, place, place+1)
-	return t.give(at.Directory, directory, issuer), Refusal{}
+	return t.give(at.Directory, directory, issuer), Denial{}
 }
 
 // Try is Take for one that does not wait.
-func (t *Turns) Try(at Place) (*Turn, Refusal) {
+func (t *Limiter) Try(at Requester) (*Permit, Denial) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.Now()
-	directory, issuer := t.deskOf(&t.directories, at.Directory), t.deskOf(&t.issuers, at.Issuer)
+	directory, issuer := t.laneOf(&t.directories, at.Directory), t.laneOf(&t.issuers, at.Issuer)
 	switch {
 	case now.Before(directory.pause):
-		return nil, directory.refusal()
+		return nil, directory.denial()
 	case len(directory.next()) > 0, directory.free(atDirectory) == 0, issuer.free(atIssuer) == 0:
-		return nil, Refusal{Until: now.Add(time.Second)}
+		return nil, Denial{Until: now.Add(time.Second)}
 	}
-	return t.give(at.Directory, directory, issuer), Refusal{}
+	return t.give(at.Directory, directory, issuer), Denial{}
 }
 
-func (t *Turns) give(seed string, directory, issuer *desk) *Turn {
+func (t *Limiter) give(seed string, directory, issuer *lane) *Permit {
 	directory.busy++
 	issuer.busy++
-	return &Turn{turns: t, directory: directory, issuer: issuer, seed: seed}
+	return &Permit{limiter: t, directory: directory, issuer: issuer, seed: seed}
 }
 
-func (d *desk) refusal() Refusal {
-	return Refusal{Failing: d.why, Failures: d.failures, Until: d.pause}
+func (d *lane) denial() Denial {
+	return Denial{Failing: d.why, Failures: d.failures, Until: d.pause}
 }
 
-func (t *Turns) deskOf(desks *map[string]*desk, name string) *desk {
-	d := (*desks)[name]
+func (t *Limiter) laneOf(lanes *map[string]*lane, name string) *lane {
+	d := (*lanes)[name]
 	if d == nil {
-		if *desks == nil {
-			*desks = map[string]*desk{}
+		if *lanes == nil {
+			*lanes = map[string]*lane{}
 		}
-		d = &desk{}
-		(*desks)[name] = d
+		d = &lane{}
+		(*lanes)[name] = d
 	}
 	return d
 }
 
 // free is for how many there is room.
-func (d *desk) free(most int) int {
+func (d *lane) free(most int) int {
 	if !d.answers {
 		most = 1
 	}
@@ -152,9 +152,9 @@ func (d *desk) free(most int) int {
 }
 
 // next are those in the line whose turn it is.
-func (d *desk) next() []*waiter {
+func (d *lane) next() []*waiter {
 	var next []*waiter
-	taken := map[*desk]int{}
+	taken := map[*lane]int{}
 	for _, w := range d.line {
 		if len(next) >= d.free(atDirectory) {
 			break
@@ -168,7 +168,7 @@ func (d *desk) next() []*waiter {
 }
 
 // Leave takes who from the lines: it wants no turn any more.
-func (t *Turns) Leave(who any) {
+func (t *Limiter) Leave(who any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, d := range t.directories {
@@ -189,14 +189,14 @@ type Outcome struct {
 }
 
 // End gives the turn back, and says what is known now.
-func (t *Turn) End(o Outcome) {
-	turns := t.turns
-	turns.mu.Lock()
+func (t *Permit) End(o Outcome) {
+	limiter := t.limiter
+	limiter.mu.Lock()
 	t.directory.busy--
 	t.issuer.busy--
 	if !o.Idle {
 		t.issuer.answers = !o.Own
-		t.directory.learn(o.Authority, turns.Now(), t.seed)
+		t.directory.learn(o.Authority, limiter.Now(), t.seed)
 	}
 	var wakes []func()
 	for _, w := range t.directory.next() {
@@ -204,14 +204,14 @@ func (t *Turn) End(o Outcome) {
 			wakes = append(wakes, w.wake)
 		}
 	}
-	turns.mu.Unlock()
+	limiter.mu.Unlock()
 	for _, wake := range wakes {
 		wake()
 	}
 }
 
 // learn notes whether an authority answers.
-func (d *desk) learn(err error, now time.Time, seed string) {
+func (d *lane) learn(err error, now time.Time, seed string) {
 	failure := awayOf(err)
 	if failure == nil {
 		d.answers, d.failures, d.pause, d.why = true, 0, time.Time{}, ""

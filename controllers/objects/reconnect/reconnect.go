@@ -27,21 +27,23 @@ import (
 // who lost the same server do not come back all at once.
 const pause = 500 * time.Millisecond
 
-// Patiently has the watches of the clients that are made of config wait for the
+// RetryWatches has the watches of the clients that are made of config wait for the
 // API server. It says in log when it cannot be reached, and when it can again.
-func Patiently(config *rest.Config, log logr.Logger) {
-	absence := &absence{log: log}
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &patient{next: next, absence: absence} })
+func RetryWatches(config *rest.Config, log logr.Logger) {
+	absence := &outage{log: log}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &retryingTransport{next: next, absence: absence}
+	})
 }
 
-// patient is a RoundTripper whose watches wait.
-type patient struct {
+// retryingTransport is a RoundTripper whose watches wait.
+type retryingTransport struct {
 	next    http.RoundTripper
-	absence *absence
+	absence *outage
 }
 
 // RoundTrip implements http.RoundTripper.
-func (p *patient) RoundTrip(request *http.Request) (*http.Response, error) {
+func (p *retryingTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := p.next.RoundTrip(request)
 	if err == nil || !watches(request) || !unreachable(err) {
 		return response, err
@@ -55,7 +57,7 @@ func (p *patient) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // WrappedRoundTripper lets client-go find the transport inside.
-func (p *patient) WrappedRoundTripper() http.RoundTripper { return p.next }
+func (p *retryingTransport) WrappedRoundTripper() http.RoundTripper { return p.next }
 
 // watches says whether a request is one of a reflector: it watches, or begins to
 // list what is watched then.
@@ -89,9 +91,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// absence is the time in which watches wait. It is told once, however many do:
+// outage is the time in which watches wait. It is told once, however many do:
 // when the first begins to, and when none does any more.
-type absence struct {
+type outage struct {
 	log logr.Logger
 
 	mu      sync.Mutex
@@ -99,7 +101,7 @@ type absence struct {
 	since   time.Time
 }
 
-func (a *absence) begins(err error) {
+func (a *outage) begins(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.waiting++; a.waiting == 1 {
@@ -109,7 +111,7 @@ func (a *absence) begins(err error) {
 }
 
 // ends takes how the last try of a watch ended that waited.
-func (a *absence) ends(err error) {
+func (a *outage) ends(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.waiting--; a.waiting == 0 && !unreachable(err) {

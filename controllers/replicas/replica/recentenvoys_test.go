@@ -13,7 +13,7 @@ import (
 
 // The versions of Envoys are told once each, and not without end.
 func TestVersionsOfEnvoys(t *testing.T) {
-	var n newcomers
+	var n recentEnvoys
 	var envoys []server.EnvoyState
 	for _, version := range []string{"1.40.0", "1.39.1", "", "1.40.0"} {
 		envoys = append(envoys, server.EnvoyState{Gateway: "g", Version: version, Synced: true})
@@ -33,7 +33,7 @@ func TestVersionsOfEnvoys(t *testing.T) {
 // An Envoy that has just come is awaited until it has caught up, for a while;
 // one that never does is not awaited anew when it connects again.
 func TestNewcomers(t *testing.T) {
-	var n newcomers
+	var n recentEnvoys
 	now := time.Unix(0, 0)
 	envoy := func(synced bool, pending int) []server.EnvoyState {
 		return []server.EnvoyState{{Gateway: "g", Node: "n", Synced: synced, Pending: pending}}

@@ -72,10 +72,10 @@ func (a *away) comes(t *testing.T) {
 	t.Cleanup(server.Close)
 }
 
-func patient(t *testing.T, host string, log logr.Logger) func(context.Context, string) (int, error) {
+func retryingTransport(t *testing.T, host string, log logr.Logger) func(context.Context, string) (int, error) {
 	t.Helper()
 	config := &rest.Config{Host: host}
-	reconnect.Patiently(config, log)
+	reconnect.RetryWatches(config, log)
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func patient(t *testing.T, host string, log logr.Logger) func(context.Context, s
 func TestWatchesWaitForTheServer(t *testing.T) {
 	log := &said{}
 	server := newAway(t)
-	get := patient(t, server.url, log.logger())
+	get := retryingTransport(t, server.url, log.logger())
 	type answer struct {
 		status int
 		err    error
@@ -131,7 +131,7 @@ func TestWatchesWaitForTheServer(t *testing.T) {
 
 func TestWatchesEndWithTheirCaller(t *testing.T) {
 	log := &said{}
-	get := patient(t, newAway(t).url, log.logger())
+	get := retryingTransport(t, newAway(t).url, log.logger())
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
@@ -163,7 +163,7 @@ func TestWatchesDoNotWaitForAServerThatIsThere(t *testing.T) {
 	t.Cleanup(closing.Close)
 	for url, want := range map[string]string{untrusted.URL: "certificate", closing.URL: "EOF"} {
 		log := &said{}
-		_, err := patient(t, url, log.logger())(t.Context(), watchPath)
+		_, err := retryingTransport(t, url, log.logger())(t.Context(), watchPath)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error is %v, want one with %q", err, want)
 		}
@@ -178,7 +178,7 @@ func TestWatchesWaitForTheProxy(t *testing.T) {
 	proxy := newAway(t)
 	config := &rest.Config{Host: "https://api.test", Proxy: func(*http.Request) (*url.URL, error) { return url.Parse(proxy.url) }}
 	log := &said{}
-	reconnect.Patiently(config, log.logger())
+	reconnect.RetryWatches(config, log.logger())
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		t.Fatal(err)

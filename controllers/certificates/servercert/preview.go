@@ -10,8 +10,8 @@ import (
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
-// Looked is what is served under a name as the objects stand, for who asks.
-type Looked struct {
+// Preview is what is served under a name as the objects stand, for who asks.
+type Preview struct {
 	// Found is the certificate that is served, or one for each kind of key.
 	Found []Found
 	// Unread are the Secrets that could come before, or be it, and that nobody
@@ -30,12 +30,12 @@ type Found struct {
 
 // Look says what is served under key by who has served nothing before. It
 // publishes and reports nothing.
-func (r *Reconciler) Look(ctx context.Context, key Key) (Looked, error) {
+func (r *Reconciler) Look(ctx context.Context, key Key) (Preview, error) {
 	found, err := r.find(ctx, key)
 	if err != nil {
-		return Looked{}, fmt.Errorf("gather %s: %w", key, err)
+		return Preview{}, fmt.Errorf("gather %s: %w", key, err)
 	}
-	looked := Looked{Unread: found.unread, Asked: found.asked, Problems: found.problems}
+	looked := Preview{Unread: found.unread, Asked: found.asked, Problems: found.problems}
 	for s := &found.served; s != nil && s.Certificate != nil; s = s.other {
 		looked.Found = append(looked.Found, Found{s.secret, s.Certificate})
 	}

@@ -17,15 +17,15 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Ledger is of one reconciler. The zero value is empty.
-type Ledger struct {
+// Set is of one reconciler. The zero value is empty.
+type Set struct {
 	mu       sync.Mutex
 	gateways map[route.Hostname][]route.Gateway
 }
 
 // Note says whether key has something. A run notes that it has before it looks,
 // so that an event from then on finds it.
-func (l *Ledger) Note(key route.Key, known bool) {
+func (l *Set) Note(key route.Key, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	gateways := l.gateways[key.Host]
@@ -49,7 +49,7 @@ func (l *Ledger) Note(key route.Key, known bool) {
 }
 
 // of is the gateways that know the host.
-func (l *Ledger) of(host route.Hostname) []route.Gateway {
+func (l *Set) of(host route.Hostname) []route.Gateway {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.gateways[host])
@@ -58,7 +58,7 @@ func (l *Ledger) of(host route.Hostname) []route.Gateway {
 // Keys is those hosts of the Ingresses, each once, on the gateways of the
 // Ingresses and on those that know the host: at the time of an event the class
 // that decided before may be gone.
-func (l *Ledger) Keys(
+func (l *Set) Keys(
 	ctx context.Context, objects index.Objects,
 	ingresses []*networkingv1.Ingress, hosts func(*networkingv1.Ingress) []route.Hostname,
 ) ([]route.Key, error) {

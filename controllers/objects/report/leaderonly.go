@@ -13,10 +13,10 @@ import (
 // been told by nobody. It is longer than a Lease can be without an owner.
 const gap = time.Minute
 
-// Led is a Subscriber that tells another one while this replica leads. Every
+// LeaderOnly is a Subscriber that tells another one while this replica leads. Every
 // replica finds the same Problems, so that one of them is enough; and a new
 // leader tells only what appeared a moment ago.
-type Led struct {
+type LeaderOnly struct {
 	To Subscriber
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
@@ -27,7 +27,7 @@ type Led struct {
 }
 
 // Lead tells for one term: it is a task of the leader.
-func (l *Led) Lead(ctx context.Context) error {
+func (l *LeaderOnly) Lead(ctx context.Context) error {
 	l.begin(ctx)
 	<-ctx.Done()
 	l.mu.Lock()
@@ -36,7 +36,7 @@ func (l *Led) Lead(ctx context.Context) error {
 	return nil
 }
 
-func (l *Led) begin(ctx context.Context) {
+func (l *LeaderOnly) begin(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leads = true
@@ -49,7 +49,7 @@ func (l *Led) begin(ctx context.Context) {
 }
 
 // Appeared implements Subscriber.
-func (l *Led) Appeared(ctx context.Context, p problem.Problem) {
+func (l *LeaderOnly) Appeared(ctx context.Context, p problem.Problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.leads {
@@ -63,7 +63,7 @@ func (l *Led) Appeared(ctx context.Context, p problem.Problem) {
 }
 
 // Resolved implements Subscriber.
-func (l *Led) Resolved(ctx context.Context, p problem.Problem) {
+func (l *LeaderOnly) Resolved(ctx context.Context, p problem.Problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	shrink.Delete(&l.untold, p)
@@ -72,7 +72,7 @@ func (l *Led) Resolved(ctx context.Context, p problem.Problem) {
 	}
 }
 
-func (l *Led) now() time.Time {
+func (l *LeaderOnly) now() time.Time {
 	if l.Now == nil {
 		return time.Now()
 	}

@@ -47,7 +47,7 @@ func ingressOf(namespace, name string) *networkingv1.Ingress {
 }
 
 // backends asks for Ingresses of a namespace and a Service that each names.
-func backends(t *testing.T, a *Asker, namespace string, cached ...*networkingv1.Ingress) ([]*networkingv1.Ingress, error) {
+func backends(t *testing.T, a *Reader, namespace string, cached ...*networkingv1.Ingress) ([]*networkingv1.Ingress, error) {
 	t.Helper()
 	found, _, err := a.Backends(t.Context(), namespace, cached, func(i *networkingv1.Ingress) []string { return []string{"of-" + i.Name} })
 	return found, err
@@ -183,7 +183,7 @@ func TestANamespaceIsAskedAboutOnceAtATime(t *testing.T) {
 }
 
 func TestWithoutAnAskerNothingIsForgotten(t *testing.T) {
-	var a *Asker
+	var a *Reader
 	a.Forget("shop")
 	if (&LaterError{time.Second}).Error() == "" {
 		t.Error("nobody is told")

@@ -14,19 +14,19 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// witnesses are what the Tracker hears, by the kind of an event's object. Each
+// observers are what the Tracker hears, by the kind of an event's object. Each
 // is nil where there is no Tracker.
-type witnesses struct {
-	ingress   watch.Witness[*networkingv1.Ingress, route.Key]
-	class     watch.Witness[*networkingv1.IngressClass, route.Key]
-	namespace watch.Witness[*metav1.PartialObjectMetadata, route.Key]
+type observers struct {
+	ingress   watch.Observer[*networkingv1.Ingress, route.Key]
+	class     watch.Observer[*networkingv1.IngressClass, route.Key]
+	namespace watch.Observer[*metav1.PartialObjectMetadata, route.Key]
 }
 
-func (r *Reconciler) witnesses() witnesses {
+func (r *Reconciler) observers() observers {
 	if r.Tracker == nil {
-		return witnesses{}
+		return observers{}
 	}
-	return witnesses{ingress: r.sawIngress, class: r.sawClass, namespace: r.sawNamespace}
+	return observers{ingress: r.sawIngress, class: r.sawClass, namespace: r.sawNamespace}
 }
 
 func (r *Reconciler) sawIngress(ctx context.Context, ingress *networkingv1.Ingress, _ bool, keys []route.Key) {

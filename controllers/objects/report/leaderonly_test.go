@@ -32,7 +32,7 @@ func of(message string) problem.Problem { return problem.Problem{Message: messag
 func TestOnlyTheLeaderTells(t *testing.T) {
 	now := time.Unix(0, 0)
 	heard := &ear{}
-	led := &report.Led{To: heard, Now: func() time.Time { return now }}
+	led := &report.LeaderOnly{To: heard, Now: func() time.Time { return now }}
 	led.Appeared(t.Context(), of("old"))
 	now = now.Add(2 * time.Minute)
 	led.Appeared(t.Context(), of("new"))

@@ -9,20 +9,20 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// ledger remembers which ports are published, by Service. It is no input of
+// publishedPorts remembers which ports are published, by Service. It is no input of
 // what is published, only of what is looked at again: when a Service renames a
 // port while its Ingress goes away, no object names the old number any more,
 // in whatever order the informers tell it.
-type ledger struct {
+type publishedPorts struct {
 	mu    sync.Mutex
 	ports map[types.NamespacedName]map[route.ServicePort]bool
 }
 
-func newLedger() *ledger {
-	return &ledger{ports: map[types.NamespacedName]map[route.ServicePort]bool{}}
+func newLedger() *publishedPorts {
+	return &publishedPorts{ports: map[types.NamespacedName]map[route.ServicePort]bool{}}
 }
 
-func (l *ledger) note(port route.ServicePort, published bool) {
+func (l *publishedPorts) note(port route.ServicePort, published bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ports := l.ports[port.Service]
@@ -40,7 +40,7 @@ func (l *ledger) note(port route.ServicePort, published bool) {
 }
 
 // of is the published ports of the Service.
-func (l *ledger) of(service types.NamespacedName) []route.ServicePort {
+func (l *publishedPorts) of(service types.NamespacedName) []route.ServicePort {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var ports []route.ServicePort
