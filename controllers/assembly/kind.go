@@ -53,7 +53,7 @@ type Kind[K comparable, V any] struct {
 	// Built, which may be nil, is called when the first pass has built all keys.
 	Built func(map[K]*V)
 	// IsLarge, which may be nil, says of a key that its runs take long: it comes after
-	// all others.
+	// all others, and few such run at once.
 	IsLarge func(K) bool
 
 	values  map[K]*V // of the first pass
@@ -137,7 +137,7 @@ func (k *Kind[K, V]) forget() { k.values = nil }
 
 func (k *Kind[K, V]) controller(log logr.Logger) (controller, error) {
 	made, err := ctrlcontroller.NewTypedUnmanaged(k.Name, ctrlcontroller.TypedOptions[K]{
-		Reconciler:              k.Reconciler,
+		Reconciler:              boundLarge(k.Reconciler, k.IsLarge),
 		MaxConcurrentReconciles: workers,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[K](firstRetry, lastRetry),
 		NewQueue:                queues(log, k.IsLarge),

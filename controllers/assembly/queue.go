@@ -1,9 +1,13 @@
 package assembly
 
 import (
+	"context"
+	"time"
+
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // afterOthers is the priority of keys whose runs take long. A host of thousands of
@@ -38,4 +42,42 @@ func (q queue[K]) Add(key K) {
 		priority = afterOthers
 	}
 	q.AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, key)
+}
+
+const (
+	// largeAtOnce is how many keys whose runs take long are worked on at once: some
+	// workers, and some CPUs, are always free for the others.
+	largeAtOnce = 1
+	// largeAgain is when one that found no room comes back.
+	largeAgain = 20 * time.Millisecond
+)
+
+// largeBounded is a reconciler that works on few large keys at once.
+type largeBounded[K comparable] struct {
+	reconcile.TypedReconciler[K]
+
+	large func(K) bool
+	room  chan struct{} // holds a value for each that is worked on
+}
+
+// boundLarge bounds the runs of keys that are large, which may be nil.
+func boundLarge[K comparable](reconciler reconcile.TypedReconciler[K], large func(K) bool) reconcile.TypedReconciler[K] {
+	if large == nil {
+		return reconciler
+	}
+	return largeBounded[K]{reconciler, large, make(chan struct{}, largeAtOnce)}
+}
+
+// Reconcile implements reconcile.TypedReconciler.
+func (l largeBounded[K]) Reconcile(ctx context.Context, key K) (reconcile.Result, error) {
+	if !l.large(key) {
+		return l.TypedReconciler.Reconcile(ctx, key)
+	}
+	select {
+	case l.room <- struct{}{}:
+		defer func() { <-l.room }()
+		return l.TypedReconciler.Reconcile(ctx, key)
+	default:
+		return reconcile.Result{RequeueAfter: largeAgain, Priority: new(afterOthers)}, nil
+	}
 }

@@ -1,12 +1,14 @@
 package assembly
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // Keys that take long come after all others, however many they are; an addition
@@ -37,4 +39,42 @@ func TestLargeKeysComeLast(t *testing.T) {
 			t.Errorf("%s comes as number %d, after large ones", key, i+4)
 		}
 	}
+}
+
+// While a large key is worked on others of its kind come back later, and small ones
+// are worked on.
+func TestFewLargeKeysRunAtOnce(t *testing.T) {
+	entered, leave := make(chan string), make(chan struct{})
+	bounded := boundLarge(reconcile.TypedFunc[string](func(_ context.Context, key string) (reconcile.Result, error) {
+		if strings.HasPrefix(key, "large") {
+			entered <- key
+			<-leave
+		}
+		return reconcile.Result{}, nil
+	}), func(key string) bool { return strings.HasPrefix(key, "large") })
+	run := func(key string) reconcile.Result {
+		result, err := bounded.Reconcile(t.Context(), key)
+		if err != nil {
+			t.Error(err)
+		}
+		return result
+	}
+	first := make(chan reconcile.Result)
+	go func() { first <- run("large-1") }()
+	<-entered
+	if result := run("large-2"); result.RequeueAfter <= 0 || result.Priority == nil || *result.Priority >= 0 {
+		t.Errorf("a second large key: %+v, want it to come back after all others", result)
+	}
+	if result := run("small"); !result.IsZero() {
+		t.Errorf("a small key: %+v, want it done", result)
+	}
+	close(leave)
+	if result := <-first; !result.IsZero() {
+		t.Errorf("the first large key: %+v, want it done", result)
+	}
+	go func() { first <- run("large-2") }()
+	if key := <-entered; key != "large-2" {
+		t.Errorf("%s is worked on, want large-2", key)
+	}
+	<-first
 }

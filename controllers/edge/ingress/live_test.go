@@ -19,9 +19,16 @@ import (
 )
 
 // shelf is a Publisher of one host.
-type shelf struct{ host *route.Host }
+type shelf struct {
+	host      *route.Host
+	published int // how often
+}
 
-func (s *shelf) PublishHost(_ route.Key, host *route.Host) { s.host = host }
+func (s *shelf) PublishHost(_ route.Key, host *route.Host) {
+	s.host = host
+	s.published++
+}
+
 func (s *shelf) Host(route.Key) server.HostState {
 	return server.HostState{Published: s.host != nil, Value: s.host}
 }
@@ -162,4 +169,23 @@ func copies(objects []client.Object) []client.Object {
 		all = append(all, object.DeepCopyObject().(client.Object))
 	}
 	return all
+}
+
+// A run that changes nothing does not have the host rendered again.
+func TestEqualHostsArePublishedOnce(t *testing.T) {
+	out := &shelf{}
+	r := &Reconciler{Publisher: out}
+	key := route.Key{Gateway: route.DefaultGateway, Host: "cart.test"}
+	host := func(path string) *route.Host {
+		return &route.Host{Key: key, Routes: []route.Route{{Match: route.Match{Path: path}, Cluster: &route.Cluster{}}}}
+	}
+	for i, step := range []struct {
+		host *route.Host
+		want int
+	}{{host("/"), 1}, {host("/"), 1}, {host("/cart"), 2}, {nil, 3}, {host("/cart"), 4}} {
+		r.Publish(key, step.host)
+		if out.published != step.want {
+			t.Errorf("step %d: published %d times, want %d", i, out.published, step.want)
+		}
+	}
 }

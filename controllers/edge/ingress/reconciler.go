@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -120,10 +121,13 @@ func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []p
 	return host, problems, nil
 }
 
-// Publish makes host what is served under key.
+// Publish makes host what is served under key. Equal values are not published
+// again: rendering thousands of routes takes longer than comparing them.
 func (r *Reconciler) Publish(key route.Key, host *route.Host) {
 	r.weigh(key, host)
-	r.Publisher.PublishHost(key, host)
+	if state := r.Publisher.Host(key); !state.Published || !reflect.DeepEqual(state.Value, host) {
+		r.Publisher.PublishHost(key, host)
+	}
 	r.Challenges.Published(key, route.ChallengesOf(host))
 }
 
