@@ -84,6 +84,19 @@ func readReply(from *bufio.Reader, method string) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	return readWhole(response)
+}
+
+// roundTrip is the answer to a request.
+func roundTrip(over http.RoundTripper, request *http.Request) (reply, error) {
+	response, err := over.RoundTrip(request)
+	if err != nil {
+		return reply{}, err
+	}
+	return readWhole(response)
+}
+
+func readWhole(response *http.Response) (reply, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	return reply{response, string(body)}, err

@@ -1,13 +1,9 @@
 package envoy
 
 import (
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
-	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	bodylimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/body_size_limit/v3"
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 )
@@ -34,21 +30,4 @@ func bodyLimitPerRoute(maxBytes int64) *anypb.Any {
 
 func limit(maxBytes int64) *bodylimitv3.BodySizeLimit {
 	return &bodylimitv3.BodySizeLimit{MaxRequestBytes: wrapperspb.UInt64(uint64(maxBytes))}
-}
-
-// always is the matcher tree without a branch: its one action applies to every
-// request. It gives a route a filter of a kind that takes no configuration per
-// route, which the composite filter does.
-func always(name string, config proto.Message) *matcherv3.Matcher {
-	return &matcherv3.Matcher{OnNoMatch: execute(name, config)}
-}
-
-// execute has a request pass a filter of this configuration.
-func execute(name string, config proto.Message) *matcherv3.Matcher_OnMatch {
-	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
-		Name: name,
-		TypedConfig: typed(&compositev3.ExecuteFilterAction{
-			TypedConfig: &corev3.TypedExtensionConfig{Name: name, TypedConfig: typed(config)},
-		}),
-	}}}
 }

@@ -3,7 +3,6 @@ package envoy
 import (
 	"google.golang.org/protobuf/types/known/anypb"
 
-	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -28,12 +27,8 @@ const clientConnection = "fairway.client-connection"
 // set all apart. What follows on such a connection to the backend is of the same
 // connection of a client.
 func connections() *compositev3.Composite {
-	return &compositev3.Composite{Matcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
-		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-			Predicate: inHeader("authorization", matching(connectionBound)),
-			OnMatch:   execute("own", ownConnection()),
-		}}},
-	}}}
+	bound := inHeader("authorization", matching(connectionBound))
+	return &compositev3.Composite{Matcher: when(bound, execute("own", ownConnection()))}
 }
 
 // connectionBound is what Authorization begins with, in any case and in any of

@@ -3,7 +3,6 @@ package envoy_test
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -211,14 +210,8 @@ func TestConnectionsPerClient(t *testing.T) {
 // askH2 asks over a new connection by HTTP/2 without TLS.
 func (g *gateway) askH2(t testing.TB, host string, headers ...string) string {
 	t.Helper()
-	transport := &http.Transport{
-		Protocols: &http.Protocols{},
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", g.address())
-		},
-	}
-	transport.Protocols.SetUnencryptedHTTP2(true)
-	defer transport.CloseIdleConnections()
+	client := g.client(true)
+	defer client.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+strings.TrimSuffix(host, "."), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -228,16 +221,7 @@ func (g *gateway) askH2(t testing.TB, host string, headers ...string) string {
 		name, value, _ := strings.Cut(header, ":")
 		request.Header.Add(name, strings.TrimSpace(value))
 	}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
+	return textOver(t, client.Transport, request)
 }
 
 // askH3 asks over a new connection by HTTP/3.
@@ -250,14 +234,15 @@ func (g *quicGateway) askH3(t testing.TB, host, authorization string) string {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", authorization)
-	response, err := over.RoundTrip(request)
+	return textOver(t, over, request)
+}
+
+// textOver is the body of the answer to a request.
+func textOver(t testing.TB, over http.RoundTripper, request *http.Request) string {
+	t.Helper()
+	r, err := roundTrip(over, request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
+	return r.Text
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -64,13 +63,7 @@ func getH3(t testing.TB, over *http3.Transport, host, path string) (reply, error
 	if err != nil {
 		return reply{}, err
 	}
-	response, err := over.RoundTrip(request)
-	if err != nil {
-		return reply{}, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	return reply{response, string(body)}, err
+	return roundTrip(over, request)
 }
 
 // presents waits until new connections for a name get a certificate.

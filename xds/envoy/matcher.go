@@ -116,19 +116,10 @@ func chainWithout(chains map[route.Hostname]route.Chain, name route.Hostname) ro
 func oneLabelBelow(parent string) *matcherv3.Matcher_MatcherList_Predicate {
 	name := input("server name", &networkv3.ServerNameInput{})
 	labels := fmt.Sprintf(`[^.]+(\.[^.]+){%d}`, strings.Count(parent, ".")+1)
-	return &matcherv3.Matcher_MatcherList_Predicate{
-		MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
-			AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{
-				Predicate: []*matcherv3.Matcher_MatcherList_Predicate{
-					predicate(name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: "." + parent}}),
-					predicate(name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
-						EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}},
-						Regex:      labels,
-					}}}),
-				},
-			},
-		},
-	}
+	return both(
+		predicate(name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: "." + parent}}),
+		predicate(name, matching(labels)),
+	)
 }
 
 // ofTrusted keeps out whoever may not send a PROXY header (see

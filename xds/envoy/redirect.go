@@ -154,18 +154,9 @@ func byScheme(http, others *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {
 // byHeader is a matcher that asks one of two others, by whether a header of the
 // request has that value.
 func byHeader(name, value string, match, others *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {
-	return &matcherv3.Matcher{
-		MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
-			Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-				Predicate: predicate(
-					&xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: typed(&typematcherv3.HttpRequestHeaderMatchInput{HeaderName: name})},
-					&matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}},
-				),
-				OnMatch: match,
-			}},
-		}},
-		OnNoMatch: others,
-	}
+	matcher := when(inHeader(name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}), match)
+	matcher.OnNoMatch = others
+	return matcher
 }
 
 // predicate compares an input.

@@ -3,7 +3,6 @@ package envoy
 import (
 	"math"
 
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -25,12 +24,7 @@ const refusedMethods = "(?i)trace|connect"
 // rules writes what it found into the metadata of each request that it sees,
 // which takes more time than all of its rules.
 func refusals() *compositev3.Composite {
-	return &compositev3.Composite{Matcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
-		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-			Predicate: suspicious(),
-			OnMatch:   execute("refuse", refused()),
-		}}},
-	}}}
+	return &compositev3.Composite{Matcher: when(suspicious(), execute("refuse", refused()))}
 }
 
 // suspicious holds for all requests that are refused, and for few others.
@@ -42,47 +36,6 @@ func suspicious() *matcherv3.Matcher_MatcherList_Predicate {
 		// Of 18 digits all are lengths; whatever else is there is looked at.
 		both(isThere("content-length"), not(inHeader("content-length", matching(`[0-9]{1,18}`)))),
 	)
-}
-
-func matching(regex string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
-		EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}},
-		Regex:      regex,
-	}}}
-}
-
-func anyOf(some ...*matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
-	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_OrMatcher{
-		OrMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: some},
-	}}
-}
-
-func both(a, b *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
-	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
-		AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*matcherv3.Matcher_MatcherList_Predicate{a, b}},
-	}}
-}
-
-func not(a *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
-	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: a}}
-}
-
-// inHeader holds for requests with such a header.
-func inHeader(name string, value *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
-	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-		SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input: &xdscorev3.TypedExtensionConfig{
-				Name:        name,
-				TypedConfig: typed(&typematcherv3.HttpRequestHeaderMatchInput{HeaderName: name}),
-			},
-			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: value},
-		},
-	}}
-}
-
-// isThere holds for requests with such a header, whatever its value.
-func isThere(name string) *matcherv3.Matcher_MatcherList_Predicate {
-	return inHeader(name, matching(`\C*`))
 }
 
 func refused() *rbacv3.RBAC {

@@ -3,7 +3,6 @@ package envoy
 import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
@@ -51,16 +50,12 @@ const retriesFilter = "fairway.retries"
 // header says, and removes the header. What a client says in it was removed
 // before.
 func safeRetries() *compositev3.Composite {
-	return &compositev3.Composite{Matcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
-		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-			Predicate: both(inHeader(":method", matching("GET|HEAD|OPTIONS")), not(anyOf(
-				isThere("upgrade"),
-				// Some backends take the method from these.
-				isThere("x-http-method-override"), isThere("x-http-method"), isThere("x-method-override"),
-			))),
-			OnMatch: execute("retry", &headerv3.HeaderMutation{Mutations: &headerv3.Mutations{
-				RequestMutations: []*mutationv3.HeaderMutation{set("x-envoy-retry-on", "reset")},
-			}}),
-		}}},
-	}}}
+	safe := both(inHeader(":method", matching("GET|HEAD|OPTIONS")), not(anyOf(
+		isThere("upgrade"),
+		// Some backends take the method from these.
+		isThere("x-http-method-override"), isThere("x-http-method"), isThere("x-method-override"),
+	)))
+	return &compositev3.Composite{Matcher: when(safe, execute("retry", &headerv3.HeaderMutation{
+		Mutations: &headerv3.Mutations{RequestMutations: []*mutationv3.HeaderMutation{set("x-envoy-retry-on", "reset")}},
+	}))}
 }

@@ -45,15 +45,11 @@ func slashes(s route.Settings) *compositev3.Composite {
 	}
 	// The script does it itself, and then must not have it done again.
 	script.ClearRouteCache = wrapperspb.Bool(false)
-	return &compositev3.Composite{Matcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
-		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-			Predicate: both(
-				inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "//"}}),
-				inHeader(":path", matching(`[^?]*//\C*`)),
-			),
-			OnMatch: execute(slashesFilter, script),
-		}}},
-	}}}
+	repeated := both(
+		inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "//"}}),
+		inHeader(":path", matching(`[^?]*//\C*`)),
+	)
+	return &compositev3.Composite{Matcher: when(repeated, execute(slashesFilter, script))}
 }
 
 // slashesMetadata adds to the metadata of a route what the Ingress says.

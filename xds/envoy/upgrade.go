@@ -43,15 +43,13 @@ func unasked() *customv3.CustomResponse {
 	const switching = http.StatusSwitchingProtocols
 	status := input("status", &typematcherv3.HttpResponseStatusCodeMatchInput{})
 	exactly := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: strconv.Itoa(switching)}}
-	return &customv3.CustomResponse{CustomResponseMatcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
-		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-			Predicate: both(predicate(status, exactly), not(inHeader("upgrade", matching(`\C*`)))),
-			OnMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
-				Action: input("refuse", &localv3.LocalResponsePolicy{
-					StatusCode: wrapperspb.UInt32(http.StatusBadGateway),
-					Body:       text(unavailable),
-				}),
-			}},
-		}}},
-	}}}
+	return &customv3.CustomResponse{CustomResponseMatcher: when(
+		both(predicate(status, exactly), not(isThere("upgrade"))),
+		&matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
+			Action: input("refuse", &localv3.LocalResponsePolicy{
+				StatusCode: wrapperspb.UInt32(http.StatusBadGateway),
+				Body:       text(unavailable),
+			}),
+		}},
+	)}
 }
