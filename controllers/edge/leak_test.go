@@ -40,17 +40,17 @@ func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 	s.settle(t.Context())
 	before := kept()
 	for round := range 3 {
-		for i := range 1000 {
-			s.world.apply(comers(fmt.Sprintf("r%d-%d", round, i))...)
+		each := func(change func(...client.Object)) {
+			for i := range 1000 {
+				change(comers(fmt.Sprintf("r%d-%d", round, i))...)
+			}
+			s.settle(t.Context())
 		}
-		s.settle(t.Context())
+		each(s.world.apply)
 		if during := kept(); during["edge.counted.hosts"] < 1000 || during["report.LeaderOnly.untold"] == 0 {
 			t.Fatalf("nothing has come: %v", during)
 		}
-		for i := range 1000 {
-			s.world.remove(comers(fmt.Sprintf("r%d-%d", round, i))...)
-		}
-		s.settle(t.Context())
+		each(s.world.remove)
 	}
 	gone := time.Now()
 	for tick := time.Tick(10 * time.Millisecond); anyLeaves(ads); <-tick {
