@@ -103,6 +103,9 @@ func http3Manager(s route.Settings, served bool) *managerv3.HttpConnectionManage
 	m.Http3ProtocolOptions = &corev3.Http3ProtocolOptions{
 		QuicProtocolOptions:                     quicOptions(),
 		OverrideStreamErrorOnInvalidHttpMessage: wrapperspb.Bool(true),
+		// Values of headers may hold octets beyond ASCII (RFC 9110, section 5.5), as
+		// they may over the other protocols. Browsers send such cookies.
+		DisallowObsText: wrapperspb.Bool(false),
 	}
 	return m
 }
