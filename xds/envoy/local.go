@@ -51,28 +51,16 @@ func localRefused() *rbacv3.RBAC {
 // expression costs no others.
 func localBackend() *managerv3.ResponseMapper {
 	return &managerv3.ResponseMapper{
-		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_AndFilter{AndFilter: &logv3.AndFilter{
-			Filters: []*logv3.AccessLogFilter{
-				statusIs(http.StatusForbidden),
-				{FilterSpecifier: &logv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &logv3.ExtensionFilter{
-					Name: "envoy.access_loggers.extension_filters.cel",
-					ConfigType: &logv3.ExtensionFilter_TypedConfig{TypedConfig: typed(&celv3.ExpressionFilter{
-						Expression: fmt.Sprintf("response.code_details == 'rbac_access_denied_matched_policy[%s]'", route.ReasonBackendNotAllowed),
-					})},
-				}}},
-			},
-		}}},
+		Filter: allOfThem(
+			statusIs(http.StatusForbidden),
+			&logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &logv3.ExtensionFilter{
+				Name: "envoy.access_loggers.extension_filters.cel",
+				ConfigType: &logv3.ExtensionFilter_TypedConfig{TypedConfig: typed(&celv3.ExpressionFilter{
+					Expression: fmt.Sprintf("response.code_details == 'rbac_access_denied_matched_policy[%s]'", route.ReasonBackendNotAllowed),
+				})},
+			}}},
+		),
 		StatusCode: wrapperspb.UInt32(http.StatusServiceUnavailable),
 		Body:       text(unavailable),
 	}
-}
-
-// statusIs holds for answers with that status.
-func statusIs(code uint32) *logv3.AccessLogFilter {
-	return &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &logv3.StatusCodeFilter{
-		Comparison: &logv3.ComparisonFilter{
-			Op:    logv3.ComparisonFilter_EQ,
-			Value: &corev3.RuntimeUInt32{DefaultValue: code, RuntimeKey: "fairway.none"},
-		},
-	}}}
 }

@@ -12,9 +12,16 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
-// refusalsFilter answers 403 to requests that Envoy would pass on and that mean
-// something else to some backends.
+// refusalsFilter answers 403, or 400 where badTarget says so, to requests that Envoy
+// would pass on and that mean something else to some backends.
 const refusalsFilter = "fairway.refusals"
+
+// legalTarget is what path and query may consist of: the octets of which URLs are
+// made (RFC 3986), and the others between them, which clients send all the same.
+// Over HTTP/1.1 Envoy itself refuses everything else. Over HTTP/2 and HTTP/3 it
+// passes on octets beyond ASCII in a query; in a path it has escaped them before
+// any filter sees it.
+const legalTarget = "[!-~]*"
 
 // refusedMethods are those of which one sends back what a script in a browser must
 // not see, and the other makes a tunnel; and what careless backends take for them.
@@ -31,6 +38,11 @@ func refusals() *compositev3.Composite {
 func suspicious() *matcherv3.Matcher_MatcherList_Predicate {
 	return anyOf(
 		inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "/."}}),
+		// The normal form of a path holds nothing else.
+		both(
+			inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "?"}}),
+			not(inHeader(":path", matching(legalTarget))),
+		),
 		inHeader(":method", matching(refusedMethods)),
 		inHeader("upgrade", matching(anythingBut(webSocket))),
 		// Of 18 digits all are lengths; whatever else is there is looked at.
@@ -59,6 +71,7 @@ func refused() *rbacv3.RBAC {
 			"method": refuse(headerMatches(":method", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
 				StringMatch: regexMatch(refusedMethods),
 			}})),
+			"target": refuse(headerMatches(":path", illegalTarget())),
 			// Envoy looks at it only where the route is known before the filters run.
 			// (Over HTTP/1.1 it is WebSocket by now; a CONNECT over HTTP/2 may ask for
 			// any protocol.)
@@ -67,6 +80,15 @@ func refused() *rbacv3.RBAC {
 			}})),
 		},
 	}}
+}
+
+// illegalTarget holds for requests whose target no URL is.
+func illegalTarget() *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{
+		Name:                 ":path",
+		InvertMatch:          true,
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: regexMatch(legalTarget)},
+	}
 }
 
 // refuse is a policy for requests of anybody that have one of the properties.

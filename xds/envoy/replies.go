@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
 	logv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -45,6 +47,7 @@ func sentence(status int) string {
 // nothing to a host without routes, and too much of a backend that fails.
 func localReplies() *managerv3.LocalReplyConfig {
 	return &managerv3.LocalReplyConfig{Mappers: []*managerv3.ResponseMapper{
+		badTarget(),
 		toPath(),
 		replyTo(noSuchHost, "NR"),
 		replyTo(unavailable, "UH", "UF", "UC", "UO", "UR", "LR", "URX", "UPE", "NC"),
@@ -60,6 +63,44 @@ func replyTo(body string, flags ...string) *managerv3.ResponseMapper {
 		}},
 		Body: text(body),
 	}
+}
+
+// badTarget answers what no URL holds as over HTTP/1.1, where Envoy's parser does so:
+// what is refused, and what would be sent to another path first.
+func badTarget() *managerv3.ResponseMapper {
+	return &managerv3.ResponseMapper{
+		Filter: allOfThem(
+			anyOfThem(statusIs(http.StatusForbidden), statusIs(http.StatusTemporaryRedirect)),
+			requestHas(illegalTarget()),
+		),
+		StatusCode: wrapperspb.UInt32(http.StatusBadRequest),
+		Body:       text(sentence(http.StatusBadRequest)),
+	}
+}
+
+// requestHas holds for answers to requests with such a header.
+func requestHas(header *routev3.HeaderMatcher) *logv3.AccessLogFilter {
+	return &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_HeaderFilter{
+		HeaderFilter: &logv3.HeaderFilter{Header: header},
+	}}
+}
+
+// statusIs holds for answers with that status.
+func statusIs(code uint32) *logv3.AccessLogFilter {
+	return &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &logv3.StatusCodeFilter{
+		Comparison: &logv3.ComparisonFilter{
+			Op:    logv3.ComparisonFilter_EQ,
+			Value: &corev3.RuntimeUInt32{DefaultValue: code, RuntimeKey: "fairway.none"},
+		},
+	}}}
+}
+
+func allOfThem(filters ...*logv3.AccessLogFilter) *logv3.AccessLogFilter {
+	return &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_AndFilter{AndFilter: &logv3.AndFilter{Filters: filters}}}
+}
+
+func anyOfThem(filters ...*logv3.AccessLogFilter) *logv3.AccessLogFilter {
+	return &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_OrFilter{OrFilter: &logv3.OrFilter{Filters: filters}}}
 }
 
 func text(s string) *corev3.DataSource {

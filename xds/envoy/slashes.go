@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	logv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
@@ -76,16 +75,11 @@ func slashesMetadata(r route.Route, to *corev3.Metadata) *corev3.Metadata {
 func toPath() *managerv3.ResponseMapper {
 	location := header("location", "/.%REQ(:PATH)%")
 	return &managerv3.ResponseMapper{
-		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_AndFilter{AndFilter: &logv3.AndFilter{
-			Filters: []*logv3.AccessLogFilter{
-				statusIs(http.StatusTemporaryRedirect),
-				{FilterSpecifier: &logv3.AccessLogFilter_HeaderFilter{HeaderFilter: &logv3.HeaderFilter{
-					Header: &routev3.HeaderMatcher{Name: ":path", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
-						StringMatch: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Prefix{Prefix: "//"}},
-					}},
-				}}},
+		Filter: allOfThem(statusIs(http.StatusTemporaryRedirect), requestHas(&routev3.HeaderMatcher{
+			Name: ":path", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+				StringMatch: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Prefix{Prefix: "//"}},
 			},
-		}}},
+		})),
 		HeadersToAdd: []*corev3.HeaderValueOption{location},
 	}
 }

@@ -100,7 +100,7 @@ func illegal(target string) string {
 		case c == '#':
 			return `the path holds "#", which clients do not send`
 		case c <= ' ' || c >= 0x7f:
-			return "the path holds a space, a control character or a letter beyond ASCII, which clients escape"
+			return "the URL holds a space, a control character or a letter beyond ASCII, which clients escape"
 		}
 	}
 	return ""

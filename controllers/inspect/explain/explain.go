@@ -174,10 +174,8 @@ func (w *trace) follow(ctx context.Context) error {
 		return err
 	}
 	trace, err := w.trace(ctx, w.gateway, w.settings, request.sent())
-	if request.raw {
-		w.said.Path = &Path{Steps: []string{
-			"letters beyond ASCII are escaped, as browsers do; sent as they are over HTTP/1.1, as curl does, they are answered 400: " + request.Target,
-		}}
+	if raw := request.unescaped(); raw != "" {
+		w.said.Path = &Path{Steps: []string{raw}}
 	}
 	if err == nil && trace.End == route.EndRedirected {
 		w.said.path(trace)

@@ -24,7 +24,8 @@ type Request struct {
 	Length    int64 // of the body; 0: none
 
 	server string // of the URL, if a header names another host
-	raw    bool   // the URL holds what only some clients escape
+	// What only some clients escape stands in the path, or the query, of the URL.
+	rawPath, rawQuery bool
 }
 
 // ParseURL is the request for a URL, without a scheme for http. The path is left
@@ -58,15 +59,35 @@ func ParseURL(text string) (Request, error) {
 	// Clients send user and password in a header.
 	request.Authority = authority[strings.LastIndexByte(authority, '@')+1:]
 	request.Target = escaped(target)
-	request.raw = strings.ContainsFunc(target, func(c rune) bool { return c > 0x7f })
+	path, query, _ := strings.Cut(target, "?")
+	request.rawPath, request.rawQuery = isRaw(path), isRaw(query)
 	return request, request.checkHost()
+}
+
+// isRaw reports whether text has letters beyond ASCII.
+func isRaw(text string) bool {
+	return strings.ContainsFunc(text, func(c rune) bool { return c > 0x7f })
+}
+
+// unescaped says what becomes of the letters beyond ASCII in the URL; empty: it has
+// none.
+func (r Request) unescaped() string {
+	over := ""
+	switch {
+	case r.rawQuery:
+	case r.rawPath:
+		over = " over HTTP/1.1"
+	default:
+		return ""
+	}
+	return "letters beyond ASCII are escaped, as browsers do; sent as they are" + over + ", as curl does, they are answered 400: " + r.Target
 }
 
 func (r Request) checkHost() error {
 	switch {
 	case r.Authority == "":
 		return errors.New("the URL names no host")
-	case strings.ContainsFunc(r.Authority, func(c rune) bool { return c > 0x7f }):
+	case isRaw(r.Authority):
 		return errors.New("write an international name in its ASCII form (xn--…), as clients send it")
 	case strings.HasPrefix(r.Authority, "*"):
 		return fmt.Errorf("%q is a pattern: ask for a name that it covers, as clients do", r.Authority)
