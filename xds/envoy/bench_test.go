@@ -209,6 +209,27 @@ func BenchmarkSlashes(b *testing.B) {
 	}
 }
 
+// BenchmarkForwardedFor is what reading X-Forwarded-For costs where one proxy is
+// trusted: without the header, with an address, and with a port behind it.
+func BenchmarkForwardedFor(b *testing.B) {
+	settings := testSettings(b)
+	settings.AccessLog, settings.TrustedHops = false, 1
+	g := newGateway(b, settings, host("shop.test", route.Route{Status: 200, Match: route.Match{Path: "/"}}))
+	g.eventually("published", func() error { return want(g.get("shop.test", "/"), 200) })
+	for _, header := range []struct{ name, lines string }{
+		{"none", ""}, {"address", "\r\nX-Forwarded-For: 192.0.2.7"}, {"port", "\r\nX-Forwarded-For: 192.0.2.7:1234"},
+	} {
+		b.Run(header.name, func(b *testing.B) {
+			before, requests := g.cpu(), 0
+			for b.Loop() {
+				g.hammer("shop.test"+header.lines, "/", 4, 1000)
+				requests += 4 * 1000
+			}
+			b.ReportMetric((g.cpu()-before)/float64(requests), "cpu-µs/request")
+		})
+	}
+}
+
 // numberedPaths is a host with n paths, in the order in which they are tried.
 func numberedPaths(n int) *route.Host {
 	var routes []route.Route
