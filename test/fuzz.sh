@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 failed=()
 while IFS=: read -r file name; do
 	echo "== $name in $(dirname "$file"), ${FUZZTIME:=30s}"
-	FAIRWAY_FUZZ_ENVOY=1 "${GO:-go}" test -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 10x "$(dirname "$file")" ||
+	FAIRWAY_SOAK=1 "${GO:-go}" test -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 10x "$(dirname "$file")" ||
 		failed+=("$name in $(dirname "$file")")
 done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' ./*/ | sed 's/func //' | sort)
 

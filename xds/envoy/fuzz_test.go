@@ -4,23 +4,20 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// fuzzWithEnvoy is the environment variable that makes FuzzRender show every
-// rendering to a real Envoy, which costs some 100 ms each.
-const fuzzWithEnvoy = "FAIRWAY_FUZZ_ENVOY"
-
 // FuzzRender renders any model that the bytes stand for: valid or not, it is
-// rendered without panic, to the same bytes each time, and is accepted.
+// rendered without panic, to the same bytes each time, and is accepted; in a soak
+// by a real Envoy too, which costs some 100 ms each.
 func FuzzRender(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(seed, "shop.test", "/cart", "shop", "cart", "bank.example", "BackendNotFound", "eu-1", int64(1<<20), 503)
@@ -45,7 +42,7 @@ func FuzzRender(f *testing.F) {
 				t.Errorf("%s %q is rendered in two ways", r.Type, r.Name)
 			}
 		}
-		if os.Getenv(fuzzWithEnvoy) != "" {
+		if soak.On() {
 			v := newValidation(t)
 			v.add(settings, []*route.Host{h}, clusters, []route.Backend{backend}, true, chainsOf(h))
 			v.run()
