@@ -3,12 +3,16 @@ package binary
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/fairwaynet/fairway/test/tools"
 )
@@ -20,26 +24,77 @@ const module = "github.com/fairwaynet/fairway"
 //
 // All of the module's sources are looked at: "go test" knows then what its result
 // depends on, and takes none for theirs that is older.
+//
+// What was built is kept in bin/tests, where "go build" sees that it is up to date:
+// the tests of many packages need the same, and linking takes longer than most of
+// them.
 func Build(ctx context.Context, to, command string, env []string, flags ...string) error {
-	if err := look(); err != nil {
-		return fmt.Errorf("build %s: %w", command, err)
+	root, err := tools.Root()
+	if err == nil {
+		err = look(root)
 	}
-	args := append(append([]string{"build"}, flags...), "-o", to, path.Join(module, command))
-	build := exec.CommandContext(ctx, "go", args...)
-	build.Env = append(os.Environ(), env...)
-	if said, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", command, err, said)
+	if err == nil {
+		err = build(ctx, root, to, command, env, flags)
+	}
+	if err != nil {
+		return fmt.Errorf("build %s: %w", command, err)
 	}
 	return nil
 }
 
-// look reads the folders of the sources: their entries' names, sizes and times are
-// what "go test" compares.
-func look() error {
-	root, err := tools.Root()
+func build(ctx context.Context, root, to, command string, env, flags []string) (err error) {
+	dir := filepath.Join(root, "bin", "tests")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	as := fnv.New64a()
+	fmt.Fprint(as, command, env, flags)
+	kept := filepath.Join(dir, fmt.Sprintf("%s-%x", path.Base(command), as.Sum64()))
+	unlock, err := lock(kept + ".lock")
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	args := append(append([]string{"build"}, flags...), "-o", kept, path.Join(module, command))
+	build := exec.CommandContext(ctx, "go", args...)
+	build.Env = append(os.Environ(), env...)
+	if said, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, said)
+	}
+	return link(kept, to)
+}
+
+// lock holds a file's lock, which no other process then has, until unlock.
+func lock(path string) (unlock func() error, err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
+	}
+	return file.Close, nil
+}
+
+// link gives a file a second name, or where that cannot be, copies it: the next
+// build replaces what has the first.
+func link(from, to string) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, 0o755)
+}
+
+// look reads the folders of the sources: their entries' names, sizes and times are
+// what "go test" compares.
+func look(root string) error {
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -50,7 +105,7 @@ func look() error {
 		switch relative, _ := filepath.Rel(root, path); {
 		case relative == ".":
 			return nil
-		case entry.Name()[0] == '.', entry.Name() == "testdata", relative == "docs", relative == "bin":
+		case strings.HasPrefix(entry.Name(), "."), entry.Name() == "testdata", relative == "docs", relative == "bin":
 			return fs.SkipDir
 		}
 		return nil

@@ -52,7 +52,7 @@ func buildFairway() (string, error) {
 		return "", fmt.Errorf("find the test binary: %w", err)
 	}
 	path := filepath.Join(filepath.Dir(self), "fairway")
-	if err := binary.Build(context.Background(), path, "cmd/fairway", nil); err != nil {
+	if err := binary.Build(context.Background(), path, "cmd/fairway", nil, "-ldflags", "-s -w"); err != nil {
 		return "", err
 	}
 	return path, nil
