@@ -14,6 +14,10 @@ import (
 // address is where requests go: any address of Envoy's port does.
 const address = "127.0.0.1:8080"
 
+// unanswered is how long a request may take that a test asks once: what is slower
+// has not been answered, however busy the machine.
+const unanswered = 10 * time.Second
+
 // Answer is what came back of a request.
 type Answer struct {
 	Status int
@@ -23,7 +27,7 @@ type Answer struct {
 
 // Get asks for a path of a host, on a connection of its own.
 func Get(ctx context.Context, host, path string) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
 	return get(ctx, transport, host, path)
@@ -31,7 +35,7 @@ func Get(ctx context.Context, host, path string) (Answer, error) {
 
 // GetAt is Get from an Envoy that listens on another port.
 func GetAt(ctx context.Context, port int, host, path string) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -46,7 +50,7 @@ func dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // Do is Get with another method and a body.
 func Do(ctx context.Context, method, host, path, body string) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
 	return do(ctx, transport, method, "http://"+host+path, strings.NewReader(body))

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
@@ -43,7 +42,7 @@ func (h *HTTP3) Close() error { return h.transport.Close() }
 // Get asks for a path of a host, and returns the certificate (DER) that the
 // connection has, too.
 func (h *HTTP3) Get(ctx context.Context, host, path string) (a Answer, certificate []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, nil)
 	if err != nil {

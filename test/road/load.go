@@ -1,6 +1,7 @@
 package road
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // Load is requests for one path of one host at an even rate. Most use a
@@ -19,7 +22,7 @@ import (
 // Nothing is ever tried twice: what a client would see is what is counted.
 type Load struct {
 	Host, Path string
-	Rate       int // requests a second; 0 is 500
+	Rate       float64 // requests a second
 
 	t        testing.TB
 	timeline *Timeline
@@ -47,6 +50,9 @@ type Failure struct {
 	What string
 }
 
+// usualRate is how many requests a second a Load sends that is given no other rate.
+var usualRate = soak.Pick(200.0, 500.0)
+
 // The bounds of a Load.
 const (
 	workers       = 24
@@ -61,7 +67,7 @@ func (r *Road) StartLoad(t testing.TB, host, path string) *Load {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), longestLoad)
 	l := &Load{
-		Host: host, Path: path, Rate: 500,
+		Host: host, Path: path, Rate: cmp.Or(r.rate, usualRate),
 		t: t, timeline: &r.Timeline, stop: cancel, ended: make(chan struct{}),
 		tally: Tally{Answered: map[string]int{}},
 	}
@@ -87,8 +93,8 @@ func (l *Load) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		// What a stall of this process has left out is not made up for.
-		want := time.Since(began).Seconds() * float64(l.Rate)
-		for sent = max(sent, want-float64(l.Rate)/10); sent < want && ctx.Err() == nil; sent++ {
+		want := time.Since(began).Seconds() * l.Rate
+		for sent = max(sent, want-l.Rate/10); sent < want && ctx.Err() == nil; sent++ {
 			select {
 			case due <- struct{}{}:
 			case <-ctx.Done():
@@ -209,6 +215,14 @@ func (l *Load) Reaches(backend string, n int) func(context.Context) error {
 		}
 		return nil
 	}
+}
+
+// Unharmed is a check for Throughout: no request has failed so far.
+func (l *Load) Unharmed(context.Context) error {
+	if tally := l.Tally(); tally.Failures > 0 {
+		return fmt.Errorf("%d of %d requests failed, first %v", tally.Failures, tally.Sent, tally.Failed[0])
+	}
+	return nil
 }
 
 // Stop ends the load and returns what became of it.

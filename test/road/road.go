@@ -53,6 +53,8 @@ type Options struct {
 	Flags []string
 	// TLS are the files with which Envoys connect; nil is without TLS.
 	TLS *gateway.TLS
+	// Rate is how many requests a second a Load sends; 0 is some hundred.
+	Rate float64
 	// Record keeps what the xDS streams carry, and the access log's lines of
 	// requests that were not answered 200, in the Timeline.
 	Record bool
@@ -87,6 +89,7 @@ type Road struct {
 	tls        *gateway.TLS
 	recorded   bool
 	pinned     bool
+	rate       float64       // of a Load; see Options.Rate
 	envoysXDS  []string      // where Envoys ask: the controllers, or a recorder before the first
 	taken      atomic.Uint32 // addresses of Network
 
@@ -109,6 +112,7 @@ func Start(t testing.TB, options Options) *Road {
 		tls:      options.TLS,
 		recorded: options.Record,
 		pinned:   options.Pinned,
+		rate:     options.Rate,
 	}
 	if r.Cluster == nil {
 		r.Cluster = cluster.Start(t, cluster.Options{})
@@ -293,22 +297,71 @@ func FreePort(t testing.TB) netip.AddrPort {
 // for what other processes do; what is awaited stands in the error.
 func Eventually(t testing.TB, within time.Duration, check func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
+	if err := Await(t.Context(), within, check); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Await is Eventually for goroutines, which must not end the test.
+func Await(ctx context.Context, within time.Duration, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
+	began := time.Now()
 	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
-			return
+			return nil
 		}
 		if last == nil || ctx.Err() == nil { // else it says only that time is over
 			last = err
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within %s: %v", within, last)
+			return fmt.Errorf("not within %s: %w", within, last)
+		case <-time.After(pause(time.Since(began))):
+		}
+	}
+}
+
+// pause is how long to wait after waiting so long: what takes long is asked for less
+// often, for who is asked has to work, too.
+func pause(waited time.Duration) time.Duration {
+	return min(max(waited/20, 2*time.Millisecond), 100*time.Millisecond)
+}
+
+// Everywhere is a check for Eventually: every Envoy passes a check. The kernel
+// spreads connections over them, and of sixteen none gets to one of two once in
+// 30,000 times.
+func Everywhere(check func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for range 16 {
+			if err := check(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// Throughout fails the test unless check has no error all the while: for what must
+// go on, or must not happen. Nothing but the time that passes says when it is over,
+// so that it is as short as what it shows allows.
+func Throughout(t testing.TB, while time.Duration, check func(context.Context) error) {
+	t.Helper()
+	over := time.NewTimer(while)
+	defer over.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if err := check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-over.C:
+			return
+		case <-t.Context().Done():
+			t.Fatal("the test has ended")
 		case <-tick.C:
 		}
 	}

@@ -103,7 +103,7 @@ func (a *Authority) Secret(t testing.TB, name string, wish Wish) *corev1.Secret 
 // Handshake connects over TLS with a server name, which may be empty, and
 // returns the connection, whose certificate nobody has verified.
 func Handshake(ctx context.Context, name string, config *tls.Config) (*tls.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
 	if config == nil {
 		config = &tls.Config{}
@@ -133,7 +133,7 @@ func Presents(name string, secret *corev1.Secret) func(context.Context) error {
 // PresentsToOld is Presents for a client that can use RSA only.
 func PresentsToOld(name string, secret *corev1.Secret) func(context.Context) error {
 	return func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, unanswered)
 		defer cancel()
 		got, err := oldclient.Certificate(ctx, addressTLS, name, true)
 		if err != nil {
@@ -194,7 +194,7 @@ func GetTLS(ctx context.Context, host, path string) (Answer, error) {
 
 // converse sends a request over conn and reads the answer.
 func converse(conn net.Conn, request *http.Request) (Answer, error) {
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(unanswered)); err != nil {
 		return Answer{}, err
 	}
 	if err := request.Write(conn); err != nil {
