@@ -29,6 +29,7 @@ import (
 	"github.com/fairwaynet/fairway/test/cluster"
 	"github.com/fairwaynet/fairway/test/netns"
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -40,6 +41,14 @@ const (
 	controllerUser = "system:serviceaccount:fairway-system:fairway-controller"
 	address        = "192.0.2.80" // of the load balancer
 )
+
+// drain is how long those that do not leave a gateway are waited for: as long as
+// they need to leave that do.
+var drain = soak.Pick(4*time.Second, 10*time.Second)
+
+// lease makes controllers miss a leader sooner than those that ship do; a soak
+// waits for what ships.
+var lease = soak.Pick([]string{"--leader-lease-duration=5s", "--leader-renew-deadline=3s", "--leader-retry-period=500ms"}, nil)
 
 // configured are gateways with settings of their own, one of each kind, and an
 // Issuer that nobody answers for.
@@ -149,7 +158,7 @@ func (i *installed) startController(t *testing.T, pod string) *process {
 func (i *installed) restart(t *testing.T, p *process, flags ...string) {
 	t.Helper()
 	p.Program = road.Fairway(t, p.pod, []string{"POD_NAME=" + p.pod, "POD_NAMESPACE=" + namespace},
-		with(i.container(t, "fairway-controller").Args, append(flags,
+		with(i.container(t, "fairway-controller").Args, append(slices.Concat(lease, flags),
 			"--kubeconfig="+i.config, "--address=0.0.0.0", "--access-log=false",
 			"--xds-address="+p.xds.String(), "--metrics-address="+p.metrics.String(), "--acme-address="+p.acme.String())...)...)
 	road.Eventually(t, patience, p.ready)
@@ -193,7 +202,7 @@ func (i *installed) startGateway(t *testing.T, pod string) *process {
 	p := &process{pod: pod, metrics: road.FreePort(t)}
 	p.Program = road.Fairway(t, pod, []string{"POD_NAME=" + pod, "POD_NAMESPACE=" + namespace},
 		with(i.container(t, "fairway-gateway").Args,
-			"--envoy="+envoy, "--drain-timeout=10s", "--tls-dir="+dir, "--metrics-address="+p.metrics.String(), "--xds="+strings.Join(i.xds, ","))...)
+			"--envoy="+envoy, "--drain-timeout="+drain.String(), "--tls-dir="+dir, "--metrics-address="+p.metrics.String(), "--xds="+strings.Join(i.xds, ","))...)
 	road.Eventually(t, patience, p.ready)
 	return p
 }
@@ -332,9 +341,15 @@ func (i *installed) checkRights(t *testing.T, requests string) {
 	}
 }
 
-// Pods of ours are what the namespace's own rules allow.
-func TestPodsAreAdmitted(t *testing.T) {
+// A cluster does with the Deployments what they ask for.
+func TestDeployments(t *testing.T) {
 	i := install(t)
+	t.Run("pods are admitted", func(t *testing.T) { testPodsAreAdmitted(t, i) })
+	t.Run("a roll-out spreads its pods", func(t *testing.T) { testARollOutSpreadsItsPods(t, i) })
+}
+
+// Pods of ours are what the namespace's own rules allow.
+func testPodsAreAdmitted(t *testing.T, i *installed) {
 	for _, name := range []string{"fairway-controller", "fairway-gateway"} {
 		d := &appsv1.Deployment{}
 		i.get(t, name, d)
@@ -350,8 +365,7 @@ func TestPodsAreAdmitted(t *testing.T) {
 
 // A roll-out puts its pods on different nodes: the scheduler does not count those
 // that it replaces.
-func TestARollOutSpreadsItsPods(t *testing.T) {
-	i := install(t)
+func testARollOutSpreadsItsPods(t *testing.T, i *installed) {
 	for _, name := range []string{"fairway-controller", "fairway-gateway"} {
 		d := &appsv1.Deployment{}
 		i.get(t, name, d)

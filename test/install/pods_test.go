@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,14 +20,34 @@ type pods struct {
 	t       *testing.T
 	cluster *installed
 	slice   *discoveryv1.EndpointSlice
-	running map[string]*http.Server // by address
+	running map[string]*pod // by address
 	made    int
+}
+
+// pod is a server that knows when it was asked last.
+type pod struct {
+	http.Server
+
+	asked atomic.Int64 // nanoseconds since 1970
+}
+
+// left is how long nobody may have asked a pod until it counts as one that
+// everybody has heard is going: a load asks each of three some hundred times a
+// second.
+const left = 300 * time.Millisecond
+
+// isLeft is a check for road.Eventually: nobody asks the pod any more.
+func (p *pod) isLeft(context.Context) error {
+	if ago := time.Since(time.Unix(0, p.asked.Load())); ago < left {
+		return fmt.Errorf("a pod that is terminating was asked %s ago", ago)
+	}
+	return nil
 }
 
 // newPods makes a Service with n pods.
 func newPods(t *testing.T, i *installed, service string, n int) *pods {
 	t.Helper()
-	p := &pods{t: t, cluster: i, slice: road.Slice(service), running: map[string]*http.Server{}}
+	p := &pods{t: t, cluster: i, slice: road.Slice(service), running: map[string]*pod{}}
 	for range n {
 		p.slice.Endpoints = append(p.slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{p.start()}})
 	}
@@ -44,20 +65,21 @@ func (p *pods) start() string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	server := &http.Server{Handler: road.Named(p.slice.Name)}
-	go func() { _ = server.Serve(listener) }()
-	p.t.Cleanup(func() { _ = server.Close() })
-	p.running[ip] = server
+	started, named := &pod{}, road.Named(p.slice.Name)
+	started.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started.asked.Store(time.Now().UnixNano())
+		named.ServeHTTP(w, r)
+	})
+	go func() { _ = started.Serve(listener) }()
+	p.t.Cleanup(func() { _ = started.Close() })
+	p.running[ip] = started
 	return ip
 }
 
-// lingering is how long a pod serves on when it was told to end, as a preStop
-// hook makes it: until everybody has heard of it, with much to spare.
-const lingering = 500 * time.Millisecond
-
 // replace puts a new pod in the place of the oldest one, as a rolling update
-// does: the new one is ready; the old one is terminating, serves on for a
-// moment, ends what is under way on it, and is gone.
+// does: the new one is ready; the old one is terminating, serves on until
+// everybody has heard of it, as a preStop hook makes it, ends what is under way
+// on it, and is gone.
 func (p *pods) replace() {
 	p.t.Helper()
 	old := p.slice.Endpoints[0].Addresses[0]
@@ -70,7 +92,7 @@ func (p *pods) replace() {
 			Ready: new(false), Serving: new(true), Terminating: new(true),
 		}
 	})
-	<-time.After(lingering)
+	road.Eventually(p.t, patience, p.running[old].isLeft)
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
 	if err := p.running[old].Shutdown(ctx); err != nil {

@@ -11,11 +11,12 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // outage is how long a part is away: longer than any lease, timeout or back-off
 // that could hide what is lost with it.
-const outage = 2 * time.Minute
+var outage = soak.Pick(45*time.Second, 2*time.Minute)
 
 // town is all that is installed, at work: two controllers, two gateways, a
 // Service whose pods come and go, one of long-lived requests, and clients.
@@ -28,7 +29,8 @@ type town struct {
 	gateways    []*process
 	pods        *pods
 	clients     road.Road // its loads
-	made        int       // Ingresses
+	load        *road.Load
+	made        int // Ingresses
 }
 
 // No request is lost, and no long-lived one ends, whatever happens to the road.
@@ -67,6 +69,7 @@ func TestNothingIsLost(t *testing.T) {
 			w.T = t
 			long := startLasting(t, "clock.test")
 			load := w.clients.StartLoad(t, "shop.test", "/")
+			w.load = load
 			road.Eventually(t, patience, load.Reaches("shop", 100))
 			event.what(w)
 			w.changeArrives()
@@ -103,12 +106,15 @@ func podsRoll(w *town) {
 	}
 }
 
+// churned is how many changes of other hosts are made.
+var churned = soak.Pick(80, 200)
+
 // churn is 20 changes a second of other hosts.
 func churn(w *town) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	var there []*networkingv1.Ingress
-	for n := range 200 {
+	for n := range churned {
 		ingress := road.Ingress(fmt.Sprintf("churn-%d", n), "fairway", fmt.Sprintf("churn-%d.test", n), "/", "shop")
 		w.create(w.T, ingress)
 		there = append(there, ingress)
@@ -181,7 +187,7 @@ func controllersAway(w *town) {
 	for _, p := range w.controllers {
 		p.Kill()
 	}
-	w.pass(outage)
+	road.Throughout(w, outage, w.load.Unharmed)
 	for _, p := range w.controllers {
 		w.restart(w.owner, p)
 	}
@@ -193,7 +199,7 @@ func apiServerAway(w *town) {
 		p.Tolerate("Failed to watch", "Error retrieving lease lock", "cut off from the API server")
 	}
 	w.StopAPIServer()
-	w.pass(outage)
+	road.Throughout(w, outage, w.load.Unharmed)
 	if err := w.StartAPIServer(); err != nil {
 		w.Fatal(err)
 	}
@@ -201,12 +207,4 @@ func apiServerAway(w *town) {
 	host := "back.test"
 	w.create(w.T, road.Ingress("back", "fairway", host, "/", "shop"))
 	road.Eventually(w, patience/2, road.Answers(host, "/", "shop"))
-}
-
-// pass lets time pass.
-func (w *town) pass(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-w.Context().Done():
-	}
 }
