@@ -39,9 +39,9 @@ subsets: [{addresses: [{ip: %q}], ports: [{name: http, port: %d}]}]
 	}
 
 	put(t, "dir/a.yaml", endpoints("::1", blue))
-	eventually(t, soon, p.answers("a.test", "/", 200, "blue"))
+	live(t, p.answers("a.test", "/", 200, "blue"))
 	put(t, "dir/a.yaml", strings.Replace(endpoints("::1", blue), "spec: {ports", "spec: {selector: {app: cart}, ports", 1))
-	eventually(t, soon, p.answers("a.test", "/", 503, ""))
+	live(t, p.answers("a.test", "/", 503, ""))
 }
 
 // wide is a text as PowerShell redirects it into a file.

@@ -30,7 +30,7 @@ func answeredTLS(c tlschallenge.Challenge) func(context.Context) error {
 // one that anybody serves.
 func testALPN(s *stage) {
 	s.ingress(road.Ingress("alpn", class, "alpn.test", "/", "web"), "alpn.test")
-	road.Eventually(s, patience, road.PresentsDefault("alpn.test"))
+	road.Eventually(s, patience, road.Everywhere(road.PresentsDefault("alpn.test")))
 	c, unserved := of("alpn.test", "token"), of("unserved.test", "token")
 	c.Type, unserved.Type = tlschallenge.TLSALPN01, tlschallenge.TLSALPN01
 	if err := answeredTLS(c)(s.Context()); err == nil {

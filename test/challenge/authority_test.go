@@ -197,7 +197,7 @@ func testAuthority(s *stage) {
 	c := newCertifying(s)
 	s.ingress(road.Ingress("certified", class, "certified.test", "/", "web"), "certified.test")
 	s.ingress(road.Ingress("certified-wild", class, "*.certified.test", "/", "web"))
-	road.Eventually(s, patience, road.Answers("a.certified.test", "/", "web"))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("a.certified.test", "/", "web")))
 	c.address("certified.test", "a.certified.test", "unserved.certified-by.test")
 	names := []string{"certified.test", "a.certified.test", "unserved.certified-by.test"}
 	for _, t := range []tlschallenge.Type{tlschallenge.HTTP01, tlschallenge.TLSALPN01, tlschallenge.DNS01} {

@@ -30,11 +30,11 @@ func testGuarded(s *stage) {
 	guarded := func() {
 		s.Helper()
 		for _, c := range http01 {
-			road.Eventually(s, patience, road.Status(c.Name, "/", http.StatusPermanentRedirect))
-			road.Eventually(s, patience, func(ctx context.Context) error {
+			road.Eventually(s, patience, road.Everywhere(road.Status(c.Name, "/", http.StatusPermanentRedirect)))
+			road.Eventually(s, patience, road.Everywhere(func(ctx context.Context) error {
 				_, err := road.GetAs(ctx, alice, c.Name, c.Name, "/")
 				return err
-			})
+			}))
 			if a, err := road.GetAs(s.Context(), nil, c.Name, c.Name, "/"); err == nil {
 				s.Errorf("%s answers %d to a client without a certificate", c.Name, a.Status)
 			}

@@ -60,7 +60,7 @@ func (s *stage) ingress(i *networkingv1.Ingress, secure ...string) *networkingv1
 // over HTTPS; a token that is not ours takes the ordinary route.
 func testRedirected(s *stage) {
 	s.ingress(road.Ingress("redirected", class, "redirected.test", "/app", "web"), "redirected.test")
-	road.Eventually(s, patience, road.Status("redirected.test", "/app", http.StatusPermanentRedirect))
+	road.Eventually(s, patience, road.Everywhere(road.Status("redirected.test", "/app", http.StatusPermanentRedirect)))
 	c := of("redirected.test", "token")
 	secret := s.order("redirected", c)
 	road.Eventually(s, patience, s.presented(c))
@@ -80,7 +80,7 @@ func testRedirected(s *stage) {
 	}
 	s.over(secret)
 	road.Eventually(s, patience, s.absent(c))
-	road.Eventually(s, patience, road.Status(c.Name, c.Path(), http.StatusPermanentRedirect))
+	road.Eventually(s, patience, road.Everywhere(road.Status(c.Name, c.Path(), http.StatusPermanentRedirect)))
 }
 
 // Another ACME client that solves by an Ingress of its own, as cert-manager does,
@@ -92,8 +92,8 @@ func testSolver(s *stage) {
 	path.PathType = new(networkingv1.PathTypeImplementationSpecific)
 	solver.Spec.Rules[0].HTTP.Paths = append(solver.Spec.Rules[0].HTTP.Paths, road.Path(challenges+"ours", "solver"))
 	s.ingress(solver)
-	road.Eventually(s, patience, road.Answers("shared.test", challenges+"theirs", "solver"))
-	road.Eventually(s, patience, road.Answers("shared.test", challenges+"ours", "solver"))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("shared.test", challenges+"theirs", "solver")))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("shared.test", challenges+"ours", "solver")))
 	c := of("shared.test", "ours")
 	secret := s.order("shared", c)
 	road.Eventually(s, patience, s.presented(c))
@@ -104,7 +104,7 @@ func testSolver(s *stage) {
 		}
 	}
 	s.over(secret)
-	road.Eventually(s, patience, road.Answers("shared.test", challenges+"ours", "solver"))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("shared.test", challenges+"ours", "solver")))
 }
 
 // Many paths are a tree in Envoy, over HTTP another one than over HTTPS.
@@ -121,9 +121,9 @@ func testManyPaths(s *stage) {
 		s.ingress(many, host)
 	}
 	for _, path := range []string{"/0/path-7", "/1/path-29"} {
-		road.Eventually(s, patience, road.Status("many.test", path, http.StatusPermanentRedirect))
+		road.Eventually(s, patience, road.Everywhere(road.Status("many.test", path, http.StatusPermanentRedirect)))
 	}
-	road.Eventually(s, patience, road.Answers("many.test", "/plain", "other"))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("many.test", "/plain", "other")))
 	first, second := of("many.test", "first"), of("many.test", "second")
 	s.order("many", first, second)
 	for _, c := range []tlschallenge.Challenge{first, second} {
@@ -153,7 +153,7 @@ func testManyPaths(s *stage) {
 // served as the wildcard is, also when that changes, also when all is over.
 func testWildcard(s *stage) {
 	wild := s.ingress(road.Ingress("wild", class, "*.wild.test", "/", "web"))
-	road.Eventually(s, patience, road.Answers("a.wild.test", "/", "web"))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("a.wild.test", "/", "web")))
 	c := of("a.wild.test", "token")
 	secret := s.order("wild", c)
 	road.Eventually(s, patience, s.presented(c))
@@ -180,20 +180,20 @@ func testWildcard(s *stage) {
 		s.Fatal(err)
 	}
 	for _, host := range []string{"a.wild.test", "b.wild.test"} {
-		road.Eventually(s, patience, road.Answers(host, "/x", "other"))
+		road.Eventually(s, patience, road.Everywhere(road.Answers(host, "/x", "other")))
 	}
 	s.answered(c)
 	exact := s.ingress(road.Ingress("wild-exact", class, "a.wild.test", "/only", "rest"))
-	road.Eventually(s, patience, road.Answers("a.wild.test", "/only", "rest"))
-	road.Eventually(s, patience, road.Status("a.wild.test", "/x", http.StatusNotFound))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("a.wild.test", "/only", "rest")))
+	road.Eventually(s, patience, road.Everywhere(road.Status("a.wild.test", "/x", http.StatusNotFound)))
 	s.answered(c)
 	if err := s.road.Client.Delete(s.Context(), exact); err != nil {
 		s.Fatal(err)
 	}
-	road.Eventually(s, patience, road.Answers("a.wild.test", "/only", "other"))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("a.wild.test", "/only", "other")))
 	s.answered(c)
 	s.over(secret)
-	road.Eventually(s, patience, road.Answers("a.wild.test", c.Path(), "other"))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("a.wild.test", c.Path(), "other")))
 }
 
 // A name that nobody serves answers its challenge and 404 to all else.
@@ -208,7 +208,7 @@ func testNobodys(s *stage) {
 		}
 	}
 	s.over(secret)
-	road.Eventually(s, patience, road.Status("nobody.test", c.Path(), http.StatusNotFound))
+	road.Eventually(s, patience, road.Everywhere(road.Status("nobody.test", c.Path(), http.StatusNotFound)))
 }
 
 // What the default host serves under any name it goes on to serve.
@@ -217,13 +217,13 @@ func testDefault(s *stage) {
 	s.order("default", c)
 	road.Eventually(s, patience, s.presented(c))
 	fallback := s.ingress(road.Ingress("fallback", class, "", "/", "rest"))
-	road.Eventually(s, patience, road.Answers("any.test", "/x", "rest"))
-	road.Eventually(s, patience, road.Answers("another.test", "/x", "rest"))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("any.test", "/x", "rest")))
+	road.Eventually(s, patience, road.Everywhere(road.Answers("another.test", "/x", "rest")))
 	s.answered(c)
 	if err := s.road.Client.Delete(s.Context(), fallback); err != nil {
 		s.Fatal(err)
 	}
-	road.Eventually(s, patience, road.Status("any.test", "/x", http.StatusNotFound))
+	road.Eventually(s, patience, road.Everywhere(road.Status("any.test", "/x", http.StatusNotFound)))
 	s.answered(c)
 }
 
@@ -267,5 +267,5 @@ func testBroken(s *stage) {
 	s.order("good", good)
 	road.Eventually(s, patience, s.presented(good))
 	s.answered(good)
-	road.Eventually(s, patience, road.Status("bad.test", challenges+"token", http.StatusNotFound))
+	road.Eventually(s, patience, road.Everywhere(road.Status("bad.test", challenges+"token", http.StatusNotFound)))
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 )
 
@@ -16,11 +17,10 @@ func TestChallengesLoseNoRequest(t *testing.T) {
 	s.backend("web")
 	s.ingress(road.Ingress("exact", class, "exact.test", "/", "web"))
 	s.ingress(road.Ingress("wild", class, "*.wild.test", "/", "web"))
-	road.Eventually(t, patience, road.Answers("exact.test", "/", "web"))
-	road.Eventually(t, patience, road.Answers("a.wild.test", "/", "web"))
+	road.Eventually(t, patience, road.Everywhere(road.Answers("exact.test", "/", "web")))
+	road.Eventually(t, patience, road.Everywhere(road.Answers("a.wild.test", "/", "web")))
 	loads := []*road.Load{s.road.StartLoad(t, "exact.test", "/"), s.road.StartLoad(t, "a.wild.test", "/x")}
-	const rounds = 40
-	for i := range rounds {
+	for i := range soak.Pick(12, 40) {
 		all := []tlschallenge.Challenge{
 			of("exact.test", fmt.Sprint("token-", i)), of("a.wild.test", fmt.Sprint("token-", i)), of("b.wild.test", fmt.Sprint("token-", i)),
 		}

@@ -32,7 +32,7 @@ func TestChildrenDieWithTheTestProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	parent.Wait()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for now := range time.Tick(time.Millisecond) {
 		if !alive(child) {
 			return

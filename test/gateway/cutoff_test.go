@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairwaynet/fairway/test/cable"
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // published is the address that Ingresses show.
@@ -207,7 +208,7 @@ func TestAllControllersCutOff(t *testing.T) {
 		road.Eventually(t, patience, g.Says("/readyz", http.StatusOK, "ok"))
 	}
 	came := d.connections()
-	road.Eventually(t, patience, age(started, func(seconds float64) bool { return seconds > 30 }))
+	road.Eventually(t, patience, age(started, func(seconds float64) bool { return seconds > soak.Pick[float64](20, 50) }))
 	// Each was sent away once by a controller that was cut off, and perhaps once
 	// more after a minute.
 	if n := d.connections(); n > came+4 || came > 10 {

@@ -19,7 +19,9 @@ import (
 
 	"github.com/fairwaynet/fairway/test/netns"
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/identity"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 func TestMain(m *testing.M) { netns.Main(m, road.Network) }
@@ -194,20 +196,45 @@ func TestEveryGatewayHasItsOwnCertificate(t *testing.T) {
 	if err := stranger.Says("/readyz", 503, "INITIALIZING")(t.Context()); err != nil {
 		t.Error(err)
 	}
+	old := s.expired(t, "inner")
 	if err := s.Client.Delete(t.Context(), class); err != nil {
 		t.Fatal(err)
 	}
 	t.Log("the class is gone; its certificate is, when it has expired")
 	road.Eventually(t, 2*patience, func(ctx context.Context) error {
-		_, err := s.files(ctx, "fairway-gateway-inner")
-		if err == nil {
-			return errors.New("it is still there")
+		var secret corev1.Secret
+		if err := s.Client.Get(ctx, secretNamed("fairway-gateway-inner"), &secret); err != nil {
+			return client.IgnoreNotFound(err)
 		}
-		return client.IgnoreNotFound(err)
+		err := errors.New("it is still there")
+		if !soak.On() { // which waits until it has
+			secret.Data["tls.crt"], secret.Data["tls.key"] = old.Certificate, old.Key
+			err = errors.Join(err, s.Client.Update(ctx, &secret))
+		}
+		return err
 	})
 	if _, err := s.files(t.Context(), "fairway-gateway-inner"); !apierrors.IsNotFound(err) {
 		t.Error(err)
 	}
+}
+
+// expired is a certificate of a gateway's that was good an hour ago.
+func (s *site) expired(t *testing.T, name route.Gateway) identity.Files {
+	t.Helper()
+	authority, err := s.files(t.Context(), "fairway-ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, now := identity.Policy{Certificate: time.Minute}, time.Now()
+	by, _, err := policy.Succeed(authority, identity.Files{}, nil, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := policy.Issue(identity.Gateway(name), by, now.Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 func parameters(group, name string) *networkingv1.IngressClassParametersReference {

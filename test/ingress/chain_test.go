@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -202,14 +201,7 @@ func testClientPolicyConflicts(s *site) {
 	s.backends("shop")
 	s.create(authority.CASecret("staff-ca"), withRules("first", rule("conflict.test", "/", "shop")))
 	s.soon(answered("conflict.test", "/", "shop"))
-	// Of two Ingresses of one second, the namespace's name decides.
-	began := time.Now().Truncate(time.Second)
-	s.soon(func(context.Context) error {
-		if !time.Now().Truncate(time.Second).After(began) {
-			return errors.New("the second is not over")
-		}
-		return nil
-	})
+	s.nextSecond()
 	other := newSite(s.T, s.road)
 	other.backends("secret")
 	other.create(authority.CASecret("staff-ca"),

@@ -7,6 +7,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // The most specific host takes the whole request: exact name, then wildcard of
@@ -53,7 +54,7 @@ func hostsComeAndGo(s *site, _ string) {
 		withRules("exact", rule("a.hosts.test", "/", "exact")),
 	}
 	s.create(hosts[0])
-	s.eventually("a.hosts.test", "/", "default")
+	road.Eventually(s, patience, road.Everywhere(answered("a.hosts.test", "/", "default")))
 	moving, staying := s.road.StartLoad(s, "a.hosts.test", "/"), s.road.StartLoad(s, "b.hosts.test", "/")
 
 	serve := func(i int) {
@@ -69,7 +70,7 @@ func hostsComeAndGo(s *site, _ string) {
 		s.road.Timeline.Note("the test removes host %s", hosts[i].Name)
 		road.Eventually(s, patience, moving.Reaches(hosts[heir].Name, 50))
 	}
-	for range 3 {
+	for range soak.Pick(1, 3) {
 		serve(1)
 		serve(2)
 		take(2, 1)

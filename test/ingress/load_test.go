@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // A change of a host under 500 requests a second on that very host shows its
@@ -37,7 +38,7 @@ func TestChangesUnderLoadShowNoError(t *testing.T) {
 	}
 	run := func(envoys int, kinds ...kind) {
 		t.Run(fmt.Sprintf("envoys-%d", envoys), func(t *testing.T) {
-			r := start(t, road.Options{Envoys: envoys, Record: true})
+			r := start(t, road.Options{Envoys: envoys, Rate: 500, Record: true})
 			for _, k := range kinds {
 				t.Run(k.name, func(t *testing.T) { k.test(newSite(t, r), "load.test") })
 			}
@@ -58,7 +59,7 @@ type step struct {
 // step's backend; no request may fail from first to last.
 func (s *site) underLoad(host, path, first string, steps int, next func(i int) step) road.Tally {
 	s.Helper()
-	s.eventually(host, path, first)
+	road.Eventually(s, patience, road.Everywhere(answered(host, path, first)))
 	load := s.road.StartLoad(s, host, path)
 	road.Eventually(s, patience, load.Reaches(first, 50))
 	for i := range steps {
@@ -70,10 +71,11 @@ func (s *site) underLoad(host, path, first string, steps int, next func(i int) s
 	return load.StopClean()
 }
 
-const changes = 30
+// changes is how often a host changes under load. Elsewhere 28 of 30 changes show
+// errors.
+var changes = soak.Pick(12, 30)
 
-// changeService alternates between two Services, which is what 28 of 30 times
-// shows errors elsewhere.
+// changeService alternates between two Services.
 func changeService(s *site, host string) {
 	s.backends("blue", "green")
 	shop := withRules("shop", rule(host, "/", "blue"))

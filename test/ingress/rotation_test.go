@@ -18,13 +18,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
-// manySecureHosts is how many hosts with TLS come and go under open connections.
-const manySecureHosts = 1000
+// manySecureHosts is how many hosts with TLS come and go under open connections,
+// and unknownNames how many names clients ask for that nobody serves.
+var (
+	manySecureHosts = soak.Pick(200, 1000)
+	unknownNames    = soak.Pick(1000, 3000)
+)
 
-// A new certificate is served within a second, and closes no connection; nor
-// does adding a thousand hosts with TLS, or removing them.
+// A new certificate is served soon, and closes no connection; nor does adding
+// many hosts with TLS, or removing them.
 func testRotation(s *site, authority *road.Authority) {
 	s.backends("shop")
 	ip := s.road.Address()
@@ -62,11 +67,7 @@ func testRotation(s *site, authority *road.Authority) {
 		s.Fatal(err)
 	}
 	road.Eventually(s, patience, road.Presents("rotation.test", after))
-	took := time.Since(begin)
-	s.Logf("a rotated certificate was served after %s", took)
-	if took > time.Second {
-		s.Errorf("a rotated certificate was served after %s", took)
-	}
+	soak.Promised(s, "from the update of a Secret to its certificate", time.Since(begin), time.Second)
 	use("after a rotation")
 
 	begin = time.Now()
@@ -89,26 +90,14 @@ func testRotation(s *site, authority *road.Authority) {
 
 // becomes waits until a host has a certificate for its name, and its routes.
 func (s *site) becomes(name string) error {
-	ctx, cancel := context.WithTimeout(s.Context(), patience)
-	defer cancel()
-	for {
-		err := func() error {
-			conn, err := road.Handshake(ctx, name, &tls.Config{NextProtos: []string{"http/1.1"}})
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			return conn.ConnectionState().PeerCertificates[0].VerifyHostname(name)
-		}()
-		if err == nil || ctx.Err() != nil {
+	return road.Await(s.Context(), patience, func(ctx context.Context) error {
+		conn, err := road.Handshake(ctx, name, &tls.Config{NextProtos: []string{"http/1.1"}})
+		if err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].VerifyHostname(name)
+	})
 }
 
 // addHosts creates Ingresses with TLS, each with a Secret of its own, and
@@ -251,7 +240,7 @@ func testUnknownNames(s *site, authority *road.Authority) {
 		}
 	}
 	var slowest time.Duration
-	for i := range 3000 {
+	for i := range unknownNames {
 		name := fmt.Sprintf("unknown-%d.test", i)
 		switch {
 		case i%3 == 1:
@@ -265,7 +254,7 @@ func testUnknownNames(s *site, authority *road.Authority) {
 			}
 			return nil
 		})
-		if i%300 == 0 {
+		if i%(unknownNames/10) == 0 {
 			host := fmt.Sprintf("host-%d.strangers.test", i)
 			begin := time.Now()
 			s.create(withRules(fmt.Sprintf("host-%d", i), rule(host, "/", "other")))
@@ -274,12 +263,9 @@ func testUnknownNames(s *site, authority *road.Authority) {
 		}
 	}
 	_ = flood.Wait()
-	s.Logf("the slowest of the hosts that came meanwhile was served after %s", slowest)
-	if slowest > 3*time.Second {
-		s.Errorf("a host was served %s after it was created", slowest)
-	}
-	// A thousand of the names have a certificate, that of a wildcard, which Envoy
-	// keeps for each.
+	soak.Promised(s, "the slowest of the hosts that came meanwhile", slowest, 3*time.Second)
+	// A third of the names have a certificate, that of a wildcard, which Envoy keeps
+	// for each.
 	const most = 96 << 20
 	envoy, controller := s.road.Envoys[0].RSS(s)-before, s.road.Controller.RSS(s)-controllerBefore
 	s.Logf("Envoy has grown by %d KiB, the controller by %d", envoy>>10, controller>>10)

@@ -2,10 +2,12 @@ package ingress_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -93,6 +95,19 @@ func change[O client.Object](s *site, object O, how func(O)) {
 	if err != nil {
 		s.Fatalf("change %T %s: %v", object, object.GetName(), err)
 	}
+}
+
+// nextSecond waits until what is created is younger than all that was created
+// before: of two Ingresses of one second, the namespace's name decides.
+func (s *site) nextSecond() {
+	s.Helper()
+	began := time.Now().Truncate(time.Second)
+	road.Eventually(s, patience, func(context.Context) error {
+		if !time.Now().Truncate(time.Second).After(began) {
+			return errors.New("the second is not over")
+		}
+		return nil
+	})
 }
 
 // kubectl runs kubectl in the namespace.

@@ -315,8 +315,7 @@ func testSecretsOfNamespaces(s *site, authority *road.Authority) {
 	s.create(overTLS(withRules("mine", rule("mine.test", "/", "shop")), "mine"))
 	road.Eventually(s, patience, road.Presents("mine.test", mine))
 
-	// Of two Ingresses of one second, the namespace's name decides.
-	<-time.After(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+	s.nextSecond()
 	other := newSite(s.T, s.road)
 	other.create(authority.Secret(s, "theirs", road.Wish{Names: []string{"mine.test"}}))
 	other.create(

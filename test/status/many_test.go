@@ -14,11 +14,12 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
-// A thousand Ingresses at once: each has its address soon after it was applied.
+// Many Ingresses at once: each has its address soon after it was applied.
 func TestManyAtOnce(t *testing.T) {
-	const many, creators = 1000, 4
+	many, creators := soak.Pick(250, 1000), 4
 	r := start(t, road.Options{Flags: []string{"--publish-address", address}})
 	leader(t, r)
 	clients, err := kubernetes.NewForConfig(r.Cluster.Config)
@@ -83,7 +84,5 @@ func TestManyAtOnce(t *testing.T) {
 	slices.Sort(sorted)
 	t.Logf("%d Ingresses in %s; from applied to address p50 %s, p99 %s, slowest %s",
 		many, all.Round(time.Millisecond), sorted[many/2], sorted[many*99/100], sorted[many-1])
-	if p99 := sorted[many*99/100]; p99 > 10*time.Second { // the aim is 1 s, on a machine that does nothing else
-		t.Errorf("p99 is %s", p99)
-	}
+	soak.Promised(t, "99 of 100 addresses", sorted[many*99/100], 10*time.Second)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fairwaynet/fairway/test/netns"
 	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 func TestMain(m *testing.M) { netns.Main(m, road.Network) }
@@ -119,8 +120,7 @@ func leader(t *testing.T, r *road.Road) int {
 	return found
 }
 
-// An address means that every Envoy of both replicas serves, and it is there
-// within a second.
+// An address means that every Envoy of both replicas serves, and it is there soon.
 func TestAnAddressMeansServed(t *testing.T) {
 	r := start(t, road.Options{Flags: []string{"--publish-address", address}})
 	leader(t, r)
@@ -136,10 +136,7 @@ func TestAnAddressMeansServed(t *testing.T) {
 		slowest = max(slowest, time.Since(began))
 		served(t, name+".test")
 	}
-	t.Logf("slowest from create to address: %s", slowest)
-	if slowest > 5*time.Second { // the aim is 1 s, on a machine that does nothing else
-		t.Errorf("an address took %s", slowest)
-	}
+	soak.Promised(t, "the slowest from create to address", slowest, time.Second)
 	// A Service that goes takes no address with it.
 	if err := r.Client.Delete(t.Context(), &corev1.Service{ObjectMeta: road.Service("shop").ObjectMeta}); err != nil {
 		t.Fatal(err)

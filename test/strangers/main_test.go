@@ -46,6 +46,7 @@ const (
 type site struct {
 	*testing.T
 	envoy         *gateway.Process
+	runs          int // Envoy's process; 0: nobody has asked
 	public, admin *recorder
 }
 

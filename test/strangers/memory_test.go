@@ -11,7 +11,10 @@ import (
 // rss is Envoy's resident memory in bytes.
 func (s *site) rss() int64 {
 	s.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid()))
+	if s.runs == 0 {
+		s.runs = s.pid()
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.runs))
 	if err != nil {
 		s.Fatal(err)
 	}

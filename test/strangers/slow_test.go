@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -22,9 +23,13 @@ const (
 	// slowMemory is what Envoy may grow by for all slow clients together, which
 	// is much less than what they have asked for.
 	slowMemory = 512 * mib
-	// late is how much later than promised the gateway may hang up.
-	late = 8 * time.Second
+	// puts is for how much longer than headers may take it is seen that the gateway
+	// puts up with others.
+	puts = 2 * time.Second
 )
+
+// late is how much later than promised the gateway may hang up.
+var late = soak.Pick(patience, 8*time.Second)
 
 // slow is a kind of client that takes its time, many at once.
 type slow struct {
@@ -99,13 +104,19 @@ func TestSlowClients(t *testing.T) {
 	limit := route.DefaultSettings().RequestHeadersTimeout
 	before := s.rss()
 	n := s.newNeighbour()
-	until := time.Now().Add(limit + late)
+	began := time.Now()
 	var running sync.WaitGroup
 	conns := &connections{}
 	defer conns.closeAll()
 	for _, kind := range slows {
 		for range kind.clients {
-			running.Go(func() { kind.run(t, conns, until) })
+			running.Go(func() {
+				if kind.hangsUp || kind.answer != "" {
+					kind.run(t, conns, began.Add(limit+late))
+				} else {
+					kind.run(t, conns, began.Add(limit+puts))
+				}
+			})
 		}
 	}
 	running.Wait()
@@ -130,26 +141,44 @@ func (k slow) run(t *testing.T, all *connections, until time.Time) {
 		}
 		return
 	}
-	heard := make(chan string, 1)
-	go func() {
-		text, _ := io.ReadAll(conn) // what is missing tells
-		heard <- string(text)
-	}()
-	text, hungUp := k.dripUntil(conn, heard, until)
-	if hungUp != k.hangsUp || !strings.Contains(text, k.answer) || k.answer == "" && strings.HasPrefix(text, "HTTP/") {
-		t.Errorf("slow %s: hung up %t, after %q, want %q", k.name, hungUp, text, k.answer)
+	heard := make(chan reply, 1)
+	go func() { heard <- k.listen(conn) }()
+	got := k.dripUntil(conn, heard)
+	if got.hungUp != k.hangsUp || !strings.Contains(got.text, k.answer) || k.answer == "" && strings.HasPrefix(got.text, "HTTP/") {
+		t.Errorf("slow %s: hung up %t, after %q, want %q", k.name, got.hungUp, got.text, k.answer)
 	}
 }
 
-// dripUntil sends on until the gateway hangs up, or time is over, and returns
-// what was heard.
-func (k slow) dripUntil(conn net.Conn, heard <-chan string, until time.Time) (text string, hungUp bool) {
+// reply is what a slow client has heard.
+type reply struct {
+	text   string
+	hungUp bool
+}
+
+// listen reads until the gateway hangs up, until it has said all that is awaited
+// of it, or until the deadline of the connection.
+func (k slow) listen(conn net.Conn) reply {
+	var text strings.Builder
+	for part := make([]byte, 4096); ; {
+		n, err := conn.Read(part)
+		text.Write(part[:n])
+		switch {
+		case err != nil:
+			return reply{text.String(), !errors.Is(err, os.ErrDeadlineExceeded)}
+		case k.answer != "" && !k.hangsUp && strings.Contains(text.String(), k.answer):
+			return reply{text: text.String()}
+		}
+	}
+}
+
+// dripUntil sends on until all is heard.
+func (k slow) dripUntil(conn net.Conn, heard <-chan reply) reply {
 	tick := time.NewTicker(drip)
 	defer tick.Stop()
 	for {
 		select {
-		case text := <-heard:
-			return text, time.Now().Before(until)
+		case got := <-heard:
+			return got
 		case <-tick.C:
 			_, _ = io.WriteString(conn, k.drip) // who does not listen is heard of above
 		}
