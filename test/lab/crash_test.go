@@ -28,7 +28,7 @@ func labCommand(t *testing.T) string {
 }
 
 // What an interrupted `up` and a lab that was killed have left is gone after
-// the next `up` of another.
+// the next `up` of another. The lab that is killed has no network before.
 func TestTheNextUpRemovesWhatCrashesLeave(t *testing.T) {
 	before := look(t)
 	command := labCommand(t)
@@ -52,6 +52,13 @@ func TestTheNextUpRemovesWhatCrashesLeave(t *testing.T) {
 	if _, err := os.Stat(dirOf("interrupted")); err == nil {
 		t.Error("what the interrupted up has left is still there after the next up")
 	}
+	t.Run("a lab without a network", func(t *testing.T) {
+		l, err := Attach("killed")
+		if err != nil {
+			t.Fatal(err)
+		}
+		testBare(t, l)
+	})
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -66,11 +73,10 @@ func TestTheNextUpRemovesWhatCrashesLeave(t *testing.T) {
 	before.compare(t)
 }
 
-// TestExecPassesSignalsOn: a program on a machine gets the signals of `lab exec`,
-// which waits for it, and dies with it.
-func TestExecPassesSignalsOn(t *testing.T) {
+// testExec: a program on a machine gets the signals of `lab exec`, which waits for
+// it, and dies with it.
+func testExec(t *testing.T, l *Lab) {
 	command := labCommand(t)
-	l := Start(t, Options{Nodes: 1})
 	run := func(script string) (*exec.Cmd, *bufio.Reader) {
 		t.Helper()
 		c := exec.Command(command, "exec", "--name="+l.Options.Name, "client", "bash", "-c", script)

@@ -79,9 +79,8 @@ func TestIPv6(t *testing.T) {
 	testService(t, l)
 }
 
-// TestBare is a lab as our own network will find it: nodes that wait for one.
-func TestBare(t *testing.T) {
-	l := Start(t, Options{Nodes: 1})
+// testBare looks at a lab as our own network will find it: nodes that wait for one.
+func testBare(t *testing.T, l *Lab) {
 	if why := l.Kubectl(t, "", "get", "node", "n1", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].message}`); !strings.Contains(why, "cni plugin not initialized") {
 		t.Errorf("n1 is not Ready because of %q", why)
 	}

@@ -43,7 +43,10 @@ spec:
   ports: [{name: http, port: 80, targetPort: 8080}]
 `
 
-// TestLab is the life of one lab.
+// TestLab is the life of one lab, which everything shares that can be seen in it
+// and leaves it as it was: to start one takes longer than most of this. Whatever
+// needs such a lab is one more line here. Others have their own: those that are of
+// another kind (TestFabrics, TestIPv6) and those that die (TestTheNextUp…).
 func TestLab(t *testing.T) {
 	before := look(t)
 	began := time.Now()
@@ -62,6 +65,7 @@ func TestLab(t *testing.T) {
 	t.Run("a node that is off, and on again", func(t *testing.T) { testKill(t, l) })
 	t.Run("a node whose link is down", func(t *testing.T) { testCut(t, l) })
 	t.Run("Fairway serves a client", func(t *testing.T) { testFairway(t, l) })
+	t.Run("lab exec passes signals on", func(t *testing.T) { testExec(t, l) })
 	t.Run("memory", func(t *testing.T) { logUsage(t, l) })
 	remember(t, l)
 
