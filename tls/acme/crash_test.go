@@ -78,6 +78,8 @@ func (l *life) live(name string, lose func(step int) bool) ours.Order {
 	l.boot()
 	saved := stored(l.t, plan(l.t, l.client, "", name))
 	deadline := time.Now().Add(30 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
 	for step := 0; saved.State != ours.Done; step++ {
 		if time.Now().After(deadline) {
 			l.t.Fatalf("the order is %s, and waits for %q; %v", saved.State, saved.Waiting, saved.Failure)
@@ -101,7 +103,7 @@ func (l *life) live(name string, lose func(step int) bool) ours.Order {
 			saved = stored(l.t, next)
 		}
 		if next.Waiting != "" {
-			<-time.After(2 * time.Millisecond) // the authority is at work
+			<-tick.C // the authority is at work
 		}
 	}
 	return saved

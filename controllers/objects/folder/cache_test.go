@@ -19,10 +19,15 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
-// soon is how soon an edit must be seen.
-const soon = time.Second
+// soon is how soon an edit is seen, as we promise; deadline is for a busy machine.
+const (
+	soon     = time.Second
+	deadline = 30 * time.Second
+)
 
 // start runs a cache until the test ends.
 func start(t *testing.T, paths ...string) *Cache {
@@ -43,22 +48,17 @@ func start(t *testing.T, paths ...string) *Cache {
 	return c
 }
 
-// within polls until a check has nothing to say, and fails after a while that
-// is generous only because the machine may be busy.
+// within polls until a check has nothing to say, which is promised within a limit.
 func within(t *testing.T, limit time.Duration, check func() error) {
 	t.Helper()
 	began := time.Now()
 	for range time.Tick(5 * time.Millisecond) {
 		err := check()
-		took := time.Since(began)
-		if err == nil && took <= limit {
-			return
-		}
 		if err == nil {
-			t.Errorf("took %s, more than %s", took, limit)
+			soak.Promised(t, "an edit is seen", time.Since(began), limit)
 			return
 		}
-		if took > 10*limit {
+		if time.Since(began) > deadline {
 			t.Fatal(err)
 		}
 	}
@@ -268,7 +268,7 @@ ports: [{port: 8080}]
 			if got != step.want {
 				t.Fatalf("event %q, want %q", got, step.want)
 			}
-		case <-time.After(10 * soon):
+		case <-time.After(deadline):
 			t.Fatalf("no event, want %q", step.want)
 		}
 	}

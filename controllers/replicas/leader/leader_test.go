@@ -21,8 +21,8 @@ import (
 
 const patience = 30 * time.Second
 
-// terms are short, with room for a busy machine.
-var terms = leader.Durations{Lease: 4 * time.Second, Renew: 2 * time.Second, Retry: 200 * time.Millisecond}
+// terms are short, but for the Lease, which nobody waits for: that is what is seen.
+var terms = leader.Durations{Lease: 20 * time.Second, Renew: 2 * time.Second, Retry: 200 * time.Millisecond}
 
 // throne notes who leads, and that never two do.
 type throne struct {
