@@ -3,10 +3,10 @@
 #
 #   test/suite.sh [FLAG-OF-GO-TEST...] -- PACKAGE...
 #
-# Packages whose tests start programs (API servers, Envoys) or labs run one after
-# the other: they have floods of requests, and deadlines for what a user waits
-# for. All others run side by side. What fails does not keep the rest from
-# running. The timeout is for one package, and generous: two cores may be shared.
+# Packages whose tests start programs (API servers, Envoys) run two at a time: each
+# has a network of its own, and waits more than it computes. All others run side by
+# side before. What fails does not keep the rest from running. The timeout is for
+# one package, and generous: two cores may be shared.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 flags=()
@@ -16,8 +16,8 @@ while [[ $1 != -- ]]; do
 done
 shift
 
-# alone lists those of the packages whose tests start programs.
-alone() {
+# heavy lists those of the packages whose tests start programs.
+heavy() {
 	"${GO:-go}" list -test -f '{{.ImportPath}}{{range .Deps}} {{.}}{{end}}' "$@" |
 		awk '$1 ~ /\.test$/ && / [^ ]*\/test\/(child|tools|cluster|netns|lab)( |$)/ { sub(/\.test$/, "", $1); print $1 }' | sort -u
 }
@@ -27,17 +27,17 @@ trap 'rm -f "$log"' EXIT
 began=$SECONDS
 status=0
 all=$("${GO:-go}" list "$@") # where this fails, nothing would be tested
-alone=$(alone "$@")
-mapfile -t one < <(grep -xFf <(echo "$alone") <<<"$all")
-mapfile -t together < <(grep -vxFf <(echo "$alone") <<<"$all")
+heavy=$(heavy "$@")
+mapfile -t two < <(grep -xFf <(echo "$heavy") <<<"$all")
+mapfile -t together < <(grep -vxFf <(echo "$heavy") <<<"$all")
 
-run() { "${GO:-go}" test -timeout 20m "${flags[@]}" "$@" 2>&1 | tee -a "$log" || status=1; }
-((${#together[@]} == 0)) || run "${together[@]}"
+run() { "${GO:-go}" test -timeout 20m "$@" 2>&1 | tee -a "$log" || status=1; }
+((${#together[@]} == 0)) || run "${flags[@]}" "${together[@]}"
 between=$SECONDS
-((${#one[@]} == 0)) || run -p 1 "${one[@]}"
+((${#two[@]} == 0)) || run -p 2 "${flags[@]}" "${two[@]}"
 
 printf '\nWhere the time went (tests alone, without what was compiled for them):\n'
-awk '$1 == "ok" || $1 == "FAIL" { if ($3 ~ /^[0-9.]+s$/) printf "%8.1f s  %s\n", $3, $2 }' "$log" | sort -rn | head -n 15
-printf '%6d s    in all: %d packages side by side in %d s, then %d one by one in %d s\n' \
-	$((SECONDS - began)) ${#together[@]} $((between - began)) ${#one[@]} $((SECONDS - between))
+awk -f test/times.awk "$log" | sort -rn | head -n 15
+printf '%6d s    in all: %d packages side by side in %d s, then %d two at a time in %d s\n' \
+	$((SECONDS - began)) ${#together[@]} $((between - began)) ${#two[@]} $((SECONDS - between))
 exit "$status"
