@@ -34,7 +34,7 @@ mapfile -t together < <(grep -vxFf <(echo "$heavy") <<<"$all")
 run() { "${GO:-go}" test -timeout 20m "$@" 2>&1 | tee -a "$log" || status=1; }
 ((${#together[@]} == 0)) || run "${flags[@]}" "${together[@]}"
 between=$SECONDS
-((${#two[@]} == 0)) || run -p 2 "${flags[@]}" "${two[@]}"
+((${#two[@]} == 0)) || run -p 2 -parallel 4 "${flags[@]}" "${two[@]}"
 
 printf '\nWhere the time went (tests alone, without what was compiled for them):\n'
 awk -f test/times.awk "$log" | sort -rn | head -n 15

@@ -5,10 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// A server to which no Envoy is connected keeps nothing of thousands of names that
+// comers is how many names come and go. Of each 200, some are of another kind.
+var comers = soak.Pick(400, 2000)
+
+// A server to which no Envoy is connected keeps nothing of many names that
 // come and go, in whatever order: nobody says that their removal is served.
 func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 	orders := map[string][]string{
@@ -27,7 +31,7 @@ func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 			b.server.PublishSettings(route.DefaultGateway, withHTTP3())
 			b.server.Open()
 			before := b.server.Sizes()
-			for i := range 2000 {
+			for i := range comers {
 				for _, what := range order {
 					b.comes(what, i)
 				}
@@ -36,7 +40,7 @@ func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 				t.Errorf("nothing has come: %v", during)
 			}
 			for _, what := range order {
-				for i := range 2000 {
+				for i := range comers {
 					b.goes(what, i)
 				}
 			}
