@@ -1,8 +1,9 @@
 package route
 
-// Chain is what becomes of the connections over TLS that ask for a server name
-// (SNI). The zero value is what becomes of all others: TLS ends at the gateway,
-// which has one certificate for the name and asks for none of the client.
+// Chain is a filter chain: what becomes of the connections over TLS that ask for a
+// server name (SNI). The zero value is the chain of all names that ask for nothing
+// special: TLS ends at the gateway, which shows one certificate for the name and asks
+// the client for none. ChainFor says which chain a name has.
 //
 // It is comparable: names whose Chains are equal share one filter chain in
 // Envoy, so that a name comes and goes without anything happening to the
@@ -22,3 +23,21 @@ type Chain struct {
 
 // IsPassthrough reports whether connections are passed on as they are.
 func (c Chain) IsPassthrough() bool { return c.Passthrough.Port.Service.Name != "" }
+
+// EndsTLS reports whether TLS ends at the gateway, so that clients are shown a
+// certificate of the gateway's.
+func (c Chain) EndsTLS() bool { return !c.Closed && !c.IsPassthrough() }
+
+// Serves reports whether requests for a host are served over connections of the
+// chain: exactly what the host demands of clients was demanded there. All other
+// requests are answered 421.
+func (c Chain) Serves(host *Host) bool {
+	switch {
+	case host.Passthrough != nil:
+		return c.IsPassthrough()
+	case host.Client != nil:
+		return c.Client == *host.Client
+	default:
+		return true
+	}
+}

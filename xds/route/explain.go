@@ -74,13 +74,14 @@ func Explain(settings Settings, find func(Hostname) *Host, request Request) Trac
 	case !ok:
 		return t.end(EndBadHost, http.StatusBadRequest)
 	}
-	for _, candidate := range HostsFor(host) {
+	t.Served = HostFor(host, func(candidate Hostname) *Host {
 		t.Asked = append(t.Asked, candidate)
-		if t.Served = find(candidate); t.Served != nil {
-			return t.route(settings)
-		}
+		return find(candidate)
+	})
+	if t.Served == nil {
+		return t.end(EndNoHost, http.StatusNotFound)
 	}
-	return t.end(EndNoHost, http.StatusNotFound)
+	return t.route(settings)
 }
 
 // route finds the routes that match in the host that serves.

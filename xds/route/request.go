@@ -275,13 +275,3 @@ func legalAuthority(authority string) bool {
 		}
 	})
 }
-
-// HostsFor are the hosts that can serve a request for a host, in the order in
-// which they are looked for: the first that is named by any Ingress has it.
-func HostsFor(host Hostname) []Hostname {
-	hosts := []Hostname{host}
-	if label, parent, found := strings.Cut(string(host), "."); found && label != "" && parent != "" {
-		hosts = append(hosts, Hostname("*."+parent))
-	}
-	return append(hosts, AnyHost)
-}

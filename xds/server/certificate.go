@@ -128,9 +128,9 @@ func (g *gateway) publishCertificate(name route.Hostname, certificate *route.Cer
 	if certificate == nil {
 		shrink.Delete(&g.certificates.slots, name)
 	}
+	g.recertified(name)
 	g.lookAgain(name)
 	g.listenSoon()
-	g.recertified(name)
 }
 
 // slotOf is the slot of a name itself; nil: there is none.
@@ -144,33 +144,17 @@ func (g *gateway) slotOf(name route.Hostname) *slot {
 	return nil
 }
 
-// lookUp is the slot whose certificate a name has: its own, that of the wildcard
-// which covers it, or if a host is served under the name, the default one.
+// lookUp is the slot whose certificate is shown under a name, and whether it is the
+// name's own. nil: none is shown.
 func (g *gateway) lookUp(name route.Hostname) (from *slot, own bool) {
-	if from := g.certificates.slots[name]; from.usable() != nil {
-		return from, true
-	}
-	wildcard, covered := name.Wildcard()
-	if from := g.certificates.slots[wildcard]; covered && from.usable() != nil {
-		return from, false
-	}
-	if name != route.AnyHost && !g.knows(name) {
+	owner, ok := g.serverNames.Certificate(name)
+	if !ok {
 		return nil, false
 	}
-	if from := g.certificates.slots[route.AnyHost]; from.usable() != nil {
-		return from, false
+	if from := g.certificates.slots[owner]; from.usable() != nil {
+		return from, owner == name
 	}
-	return &g.server.fallback, name == route.AnyHost
-}
-
-// knows reports whether any host of the gateway serves requests for the name.
-func (g *gateway) knows(name route.Hostname) bool {
-	wanted := func(name route.Hostname) bool {
-		h, ok := g.hosts[name]
-		return ok && h.wanted != nil && (name != route.AnyHost || len(h.wanted.value.Routes) > 0)
-	}
-	wildcard, covered := name.Wildcard()
-	return wanted(name) || covered && wanted(wildcard) || wanted(route.AnyHost)
+	return &g.server.fallback, owner == name
 }
 
 // askedFor notes that an Envoy asks for a name, which is looked up now.
@@ -326,9 +310,9 @@ func (g *gateway) blameSecret(r *resource, detail string) {
 	for name, s := range g.certificates.slots {
 		if s == from {
 			g.server.notes.certificateRejected(route.Key{Gateway: g.name, Host: name}, detail)
+			g.recertified(name)
 			g.lookAgain(name)
 			g.listenSoon()
-			g.recertified(name)
 			return
 		}
 	}

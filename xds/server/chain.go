@@ -11,18 +11,19 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Which filter chain of the HTTPS listener the connections for a server name get
-// is derived in chainof.go. Here it is rendered, and what the chains ask for is
-// provided.
+// route.ServerNames says which filter chain of the HTTPS listener the connections for
+// a server name get. Here the chains are rendered, and what they ask for is provided.
 
 // chains are those of one gateway.
 type chains struct {
 	listener *resource // for HTTPS
-	derived
 
 	stale bool    // the listeners are to be rendered
 	due   bool    // and at once, however long they are
 	moved []*host // whose chain is another since they were
+	// rederived are the names whose override is another since the listeners were
+	// rendered. Without a prover nobody has to know.
+	rederived map[route.Hostname]struct{}
 
 	passed  []*cluster               // to which the listener hands connections on
 	proven  map[route.Chain]struct{} // by an Envoy that accepted the listener with them
@@ -63,14 +64,14 @@ func (s *Server) PublishClientCA(secret types.NamespacedName, authorities []byte
 			if r, asked := g.resources[kindSecret][name]; asked && authorities != nil {
 				g.set(kindSecret, r.name, s.clientCAs[name])
 			}
-			g.chains.stale = g.chains.stale || (before == nil) != (authorities == nil) && g.chains.demand(name)
+			g.chains.stale = g.chains.stale || (before == nil) != (authorities == nil) && g.demand(name)
 		}
 	})
 }
 
 // demand reports whether a chain verifies clients by a secret.
-func (c *chains) demand(secret string) bool {
-	for chain := range c.uses {
+func (g *gateway) demand(secret string) bool {
+	for chain := range g.serverNames.Chains() {
 		if chain.Client != (route.ClientPolicy{}) && envoy.ClientCAName(chain.Client.CA) == secret {
 			return true
 		}
@@ -91,7 +92,7 @@ func (g *gateway) listenNow() { g.chains.stale, g.chains.due = true, true }
 // are soon, if they have to be.
 func (g *gateway) isToListen() bool {
 	c := &g.chains
-	if !c.stale || c.due || c.trial != nil || len(c.own) <= promptNames {
+	if !c.stale || c.due || c.trial != nil || len(g.serverNames.Overrides()) <= promptNames {
 		return c.stale
 	}
 	g.listenLater()
@@ -104,8 +105,8 @@ func (g *gateway) isToListen() bool {
 func (g *gateway) listen() {
 	c := &g.chains
 	c.stale, c.due = false, false
-	maps.DeleteFunc(c.refused, func(chain route.Chain, _ string) bool { return c.uses[chain] == 0 })
-	maps.DeleteFunc(c.proven, func(chain route.Chain, _ struct{}) bool { return c.uses[chain] == 0 })
+	maps.DeleteFunc(c.refused, func(chain route.Chain, _ string) bool { return !g.serverNames.Uses(chain) })
+	maps.DeleteFunc(c.proven, func(chain route.Chain, _ struct{}) bool { return !g.serverNames.Uses(chain) })
 	before := c.closed
 	c.closed = g.closedChains()
 	if g.asked || g.listens() {
@@ -129,7 +130,7 @@ func (g *gateway) listen() {
 
 func (g *gateway) renderListeners() {
 	g.chains.passed = nil
-	for chain := range g.chains.uses {
+	for chain := range g.serverNames.Chains() {
 		if c, ok := g.clusters[chain.Passthrough]; ok && chain.IsPassthrough() {
 			g.chains.passed = append(g.chains.passed, c)
 		}
@@ -150,7 +151,7 @@ func (g *gateway) renderListeners() {
 // no Envoy takes, or that cannot verify whom they should.
 func (g *gateway) closedChains() map[route.Chain]struct{} {
 	closed := make(map[route.Chain]struct{})
-	for chain := range g.chains.uses {
+	for chain := range g.serverNames.Chains() {
 		if g.admit(chain).Closed {
 			closed[chain] = struct{}{}
 		}
@@ -160,8 +161,9 @@ func (g *gateway) closedChains() map[route.Chain]struct{} {
 
 // admitted are the chains as they can be served now.
 func (g *gateway) admitted() map[route.Hostname]route.Chain {
-	admitted := make(map[route.Hostname]route.Chain, len(g.chains.own))
-	for name, c := range g.chains.own {
+	overrides := g.serverNames.Overrides()
+	admitted := make(map[route.Hostname]route.Chain, len(overrides))
+	for name, c := range overrides {
 		if _, closed := g.chains.closed[c]; closed {
 			c = route.Chain{Closed: true}
 		}
@@ -191,13 +193,35 @@ func (g *gateway) proveDerived(same bool) {
 	}
 	for name := range names {
 		g.proveAgain(name)
+		for _, covered := range g.serverNames.CoveredBy(name) {
+			g.proveAgain(covered)
+		}
+	}
+}
+
+// rechained has the listeners rendered after names got other overrides. A host under
+// such a name is not served before they are accepted.
+func (g *gateway) rechained(overrides []route.Hostname) {
+	c := &g.chains
+	for _, name := range overrides {
+		c.stale = true
+		if h, ok := g.hosts[name]; ok && !h.moved {
+			h.moved = true
+			c.moved = append(c.moved, h)
+		}
+		if len(g.provers) == 0 {
+			continue
+		}
+		if c.rederived == nil {
+			c.rederived = make(map[route.Hostname]struct{})
+		}
+		c.rederived[name] = struct{}{}
 	}
 }
 
 // handshakes reports whether TLS for a name ends here.
 func (g *gateway) handshakes(name route.Hostname) bool {
-	c := g.admit(g.chainOf(name))
-	return !c.Closed && !c.IsPassthrough()
+	return g.admit(g.serverNames.Chain(name)).EndsTLS()
 }
 
 // canVerify reports whether there are authorities for what c demands of clients.
@@ -224,7 +248,7 @@ func (g *gateway) provided(name string) (body []byte, ours bool) {
 func (g *gateway) providePairs() {
 	before := g.chains.pairs
 	g.chains.pairs = make(map[string]pairSecret)
-	for c := range g.chains.uses {
+	for c := range g.serverNames.Chains() {
 		if c.Pair == "" {
 			continue
 		}
@@ -259,7 +283,7 @@ func (g *gateway) pairBody(name string, p pairSecret) []byte {
 
 // recertified notes that the certificates of a name are others.
 func (g *gateway) recertified(name route.Hostname) {
-	g.rechained(name)
+	g.rechained(g.serverNames.SetCertificate(name, g.certificates.slots[name].usable()))
 	for i := range 2 {
 		g.providePair(envoy.PairSecretName(name, i))
 	}
@@ -274,8 +298,8 @@ func (g *gateway) blamePair(p pairSecret, detail string) {
 	}
 	from.refused = true
 	g.server.notes.certificateRejected(route.Key{Gateway: g.name, Host: p.name}, detail)
-	g.lookAgain(p.name)
 	g.recertified(p.name)
+	g.lookAgain(p.name)
 }
 
 // chained reports whether every current Envoy treats connections for h as they
@@ -295,7 +319,7 @@ func (g *gateway) acceptedListener(r *resource) {
 		return
 	}
 	g.chains.proven = make(map[route.Chain]struct{})
-	for c := range g.chains.uses {
+	for c := range g.serverNames.Chains() {
 		if _, closed := g.chains.closed[c]; !closed {
 			g.chains.proven[c] = struct{}{}
 		}
@@ -332,7 +356,7 @@ func (g *gateway) blameListener(s *stream, detail string) bool {
 	case 1:
 		c.refused[t.testing[0]] = detail
 		for _, h := range g.hosts {
-			if h.wanted != nil && g.chainOf(h.key.Host) == t.testing[0] {
+			if h.wanted != nil && g.serverNames.Chain(h.key.Host) == t.testing[0] {
 				g.refuse(h, h.wanted, detail)
 			}
 		}
@@ -349,7 +373,7 @@ func (g *gateway) blameListener(s *stream, detail string) bool {
 // unprovenChains are those of the listener that no Envoy is known to accept.
 func (g *gateway) unprovenChains() []route.Chain {
 	unproven := make(map[string]route.Chain)
-	for c := range g.chains.uses {
+	for c := range g.serverNames.Chains() {
 		_, proven := g.chains.proven[c]
 		_, closed := g.chains.closed[c]
 		if !proven && !closed && c != (route.Chain{}) {

@@ -2,7 +2,7 @@ package server
 
 import (
 	"fmt"
-	"reflect"
+	"maps"
 	"slices"
 
 	"google.golang.org/grpc/encoding"
@@ -101,35 +101,39 @@ func (s *Server) Waiting() []string {
 	return waiting
 }
 
-// Astray tells which chains are not what a gateway with the same hosts and
-// certificates would derive at once.
+// Astray tells which filter chains are not those that follow at once from the hosts
+// and certificates of a gateway.
 func (s *Server) Astray() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var astray []string
 	for _, g := range s.gateways {
-		fresh := &gateway{
-			hosts: g.hosts, certificates: g.certificates, server: s,
-			chains: chains{derived: newDerived(), moved: nil},
-		}
+		fresh := &gateway{name: g.name, server: s, hosts: g.hosts, serverNames: route.NewServerNames()}
 		moved := map[*host]bool{}
 		for _, h := range g.hosts {
-			moved[h], h.moved = h.moved, true // which keeps derive from noting it
+			moved[h], h.moved = h.moved, true // which keeps rechained from noting it
 		}
-		fresh.lends(route.AnyHost)
-		for _, name := range append(fresh.coveredBy(route.AnyHost), route.AnyHost) {
-			fresh.derive(name)
-			fresh.lends(name)
+		for name := range g.hosts {
+			fresh.rehosted(name)
 		}
 		for h := range moved {
 			h.moved = moved[h]
 		}
-		for what, values := range map[string][2]any{
-			"own": {g.chains.own, fresh.chains.own}, "uses": {g.chains.uses, fresh.chains.uses},
-			"lent": {g.chains.lent, fresh.chains.lent}, "covered": {g.chains.covered, fresh.chains.covered},
-		} {
-			if !reflect.DeepEqual(values[0], values[1]) {
-				astray = append(astray, fmt.Sprintf("%s of %s:\n  %v, at once\n  %v", what, g.name, values[0], values[1]))
+		for name, from := range g.certificates.slots {
+			fresh.serverNames.SetCertificate(name, from.usable())
+		}
+		if got, want := g.serverNames.Overrides(), fresh.serverNames.Overrides(); !maps.Equal(got, want) {
+			astray = append(astray, fmt.Sprintf("overrides of %s:\n  %v, at once\n  %v", g.name, got, want))
+		}
+		for name := range g.hosts {
+			if got, want := g.serverNames.Answers(name), fresh.serverNames.Answers(name); got != want {
+				astray = append(astray, fmt.Sprintf("%s answers: %t, at once %t", name, got, want))
+			}
+		}
+		for name := range g.certificates.slots {
+			got, _ := g.serverNames.Certificate(name)
+			if want, _ := fresh.serverNames.Certificate(name); got != want {
+				astray = append(astray, fmt.Sprintf("the certificate of %s is that of %s, at once %s", name, got, want))
 			}
 		}
 	}
@@ -142,7 +146,7 @@ func (s *Server) Sizes() map[string]int {
 	defer s.mu.Unlock()
 	s.notes.mu.Lock()
 	defer s.notes.mu.Unlock()
-	return census.Of([]string{"github.com/fairwaynet/fairway/xds/server"}, s)
+	return census.Of([]string{"github.com/fairwaynet/fairway/xds/server", "github.com/fairwaynet/fairway/xds/route"}, s)
 }
 
 // Unmarshal reads a message as the server does.

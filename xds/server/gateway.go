@@ -26,6 +26,7 @@ type gateway struct {
 	ports    map[route.ServicePort]*port
 	vouched  map[route.Authority]int // by how many clusters they are named
 
+	serverNames  *route.ServerNames // certificates and hosts as clients meet them
 	certificates certificates
 	listening    bool // listen is to be called soon
 	provers      map[*prover]struct{}
@@ -44,9 +45,10 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 		ports:    make(map[route.ServicePort]*port),
 		vouched:  make(map[route.Authority]int),
 
+		serverNames:  route.NewServerNames(),
 		certificates: newCertificates(),
 		provers:      make(map[*prover]struct{}),
-		chains:       chains{derived: newDerived(), refused: make(map[route.Chain]string)},
+		chains:       chains{refused: make(map[route.Chain]string)},
 	}
 	for k := range g.resources {
 		g.resources[k] = make(map[string]*resource)
@@ -101,7 +103,7 @@ func (g *gateway) isOver() bool {
 		return false
 	}
 	for name, h := range g.hosts {
-		if name != route.AnyHost || len(h.wanted.value.Routes) > 0 {
+		if name != route.AnyHost || h.wanted.value.Answers() {
 			return false
 		}
 	}

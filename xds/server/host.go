@@ -118,10 +118,10 @@ func replace(field **version, v *version) {
 // request for it is for no host.
 func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
 	h, ok := g.hosts[name]
-	known, isHost := g.knows(name), g.isHost(name)
+	answers, isHost := g.serverNames.Answers(name), g.isHost(name)
 	defer func() {
-		g.rechained(name)
-		if g.knows(name) != known {
+		g.rehosted(name)
+		if g.serverNames.Answers(name) != answers {
 			g.lookAgain(name)
 		}
 		if g.isHost(name) != isHost {
@@ -207,6 +207,30 @@ func (g *gateway) target(h *host) *version {
 	default:
 		return g.newVersion(standIn(h.key))
 	}
+}
+
+// rehosted notes that the host of a name is another, or has other released routes.
+// Connections are passed on not before the host's routes say so, too: then there is a
+// cluster to pass them to.
+func (g *gateway) rehosted(name route.Hostname) {
+	var value *route.Host
+	if h, ok := g.hosts[name]; ok && h.wanted != nil {
+		value = h.wanted.value
+		if to := h.passedTo(); to != value.Passthrough {
+			shown := *value
+			shown.Passthrough = to
+			value = &shown
+		}
+	}
+	g.rechained(g.serverNames.SetHost(name, value))
+}
+
+// passedTo is where connections for h are passed on by now; nil: they are not.
+func (h *host) passedTo() *route.Cluster {
+	if h.wanted.value.Passthrough == nil || h.released == nil {
+		return nil
+	}
+	return h.released.value.Passthrough
 }
 
 // isGuardedAs reports whether both demand the same of clients: to go back must

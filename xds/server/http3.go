@@ -58,7 +58,7 @@ func (g *gateway) listedNames() []envoy.Listed {
 
 // isOpen reports whether connections for a name need no chain for what they demand.
 func (g *gateway) isOpen(name route.Hostname) bool {
-	c := g.chainOf(name)
+	c := g.serverNames.Chain(name)
 	return c.Client == (route.ClientPolicy{}) && !c.IsPassthrough()
 }
 

@@ -32,7 +32,7 @@ func (g *gateway) newShard(name string) *shard {
 // put makes v the version of h in its shard, nil for none, from the next
 // assembly on.
 func (g *gateway) put(h *host, v *version) {
-	defer g.rechained(h.key.Host)
+	defer g.rehosted(h.key.Host)
 	sh := h.shard
 	i, found := slices.BinarySearchFunc(sh.hosts, h, func(a, b *host) int { return cmp.Compare(a.key.Host, b.key.Host) })
 	switch {

@@ -23,7 +23,7 @@ func (s *Server) Host(key route.Key) HostState {
 		return HostState{Leaving: true, Unattended: g.current == 0}
 	}
 	return HostState{
-		Published:  key.Host != route.AnyHost || len(h.wanted.value.Routes) > 0,
+		Published:  h.wanted.value.Answers(),
 		Value:      h.wanted.value,
 		Served:     g.current > 0 && h.told == h.wanted,
 		Rejected:   h.wanted.refused,

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -44,6 +45,7 @@ type CertificateOf struct {
 }
 
 // present says which certificate a client is shown that connects with the server
+<<<<<<< HEAD:controllers/inspect/explain/certificate.go
 // name, if it sends one.
 func (w *trace) present(ctx context.Context, name route.Hostname, sent bool) error {
 	partial := secretcache.New(w.objects.Cluster, nil, nil).Partial(
@@ -70,18 +72,41 @@ func (w *trace) present(ctx context.Context, name route.Hostname, sent bool) err
 		}
 		if candidate != route.AnyHost && len(looked.Problems) > 0 && !broken {
 			why, broken = fmt.Sprintf("no Secret for %s can be used", candidate), true
+=======
+// name, if it sends one. host serves requests for the name; nil: none does. shown is
+// false if there is no certificate for the client, so that the handshake fails.
+func (w *trace) present(ctx context.Context, name route.Hostname, sent bool, host *route.Host) (shown bool, err error) {
+	why := fmt.Sprintf("no Ingress names a Secret for %s", name)
+	if !sent {
+		name, why = route.AnyHost, "the client sends no server name"
+	}
+	partial := secretcache.New(w.objects.Cluster, nil, nil).Partial(
+		func(secret types.NamespacedName) bool { return !w.question.MissingSecrets[secret] })
+	secrets := servercert.New(w.objects, partial, nil, nil, servercert.Options{})
+	looked, broken := servercert.Preview{}, false
+	look := func(name route.Hostname) bool {
+		found, failed := secrets.Look(ctx, servercert.Key{Gateway: w.gateway, Host: name})
+		looked, err = found, errors.Join(err, failed)
+		w.said.Problems = append(w.said.Problems, found.Problems...)
+		has := len(found.Found)+len(found.Unread) > 0
+		if name != route.AnyHost && !has && len(found.Problems) > 0 && !broken {
+			why, broken = fmt.Sprintf("no Secret for %s can be used", name), true
+>>>>>>> 7a1e938 (xds/route: the rules which certificate and which filter chain a server name gets are one function each):controllers/explain/certificate.go
 		}
+		return has
 	}
-	w.said.Certificate = &Certificate{Name: defaultName, Why: why, Shown: []CertificateOf{}}
-	return nil
-}
-
-// serverNames are those under which a certificate is looked for, in order.
-func serverNames(name route.Hostname) []route.Hostname {
-	if wildcard, covered := name.Wildcard(); covered {
-		return []route.Hostname{name, wildcard}
+	owner, shown := route.CertificateFor(name, look, host.Answers)
+	if !shown || err != nil {
+		return false, err
 	}
-	return []route.Hostname{name}
+	if owner == route.AnyHost && name != route.AnyHost {
+		look(owner)
+	}
+	w.said.Certificate = certificateOf(owner, looked)
+	if owner == route.AnyHost {
+		w.said.Certificate.Why = why
+	}
+	return true, err
 }
 
 func certificateOf(name route.Hostname, looked servercert.Preview) *Certificate {

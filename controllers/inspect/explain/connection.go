@@ -55,24 +55,11 @@ func (w *trace) connect(request Request, trace route.Trace) (ends bool) {
 	if host.Client != nil {
 		w.said.Connection.ClientCA, w.said.Connection.Required = host.Client.CA.String(), host.Client.Required
 	}
-	if request.Scheme == "http" && w.secures(request, trace) || request.Scheme == "https" && isServedWith(host, w.server) {
+	if request.Scheme == "http" && w.secures(request, trace) || request.Scheme == "https" && w.chain.Serves(host) {
 		return false
 	}
 	w.said.End, w.said.Status = EndMisdirected, http.StatusMisdirectedRequest
 	return true
-}
-
-// isServedWith reports whether requests for a host are served over connections
-// for the server name of another: the same was demanded there.
-func isServedWith(host, server *route.Host) bool {
-	switch {
-	case host.Passthrough != nil:
-		return server != nil && server.Passthrough != nil
-	case host.Client != nil:
-		return server != nil && server.Client != nil && *server.Client == *host.Client
-	default:
-		return true
-	}
 }
 
 // isForcedToTLS reports whether all requests over HTTP for a host are sent to

@@ -74,10 +74,10 @@ type trace struct {
 	question Question
 	gateway  route.Gateway
 	settings route.Settings
-	// server is the host that serves the server name of the connection; nil:
-	// none, or no TLS.
-	server *route.Host
-	said   *Explanation
+	// chain is the filter chain of the connection, by its server name; the zero
+	// Chain without TLS.
+	chain route.Chain
+	said  *Explanation
 }
 
 // choose finds the gateway at which is asked, and its settings.
@@ -190,7 +190,7 @@ func (w *trace) follow(ctx context.Context) error {
 	if w.secures(request, trace) {
 		w.said.secured(request.secured(w.settings.PublicHTTPS(), trace.Forwarded()+trace.Path.Query))
 		if name, sent, ok := request.anew().serverName(); ok && trace.Served.Passthrough == nil {
-			if err := w.present(ctx, name, sent); err != nil {
+			if _, err := w.present(ctx, name, sent, trace.Served); err != nil {
 				return err
 			}
 		}

@@ -30,8 +30,8 @@ func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathe
 	}
 	host, _ := route.HostOf(request.Authority)
 	server, _, _ := request.serverName()
+	// A certificate is looked for under the same names as a host.
 	candidates := append(route.HostsFor(host), route.HostsFor(server)...)
-	names := append(append(serverNames(host), serverNames(server)...), route.AnyHost)
 	classes := classesIn(objects)
 	var services, wanted []types.NamespacedName
 	for _, object := range objects {
@@ -43,7 +43,7 @@ func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathe
 			services = append(services, route.ServicesOf(ing)...)
 		}
 		if _, ours := classes.Gateway(ing); ours {
-			wanted = append(wanted, route.SecretsByTLSNames(ing, names)...)
+			wanted = append(wanted, route.SecretsByTLSNames(ing, candidates)...)
 		}
 	}
 	found, err := reader.Services(ctx, unique(services))

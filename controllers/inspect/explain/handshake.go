@@ -23,18 +23,14 @@ func (w *trace) handshake(ctx context.Context, request Request) (ended bool, err
 	if err != nil {
 		return false, err
 	}
-	if w.server = trace.Served; w.server != nil && w.server.Passthrough != nil {
+	if w.chain = route.ChainFor(trace.Served, ""); w.chain.IsPassthrough() {
 		return true, w.pass(ctx, request, trace)
 	}
 	w.said.Problems = problems
-	if err := w.present(ctx, name, sent); err != nil {
+	if shown, err := w.present(ctx, name, sent, trace.Served); shown || err != nil {
 		return false, err
 	}
-	if !sent || trace.End != route.EndNoHost || w.said.Certificate.Name != defaultName {
-		return false, nil
-	}
 	w.said.host(trace)
-	w.said.Certificate = nil
 	w.said.End = EndNoCertificate
 	w.said.Summary = fmt.Sprintf("The TLS handshake fails: nobody serves %s at gateway %s, so that there is no certificate for it.", name, w.gateway)
 	return true, w.concludeNoHost(ctx, trace)
