@@ -29,7 +29,7 @@ type chains struct {
 	proven  map[route.Chain]struct{} // by an Envoy that accepted the listener with them
 	refused map[route.Chain]string   // by an Envoy, whose message it is
 	closed  map[route.Chain]struct{} // whose connections the listener closes
-	trial   *chainTrial              // nil but while a refused listener is taken apart
+	trial   *trial[route.Chain]      // of the chains of a refused listener; nil: none was refused
 	pairs   map[string]pairSecret    // by the name of the resource
 }
 
@@ -37,14 +37,6 @@ type chains struct {
 type pairSecret struct {
 	name  route.Hostname
 	index int
-}
-
-// chainTrial takes a refused listener apart: part of the chains that may be at
-// fault are tested, the others held back, and connections for them closed.
-type chainTrial struct {
-	judge   *stream // who refused it; nil: has left
-	testing []route.Chain
-	held    [][]route.Chain
 }
 
 // PublishClientCA makes authorities, certificates in PEM, those by which clients
@@ -330,15 +322,13 @@ func (g *gateway) acceptedListener(r *resource) {
 // the newest version, or is gone.
 func (g *gateway) judgedListener() {
 	c := &g.chains
-	switch t := c.trial; {
-	case t == nil || t.judge != nil && t.judge.subscriptions[kindListener].acked(c.listener) < c.listener.seq:
-	case len(t.held) == 0:
-		c.trial = nil
-		c.stale = true // others may have come meanwhile
-	default:
-		t.testing, t.held = t.held[0], t.held[1:]
-		c.stale = true
+	if c.trial == nil || c.trial.isOpen(c.listener) {
+		return
 	}
+	if !c.trial.next() {
+		c.trial = nil
+	}
+	c.stale = true // with the next group, or with the chains that came meanwhile
 }
 
 // blameListener halves the chains that may be at fault for a refused listener,
@@ -346,25 +336,21 @@ func (g *gateway) judgedListener() {
 func (g *gateway) blameListener(s *stream, detail string) bool {
 	c := &g.chains
 	if c.trial == nil {
-		c.trial = &chainTrial{testing: g.unprovenChains()}
+		c.trial = &trial[route.Chain]{}
+		c.trial.test(g.unprovenChains())
 	}
 	c.trial.judge = s
-	switch t := c.trial; len(t.testing) {
-	case 0: // what is left was good, or there is none
+	if len(c.trial.testing()) == 0 { // what is left was good, or there is none
 		c.trial = nil
 		return false
-	case 1:
-		c.refused[t.testing[0]] = detail
+	}
+	if culprit, found, _ := c.trial.refused(); found {
+		c.refused[culprit] = detail
 		for _, h := range g.hosts {
-			if h.wanted != nil && g.serverNames.Chain(h.key.Host) == t.testing[0] {
+			if h.wanted != nil && g.serverNames.Chain(h.key.Host) == culprit {
 				g.refuse(h, h.wanted, detail)
 			}
 		}
-		t.testing = nil
-	default:
-		middle := len(t.testing) / 2
-		t.held = append([][]route.Chain{t.testing[middle:]}, t.held...)
-		t.testing = t.testing[:middle]
 	}
 	c.stale = true
 	return true
@@ -390,7 +376,7 @@ func (g *gateway) unprovenChains() []route.Chain {
 // holdsBack reports whether a chain waits for its turn: while others are tested
 // it could be at fault, and one of them be blamed.
 func (c *chains) holdsBack(chain route.Chain) bool {
-	if c.trial == nil || slices.Contains(c.trial.testing, chain) {
+	if c.trial == nil || slices.Contains(c.trial.testing(), chain) {
 		return false
 	}
 	_, proven := c.proven[chain]

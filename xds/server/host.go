@@ -273,7 +273,7 @@ func (g *gateway) serve(h *host, target *version) bool {
 	if h.released != target {
 		switch {
 		case !g.prepared(h, target):
-		case target == h.wanted && target != h.good && h.shard.trial.holdBack(h):
+		case target == h.wanted && target != h.good && h.shard.holdBack(h):
 			g.advance(h)
 		default:
 			g.put(h, target)

@@ -16,18 +16,21 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 	if len(detail) > maxDetail {
 		detail = detail[:maxDetail] + "…"
 	}
-	switch len(sent) {
-	case 0:
-		return
-	case 1:
-	default:
-		for _, item := range sent {
+	if len(sent) > 1 {
+		group := make([]*resource, len(sent))
+		for i, item := range sent {
+			group[i] = item.r
 			if l, ok := u.lacks[item.r]; ok {
 				l.uncertain = true
 				l.force = l.force || item.asked
 			}
 		}
-		u.suspect(sent)
+		u.suspects.test(group)
+		u.suspects.refused()
+		return
+	}
+	u.suspects.next()
+	if len(sent) == 0 {
 		return
 	}
 	item := sent[0]
@@ -42,16 +45,6 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 	if item.r.seq == item.seq {
 		s.gateway.blame(s, item.r, detail)
 	}
-}
-
-// suspect replaces the group that was just refused by its halves.
-func (u *subscription) suspect(sent []sentResource) {
-	group := make([]*resource, len(sent))
-	for i, item := range sent {
-		group[i] = item.r
-	}
-	middle := len(group) / 2
-	u.suspects = append([][]*resource{group[:middle], group[middle:]}, u.suspects...)
 }
 
 // blame finds out who is behind a refused resource, and takes it back.
@@ -130,56 +123,46 @@ func (g *gateway) refuse(h *host, v *version, detail string) {
 	g.advance(h)
 }
 
-// trial takes a refused RouteConfiguration apart: part of the hosts that may be
-// at fault are tested, the others held back, until judge, the Envoy that
-// refused, has said which it is.
-type trial struct {
-	judge   *stream
-	testing []*host
-	held    [][]*host
-}
-
 // holdBack lets h wait until what is being tested is known to be good, or not:
 // else h could be at fault, and another host be blamed. It reports false if
 // there is nothing to wait for.
-func (t *trial) holdBack(h *host) bool {
-	if t == nil || slices.Contains(t.testing, h) {
+func (sh *shard) holdBack(h *host) bool {
+	t := sh.trial
+	if t == nil || slices.Contains(t.testing(), h) {
 		return false
 	}
 	h.heldBack = true
-	if !slices.ContainsFunc(t.held, func(group []*host) bool { return slices.Contains(group, h) }) {
-		t.held = append(t.held, []*host{h})
+	if !slices.ContainsFunc(t.waiting(), func(group []*host) bool { return slices.Contains(group, h) }) {
+		t.postpone(h)
 	}
 	return true
 }
 
 // blameShard halves the hosts that may be at fault, and refuses the last one.
 func (g *gateway) blameShard(s *stream, sh *shard, detail string) {
-	if sh.trial == nil || len(sh.trial.testing) == 0 {
-		sh.trial = &trial{judge: s, testing: sh.unproven(), held: sh.heldBack()}
+	if sh.trial == nil {
+		sh.trial = &trial[*host]{}
 	}
 	t := sh.trial
 	t.judge = s
-	switch len(t.testing) {
-	case 0: // what is left are stand-ins and nothing helps
+	if len(t.testing()) == 0 {
+		t.test(sh.unproven())
+	}
+	if len(t.testing()) == 0 { // what is left are stand-ins and nothing helps
 		sh.trial = nil
-		for _, h := range slices.Concat(t.held...) {
+		for _, h := range slices.Concat(t.waiting()...) {
 			h.heldBack = false
 			g.advance(h)
 		}
-	case 1:
-		h := t.testing[0]
-		t.testing = nil
+		return
+	}
+	h, found, postponed := t.refused()
+	if found {
 		g.refuse(h, h.released, detail)
-	default:
-		middle := len(t.testing) / 2
-		later := slices.Clone(t.testing[middle:])
-		t.testing = t.testing[:middle]
-		t.held = append([][]*host{later}, t.held...)
-		for _, h := range later {
-			h.heldBack = true
-			g.advance(h)
-		}
+	}
+	for _, h := range postponed {
+		h.heldBack = true
+		g.advance(h)
 	}
 }
 
@@ -188,15 +171,14 @@ func (g *gateway) blameShard(s *stream, sh *shard, detail string) {
 // withdrawn or wait for something else, are passed over: no answer would follow.
 func (g *gateway) judged(sh *shard) {
 	for t := sh.trial; t != nil && sh.trial == t && !sh.dirty; {
-		if t.judge != nil && t.judge.subscriptions[kindRoute].acked(sh.resource) < sh.resource.seq {
+		if t.isOpen(sh.resource) {
 			return
 		}
-		if len(t.held) == 0 {
+		if !t.next() {
 			sh.trial = nil
 			return
 		}
-		t.testing, t.held = t.held[0], t.held[1:]
-		for _, h := range t.testing {
+		for _, h := range t.testing() {
 			h.heldBack = false
 			g.advance(h)
 		}
@@ -220,12 +202,4 @@ func (sh *shard) unproven() []*host {
 		return others
 	}
 	return unproven
-}
-
-// heldBack are the groups that an earlier trial still holds back.
-func (sh *shard) heldBack() [][]*host {
-	if sh.trial == nil {
-		return nil
-	}
-	return sh.trial.held
 }

@@ -15,7 +15,7 @@ type shard struct {
 	changed  []*host // since the last assembly
 	dirty    bool
 	resource *resource
-	trial    *trial // nil but while a refused version is taken apart
+	trial    *trial[*host] // of the hosts of a refused version; nil: none was refused
 }
 
 // newShard publishes an empty shard and the scope that makes every Envoy

@@ -292,15 +292,13 @@ func (s *stream) answered(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
 	}
 	in.timer.Stop()
 	u.inflight = nil
-	if len(u.suspects) > 0 {
-		u.suspects = u.suspects[1:]
-	}
 	if status := req.GetErrorDetail(); status != nil {
 		s.gateway.server.metrics.nacks.WithLabelValues(k.String()).Inc()
 		s.refused(k, in.sent, status.GetMessage())
 	} else {
 		s.gateway.server.metrics.acks.WithLabelValues(k.String()).Observe(s.gateway.server.now().Sub(in.at).Seconds())
 		u.fresh = false
+		u.suspects.next()
 		for _, item := range in.sent {
 			s.accepted(item)
 		}
@@ -381,9 +379,9 @@ func (s *stream) next() *discoveryv3.DeltaDiscoveryResponse {
 // pick chooses what of a kind is to be sent next.
 func (s *stream) pick(k kind) []sentResource {
 	u := &s.subscriptions[k]
-	for len(u.suspects) > 0 {
+	for u.suspects.isRunning() {
 		var sent []sentResource
-		for _, r := range u.suspects[0] {
+		for _, r := range u.suspects.testing() {
 			if l, ok := u.lacks[r]; ok && l.deliverable(r) && s.allowed(r, l) {
 				sent = append(sent, sentResource{r: r, body: r.body, version: r.version, seq: r.seq})
 			}
@@ -391,7 +389,7 @@ func (s *stream) pick(k kind) []sentResource {
 		if len(sent) > 0 {
 			return sent
 		}
-		u.suspects = u.suspects[1:]
+		u.suspects.next()
 	}
 	var sent []sentResource
 	size := 0

@@ -19,8 +19,8 @@ type subscription struct {
 	// to hold, those under way included. Of everything else that the
 	// subscription covers it holds the newest version.
 	lacks map[*resource]*lack
-	// suspects are parts of refused responses; each is sent alone.
-	suspects [][]*resource
+	// suspects are those of refused responses; each group of them is sent alone.
+	suspects bisection[*resource]
 	inflight *response
 }
 
