@@ -23,7 +23,8 @@ const (
 //	cmd → controllers → {xds, tls, cni, proxy} → api
 //	controllers: inspect → {edge, node} → {certificates, assembly} → replicas → objects
 //	xds/server → xds/envoy → xds/route
-//	xds/server, xds/gateway → xds/proof
+//	xds/server → xds/proof/verifier → {xds/proof, xds/route}
+//	xds/gateway → xds/proof
 //	proxy/service, proxy/policy → proxy/nft
 var rules = []rule{
 	// Between the layers.
@@ -94,12 +95,19 @@ var rules = []rule{
 		why: "the server speaks to any Envoy, whoever runs it",
 	},
 	{
-		from: []string{"xds/gateway"}, never: []string{"xds/server"},
+		from: []string{"xds/gateway"}, never: []string{"xds/server", "xds/proof/verifier"},
 		why: "a gateway's process talks to the server over the wire: it must not link it",
 	},
 	{
-		from: []string{"xds/proof"}, never: []string{"xds/route", "xds/envoy", "xds/server", "xds/gateway"},
-		why: "it is what the server and a gateway's process say to one another: neither must come along with the other's",
+		from: []string{"xds/proof"}, but: []string{"xds/proof/verifier"},
+		never: []string{"xds/proof/verifier", "xds/route", "xds/envoy", "xds/server", "xds/gateway"},
+		why:   "it is what the server and a gateway's process say to one another: neither must come along with the other's",
+	},
+	{
+		from:  []string{"xds/proof"},
+		never: []string{"xds/envoy", "xds/server", "xds/gateway", "context", "google.golang.org/grpc", "github.com/go-logr"},
+		tests: true,
+		why:   "it says what is to be proved and keeps what was: it opens no stream, and its owner's lock guards it",
 	},
 	{
 		from:  []string{"proxy/nft"},

@@ -201,7 +201,7 @@ func (g *gateway) rechained(overrides []route.Hostname) {
 			h.moved = true
 			c.moved = append(c.moved, h)
 		}
-		if len(g.provers) == 0 {
+		if !g.verifier.HasSessions() {
 			continue
 		}
 		if c.rederived == nil {

@@ -73,7 +73,7 @@ func (s *Server) Fresh() {
 	s.stale, s.seekers = time.Time{}, nil
 	for _, g := range s.gateways {
 		for p := range g.provers {
-			p.tellAge()
+			p.session.AgeChanged()
 		}
 	}
 }

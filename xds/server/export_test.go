@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/fairwaynet/fairway/test/census"
+	"github.com/fairwaynet/fairway/xds/proof/verifier"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -108,7 +109,7 @@ func (s *Server) Astray() []string {
 	defer s.mu.Unlock()
 	var astray []string
 	for _, g := range s.gateways {
-		fresh := &gateway{name: g.name, server: s, hosts: g.hosts, serverNames: route.NewServerNames()}
+		fresh := &gateway{name: g.name, server: s, hosts: g.hosts, serverNames: route.NewServerNames(), verifier: verifier.New(verifier.Config{})}
 		moved := map[*host]bool{}
 		for _, h := range g.hosts {
 			moved[h], h.moved = h.moved, true // which keeps rechained from noting it
@@ -146,7 +147,7 @@ func (s *Server) Sizes() map[string]int {
 	defer s.mu.Unlock()
 	s.notes.mu.Lock()
 	defer s.notes.mu.Unlock()
-	return census.Of([]string{"github.com/fairwaynet/fairway/xds/server", "github.com/fairwaynet/fairway/xds/route"}, s)
+	return census.Of([]string{"github.com/fairwaynet/fairway/xds/server", "github.com/fairwaynet/fairway/xds/route", "github.com/fairwaynet/fairway/xds/proof"}, s)
 }
 
 // Unmarshal reads a message as the server does.

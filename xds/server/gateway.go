@@ -3,6 +3,7 @@ package server
 import (
 	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
+	"github.com/fairwaynet/fairway/xds/proof/verifier"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -29,7 +30,8 @@ type gateway struct {
 	serverNames  *route.ServerNames // certificates and hosts as clients meet them
 	certificates certificates
 	listening    bool // listen is to be called soon
-	provers      map[*prover]struct{}
+	provers      map[*proofStream]struct{}
+	verifier     *verifier.Verifier
 	chains       chains
 }
 
@@ -47,9 +49,10 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 
 		serverNames:  route.NewServerNames(),
 		certificates: newCertificates(),
-		provers:      make(map[*prover]struct{}),
+		provers:      make(map[*proofStream]struct{}),
 		chains:       chains{refused: make(map[route.Chain]string)},
 	}
+	g.verifier = g.newVerifier()
 	for k := range g.resources {
 		g.resources[k] = make(map[string]*resource)
 	}

@@ -2,6 +2,8 @@ package server
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fairwaynet/fairway/xds/proof/verifier"
 )
 
 // metrics are the server's own; docs/metrics.md tells what they mean.
@@ -21,7 +23,7 @@ type metrics struct {
 }
 
 // proofStates tells how many certificates gateways have shown, and not.
-type proofStates func() (proved, waiting, failing, impossible int)
+type proofStates func() verifier.States
 
 func (proofStates) description() *prometheus.Desc {
 	return prometheus.NewDesc("fairway_certificate_proofs",
@@ -33,8 +35,10 @@ func (p proofStates) Describe(ch chan<- *prometheus.Desc) { ch <- p.description(
 
 // Collect implements prometheus.Collector.
 func (p proofStates) Collect(ch chan<- prometheus.Metric) {
-	proved, waiting, failing, impossible := p()
-	for state, n := range map[string]int{"proved": proved, "waiting": waiting, "failing": failing, "impossible": impossible} {
+	states := p()
+	for state, n := range map[string]int{
+		"proved": states.Proved, "waiting": states.Waiting, "failing": states.Failing, "impossible": states.Impossible,
+	} {
 		ch <- prometheus.MustNewConstMetric(p.description(), prometheus.GaugeValue, float64(n), state)
 	}
 }

@@ -206,7 +206,7 @@ func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoverySer
 		return err
 	}
 	if isProver(first) {
-		return s.prove(ctx, ads, gatewayOf(first.GetNode()), first, lent)
+		return s.serveProver(ctx, ads, gatewayOf(first.GetNode()), first, lent)
 	}
 	stream, err := s.join(ctx, cancel, first, lent)
 	if err != nil {

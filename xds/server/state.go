@@ -29,7 +29,7 @@ func (s *Server) Host(key route.Key) HostState {
 		Rejected:   h.wanted.refused,
 		Waiting:    h.waits,
 		Unattended: g.current == 0,
-		Proving:    g.awaited(key),
+		Proving:    g.awaitsProof(key.Host),
 	}
 }
 
@@ -58,20 +58,6 @@ func (s *Server) Envoys() []EnvoyState {
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Node, b.Node), a.Since.Compare(b.Since))
 	})
 	return states
-}
-
-// Unproved counts, by gateway, the certificates that a gateway's process does not
-// see Envoy serve (Observer.CertificateUnproved).
-func (s *Server) Unproved() map[route.Gateway]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	counts := map[route.Gateway]int{}
-	for _, g := range s.gateways {
-		for p := range g.provers {
-			counts[g.name] += p.unproved()
-		}
-	}
-	return counts
 }
 
 // caughtUp counts the Envoys that have caught up.

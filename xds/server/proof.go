@@ -1,0 +1,138 @@
+package server
+
+import (
+	"time"
+
+	"github.com/fairwaynet/fairway/xds/proof"
+	"github.com/fairwaynet/fairway/xds/proof/verifier"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// An ACK says that an Envoy has accepted a certificate, not that clients get it. The
+// gateway's process looks, and package verifier keeps what it has seen. Here is what
+// should be seen, and what follows from a proof.
+
+// newVerifier is the verifier of a gateway. Server.mu guards all of its calls.
+func (g *gateway) newVerifier() *verifier.Verifier {
+	return verifier.New(verifier.Config{
+		Patience: g.server.options.ProofPatience, Now: g.server.now, After: g.server.after, Events: proofEvents{g},
+	})
+}
+
+// certificatesToProve are all that clients of the gateway should get.
+func (g *gateway) certificatesToProve() verifier.Certificates {
+	wanted := make(verifier.Certificates)
+	put := func(name route.Hostname) {
+		if certificate := g.certificateToProve(name); certificate != nil {
+			wanted[name] = certificate
+		}
+	}
+	put(route.AnyHost)
+	for name := range g.certificates.slots {
+		put(name)
+	}
+	return wanted
+}
+
+// certificateToProve is what clients get under a name, a wildcard, or without a
+// name, from a certificate of its own; nil: nothing of the kind.
+func (g *gateway) certificateToProve(name route.Hostname) *route.Certificate {
+	if g.settings.HTTPSPort == 0 || !g.handshakes(name) {
+		return nil
+	}
+	if name == route.AnyHost {
+		from, _ := g.lookUp(name)
+		return from.usable()
+	}
+	return g.certificates.slots[name].usable()
+}
+
+// proveAgain has what is served under a name proved, now that it may have
+// changed.
+func (g *gateway) proveAgain(name route.Hostname) {
+	if g.verifier.HasSessions() {
+		g.verifier.Publish(name, g.certificateToProve(name))
+	}
+}
+
+// proveOtherwise has everything looked at again, after a change of settings.
+func (g *gateway) proveOtherwise() {
+	g.verifier.Configure(g.settings.ProxyProtocol, g.certificatesToProve())
+}
+
+// awaitsProof reports whether the certificate of a host was published a moment ago
+// and some prover has yet to see it; the observer is told when that is over.
+func (g *gateway) awaitsProof(host route.Hostname) bool {
+	owner, ok := g.serverNames.Certificate(host)
+	if !ok || owner == route.AnyHost { // who has no certificate of their own has waited for none
+		return false
+	}
+	return g.verifier.Wait(owner, host)
+}
+
+// isProofPoint reports whether a name is only there to prove a wildcard: Envoy may
+// keep it.
+func (g *gateway) isProofPoint(name route.Hostname) bool {
+	wildcard, covered := name.Wildcard()
+	return covered && g.certificates.slots[wildcard] != nil && proof.NameOf(string(wildcard)) == string(name)
+}
+
+// proofEvents implements verifier.Events.
+type proofEvents struct{ gateway *gateway }
+
+// NotServed implements verifier.Events.
+func (e proofEvents) NotServed(name route.Hostname, detail string) {
+	notes := e.gateway.server.notes
+	notes.certificateUnproved(route.Key{Gateway: e.gateway.name, Host: name}, detail)
+	notes.envoysChanged(e.gateway.name)
+}
+
+// WaitOver implements verifier.Events.
+func (e proofEvents) WaitOver(host route.Hostname) {
+	if h, ok := e.gateway.hosts[host]; ok && h.wanted != nil && h.told == h.wanted {
+		e.gateway.server.notes.served(h.key)
+	}
+}
+
+// Answered implements verifier.Events.
+func (e proofEvents) Answered(proved bool) {
+	result := "failed"
+	if proved {
+		result = "proved"
+	}
+	e.gateway.server.metrics.proofs.WithLabelValues(result).Inc()
+}
+
+// Served implements verifier.Events.
+func (e proofEvents) Served(after time.Duration) {
+	e.gateway.server.metrics.proofSeconds.Observe(after.Seconds())
+}
+
+// Unproved counts, by gateway, the certificates that a gateway's process does not
+// see Envoy serve (Observer.CertificateUnproved).
+func (s *Server) Unproved() map[route.Gateway]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := map[route.Gateway]int{}
+	for _, g := range s.gateways {
+		if g.verifier.HasSessions() {
+			counts[g.name] = g.verifier.Failing()
+		}
+	}
+	return counts
+}
+
+// proofs counts the certificates of all gateways by what was proved of them.
+func (s *Server) proofs() verifier.States {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all verifier.States
+	for _, g := range s.gateways {
+		states := g.verifier.Count()
+		all.Proved += states.Proved
+		all.Waiting += states.Waiting
+		all.Failing += states.Failing
+		all.Impossible += states.Impossible
+	}
+	return all
+}
