@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Plan is the intent to get a certificate for the names. It asks nobody
-// anything. The order is to be saved before the first Advance.
+// Plan is the intent to get a certificate for the names. It sends no request. The
+// caller saves the order before the first Advance.
 //
-// Replaces is the RenewalInfo.Replaces of the certificate that it follows, if
-// that one is of the same authority; else empty.
+// replaces is the RenewalInfo.Replaces of the certificate that the new one follows,
+// if both are of the same authority; else it is empty.
 func (c *Client) Plan(replaces string, names ...string) (Order, error) {
 	return c.plan(Order{Want: c.settings.Want(names...), Replaces: replaces})
 }
@@ -32,13 +32,13 @@ func (c *Client) plan(last Order) (Order, error) {
 }
 
 // Advance takes an order one step on: at most one of the requests that change
-// something at the authority. What it returns is to be saved, also when there
-// is an error, before the next Advance; that is due at Order.Due, and at once if
-// that is zero. Before, and when the order is Done, it does nothing.
+// something at the authority. The caller saves the order that it returns, also
+// when there is an error, before the next Advance. That is due at Order.Due, and at
+// once if Due is zero. Before Due, and when the order is Done, Advance does nothing.
 //
-// The error is what went wrong in this step, a *Failure which the order holds
-// too, or that of the context. A Failed order is planned anew when it is due.
-// Presenter is asked about challenges before the authority is told to look.
+// The error is the *Failure of this step, which the order holds too, or the error
+// of the context. Advance plans a Failed order anew when it is due. It asks the
+// Presenter about challenges before it tells the authority to look.
 func (c *Client) Advance(ctx context.Context, o Order, presenter Presenter) (Order, error) {
 	if o.State == Done || c.now().Before(o.Due) {
 		return o, nil
@@ -51,7 +51,7 @@ func (c *Client) Advance(ctx context.Context, o Order, presenter Presenter) (Ord
 		return next, nil
 	}
 	if ctx.Err() != nil {
-		return o, ctx.Err() // whatever became of it: the next step asks
+		return o, ctx.Err() // the next step asks what became of this one
 	}
 	failure := failureOf(doing(o), err, c.now())
 	return c.fail(next, failure), failure
@@ -121,8 +121,8 @@ func (c *Client) fail(o Order, f *Failure) Order {
 	return o
 }
 
-// wait is the order, due when the authority said, or else after a while which
-// grows with the age of the attempt.
+// wait is the order, due when the authority said, or else after a pause that grows
+// with the age of the attempt.
 func (c *Client) wait(o Order, retry time.Time, what string) Order {
 	now := c.now()
 	o.Waiting = what

@@ -10,9 +10,9 @@ import (
 	xacme "golang.org/x/crypto/acme"
 )
 
-// authorize goes once over the names that the authority has not yet seen to be
-// ours. Challenges are chosen in one step and presented in a later one: what is
-// not saved, nobody answers.
+// authorize goes once over the names that are not yet proved to the authority.
+// It chooses challenges in one step and has them presented in a later one: only a
+// challenge that was saved is answered.
 func (c *Client) authorize(ctx context.Context, o Order, presenter Presenter) (Order, error) {
 	chose, err := c.choose(ctx, &o)
 	if err != nil || chose {
@@ -57,9 +57,9 @@ func (c *Client) choose(ctx context.Context, o *Order) (chose bool, err error) {
 	return chose, nil
 }
 
-// chooseFor takes the preferred one of those that are both allowed and offered;
-// after a failure the next one, and so around: port 80 may be closed where port
-// 443 is open.
+// chooseFor takes the preferred one of the challenges that are both allowed and
+// offered. After a failure it takes the next one, and after the last the first:
+// port 80 may be closed where port 443 is open.
 func (c *Client) chooseFor(a *Authorization, there wireAuthorization, o Order) error {
 	if !slices.Contains(o.Want.Names, strings.ToLower(there.name())) {
 		return &Failure{Kind: Bug, over: true, Text: fmt.Sprintf("the issuer wants to see %s, which is not in the order", line(there.name(), maxDetail))}
@@ -95,8 +95,8 @@ func (c *Client) chooseFor(a *Authorization, there wireAuthorization, o Order) e
 	return nil
 }
 
-// isToken: it becomes part of a path, so it must be able to be nothing else. Its
-// alphabet is that of base64url (RFC 8555, 8.1).
+// isToken reports whether text is of the alphabet of base64url (RFC 8555, 8.1). A
+// token becomes part of a path, so it must hold nothing else.
 func isToken(text string) bool {
 	other := func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
@@ -108,7 +108,7 @@ func isToken(text string) bool {
 type pass struct {
 	*Client
 	presenter Presenter
-	waiting   []string  // what for, one a name
+	waiting   []string  // what the round waits for, one entry for each name
 	retry     time.Time // when the authority wants to be asked; zero: it does not say
 }
 
@@ -150,8 +150,8 @@ func (p *pass) visit(ctx context.Context, a *Authorization) error {
 	return nil
 }
 
-// accept has the authority look. If it refuses, that may be because an earlier
-// request, given up long ago, has only just arrived.
+// accept has the authority look. A refusal may only mean that an earlier request,
+// which we gave up long ago, has just arrived.
 func (p *pass) accept(ctx context.Context, a *Authorization) error {
 	_, refused := p.post(ctx, a.Accept, struct{}{})
 	if !isRefusal(refused) {
@@ -171,14 +171,14 @@ func (p *pass) waitFor(until time.Time, what string) {
 	}
 }
 
-// untouched: the authority has not been told to look, by whatever was lost.
+// untouched reports whether no request to look has arrived at the authority.
 func (a wireAuthorization) untouched(challenge string) bool {
 	return slices.ContainsFunc(a.Challenges, func(w wireChallenge) bool {
 		return w.URL == challenge && w.Status == xacme.StatusPending
 	})
 }
 
-// invalid is why an authorization will not become valid any more.
+// invalid is the reason why an authorization cannot become valid any more.
 func invalid(a wireAuthorization) error {
 	for _, challenge := range a.Challenges {
 		if challenge.Error != nil {

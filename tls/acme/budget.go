@@ -2,9 +2,9 @@ package acme
 
 import "time"
 
-// Budget bounds how many orders are placed at an authority: Most in each Per,
-// all at once or one by one. Its owner keeps one for each issuer, stores it or
-// not (it holds nothing secret), and takes from it before each attempt.
+// Budget bounds how many orders are placed at an authority: Most in each Per, all
+// at once or one by one. Its owner keeps one for each issuer and takes from it
+// before each attempt. It holds nothing secret; the owner may store it.
 //
 // The zero value allows nothing. DefaultBudget suits Let's Encrypt.
 type Budget struct {
@@ -14,12 +14,12 @@ type Budget struct {
 	Full time.Time `json:"full,omitzero"`
 }
 
-// DefaultBudget stays below what Let's Encrypt allows an account, 300 new orders
-// in 3 hours, so that a person still has some.
+// DefaultBudget stays below the limit of Let's Encrypt, 300 new orders of an
+// account in 3 hours, so that some are left for a person.
 func DefaultBudget() Budget { return Budget{Most: 250, Per: 3 * time.Hour} }
 
 // Take takes one order. If none is left, after is the budget as it was, and when
-// is the time that the next will be there.
+// is the time at which the next order can be taken.
 func (b Budget) Take(now time.Time) (after Budget, when time.Time, ok bool) {
 	if b.Most <= 0 {
 		return b, now.Add(b.Per), false

@@ -14,24 +14,24 @@ import (
 	xacme "golang.org/x/crypto/acme"
 )
 
-// maxNonceTries is how often a request is sent that is refused for its nonce
-// alone: authorities forget nonces, all at once when they restart.
+// maxNonceTries bounds how often a request is sent that the authority refuses for
+// its nonce alone: authorities forget nonces, all at once when they restart.
 const maxNonceTries = 20
 
-// answer is what the authority said.
+// answer is a successful HTTP response of the authority.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// get asks what needs no account.
+// get sends a request that needs no account.
 func (c *Client) get(ctx context.Context, url string) (answer, error) {
 	return c.call(ctx, http.MethodGet, url, nil)
 }
 
-// post sends a request of the account's; a nil payload only asks. What is
-// refused comes back as *xacme.Error.
+// post sends a request of the account's; one with a nil payload changes nothing. A
+// refusal comes back as *xacme.Error.
 func (c *Client) post(ctx context.Context, url string, payload any) (answer, error) {
 	session, err := c.registered(ctx)
 	if err != nil {
@@ -53,7 +53,7 @@ func (c *Client) post(ctx context.Context, url string, payload any) (answer, err
 	}
 }
 
-// nonce is one that the authority has given and that nobody has used.
+// nonce is an unused nonce of the authority.
 func (c *Client) nonce(ctx context.Context) (string, error) {
 	if nonce := c.nonces.take(); nonce != "" {
 		return nonce, nil
@@ -106,7 +106,7 @@ type cutOffError struct {
 func (e *cutOffError) Error() string { return "read answer of " + e.url + ": " + e.cause.Error() }
 func (e *cutOffError) Unwrap() error { return e.cause }
 
-// problemOf reads a problem document (RFC 7807), or what came in its place.
+// problemOf reads a problem document (RFC 7807), or makes one of any other text.
 func problemOf(response *http.Response, text []byte) error {
 	var document wireProblem
 	if err := json.Unmarshal(text, &document); err != nil || document.Type+document.Detail == "" {
@@ -120,17 +120,17 @@ func problemOf(response *http.Response, text []byte) error {
 	return problem
 }
 
-// isProblem reports whether the authority has refused for that reason.
+// isProblem reports whether the authority refused a request for that reason.
 func isProblem(err error, kind string) bool {
 	var problem *xacme.Error
 	return errors.As(err, &problem) && strings.EqualFold(kindOf(problem.ProblemType), kind)
 }
 
-// maxNonces bounds what is kept: one comes with each answer, and one goes with
-// each request.
+// maxNonces bounds how many nonces are kept: each answer brings one, and each
+// request takes one.
 const maxNonces = 16
 
-// nonces are those that the authority has given.
+// nonces are unused nonces of the authority.
 type nonces struct {
 	mu     sync.Mutex
 	unused []string
@@ -144,7 +144,8 @@ func (n *nonces) put(nonce string) {
 	}
 }
 
-// take is the one that came last, or empty: old ones may have been forgotten.
+// take is the nonce that came last, or empty: the authority may have forgotten
+// older ones.
 func (n *nonces) take() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

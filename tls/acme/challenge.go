@@ -7,23 +7,23 @@ import (
 )
 
 // Challenge is a question that an authority will ask of a name, and its answer.
-// Answers are no secrets: whoever asks may have them.
+// Answers are not secret: anybody may ask for them.
 type Challenge struct {
-	// Name is who is asked: a host, never with "*.": a wildcard is proven by
-	// its parent.
+	// Name is the host that is asked. It never begins with "*.": a wildcard is
+	// proved by its parent.
 	Name  string        `json:"name"`
 	Type  ChallengeType `json:"type"`
 	Token string        `json:"token"`
-	// KeyAuthorization is the answer of HTTP01, and what those of the others are
-	// made from.
+	// KeyAuthorization is the answer of HTTP01. The answers of the other types are
+	// made from it.
 	KeyAuthorization string `json:"keyAuthorization"`
 }
 
 // Path is where HTTP01 asks, on port 80 of the name.
 func (c Challenge) Path() string { return "/.well-known/acme-challenge/" + c.Token }
 
-// Digest is what TLSALPN01 wants in the extension acmeIdentifier of a self-signed
-// certificate for the name (RFC 8737, 3).
+// Digest is the content of the extension acmeIdentifier that TLSALPN01 expects in a
+// self-signed certificate for the name (RFC 8737, 3).
 func (c Challenge) Digest() [sha256.Size]byte { return sha256.Sum256([]byte(c.KeyAuthorization)) }
 
 // RecordName is where DNS01 looks for a TXT record, without a dot at its end.
@@ -36,10 +36,11 @@ func (c Challenge) Record() string {
 	return base64.RawURLEncoding.EncodeToString(digest[:])
 }
 
-// Presenter says whether challenges are answered: by all who may be asked.
+// Presenter says whether challenges are answered by every server that an authority
+// may ask.
 type Presenter interface {
-	// Presented reports whether whoever asks this challenge gets its answer. If
-	// not, why says what it waits for, for people, without the name. It is asked
-	// again, less and less often. An error means that it could not find out.
+	// Presented reports whether the challenge is answered everywhere. If not, why
+	// tells people what it waits for, without the name, and the client asks again,
+	// less and less often. An error means that the presenter could not find out.
 	Presented(ctx context.Context, challenge Challenge) (ok bool, why string, err error)
 }

@@ -16,22 +16,22 @@ import (
 // Options are what a Client needs.
 type Options struct {
 	Settings Settings
-	// Account is stored before it is given here: its key is used at once.
+	// Account has been stored before: its key is used at once.
 	Account Account
 	Now     func() time.Time
 	Random  io.Reader
-	// UserAgent says who we are, as "fairway/1.2".
+	// UserAgent names this program, as "fairway/1.2".
 	UserAgent string
-	// Transport carries the requests; nil: one that trusts Settings.CABundle, or
-	// the system's roots.
+	// Transport carries the requests. nil stands for one that trusts
+	// Settings.CABundle, or else the system's roots.
 	Transport http.RoundTripper
 }
 
 // Client speaks with one authority for one account. It may be used by several
 // goroutines at once.
 //
-// It remembers nothing that it could not ask for again: the directory, a nonce,
-// the account's URL.
+// It remembers only what it can ask for again: the directory, nonces, the
+// account's URL.
 type Client struct {
 	settings Settings
 	key      crypto.Signer
@@ -42,8 +42,8 @@ type Client struct {
 	nonces   nonces
 	permits  permits
 
-	// opening is held by who learns the directory or registers, so that it is
-	// done once; others wait no longer than their context.
+	// opening is held by the goroutine that reads the directory or registers the
+	// account. Others wait for it no longer than their context lasts.
 	opening gate
 
 	mu      sync.Mutex
@@ -53,7 +53,7 @@ type Client struct {
 	open    *session  // nil before the account is registered
 }
 
-// New makes a client. It asks nobody anything.
+// New makes a client. It sends no request.
 func New(o Options) (*Client, error) {
 	if fault := o.Settings.Fault(); fault != "" {
 		return nil, errors.New(fault)
@@ -79,12 +79,13 @@ func (c *Client) Account() Account {
 	return c.account
 }
 
-// Close lets go of connections. The client can still be used.
+// Close closes idle connections. The client can still be used.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Check looks whether orders can be placed: the directory, the profile, and the
-// account, which is registered if the authority does not know it. It returns the
-// account to be stored, also with an error. Its errors are of type *Failure.
+// Check looks whether orders can be placed. It reads the directory, checks the
+// profile, and registers the account if the authority does not know it. It returns
+// the account, which the caller stores, also with an error. Its errors are of type
+// *Failure.
 func (c *Client) Check(ctx context.Context) (Account, error) {
 	if err := c.check(ctx); err != nil {
 		failure := failureOf("register account", err, c.now())
@@ -108,7 +109,7 @@ func (c *Client) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What was stored may be of an authority that has forgotten us.
+	// The authority may have forgotten the account that was stored.
 	found, err := session.library.GetReg(ctx, "")
 	if errors.Is(err, xacme.ErrNoAccount) {
 		c.forget()
@@ -121,8 +122,8 @@ func (c *Client) check(ctx context.Context) error {
 	return err
 }
 
-// moved reports whether the authority knows another e-mail address of ours. One
-// that does not tell, as Let's Encrypt, has none.
+// moved reports whether the authority knows another e-mail address of the account.
+// Some authorities tell none, as Let's Encrypt.
 func (c *Client) moved(known []string) bool {
 	return len(known) > 0 && c.settings.Email != "" && !slices.Equal(known, c.contact())
 }
@@ -154,8 +155,8 @@ func (c *Client) CAAIdentities(ctx context.Context) ([]string, error) {
 	return dir.Meta.CAAIdentities, nil
 }
 
-// retryNonce has the library send again at once what was refused for its nonce,
-// some times, and nothing else: everything else is a step that is done again.
+// retryNonce has the library repeat a request at once, some times, if it was
+// refused for its nonce. After any other failure the whole step is repeated.
 func retryNonce(n int, _ *http.Request, answer *http.Response) time.Duration {
 	if answer.StatusCode == http.StatusBadRequest && n < maxNonceTries {
 		return time.Millisecond

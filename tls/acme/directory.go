@@ -13,7 +13,7 @@ import (
 	xacme "golang.org/x/crypto/acme"
 )
 
-// directory is what an authority says of itself (RFC 8555, 7.1.1).
+// directory is an authority's description of itself (RFC 8555, 7.1.1).
 type directory struct {
 	NewNonce    string `json:"newNonce"`
 	NewAccount  string `json:"newAccount"`
@@ -27,8 +27,8 @@ type directory struct {
 	} `json:"meta"`
 }
 
-// directoryLife is how long a directory counts: authorities add profiles, and
-// seldom move.
+// directoryLife is how long a directory is used before it is read again: authorities
+// add profiles, and seldom move.
 const directoryLife = 6 * time.Hour
 
 func (c *Client) directory(ctx context.Context) (directory, error) {
@@ -78,14 +78,14 @@ func (c *Client) readDirectory(ctx context.Context) (directory, error) {
 	return dir, nil
 }
 
-// noDirectory is not the end of an order: whoever mends the URL, or the server,
-// has it go on.
+// noDirectory does not end an order: the order goes on when somebody has mended the
+// URL or the server.
 func noDirectory(url, why string) error {
 	return &Failure{Kind: Refused, Text: fmt.Sprintf(
 		"what is at %s is no ACME directory, %s: check the issuer's directory URL", url, why)}
 }
 
-// fault is why the authority would refuse whatever these settings ask for.
+// fault is the reason why the authority would refuse every order of these settings.
 func (d directory) fault(s Settings) error {
 	switch _, offered := d.Meta.Profiles[s.Profile]; {
 	case s.Profile != "" && len(d.Meta.Profiles) == 0:
@@ -100,5 +100,5 @@ func (d directory) fault(s Settings) error {
 	return nil
 }
 
-// errIncomplete is of an answer without what it must have.
-var errIncomplete = errors.New("the issuer's answer lacks what it must have")
+// errIncomplete is of an answer without a field that RFC 8555 requires.
+var errIncomplete = errors.New("the issuer's answer lacks a field that it must have")

@@ -6,19 +6,20 @@ import (
 	"unicode"
 )
 
-// Kind says whose move it is after a failure.
+// Kind says who can do something about a failure.
 type Kind string
 
 // The kinds.
 const (
-	// Temporary: nobody's. The step is done again.
+	// Temporary: nobody has to do anything. The step is done again.
 	Temporary Kind = "Temporary"
-	// Refused: the user's. Something is wrong with a name or with the settings,
-	// and the text says what. It is tried again, on the schedule.
+	// Refused: the user has to. Something is wrong with a name or with the settings,
+	// and the text says what. The order is tried again, on the schedule.
 	Refused Kind = "Refused"
-	// RateLimited: nobody's, before Until.
+	// RateLimited: nobody can, before Until.
 	RateLimited Kind = "RateLimited"
-	// Bug: ours, or the authority's. It is tried again, on the schedule.
+	// Bug: a developer has to, of Fairway or of the authority. The order is tried
+	// again, on the schedule.
 	Bug Kind = "Bug"
 )
 
@@ -26,12 +27,11 @@ const (
 // Order keeps.
 type Failure struct { //nolint:errname // it is kept and shown more often than returned
 	Kind Kind `json:"kind"`
-	// Text is for people, in one line: which names, what happened, what to do. It
-	// holds no secret.
+	// Text tells people in one line which names failed, what happened, and what to
+	// do. It holds no secret.
 	Text string    `json:"text"`
 	At   time.Time `json:"at,omitzero"`
-	// Until is when the authority wants to hear of it again; zero if it did not
-	// say.
+	// Until is when the authority allows the next request; zero if it did not say.
 	Until time.Time `json:"until,omitzero"`
 
 	away     bool // see Away
@@ -40,7 +40,7 @@ type Failure struct { //nolint:errname // it is kept and shown more often than r
 }
 
 // Away reports whether the authority did not answer, or said that it is out of
-// order: whatever else is asked of it now will end the same way.
+// order. Every other request to it would now end the same way.
 func (f *Failure) Away() bool { return f.away }
 
 // Error implements error.
@@ -50,13 +50,13 @@ func refuse(text string) *Failure {
 	return &Failure{Kind: Refused, Text: line(text, maxText), over: true}
 }
 
-// The most that is kept of what an authority says.
+// The bounds of an authority's text that is kept, in bytes.
 const (
 	maxDetail = 300
 	maxText   = 1500
 )
 
-// line makes text of a stranger one line of at most so many bytes.
+// line makes one line, of at most so many bytes, of text that we did not write.
 func line(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {

@@ -14,9 +14,9 @@ import (
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
-// finalize has the certificate issued for the order's key. It asks first: an
-// order that was finalized already, by a request whose answer was lost, goes on
-// from there.
+// finalize has the certificate issued for the order's key. It asks for the order
+// first: a lost request may have finalized it already, and then it goes on from
+// there.
 func (c *Client) finalize(ctx context.Context, o Order) (Order, error) {
 	there, err := c.order(ctx, o.URL, nil)
 	if err != nil {
@@ -45,7 +45,8 @@ func (c *Client) finalize(ctx context.Context, o Order) (Order, error) {
 	return c.wait(o, there.retry, "the issuer is issuing"), nil
 }
 
-// request is what finalizing asks: a certificate signing request for the key.
+// request is the payload that finalizes an order: a certificate signing request
+// for its key.
 func (c *Client) request(o Order) (any, error) {
 	key, err := parseKey(o.Key)
 	if err != nil {
@@ -61,7 +62,7 @@ func (c *Client) request(o Order) (any, error) {
 	return map[string]string{"csr": base64.RawURLEncoding.EncodeToString(der)}, nil
 }
 
-// download gets the certificate. It counts only if it is what was wanted.
+// download gets the certificate. It counts only if it is the one that was wanted.
 func (c *Client) download(ctx context.Context, o Order) (Order, error) {
 	session, err := c.registered(ctx)
 	if err != nil {
@@ -83,7 +84,7 @@ func (c *Client) download(ctx context.Context, o Order) (Order, error) {
 	}, nil
 }
 
-// misfit is why a certificate is not the one wanted.
+// misfit is the reason why a certificate is not the one that was wanted.
 func (c *Client) misfit(got *certificate.Certificate, want Want) string {
 	if !slices.Equal(normal(got.DNSNames), want.Names) {
 		return "it is for " + got.Names()

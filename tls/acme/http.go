@@ -22,10 +22,11 @@ const (
 	maxRedirects = 3
 )
 
-// errTooLarge is what reading a body beyond maxBody ends with.
+// errTooLarge ends the reading of a body that is larger than maxBody.
 var errTooLarge = fmt.Errorf("the answer is larger than %d bytes", maxBody)
 
-// httpClient is one whose calls end, whatever is at the other end.
+// httpClient is an HTTP client whose calls end, even if the server does not answer
+// or sends without end.
 func httpClient(caBundle []byte, transport http.RoundTripper) *http.Client {
 	if transport == nil {
 		transport = newTransport(caBundle)
@@ -53,8 +54,7 @@ func newTransport(caBundle []byte) http.RoundTripper {
 	}
 }
 
-// redirect lets only questions be sent elsewhere: what is signed is signed for
-// one URL.
+// redirect follows redirects of GET and HEAD only: a signature is for one URL.
 func redirect(r *http.Request, via []*http.Request) error {
 	switch {
 	case r.URL.Scheme != "https":
@@ -65,7 +65,7 @@ func redirect(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// bounded is a transport whose answers have an end.
+// bounded is a transport that bounds the bodies of responses.
 type bounded struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.

@@ -14,7 +14,8 @@ import (
 	"math/big"
 )
 
-// algorithm is how RFC 7518 calls signing with a key; empty if we do not.
+// algorithm is the name of a key's signatures in RFC 7518; empty for keys that are
+// not supported.
 func algorithm(key crypto.Signer) string {
 	switch public := key.Public().(type) {
 	case *ecdsa.PublicKey:
@@ -28,7 +29,7 @@ func algorithm(key crypto.Signer) string {
 }
 
 // sign makes the body of a request by an account (RFC 8555, 6.2). A nil payload
-// is that of a question: POST-as-GET.
+// makes it a POST-as-GET.
 //
 // The library's own signing is not exported, and it has no way to say what an
 // order replaces, to list orders, or to finalize without waiting.

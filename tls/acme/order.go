@@ -11,15 +11,15 @@ import (
 )
 
 // Order is the way to one certificate: from the intent to get it until it is
-// there, over all failures on the way. Client.Plan makes one, Client.Advance
-// takes it on, and who owns it stores it after each of both: with Save, where
-// Restore finds it after a crash.
+// there, over all failures on the way. Client.Plan makes one, and Client.Advance
+// takes it on. Its owner stores it with Save after each of them, and reads it with
+// Restore after a crash.
 //
-// Written as JSON by anything but Save, or printed, it does not show its key.
+// Only Save writes its key. JSON by any other way, and printing, leave it out.
 type Order struct {
 	Want Want `json:"want"`
-	// Replaces is the certificate that this one follows, as RFC 9773 names it;
-	// empty where there is none that the authority would know.
+	// Replaces is the certificate that this one follows, as RFC 9773 names it; empty
+	// if the authority would not know it, or if there is none.
 	Replaces string `json:"replaces,omitempty"`
 	State    State  `json:"state"`
 	// Key is the certificate's, in PEM. Each attempt has a fresh one.
@@ -27,24 +27,24 @@ type Order struct {
 
 	// Began is when this attempt was planned.
 	Began time.Time `json:"began"`
-	// Due is when Advance may be called next. Sooner, it does nothing.
+	// Due is when Advance may be called next. Before that it does nothing.
 	Due time.Time `json:"due,omitzero"`
-	// Waiting is what the order waits for, for people.
+	// Waiting tells people what the order waits for.
 	Waiting string `json:"waiting,omitempty"`
 	// Failures is how many attempts in a row have failed.
 	Failures int `json:"failures,omitempty"`
 	// Stumbles is how many steps in a row have failed that will be done again.
 	Stumbles int `json:"stumbles,omitempty"`
-	// Failure is what went wrong last; nil once a certificate is there.
+	// Failure is the last failure; nil once a certificate is there.
 	Failure *Failure `json:"failure,omitempty"`
 
-	// Permit is for one newOrder request. Unsure: one may have been sent whose
-	// answer nobody has seen.
+	// Permit is for one newOrder request. Unsure says that one may have been sent
+	// whose answer was lost.
 	Permit string `json:"permit,omitempty"`
 	Unsure bool   `json:"unsure,omitempty"`
 	// URL names the order at the authority.
 	URL string `json:"url,omitempty"`
-	// Expires is when the authority forgets an order that has not been finished.
+	// Expires is when the authority forgets the order if it is not finished.
 	Expires        time.Time       `json:"expires,omitzero"`
 	Authorizations []Authorization `json:"authorizations,omitempty"`
 	Finalize       string          `json:"finalize,omitempty"`
@@ -56,37 +56,37 @@ type Order struct {
 // State is how far an order has come.
 type State string
 
-// The states, in this order; from each but Done and Failed, also to Failed.
+// The states, in this order. Each but Done and Failed can also lead to Failed.
 const (
 	// Planned: the next step places the order at the authority.
 	Planned State = "Planned"
-	// Authorizing: the authority wants to see that the names are ours.
+	// Authorizing: the names are proved to the authority.
 	Authorizing State = "Authorizing"
-	// Finalizing: it has seen that, and issues.
+	// Finalizing: all names are proved, and the authority issues.
 	Finalizing State = "Finalizing"
-	// Downloading: it has issued.
+	// Downloading: the authority has issued the certificate.
 	Downloading State = "Downloading"
-	// Done: the certificate is there, checked.
+	// Done: the certificate is there and has been checked.
 	Done State = "Done"
 	// Failed: this attempt is over. When the order is due, Advance plans another.
 	Failed State = "Failed"
 )
 
-// Authorization is what the authority wants to see for one name.
+// Authorization is the authority's demand to prove one name.
 type Authorization struct {
 	URL string `json:"url"`
-	// Valid: it has seen it.
+	// Valid says that the name is proved.
 	Valid bool `json:"valid,omitempty"`
 	// Challenge is the one chosen; nil before.
 	Challenge *Challenge `json:"challenge,omitempty"`
-	// Accept is where the authority is told to look.
+	// Accept is the URL at which the authority is told to look.
 	Accept string `json:"accept,omitempty"`
-	// Accepted: it has been told.
+	// Accepted says that the authority has been told.
 	Accepted bool `json:"accepted,omitempty"`
 }
 
-// Challenges are those that must be answered now, sorted: from before the
-// authority is told to look until it has seen.
+// Challenges are those that must be answered now, sorted. Each is one of them from
+// before the authority is told to look until its name is proved.
 func (o Order) Challenges() []Challenge {
 	if o.State != Authorizing {
 		return nil
@@ -103,7 +103,7 @@ func (o Order) Challenges() []Challenge {
 	return out
 }
 
-// Certificate is what a Done order brought; fault is as of certificate.Parse.
+// Certificate is that of a Done order; fault is as of certificate.Parse.
 func (o Order) Certificate() (c *certificate.Certificate, fault string) {
 	return certificate.Parse(o.Chain, o.Key.Reveal())
 }
@@ -144,7 +144,7 @@ func Restore(text []byte) (Order, error) {
 	return o, nil
 }
 
-// clone shares nothing that a step changes.
+// clone is a copy that shares nothing that a step changes.
 func (o Order) clone() Order {
 	o.Authorizations = slices.Clone(o.Authorizations)
 	return o

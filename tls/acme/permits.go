@@ -6,17 +6,17 @@ import (
 	"sync"
 )
 
-// permits are for one newOrder request each. Whoever plans an order gets one;
-// who places it gives it back first. So an order whose permit is not here any
-// more, because it was used or because another process gave it, may have been
-// placed already: by a request whose answer was lost, or was never saved.
+// permits are for one newOrder request each. Planning an order gives one out, and
+// placing it takes the permit back first. So an order whose permit is not here any
+// more may have been placed already: a request used it, whose answer was lost or
+// never saved, or another process gave it out.
 type permits struct {
 	mu   sync.Mutex
 	live map[string]bool
 }
 
-// maxPermits bounds those of orders that were planned and never placed. One that
-// is dropped costs a look at the account's orders.
+// maxPermits bounds the permits of orders that were planned and never placed. A
+// dropped permit costs one search in the account's orders.
 const maxPermits = 10_000
 
 func (p *permits) give(random io.Reader) (string, error) {
@@ -34,14 +34,14 @@ func (p *permits) give(random io.Reader) (string, error) {
 	return permit, nil
 }
 
-// held reports whether nobody has taken it, and it was given here.
+// held reports whether the permit was given out here and has not been taken.
 func (p *permits) held(permit string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.live[permit]
 }
 
-// take is held, and takes it.
+// take reports what held reports, and takes the permit.
 func (p *permits) take(permit string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	xacme "golang.org/x/crypto/acme"
 )
 
-// place has the authority make the order, or finds it there.
+// place has the authority make the order, or finds the order there.
 func (c *Client) place(ctx context.Context, o Order) (Order, error) {
 	o.Unsure = o.Unsure || !c.permits.held(o.Permit)
 	dir, session, err := c.prepare(ctx, o.Want)
@@ -31,7 +31,7 @@ func (c *Client) place(ctx context.Context, o Order) (Order, error) {
 		return adopt(o, placed), nil
 	}
 	o.Unsure = !isRefusal(err)
-	if refusesReplaces(err, o) { // whatever became of the other certificate, this one is wanted
+	if refusesReplaces(err, o) { // the new certificate is wanted all the same
 		o.Replaces = ""
 		if !o.Unsure {
 			err = nil
@@ -45,7 +45,8 @@ func (c *Client) place(ctx context.Context, o Order) (Order, error) {
 	return o, errors.Join(err, wrong)
 }
 
-// prepare looks whether the order has any chance, and that there is an account.
+// prepare checks whether the order can succeed, and registers the account if there
+// is none.
 func (c *Client) prepare(ctx context.Context, want Want) (directory, *session, error) {
 	if fault := want.fault(c.settings.challenges()); fault != "" {
 		return directory{}, nil, refuse(fault)
@@ -63,7 +64,7 @@ func (c *Client) prepare(ctx context.Context, want Want) (directory, *session, e
 	return dir, session, err
 }
 
-// isRefusal reports whether the authority itself has said no, so that nothing
+// isRefusal reports whether the authority itself refused a request, so that nothing
 // has changed there.
 func isRefusal(err error) bool {
 	var problem *xacme.Error
@@ -89,11 +90,11 @@ func (c *Client) newOrder(ctx context.Context, dir directory, o Order) (wireOrde
 	return c.readOrder(a, a.header.Get("Location"))
 }
 
-// refusesReplaces reports whether the authority refused an order that says what
-// it replaces, for a reason that may be that: 409 alreadyReplaced (RFC 9773, 5),
-// but also that it does not know that certificate, that it is another account's,
-// or for other names, which Pebble answers with 500. Without it, the order counts
-// against rate limits, and succeeds.
+// refusesReplaces reports whether the authority may have refused an order because of
+// its field "replaces": with 409 alreadyReplaced (RFC 9773, 5), or because it does
+// not know that certificate, or the certificate is another account's or for other
+// names, to which Pebble answers 500. Without the field the order counts against
+// rate limits, and succeeds.
 func refusesReplaces(err error, o Order) bool {
 	var problem *xacme.Error
 	if o.Replaces == "" || !errors.As(err, &problem) {
@@ -108,7 +109,7 @@ func refusesReplaces(err error, o Order) bool {
 	return problem.StatusCode != http.StatusTooManyRequests && problem.StatusCode != http.StatusServiceUnavailable
 }
 
-// adopt is the order with what the authority says of it.
+// adopt is the order with the authority's URLs and dates.
 func adopt(o Order, placed wireOrder) Order {
 	o.State, o.Unsure = Authorizing, false
 	o.URL, o.Finalize, o.Expires = placed.url, placed.Finalize, placed.Expires
@@ -119,16 +120,16 @@ func adopt(o Order, placed wireOrder) Order {
 	return o
 }
 
-// The most that search reads in one step.
+// The bounds of one search.
 const (
 	maxPages = 50
 	maxLooks = 200
 )
 
-// search looks for an order of ours that an earlier request may have made: among
-// those that the authority lists for the account (RFC 8555, 7.1.2.1). It is nil
-// if there is none, or no list: Let's Encrypt has none, but answers the same
-// request with the same order while that is open.
+// search looks for an order that an earlier request may have made, among those that
+// the authority lists for the account (RFC 8555, 7.1.2.1). It returns nil if there
+// is none, or no list. Let's Encrypt has no list, but answers the same request with
+// the same order while that is open.
 func (c *Client) search(ctx context.Context, session *session, want Want) (*wireOrder, error) {
 	page := session.account.Orders
 	if page == "" {
@@ -165,7 +166,7 @@ func (c *Client) search(ctx context.Context, session *session, want Want) (*wire
 	return nil, nil
 }
 
-// isMissing reports whether the authority has said that there is no such thing.
+// isMissing reports whether the authority answered 404.
 func isMissing(err error) bool {
 	var problem *xacme.Error
 	return errors.As(err, &problem) && problem.StatusCode == http.StatusNotFound

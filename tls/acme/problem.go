@@ -14,7 +14,7 @@ import (
 	xacme "golang.org/x/crypto/acme"
 )
 
-// advice is what a kind of problem (RFC 8555, 6.7) asks for.
+// advice says what to do about a kind of problem (RFC 8555, 6.7).
 type advice struct {
 	kind Kind
 	text string // what to do; empty: the problem's own text says it
@@ -27,8 +27,8 @@ func (a advice) suffix() string {
 	return ": " + a.text
 }
 
-// adviceOn is by the last part of a problem's type. What is not here is judged by
-// its HTTP status.
+// adviceOn is the advice by the last part of a problem's type. The HTTP status
+// decides about types that are not listed.
 func adviceOn(kind string) (advice, bool) {
 	a, ok := map[string]advice{
 		"accountdoesnotexist": {Temporary, "the account is registered again"},
@@ -62,8 +62,8 @@ func adviceOn(kind string) (advice, bool) {
 	return a, ok
 }
 
-// adviceOnAnswer is adviceOn for what a request was answered: there it is the
-// account that is not authorized, not a name.
+// adviceOnAnswer is adviceOn for the answer to a request. There "unauthorized" is
+// about the account, not about a name.
 func adviceOnAnswer(kind string) (advice, bool) {
 	if strings.EqualFold(kind, "unauthorized") {
 		return advice{Refused, "the issuer refuses the account: check its external account, or let it have a fresh key"}, true
@@ -71,8 +71,8 @@ func adviceOnAnswer(kind string) (advice, bool) {
 	return adviceOn(kind)
 }
 
-// failureOf judges an error of a request: the authority's answer, or that there
-// was none.
+// failureOf makes a Failure of a request's error: of the authority's answer, or of
+// the lack of one.
 func failureOf(doing string, err error, now time.Time) *Failure {
 	var failure *Failure
 	var problem *xacme.Error
@@ -88,7 +88,7 @@ func failureOf(doing string, err error, now time.Time) *Failure {
 	return failure
 }
 
-// answerFailure judges what the authority answered to a request.
+// answerFailure makes a Failure of the authority's answer to a request.
 func answerFailure(problem *xacme.Error, now time.Time) *Failure {
 	told, known := adviceOnAnswer(kindOf(problem.ProblemType))
 	if !known {
@@ -104,8 +104,8 @@ func answerFailure(problem *xacme.Error, now time.Time) *Failure {
 	return f
 }
 
-// validationFailure judges why the authority did not find a name to be ours, or
-// did not issue: that is never our request's fault, and ends the attempt.
+// validationFailure makes a Failure of the reason why the authority could not verify
+// a name, or did not issue. The request is never at fault then, and the attempt ends.
 func validationFailure(name string, problem *xacme.Error) *Failure {
 	told, known := adviceOn(kindOf(problem.ProblemType))
 	if !known || told.kind == Bug {
@@ -114,8 +114,7 @@ func validationFailure(name string, problem *xacme.Error) *Failure {
 	return &Failure{Kind: told.kind, Text: problemText(name, problem, adviceOn), over: true}
 }
 
-// problemText says a problem for people: each name with what happened to it and
-// what to do.
+// problemText tells people what happened to each name and what to do.
 func problemText(name string, problem *xacme.Error, advise func(string) (advice, bool)) string {
 	if len(problem.Subproblems) == 0 {
 		told, _ := advise(kindOf(problem.ProblemType))
@@ -154,7 +153,7 @@ func sentence(name, problemType, detail, instance string) string {
 	return out.String()
 }
 
-// kindOf is the part of a problem's type that tells it from others.
+// kindOf is the last part of a problem's type.
 func kindOf(problemType string) string {
 	return problemType[strings.LastIndex(problemType, ":")+1:]
 }
@@ -169,16 +168,16 @@ func kindOfStatus(status int) Kind {
 	return Bug
 }
 
-// isSilence reports whether an error is that of a request to the authority, rather
-// than of what else a step needs.
+// isSilence reports whether an error is that of a request to the authority. Other
+// parts of a step have errors, too.
 func isSilence(err error) bool {
 	var request *url.Error // as every HTTP client's are
 	var cut *cutOffError
 	return errors.As(err, &request) || errors.As(err, &cut)
 }
 
-// isOutOfOrder reports whether an answer is not about what was asked: no ACME
-// server has made it, or one that says that it cannot work now.
+// isOutOfOrder reports whether an answer says nothing about the request: it comes
+// from no ACME server, or from one that cannot work now.
 func isOutOfOrder(problem *xacme.Error) bool {
 	switch problem.StatusCode {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -189,7 +188,7 @@ func isOutOfOrder(problem *xacme.Error) bool {
 	return problem.StatusCode >= 500 && problem.ProblemType == ""
 }
 
-// networkText says why there was no answer.
+// networkText tells people why there was no answer.
 func networkText(err error) string {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
@@ -204,11 +203,12 @@ func networkText(err error) string {
 	return err.Error()
 }
 
-// maxRetryAfter bounds what an authority may ask for: a mistake of its must not
+// maxRetryAfter bounds the pause that an authority may ask for: its mistake must not
 // stop renewals.
 const maxRetryAfter = 24 * time.Hour
 
-// retryAfter is when an answer wants to be asked again; zero if it does not say.
+// retryAfter is when the authority allows the next request; zero if the answer does
+// not say.
 func retryAfter(h http.Header, now time.Time) time.Time {
 	value := h.Get("Retry-After")
 	if value == "" {

@@ -10,23 +10,23 @@ import (
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
-// Situation is all that decides whether a certificate must be issued.
+// Situation is the input of Judge.
 type Situation struct {
 	Want Want
-	// Chain and Key are what is there, in PEM, as it was stored; empty if nothing
-	// is.
+	// Chain and Key are those of the stored certificate, in PEM; empty if there is
+	// none.
 	Chain, Key []byte
-	// Directory is that of the authority that issued it; empty if nobody knows.
+	// Directory is that of the authority that issued it; empty if unknown.
 	Directory string
-	// Info is what the authority suggests.
+	// Info is the authority's suggestion.
 	Info RenewalInfo
 	Now  time.Time
 }
 
-// Reason is why a certificate must be issued, in a word.
+// Reason says in a word why a certificate must be issued.
 type Reason string
 
-// The reasons, in the order in which they are looked for.
+// The reasons, in the order in which Judge looks for them.
 const (
 	Absent         Reason = "Absent"
 	KeyMismatch    Reason = "KeyMismatch"
@@ -44,17 +44,18 @@ const (
 type Verdict struct {
 	// Reason is empty if it must not.
 	Reason Reason
-	// Text says it for people.
+	// Text tells people the reason.
 	Text string
-	// At is, if it must not, when it must because of time alone.
+	// At is when the certificate must be renewed because of its age, if there is no
+	// reason now.
 	At time.Time
 }
 
 // Issue reports whether a certificate must be issued.
 func (v Verdict) Issue() bool { return v.Reason != "" }
 
-// Judge looks at one thing after the other, and says the first that asks for a
-// certificate.
+// Judge says whether a certificate must be issued: the first of the reasons that
+// holds, in their order.
 func Judge(s Situation) Verdict {
 	h := &held{Situation: s}
 	for _, check := range checks() {
@@ -66,8 +67,8 @@ func Judge(s Situation) Verdict {
 	return Verdict{Text: why, At: at}
 }
 
-// check says why a certificate must be issued; empty if it sees no reason. It
-// may rely on those before it having seen none.
+// check says why a certificate must be issued; empty if it finds no reason. It may
+// rely on all checks before it having found none.
 type check struct {
 	reason Reason
 	fault  func(*held) string
@@ -88,7 +89,7 @@ func checks() []check {
 	}
 }
 
-// held is a situation with what the checks have read of it.
+// held is a situation with the certificate as a check has parsed it.
 type held struct {
 	Situation
 	certificate *certificate.Certificate
@@ -101,8 +102,8 @@ func absent(h *held) string {
 	return ""
 }
 
-// keyMismatch is told apart from what else makes a pair unusable: it is what
-// half a rotation by hand leaves behind.
+// keyMismatch is a reason of its own, beside other unusable pairs: half a rotation
+// by hand leaves such a pair behind.
 func keyMismatch(h *held) string {
 	leaf, err := leafOf(h.Chain)
 	if err != nil {
@@ -153,8 +154,7 @@ func expired(h *held) string {
 	return ""
 }
 
-// recalled is how an authority tells of a revocation: it sets the window into
-// the past.
+// recalled finds a revocation: the authority announces it by a window in the past.
 func recalled(h *held) string {
 	if !h.informed() || h.Now.Before(h.Info.End) {
 		return ""
@@ -180,7 +180,7 @@ func lifeSpent(h *held) string {
 	return ""
 }
 
-// renewal is when to renew, and why then.
+// renewal says when to renew, and why then.
 func (h *held) renewal() (at time.Time, why string) {
 	if h.informed() {
 		at = h.Info.Point()
@@ -199,15 +199,17 @@ func (h *held) renewal() (at time.Time, why string) {
 }
 
 const (
-	// shortLife is that of certificates that are renewed half way.
+	// shortLife is the life below which a certificate is renewed half way.
 	shortLife = 10 * 24 * time.Hour
-	// jitterPart of a life is what renewals of one day are spread over.
+	// jitterPart is the part of a life over which renewals of one day are spread.
 	jitterPart = 30
-	// lastPart of a life is too late to renew in, whatever the authority suggests.
+	// lastPart is the last part of a life, in which it is too late to renew, even if
+	// the authority suggests it.
 	lastPart = 50
 )
 
-// informed: the authority's suggestion is of this certificate, and sane.
+// informed reports whether there is a suggestion of the authority's for this very
+// certificate, which leaves time to renew.
 func (h *held) informed() bool {
 	id, err := CertificateID(h.certificate.Chain)
 	if err != nil || !h.Info.Known() || h.Info.ID != id {

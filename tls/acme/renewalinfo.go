@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// RenewalInfo is when an authority suggests to renew a certificate (RFC 9773).
-// The zero value is that of one that says nothing.
+// RenewalInfo says when an authority suggests to renew a certificate (RFC 9773). The
+// zero value suggests nothing.
 type RenewalInfo struct {
 	// ID names the certificate; empty if the authority knows no renewal info.
 	ID string `json:"id,omitempty"`
@@ -23,19 +23,19 @@ type RenewalInfo struct {
 	// past mean at once: the certificate is revoked, or about to be.
 	Start time.Time `json:"start,omitzero"`
 	End   time.Time `json:"end,omitzero"`
-	// Explanation is the URL of a page for people that says why; may be empty.
+	// Explanation is the URL of a page that tells people why; may be empty.
 	Explanation string `json:"explanation,omitempty"`
 	// Next is when to ask again.
 	Next time.Time `json:"next,omitzero"`
-	// Failures is how many questions in a row had no answer.
+	// Failures is how many requests in a row failed.
 	Failures int `json:"failures,omitempty"`
 }
 
 // Known reports whether there is a suggestion.
 func (i RenewalInfo) Known() bool { return i.Start.Before(i.End) }
 
-// Replaces is what an order that renews this certificate says it replaces;
-// empty where the authority does not know it.
+// Replaces is the field "replaces" of an order that renews this certificate; empty
+// if the authority does not know the certificate.
 func (i RenewalInfo) Replaces() string {
 	if !i.Known() {
 		return ""
@@ -43,9 +43,9 @@ func (i RenewalInfo) Replaces() string {
 	return i.ID
 }
 
-// Point is the moment in the window to renew at: a random one, as RFC 9773 wants
-// it, but always the same for one certificate, so that neither a restart nor
-// another replica throws the dice again.
+// Point is the moment in the window to renew at: a random one, as RFC 9773 asks, but
+// always the same for one certificate, so that neither a restart nor another replica
+// throws the dice again.
 func (i RenewalInfo) Point() time.Time {
 	return i.Start.Add(time.Duration(float64(i.End.Sub(i.Start)) * fraction(i.ID)))
 }
@@ -57,9 +57,9 @@ const (
 )
 
 // RenewalInfo asks about the first certificate of a chain in PEM. It needs no
-// account. Before known.Next it asks nothing and returns known, which is what
-// was known of the same certificate before, or zero. After an error it returns
-// what was known, with a later Next: so it is to be kept in any case.
+// account. known is its last result for the same certificate, or zero. Before
+// known.Next it sends no request and returns known. After an error it returns known
+// with a later Next. So the caller keeps the result in any case.
 func (c *Client) RenewalInfo(ctx context.Context, chain []byte, known RenewalInfo) (RenewalInfo, error) {
 	now := c.now()
 	id, err := CertificateID(chain)
@@ -122,7 +122,7 @@ func (c *Client) askRenewalInfo(ctx context.Context, id string) (RenewalInfo, er
 	return info, nil
 }
 
-// CertificateID is what RFC 9773 calls the first certificate of a chain in PEM:
+// CertificateID is the name in RFC 9773 of the first certificate of a chain in PEM:
 // its issuer's key identifier and its serial number.
 func CertificateID(chain []byte) (string, error) {
 	leaf, err := leafOf(chain)

@@ -28,7 +28,7 @@ func (g gate) enter(ctx context.Context) error {
 
 func (g gate) leave() { <-g }
 
-// registered is the session; there is an account afterwards, if it succeeds.
+// registered is the session. It registers the account if there is none yet.
 func (c *Client) registered(ctx context.Context) (*session, error) {
 	dir, err := c.directory(ctx)
 	if err != nil {
@@ -70,8 +70,8 @@ func (c *Client) current() *session {
 	return c.open
 }
 
-// register asks first whether there is an account of this key: an answer to an
-// earlier registration may have been lost.
+// register registers the account. It asks first whether there is one of this key:
+// the answer to an earlier registration may have been lost.
 func (c *Client) register(ctx context.Context, library *xacme.Client, dir directory) (*xacme.Account, error) {
 	found, err := library.GetReg(ctx, "")
 	if !errors.Is(err, xacme.ErrNoAccount) {
@@ -95,7 +95,7 @@ func (c *Client) register(ctx context.Context, library *xacme.Client, dir direct
 	return made, err
 }
 
-// forget has the account asked for anew: the authority does not know it.
+// forget has the account registered anew: the authority does not know it.
 func (c *Client) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

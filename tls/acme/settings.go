@@ -11,17 +11,18 @@ import (
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
-// Settings say which certificate authority issues, and what is asked of it.
+// Settings name the certificate authority that issues, and describe the
+// certificates that it shall issue.
 type Settings struct {
 	// Directory is the https URL of the authority's directory (RFC 8555, 7.1.1).
 	Directory string
-	// Email is who the authority writes to when something is wrong; may be
-	// empty.
+	// Email is the address to which the authority writes when something is wrong;
+	// may be empty.
 	Email string
-	// TermsAgreed: the authority's terms of service have been read and agreed to.
+	// TermsAgreed says that a person has agreed to the authority's terms of service.
 	TermsAgreed bool
 	// ExternalAccount binds our account to one that exists at the authority
-	// (RFC 8555, 7.3.4); nil where the authority does not ask for that.
+	// (RFC 8555, 7.3.4); nil if the authority does not ask for that.
 	ExternalAccount *ExternalAccount
 	// Profile is one of those that the directory offers; empty: the authority
 	// chooses.
@@ -31,7 +32,7 @@ type Settings struct {
 	CABundle []byte
 	// KeyType is that of the certificates' keys; empty: ECDSAP256.
 	KeyType KeyType
-	// Challenges are those that may be used, the preferred one first; empty:
+	// Challenges are the types that may be used, the preferred one first; empty:
 	// HTTP01, then TLSALPN01.
 	Challenges []ChallengeType
 	// Chain is the common name of the topmost issuer in the chain to take, where
@@ -39,7 +40,7 @@ type Settings struct {
 	Chain string
 }
 
-// ExternalAccount is what an authority gives to a customer for RFC 8555, 7.3.4.
+// ExternalAccount is the credential of a customer for RFC 8555, 7.3.4.
 type ExternalAccount struct {
 	KeyID string
 	// Key is as authorities hand it out: base64url.
@@ -61,10 +62,10 @@ const (
 // KeyTypes are all of them, the default first.
 func KeyTypes() []KeyType { return []KeyType{ECDSAP256, ECDSAP384, RSA2048, RSA3072, RSA4096} }
 
-// ChallengeType is a way to prove that a name is ours, as ACME spells it.
+// ChallengeType is a way to prove control of a name, as ACME spells it.
 type ChallengeType string
 
-// The ways that we know.
+// The types that are supported.
 const (
 	HTTP01    ChallengeType = "http-01"     // RFC 8555, 8.3: port 80
 	TLSALPN01 ChallengeType = "tls-alpn-01" // RFC 8737: port 443
@@ -88,15 +89,14 @@ func (s Settings) challenges() []ChallengeType {
 	return s.Challenges
 }
 
-// Want is the certificate that the settings ask for, for these names: in any
-// order and spelling.
+// Want is the certificate that the settings ask for, for these names, which may be
+// in any order and spelling.
 func (s Settings) Want(names ...string) Want {
 	return Want{Names: normal(names), Directory: s.Directory, Profile: s.Profile, KeyType: s.keyType()}
 }
 
-// Fault is what keeps the settings from being used, for people; empty if
-// nothing that can be seen without asking the authority does. It tells nothing
-// of secrets.
+// Fault tells people why the settings cannot be used; empty if they can, as far as
+// that can be seen without asking the authority. It tells nothing of secrets.
 func (s Settings) Fault() string {
 	at, err := url.Parse(s.Directory)
 	switch {

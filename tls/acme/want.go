@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// maxNames is how many names one certificate may have; authorities allow 100.
+// maxNames bounds the names of one certificate; authorities allow 100.
 const maxNames = 100
 
-// Want is a certificate that somebody wants. Settings.Want makes one in the one
-// spelling that compares.
+// Want is a certificate that somebody wants, in the one spelling that compares.
+// Settings.Want makes one.
 type Want struct {
-	// Names are those that it is for: lower case, sorted, each once. A wildcard
-	// is "*." and the rest.
+	// Names are the names that it is for: in lower case, sorted, each once. A
+	// wildcard is "*." and the rest.
 	Names []string `json:"names"`
 	// Directory is the authority's.
 	Directory string  `json:"directory"`
@@ -28,8 +28,8 @@ func (w Want) Equal(other Want) bool {
 		w.Directory == other.Directory && w.Profile == other.Profile && w.KeyType == other.KeyType
 }
 
-// NameSet is a name set at an authority: what it counts certificates by. One
-// order at a time is made for each.
+// NameSet identifies a set of names at an authority, by which authorities count
+// certificates. One order at a time is made for each.
 type NameSet [sha256.Size]byte
 
 // NameSet is that of the names wanted.
@@ -37,7 +37,7 @@ func (w Want) NameSet() NameSet {
 	return sha256.Sum256([]byte(w.Directory + "\n" + strings.Join(w.Names, "\n")))
 }
 
-// fault is why no order for it can succeed with these challenge types.
+// fault is the reason why no order for it can succeed with these challenge types.
 func (w Want) fault(allowed []ChallengeType) string {
 	switch {
 	case len(w.Names) == 0:

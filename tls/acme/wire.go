@@ -36,7 +36,7 @@ type wireIdentifier struct {
 // wireOrder is an order as the authority has it (RFC 8555, 7.1.3).
 type wireOrder struct {
 	url            string
-	retry          time.Time        // when it wants to be asked again; zero: it does not say
+	retry          time.Time        // when the authority allows the next request; zero: it does not say
 	Status         string           `json:"status"`
 	Expires        time.Time        `json:"expires"`
 	Identifiers    []wireIdentifier `json:"identifiers"`
@@ -47,7 +47,7 @@ type wireOrder struct {
 	Certificate    string           `json:"certificate"`
 }
 
-// names are those that the order is for, in the one spelling that compares.
+// names are the order's names, in the one spelling that compares.
 func (o wireOrder) names() []string {
 	names := make([]string, 0, len(o.Identifiers))
 	for _, id := range o.Identifiers {
@@ -57,7 +57,7 @@ func (o wireOrder) names() []string {
 }
 
 // fits reports whether it is an order for that certificate which can still be
-// finished, and that nobody has finalized: with a key that may not be ours.
+// finished. An order that was finalized may have been so with another key.
 func (o wireOrder) fits(want Want, now time.Time) bool {
 	open := o.Status == xacme.StatusPending || o.Status == xacme.StatusReady
 	return open && slices.Equal(o.names(), want.Names) &&
@@ -74,7 +74,7 @@ type wireAuthorization struct {
 	Challenges []wireChallenge `json:"challenges"`
 }
 
-// name is what it is for, with the wildcard.
+// name is the name that it is for, with "*." if that is a wildcard.
 func (a wireAuthorization) name() string {
 	if a.Wildcard {
 		return "*." + a.Identifier.Value
@@ -91,7 +91,7 @@ type wireChallenge struct {
 	Error  *wireProblem `json:"error"`
 }
 
-// order asks how far one is, or, with a payload, does something to it.
+// order reads an order, or changes it if there is a payload.
 func (c *Client) order(ctx context.Context, url string, payload any) (wireOrder, error) {
 	a, err := c.post(ctx, url, payload)
 	if err != nil {

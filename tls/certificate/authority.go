@@ -8,13 +8,13 @@ import (
 	"github.com/fairwaynet/fairway/api/pemfile"
 )
 
-// maxAuthorities bounds how many certificates vouch for one backend: twice what
-// an operating system trusts.
+// maxAuthorities bounds the authorities of one backend: twice as many as an
+// operating system trusts.
 const maxAuthorities = 512
 
-// ParseAuthorities reads the certificates, in PEM, that vouch for others, and
-// returns them with nothing else beside them. A fault says for people what is
-// wrong, as what follows "it cannot be used: "; then none of them counts.
+// ParseAuthorities reads certificates of authorities, in PEM, and returns them with
+// nothing else beside them. A fault tells people what is wrong, to be read after "it
+// cannot be used: "; then none of them counts.
 func ParseAuthorities(text []byte) (certificates []byte, fault string) {
 	all, fault := authorities(text)
 	if fault != "" {
@@ -30,8 +30,8 @@ func ParseAuthorities(text []byte) (certificates []byte, fault string) {
 	return pemfile.Encode(blocks), ""
 }
 
-// authorities reads certificates and nothing else: to leave out a block would
-// close out whom it vouches for, without a word.
+// authorities reads certificates. Any other block is a fault: leaving it out would
+// silently refuse the peers that it was meant to verify.
 func authorities(text []byte) (all []*x509.Certificate, fault string) {
 	if len(text) == 0 {
 		return nil, "there is no certificate in it"
@@ -50,8 +50,7 @@ func authorities(text []byte) (all []*x509.Certificate, fault string) {
 	return all, ""
 }
 
-// kindOfBlock names a block without repeating more than a name of what a stranger
-// wrote.
+// kindOfBlock names a block. It repeats no more of a user's text than a name.
 func kindOfBlock(kind string) string {
 	switch {
 	case strings.HasSuffix(kind, suffixKey):

@@ -1,9 +1,9 @@
-// Package certificate reads certificate chains and their keys, and says for
-// people what keeps one from being served.
+// Package certificate reads certificate chains and their keys, and tells people why
+// one cannot be served.
 //
 // It knows X.509 and PEM, neither Kubernetes nor Envoy, and has no clock: the
-// time is a parameter. Its invariant: a Certificate that Parse returns is one
-// that Envoy takes, and that its key belongs to.
+// time is a parameter. Its invariant: Envoy takes every Certificate that Parse
+// returns, and its key belongs to it.
 package certificate
 
 import (
@@ -28,10 +28,10 @@ type Certificate struct {
 	NotBefore, NotAfter time.Time
 	// Serial is the serial number in hexadecimal, as browsers show it.
 	Serial string
-	// RSA says that its key is one; else it is ECDSA. Not all clients can use
-	// both.
+	// RSA says that its key is an RSA key; else it is ECDSA. Some clients can use
+	// only one of them.
 	RSA bool
-	// DNSNames are those that it is for, in lower case.
+	// DNSNames are the names that it is for, in lower case.
 	DNSNames []string
 }
 
@@ -43,9 +43,9 @@ func (c *Certificate) Equal(other *Certificate) bool {
 	return string(c.Chain) == string(other.Chain) && c.Key.Equal(other.Key)
 }
 
-// Covers reports whether clients accept it for a host: a full name, or a
-// wildcard, which stands for exactly one label. Only alternative names count,
-// as browsers have it (RFC 9525): a common name does not.
+// Covers reports whether clients accept it for a host: a full name, or a wildcard,
+// which stands for exactly one label. Only subject alternative names count, as in
+// browsers (RFC 9525): a common name does not.
 func (c *Certificate) Covers(host string) bool {
 	host = strings.ToLower(host)
 	_, parent, hasParent := strings.Cut(host, ".")
@@ -57,7 +57,7 @@ func (c *Certificate) Covers(host string) bool {
 	return false
 }
 
-// Names are those that it is for, for people: at most a few of them. A name in a
+// Names tells people the names that it is for, at most a few of them. A name in a
 // certificate may hold any ASCII character.
 func (c *Certificate) Names() string {
 	const most, longest = 5, 253
@@ -90,8 +90,8 @@ func namesOf(leaf *x509.Certificate) []string {
 	return names
 }
 
-// chainOf puts certificates into order: the leaf, then each one's issuer. What
-// is not in that line comes last, in the order given.
+// chainOf puts certificates into order: the leaf, then each one's issuer. All others
+// come last, in the order given.
 func chainOf(leaf *x509.Certificate, all []*x509.Certificate) []byte {
 	var out []byte
 	used := map[*x509.Certificate]bool{}

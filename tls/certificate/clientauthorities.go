@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ClientAuthorities are those that sign the certificates of clients.
+// ClientAuthorities are authorities that sign the certificates of clients.
 type ClientAuthorities struct {
 	// PEM is their certificates, each once, and nothing else.
 	PEM []byte
@@ -16,10 +16,9 @@ type ClientAuthorities struct {
 	NotAfter time.Time
 }
 
-// ParseClientAuthorities reads the certificates of authorities from PEM. Where they
-// cannot be used, fault is why, for people, as what follows "the Secret cannot be
-// used: ". All of them must be readable: to leave one out would close out its
-// clients without a word.
+// ParseClientAuthorities reads the certificates of authorities from PEM. A fault tells
+// people why they cannot be used, to be read after "the Secret cannot be used: ". All
+// of them must be readable: leaving one out would silently refuse its clients.
 func ParseClientAuthorities(text []byte) (a *ClientAuthorities, fault string) {
 	if len(text) > MaxSize {
 		return nil, fmt.Sprintf("it is larger than %d bytes", MaxSize)
@@ -46,7 +45,8 @@ func ParseClientAuthorities(text []byte) (a *ClientAuthorities, fault string) {
 	return a, ""
 }
 
-// ExpiredAt says why no client is accepted at that time; empty if some may be.
+// ExpiredAt tells people why no client can be accepted at that time; empty if some
+// client can.
 func (a *ClientAuthorities) ExpiredAt(now time.Time) (fault string) {
 	if now.After(a.NotAfter) {
 		return fmt.Sprintf("the last of its certificates expired on %s", a.NotAfter.UTC().Format(time.RFC3339))

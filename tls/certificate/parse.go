@@ -25,14 +25,13 @@ const (
 // minRSA is the size in bits of the smallest RSA key that Envoy takes.
 const minRSA = 2048
 
-// MaxSize bounds a chain and a key in bytes, each: a Secret can hold 1 MiB, and
-// no client would wait for such a chain.
+// MaxSize bounds a chain in bytes, and a key. A Secret can hold 1 MiB, and no client
+// would wait for such a chain.
 const MaxSize = 256 << 10
 
-// Parse reads a chain and its key from PEM. Their order in the chain does not
-// matter: it is mended. Where they cannot be served, fault is why, for people,
-// as what follows "the Secret cannot be used: "; it never tells of the key more
-// than its type.
+// Parse reads a chain and its key from PEM, and puts the chain into order. A fault
+// tells people why they cannot be served, to be read after "the Secret cannot be
+// used: ". It tells no more of the key than its type.
 func Parse(chainPEM, keyPEM []byte) (c *Certificate, fault string) {
 	all, fault := certificates(chainPEM)
 	if fault != "" {
@@ -59,7 +58,7 @@ func Parse(chainPEM, keyPEM []byte) (c *Certificate, fault string) {
 	return nil, "the key does not belong to the certificate"
 }
 
-// ValidAt says why clients do not accept the certificate at that time; empty
+// ValidAt tells people why clients do not accept the certificate at that time; empty
 // if they do.
 func (c *Certificate) ValidAt(now time.Time) (fault string) {
 	switch {
@@ -71,8 +70,8 @@ func (c *Certificate) ValidAt(now time.Time) (fault string) {
 	return ""
 }
 
-// certificates reads those of a chain. A file that holds the key too, as some
-// servers want it, may be given for one: its key is not looked at.
+// certificates reads the certificates of a chain. It ignores a key in the same file,
+// which some servers want there.
 func certificates(text []byte) (all []*x509.Certificate, fault string) {
 	if len(text) > MaxSize {
 		return nil, fmt.Sprintf("the chain is larger than %d bytes", MaxSize)
@@ -100,12 +99,13 @@ func certificates(text []byte) (all []*x509.Certificate, fault string) {
 	return all, ""
 }
 
-// isBesideChain reports whether a block says nothing of certificates.
+// isBesideChain reports whether a block may stand beside certificates and is
+// ignored there.
 func isBesideChain(kind string) bool {
 	return strings.HasSuffix(kind, suffixKey) || kind == "EC PARAMETERS" || kind == "DH PARAMETERS"
 }
 
-// certificateOf reads one certificate. A fault is what follows the block's name.
+// certificateOf reads one certificate. A fault is to be read after the block's name.
 func certificateOf(block pemfile.Block) (c *x509.Certificate, fault string) {
 	switch block.Type {
 	case blockCertificate, "X509 CERTIFICATE": // of old versions of OpenSSL
@@ -128,7 +128,7 @@ func certificateOf(block pemfile.Block) (c *x509.Certificate, fault string) {
 // reason is an error of crypto/x509 without the package's name.
 func reason(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
 
-// privateKey finds the key. What is wrong with it is said without its bytes.
+// privateKey finds the key. A fault does not repeat its bytes.
 func privateKey(text []byte) (key crypto.Signer, found *pem.Block, fault string) {
 	if len(text) > MaxSize {
 		return nil, nil, fmt.Sprintf("the key is larger than %d bytes", MaxSize)
@@ -174,7 +174,7 @@ func readKey(der []byte) crypto.Signer {
 	return nil
 }
 
-// unsupported says why Envoy does not take keys of that kind.
+// unsupported tells people why Envoy does not take keys of that kind.
 func unsupported(key crypto.Signer) (fault string) {
 	const can = "use RSA of 2048 bits or more, or ECDSA on P-256, P-384 or P-521"
 	switch key := key.(type) {

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// life is how long a self-signed certificate lasts: no client accepts it anyway,
-// and nobody renews it.
+// life is how long a self-signed certificate lasts. Clients never accept it, and it
+// is not renewed.
 const life = 10 * 365 * 24 * time.Hour
 
-// SelfSigned makes a certificate for no name, which says so to whoever looks at
-// it. It stands in where there is no other.
+// SelfSigned makes a certificate for no name, whose subject says so. It is served
+// where there is no other.
 func SelfSigned(now time.Time, random io.Reader) (*Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), random)
 	if err != nil {

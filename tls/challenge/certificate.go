@@ -17,17 +17,17 @@ import (
 // ProtocolTLSALPN is the application protocol of TLS-ALPN-01.
 const ProtocolTLSALPN = "acme-tls/1"
 
-// idPeACMEIdentifier is the extension whose content answers (RFC 8737, section 3).
+// idPeACMEIdentifier is the extension that holds the answer (RFC 8737, section 3).
 func idPeACMEIdentifier() asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 31}
 }
 
-// lifetime of a certificate of TLS-ALPN-01 in both directions from now: no
-// authority looks at it, but what reads certificates on the way may.
+// lifetime is that of a certificate of TLS-ALPN-01, in both directions from now. No
+// authority looks at it, but a middlebox may.
 const lifetime = 24 * time.Hour
 
-// certificate is what answers TLS-ALPN-01: self-signed, for the name alone, with
-// the hash of the key authorization. Its key is used for nothing else.
+// certificate is the answer of TLS-ALPN-01: a self-signed certificate for the name
+// alone, with the hash of the key authorization. Its key is used for nothing else.
 func (c Challenge) certificate(now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package challenge is who answers when a certificate authority looks whether a
-// name is ours (RFC 8555, section 8): what is to be answered, as a plain value
-// that Secrets carry, and the responder of TLS-ALPN-01. Packages below it keep
-// DNS records (dns) and find what would make an authority refuse (obstacle).
+// Package challenge answers a certificate authority that validates a name (RFC 8555,
+// section 8). It has the answer as a plain value, which Secrets carry, and the
+// responder of TLS-ALPN-01. Packages below it keep DNS records (dns) and find reasons
+// for which an authority would refuse a name (obstacle).
 //
-// It knows neither orders (tls/acme) nor Kubernetes nor Envoy. Its invariant:
-// nothing is answered for a name for which no challenge is known.
+// It knows neither orders (tls/acme) nor Kubernetes nor Envoy. Its invariant: only
+// names of known challenges are answered.
 package challenge
 
 import (
@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// Type is how an authority looks.
+// Type is the way in which an authority validates a name.
 type Type string
 
 // The types that can be answered.
@@ -28,24 +28,25 @@ const (
 )
 
 // Challenge is one answer to one authority. It is comparable. Nothing in it is
-// secret: whoever asks for it is told.
+// secret: anybody may ask for it.
 type Challenge struct {
-	// Gateway is whose Envoys are asked, as in route.Key. A name that several
-	// gateways serve has a Challenge for each. DNS-01 needs none.
+	// Gateway is the gateway whose Envoys the authority asks, as in route.Key. A name
+	// that several gateways serve has a Challenge for each. DNS-01 needs none.
 	Gateway string `json:"gateway,omitempty"`
 	Type    Type   `json:"type"`
-	// Name is the DNS name that is looked at: lower case, ASCII, without the
-	// "*." of a wildcard.
+	// Name is the DNS name that is validated: in lower case, ASCII, without the "*."
+	// of a wildcard.
 	Name  string `json:"name"`
 	Token string `json:"token"`
 	// KeyAuthorization is Token, a dot, and the thumbprint of the account's key.
 	KeyAuthorization string `json:"keyAuthorization"`
 }
 
-// PathPrefix is what the path of every HTTP-01 challenge begins with.
+// PathPrefix begins the path of every HTTP-01 challenge.
 const PathPrefix = "/.well-known/acme-challenge/"
 
-// Path is what an authority asks for over HTTP; KeyAuthorization is its answer.
+// Path is the path that an authority asks for over HTTP. KeyAuthorization is the
+// answer.
 func (c Challenge) Path() string { return PathPrefix + c.Token }
 
 // Record is the DNS name of the TXT record of DNS-01, without a trailing dot,
@@ -55,8 +56,8 @@ func (c Challenge) Record() (name, value string) {
 	return "_acme-challenge." + c.Name, base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// Digest stands for the challenge where there is little room: 16 characters of
-// the alphabet of hex. Equal challenges have the same.
+// Digest stands for the challenge where there is little room: 16 hexadecimal
+// characters. Equal challenges have equal digests.
 func (c Challenge) Digest() string {
 	sum := sha256.New()
 	for _, part := range []string{c.Gateway, string(c.Type), c.Name, c.Token, c.KeyAuthorization} {
@@ -74,12 +75,12 @@ func (c Challenge) String() string {
 	return text
 }
 
-// maxText bounds a token and a key authorization, in bytes. Those of authorities
-// have less than a hundred.
+// maxText bounds a token and a key authorization, in bytes. Authorities send less
+// than a hundred.
 const maxText = 512
 
-// Validate says what is wrong with a challenge. The token becomes a path of the
-// host, and comes from an authority: it must be able to be nothing else.
+// Validate says what is wrong with a challenge. The token comes from an authority and
+// becomes a path of the host, so it must hold nothing that could change the path.
 func (c Challenge) Validate() error {
 	thumbprint, authorizes := strings.CutPrefix(c.KeyAuthorization, c.Token+".")
 	switch {

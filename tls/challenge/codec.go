@@ -7,9 +7,8 @@ import (
 	"slices"
 )
 
-// What the Secret of an order holds for those who answer. Whoever writes one
-// (the leader) writes type, label and this key; whoever answers (every replica)
-// reads this key and no other.
+// The parts of an order's Secret that the replicas read which answer challenges. The
+// leader writes type, label and this key. Every replica reads this key and no other.
 const (
 	// SecretType is the type of the Secrets of orders.
 	SecretType = "fairway.dev/acme-order"
@@ -19,8 +18,8 @@ const (
 	SecretKey = "challenges.json"
 )
 
-// Encode is challenges as an order's Secret carries them: a JSON list, sorted,
-// each once. Equal sets give equal bytes; those that are not valid are an error.
+// Encode writes challenges as an order's Secret carries them: a JSON list, sorted,
+// each once. Equal sets give equal bytes. An invalid challenge is an error.
 func Encode(challenges []Challenge) ([]byte, error) {
 	sorted := slices.Clone(challenges)
 	slices.SortFunc(sorted, Compare)
@@ -39,8 +38,8 @@ func Encode(challenges []Challenge) ([]byte, error) {
 	return json.Marshal(sorted)
 }
 
-// Decode reads what Encode wrote; nothing is no challenges. One that is not
-// valid is an error, and then none of them is to be answered.
+// Decode reads a text of Encode; an empty text holds no challenges. An invalid
+// challenge is an error, and then none of them must be answered.
 func Decode(text []byte) ([]Challenge, error) {
 	if len(text) == 0 {
 		return nil, nil

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Bounds on what strangers can have of a Responder. An authority looks from
-// some places, for each name, once or a few times.
+// The bounds of a Responder, which anybody can connect to. An authority connects from
+// a few places, for each name, once or a few times.
 const (
 	// HandshakeTimeout is how long one may take.
 	HandshakeTimeout = 5 * time.Second
@@ -25,17 +25,18 @@ const (
 	concurrent      = 256
 )
 
-// Responder answers TLS-ALPN-01: it is a TLS server that completes a handshake
-// only with who asks for acme-tls/1 and nothing else, by a name of which a
-// challenge is known, and then hangs up. There is nothing behind it.
+// Responder answers TLS-ALPN-01. It is a TLS server that completes a handshake only
+// if the client asks for acme-tls/1 and nothing else, by the name of a known
+// challenge, and then closes the connection. There is nothing behind it.
 //
-// An Envoy of any gateway passes connections to it as they are, so that it does
-// not see from where they come: bounds are of all together. Who bounds those of
-// an address passes a listener that does.
+// The Envoys of all gateways pass connections to it as they are, so it does not see
+// the clients' addresses: its bounds are of all connections together. A caller that
+// wants a bound for each address passes a listener that has one.
 type Responder struct {
 	// Now is the clock.
 	Now func() time.Time
-	// Answered hears how each handshake ended; may be nil, must not block.
+	// Answered is called with the outcome of each handshake. It may be nil and must
+	// not block.
 	Answered func(Outcome)
 
 	mu    sync.Mutex
@@ -59,9 +60,9 @@ type answer struct {
 	make      func() (*tls.Certificate, error)
 }
 
-// Set makes challenges all that is answered; those of other types are left out.
-// Of several for a name, which only two authorities at once can want, one is
-// answered: the last in order.
+// Set makes challenges all that is answered. It leaves out those of other types. Of
+// several challenges for a name, which only two authorities at once can ask for, the
+// last in order is answered.
 func (r *Responder) Set(challenges []Challenge) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,7 +80,7 @@ func (r *Responder) Set(challenges []Challenge) {
 	r.known = known
 }
 
-// Knows reports whether c is what is answered for its name.
+// Knows reports whether c is the challenge that is answered for its name.
 func (r *Responder) Knows(c Challenge) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -118,7 +119,7 @@ func (r *Responder) Serve(ctx context.Context, listener net.Listener) error {
 	}
 }
 
-// pause keeps a listener that fails from being asked again at once.
+// pause waits a moment before Accept is called again on a listener that failed.
 func pause(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -126,7 +127,7 @@ func pause(ctx context.Context) {
 	}
 }
 
-// refuse hangs up without a word.
+// refuse closes a connection without an answer.
 func (r *Responder) refuse(connection net.Conn) {
 	_ = connection.Close()
 	r.count(TooMany)
@@ -150,7 +151,7 @@ func (r *Responder) answer(ctx context.Context, connection net.Conn) {
 		r.count(Failed)
 	default:
 		r.count(Answered)
-		_ = server.CloseWrite() // what cannot be said any more need not be
+		_ = server.CloseWrite() // the client may have gone
 	}
 }
 
@@ -160,10 +161,10 @@ func (r *Responder) count(o Outcome) {
 	}
 }
 
-// errUnknown is of a handshake that asks for nothing that is known.
+// errUnknown is of a handshake that no challenge answers.
 var errUnknown = errors.New("no challenge is known of this name") // a constant
 
-// config is how a handshake goes on: with the certificate of its name, or not.
+// config has a handshake go on with the certificate of its name, or fail.
 func (r *Responder) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != ProtocolTLSALPN {
 		return nil, errUnknown

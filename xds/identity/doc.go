@@ -1,12 +1,11 @@
-// Package identity decides who may be a controller and who a gateway: an
-// authority of our own, the certificates that it signs, and when each of them
-// must be renewed, and why.
+// Package identity is the identity of controllers and gateways towards one another:
+// an authority of our own, the certificates that it signs, and the reasons and times
+// of their renewal.
 //
-// It is pure but for the making of keys: it takes what there is and the time,
-// and returns what there should be. It stores nothing and knows no Secret.
+// It is pure but for the making of keys: it takes the present certificates and the
+// time, and returns the wanted ones. It stores nothing and knows no Secret.
 //
-// Its invariant: whoever follows it, however late, never hands out a certificate
-// that somebody who was told in time does not trust. A new authority is made
-// known to all before it replaces a certificate in use, and an old one is
-// forgotten only when nothing that it signed has been in use for a while.
+// Its invariant: no process gets a certificate that its peers do not trust yet. All
+// peers know a new authority before it signs a certificate in use, and an old authority
+// is forgotten only when no certificate of its has been in use for a while.
 package identity

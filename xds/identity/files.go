@@ -15,15 +15,15 @@ import (
 	"github.com/fairwaynet/fairway/api/pemfile"
 )
 
-// Files are what a process needs to prove who it is and to know the others, in
-// PEM. The zero value is nothing.
+// Files are a process's certificate and key, and the authorities by which it verifies
+// others, in PEM. The zero value holds nothing.
 type Files struct {
-	CA          []byte // all authorities that are trusted, the newest first
+	CA          []byte // all trusted authorities, the newest first
 	Certificate []byte
 	Key         Secret
 }
 
-// Secret is bytes that no log and no error shows.
+// Secret is bytes that logs and errors do not show.
 type Secret []byte
 
 // Format implements fmt.Formatter.
@@ -32,7 +32,7 @@ func (Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, "(secret)") }
 // MarshalText keeps it out of JSON too.
 func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
-// absent says that there is nothing at all.
+// absent reports whether there is nothing at all.
 func (f Files) absent() bool {
 	return len(f.CA) == 0 && len(f.Certificate) == 0 && len(f.Key) == 0
 }
@@ -42,8 +42,8 @@ func (f Files) Equal(other Files) bool {
 	return bytes.Equal(f.CA, other.CA) && bytes.Equal(f.Certificate, other.Certificate) && bytes.Equal(f.Key, other.Key)
 }
 
-// Pair is the certificate with its key, and Roots all authorities: what TLS
-// wants of the files.
+// Pair is the files as package tls uses them: the certificate with its key, and all
+// authorities.
 func (f Files) Pair() (pair tls.Certificate, roots *x509.CertPool, err error) {
 	if pair, err = f.pair(); err != nil {
 		return pair, nil, fmt.Errorf("read certificate and key: %w", err)
@@ -59,7 +59,7 @@ func (f Files) Pair() (pair tls.Certificate, roots *x509.CertPool, err error) {
 	return pair, roots, nil
 }
 
-// pair reads the certificate and its key, each of them whole.
+// pair reads the certificate and its key. A part that cannot be read is an error.
 func (f Files) pair() (tls.Certificate, error) {
 	chain, fault := pemfile.Read(f.Certificate)
 	if fault != "" {
@@ -90,8 +90,8 @@ func (f Files) parse() (signed, error) {
 	return signed{pair.Leaf, key}, nil
 }
 
-// certificates are those of a bundle. Half of one is none: who trusts too few
-// refuses what the others accept.
+// certificates are those of a bundle. A bundle of which a part cannot be read is an
+// error: without that part a process would refuse peers that the others accept.
 func certificates(bundle []byte) ([]*x509.Certificate, error) {
 	blocks, fault := pemfile.Read(bundle)
 	if fault != "" {
@@ -116,7 +116,7 @@ const (
 	keyBlock         = "PRIVATE KEY"
 )
 
-// bundle is certificates as PEM, the newest first, each once.
+// bundle is the certificates as PEM, the newest first, each once.
 func bundle(all []*x509.Certificate) []byte {
 	sorted := slices.Clone(all)
 	slices.SortFunc(sorted, func(a, b *x509.Certificate) int {
@@ -130,7 +130,7 @@ func bundle(all []*x509.Certificate) []byte {
 	return text.Bytes()
 }
 
-// files are s and what it shall trust.
+// files are s, with the authorities that it shall trust.
 func (s signed) files(trusted []byte) (Files, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(s.key)
 	if err != nil {
@@ -143,8 +143,8 @@ func (s signed) files(trusted []byte) (Files, error) {
 	}, nil
 }
 
-// ServerConfig is how controllers serve: TLS 1.3, and only clients with a
-// certificate of a trusted authority.
+// ServerConfig is the TLS configuration of controllers: TLS 1.3, and only clients with
+// a certificate of a trusted authority.
 func ServerConfig(f Files) (*tls.Config, error) {
 	pair, clients, err := f.Pair()
 	if err != nil {
@@ -156,12 +156,12 @@ func ServerConfig(f Files) (*tls.Config, error) {
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    clients,
 		NextProtos:   []string{"h2"},
-		// A ticket would let somebody back in whose certificate has expired.
+		// A ticket would let a client in whose certificate has expired.
 		SessionTicketsDisabled: true,
 	}, nil
 }
 
-// Expired reports whether the certificate is of no more use: it has expired, or
+// Expired reports whether the certificate can be used no more: it has expired, or
 // cannot be read.
 func Expired(f Files, now time.Time) bool {
 	s, err := f.parse()

@@ -11,21 +11,22 @@ import (
 	"time"
 )
 
-// Policy is how long things last. The zero value of each is its default.
+// Policy is how long certificates and authorities last. The zero value of each field
+// is its default.
 type Policy struct {
 	// Authority is how long an authority is valid: a year.
 	Authority time.Duration
 	// Certificate is how long a certificate is valid: 30 days.
 	Certificate time.Duration
-	// Spread is how long it may take until everybody has read what was written:
-	// an hour, where mounted Secrets need a minute or two; at most a tenth of
+	// Spread is how long it may take until every process has read a new file: an
+	// hour, where mounted Secrets need a minute or two; at most a tenth of
 	// Certificate.
 	Spread time.Duration
 }
 
 const (
 	day = 24 * time.Hour
-	// skew is how far the clocks of those who meet may differ.
+	// skew is how far the clocks of two machines may differ.
 	skew = 5 * time.Minute
 )
 
@@ -43,18 +44,18 @@ func (p Policy) withDefaults() Policy {
 	return p
 }
 
-// Recheck is how often what there is should be looked at, if nothing happens.
+// Recheck is how often the certificates should be checked, if nothing happens.
 func (p Policy) Recheck() time.Duration { return p.withDefaults().Spread / 4 }
 
-// made is when a certificate of ours was made.
+// made is when a certificate of our authorities was made.
 func made(c *x509.Certificate) time.Time { return c.NotBefore.Add(skew) }
 
-// due is when a certificate of ours is renewed: at two thirds of its life.
+// due is when a certificate of our authorities is renewed: at two thirds of its life.
 func due(c *x509.Certificate) time.Time {
 	return made(c).Add(c.NotAfter.Sub(made(c)) * 2 / 3)
 }
 
-// Authorities are who signs, and all who are trusted.
+// Authorities are the authority that signs, and all that are trusted.
 type Authorities struct {
 	signer  signed
 	trusted []*x509.Certificate // the signer is one of them
@@ -66,7 +67,7 @@ func authoritiesOf(signer signed, trusted []*x509.Certificate) Authorities {
 	return Authorities{signer: signer, trusted: trusted, bundle: bundle(trusted)}
 }
 
-// Files are what must be kept of the authorities.
+// Files are the form in which the authorities are stored.
 func (a Authorities) Files() (Files, error) { return a.signer.files(a.bundle) }
 
 // newAuthority makes an authority that trusts itself.
@@ -107,8 +108,8 @@ func (p Policy) Issue(to Subject, by Authorities, now time.Time) (Files, error) 
 }
 
 // sign makes a key and a certificate for it. Without a signer it signs itself.
-// Keys and serial numbers come from the system's own randomness, which Go does
-// not let anybody replace.
+// Keys and serial numbers come from the system's own randomness, which cannot be
+// replaced in Go.
 func sign(template *x509.Certificate, by signed) (signed, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

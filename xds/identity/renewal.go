@@ -8,25 +8,24 @@ import (
 	"time"
 )
 
-// asked is a certificate and what is known when it is asked whether it is
-// still good.
+// asked is a certificate that is checked, and the input of the checks.
 type asked struct {
 	files  Files
 	signed signed
-	broken error // why signed is nothing
+	broken error // the reason why signed is empty
 	want   Subject
 	by     Authorities
 	now    time.Time
 	spread time.Duration
 }
 
-// check is one thing that must not be true of a certificate.
+// check is one reason to renew a certificate.
 type check struct {
 	reason string
 	found  func(asked) bool
 }
 
-// renewals are why a certificate is made anew, in the order in which a person
+// renewals are the reasons to make a certificate anew, in the order in which a person
 // would ask.
 var renewals = []check{
 	{"it is missing", func(a asked) bool { return a.files.absent() }},
@@ -36,7 +35,7 @@ var renewals = []check{
 	{"it has expired", func(a asked) bool { return a.now.After(a.signed.certificate.NotAfter) }},
 	{"two thirds of its life are over", func(a asked) bool { return !a.now.Before(due(a.signed.certificate)) }},
 	{"its authority has been replaced", func(a asked) bool {
-		// Not before everybody has heard of the new one.
+		// Not before every process trusts the new one.
 		newest := a.by.signer.certificate
 		return !a.signer().Equal(newest) && !a.now.Before(made(newest).Add(a.spread))
 	}},
@@ -52,7 +51,7 @@ func (a asked) signer() *x509.Certificate {
 	return nil
 }
 
-// is reports whether a certificate speaks for s and for nobody else.
+// is reports whether a certificate is for s and for no other subject.
 func (s Subject) is(c *x509.Certificate) bool {
 	var uris []string
 	for _, uri := range c.URIs {
@@ -65,8 +64,8 @@ func (s Subject) is(c *x509.Certificate) bool {
 	return slices.Equal(c.DNSNames, s.dns) && slices.Equal(uris, want) && slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{s.usage()})
 }
 
-// Renew is what the files of a subject should be, and why they should not stay
-// as they are; with an empty reason they should.
+// Renew returns the files that a subject should have, and the reason why they differ
+// from the present ones; an empty reason: they do not.
 func (p Policy) Renew(have Files, want Subject, by Authorities, now time.Time) (next Files, reason string, err error) {
 	a := asked{files: have, want: want, by: by, now: now, spread: p.withDefaults().Spread}
 	a.signed, a.broken = have.parse()
@@ -83,17 +82,17 @@ func (p Policy) Renew(have Files, want Subject, by Authorities, now time.Time) (
 	return have, "", nil
 }
 
-// known is all that bears on the authorities.
+// known is the input of the decision about the authorities.
 type known struct {
 	files   Files
 	signed  signed
-	broken  error // why signed is nothing
+	broken  error // the reason why signed is empty
 	others  []*x509.Certificate
-	invalid error // why others are nothing
+	invalid error // the reason why others are empty
 	now     time.Time
 }
 
-// successions are why there is a new authority.
+// successions are the reasons to make a new authority.
 var successions = []struct {
 	reason string
 	found  func(known) bool
@@ -104,12 +103,12 @@ var successions = []struct {
 	{"two thirds of its life are over", func(k known) bool { return !k.now.Before(due(k.signed.certificate)) }},
 }
 
-// Succeed is what the authorities should be, and why they should not stay as
-// they are; with an empty reason they should.
+// Succeed returns the authorities that there should be, and the reason why they differ
+// from the present ones; an empty reason: they do not.
 //
-// The controllers' certificate and those of the gateways are what the
-// authorities were made for. What is trusted in the controllers' files survives
-// the loss of the authority itself: only its key is lost.
+// controllers and gateways are the certificates that the authorities have signed. If
+// the authority itself is lost, only its key is lost: the authorities that the
+// controllers' files trust stay trusted.
 func (p Policy) Succeed(have, controllers Files, gateways []Files, now time.Time) (next Authorities, reason string, err error) {
 	k := known{files: have, now: now}
 	k.signed, k.broken = have.parse()
@@ -137,8 +136,8 @@ func (p Policy) Succeed(have, controllers Files, gateways []Files, now time.Time
 	return next, reason, nil
 }
 
-// settled reports whether everybody has had, for long enough, a certificate that
-// signer has signed: then nobody needs the authorities before it.
+// settled reports whether every process has had, for long enough, a certificate that
+// signer has signed. Then the authorities before it are not needed any more.
 func (p Policy) settled(signer *x509.Certificate, users []Files, now time.Time) bool {
 	for _, files := range users {
 		user, err := files.parse()

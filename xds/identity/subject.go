@@ -21,25 +21,26 @@ const (
 	ServerName = "fairway-controller"
 )
 
-// Subject is who a certificate speaks for.
+// Subject is the process that a certificate is for.
 type Subject struct {
 	dns []string // of the controllers
 	uri string   // of a gateway
 }
 
-// Controllers are the controllers in a namespace, as their Service is named.
+// Controllers is the subject of the controllers in a namespace, by the DNS names of
+// their Service.
 func Controllers(namespace string) Subject {
 	return Subject{dns: []string{ServerName, ServerName + "." + namespace, ServerName + "." + namespace + ".svc"}}
 }
 
-// Gateway is every Envoy of a gateway.
+// Gateway is the subject of every Envoy of a gateway.
 func Gateway(name route.Gateway) Subject {
 	u := url.URL{Scheme: scheme, Host: gatewayHost, Path: "/" + string(name)}
 	return Subject{uri: u.String()}
 }
 
-// usage is what the certificate is good for: a gateway cannot pass for a
-// controller.
+// usage is the extended key usage of the subject's certificate: a gateway cannot pass
+// for a controller.
 func (s Subject) usage() x509.ExtKeyUsage {
 	if s.uri != "" {
 		return x509.ExtKeyUsageClientAuth
@@ -47,10 +48,10 @@ func (s Subject) usage() x509.ExtKeyUsage {
 	return x509.ExtKeyUsageServerAuth
 }
 
-// ErrNoGateway is what a certificate lacks that no gateway's Envoy should have.
+// ErrNoGateway is of a certificate that is not a gateway's.
 var ErrNoGateway = errors.New("the certificate names no gateway (it needs one URI, " + scheme + "://" + gatewayHost + "/NAME)")
 
-// GatewayOf is the gateway that a verified certificate speaks for.
+// GatewayOf is the gateway that a verified certificate is for.
 func GatewayOf(certificate *x509.Certificate) (route.Gateway, error) {
 	if len(certificate.URIs) != 1 {
 		return "", ErrNoGateway

@@ -16,9 +16,9 @@ import (
 	"github.com/fairwaynet/fairway/tls/challenge"
 )
 
-// Provider keeps TXT records in somebody's DNS. An implementation needs no
-// memory: both methods say how it shall be, and may be called again after a
-// crash. It is safe for several callers at once.
+// Provider keeps TXT records in a DNS zone. An implementation needs no memory: both
+// methods describe the wanted state, and may be called again after a crash. It is
+// safe for several callers at once.
 type Provider interface {
 	// Present makes value one of the TXT records of name, which has no trailing
 	// dot and is no alias. Others of the name stay: a certificate for a name and
@@ -29,9 +29,9 @@ type Provider interface {
 	Remove(ctx context.Context, name, value string) error
 }
 
-// Solver presents challenges of DNS-01 through a Provider. It follows aliases:
-// who cannot let us change a zone makes _acme-challenge there an alias of a name
-// that we may change.
+// Solver presents challenges of DNS-01 through a Provider. It follows aliases: where
+// Fairway must not change a zone, its owner makes _acme-challenge an alias of a name
+// that Fairway may change.
 type Solver struct {
 	Provider Provider
 	Resolver *Resolver
@@ -61,7 +61,7 @@ func (s *Solver) Remove(ctx context.Context, c challenge.Challenge) error {
 	return nil
 }
 
-// record is where the record of a challenge is kept, and what it says.
+// record is the name under which the record of a challenge is kept, and its value.
 func (s *Solver) record(ctx context.Context, c challenge.Challenge) (name, value string, err error) {
 	if c.Type != challenge.DNS01 {
 		return "", "", fmt.Errorf("%s is not answered by DNS", c)
@@ -72,9 +72,9 @@ func (s *Solver) record(ctx context.Context, c challenge.Challenge) (name, value
 }
 
 // Presented reports whether every server of the zone tells the record of a
-// challenge, at each of its addresses: an authority may ask any. why says which
-// does not. Servers of which none can be reached from here are not asked any
-// more; then what our own resolver says counts.
+// challenge, at each of its addresses: an authority may ask any. why names a server
+// that does not. If no server can be reached from here, the answer of our own
+// resolver counts.
 func (s *Solver) Presented(ctx context.Context, c challenge.Challenge) (ok bool, why string, err error) {
 	name, value, err := s.record(ctx, c)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Solver) recursively(ctx context.Context, name, value string, deaf []str
 	return false, fmt.Sprintf("the record of %s cannot be seen yet: %s", name, strings.Join(deaf, "; ")), nil
 }
 
-// textsAt is what one server itself says, not what it asks others.
+// textsAt is the texts that one server knows itself, without asking others.
 func (r *Resolver) textsAt(ctx context.Context, server netip.Addr, name string) ([]string, error) {
 	port := r.AuthorityPort
 	if port == 0 {

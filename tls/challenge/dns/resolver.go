@@ -1,10 +1,10 @@
-// Package dns asks and changes DNS as challenges need it: what a name has, who
-// is asked about it, and TXT records for DNS-01.
+// Package dns reads and changes DNS for challenges: it finds the records and the
+// servers of a name, and keeps TXT records for DNS-01.
 //
-// It is the only user of the DNS library. It takes no word of any answer for
-// proof: answers come without DNSSEC, and what follows from them is only whether
-// to go on, never what is believed of a name. Its invariants: every question has
-// a time, every walk a number of steps.
+// It is the only user of the DNS library. It takes no answer for a proof: answers
+// come without DNSSEC, and decide only whether to go on, never what is believed of a
+// name. Its invariants: every question has a timeout, and every walk a bound on its
+// steps.
 package dns
 
 import (
@@ -49,7 +49,7 @@ func System() (*Resolver, error) {
 // ErrNoSuchName says that there is no such name: NXDOMAIN.
 var ErrNoSuchName = errors.New("there is no such name in DNS") // a constant
 
-// Bounds on what a question may lead to.
+// The bounds of a question.
 const (
 	maxUDP      = 1232 // bytes that no path fragments
 	maxAliases  = 8
@@ -87,8 +87,9 @@ type CAA struct {
 	Tag, Value string
 }
 
-// CAA is the properties that say who may issue for a name: those of the name or
-// of the nearest name above it that has any, and which that is. None: anybody.
+// CAA is the properties that restrict which authorities may issue for a name: those
+// of the name, or of the nearest name above it that has any, and that name. Without
+// any, every authority may.
 func (r *Resolver) CAA(ctx context.Context, name string) (properties []CAA, at string, err error) {
 	for at = strings.TrimSuffix(name, "."); at != ""; {
 		records, err := r.records(ctx, at, dns.TypeCAA)

@@ -13,8 +13,8 @@ import (
 	"github.com/fairwaynet/fairway/api/secret"
 )
 
-// RFC2136 is a Provider that updates a zone at its primary server (RFC 2136), as
-// BIND, Knot, NSD's companions, PowerDNS and Windows let those who hold a key.
+// RFC2136 is a Provider that updates a zone at its primary server (RFC 2136). BIND,
+// Knot, NSD's companions, PowerDNS and Windows allow that to the holder of a key.
 type RFC2136 struct {
 	// Server is the primary's "host:port"; without a port it is 53.
 	Server string
@@ -45,7 +45,7 @@ const (
 	HMACSHA512 Algorithm = "hmac-sha512"
 )
 
-// recordTTL is that of the records, in seconds: nobody must keep them.
+// recordTTL is that of the records, in seconds: resolvers must not keep them.
 const recordTTL = 60
 
 // updateTimeout is how long a server may take for one update.
@@ -84,7 +84,7 @@ func (p *RFC2136) update(ctx context.Context, name, value string, change func(*d
 	return p.send(ctx, message, zone)
 }
 
-// send sends an update over TCP, which nobody but the server can answer.
+// send sends an update over TCP, where only the server can answer.
 func (p *RFC2136) send(ctx context.Context, message *dns.Msg, zone string) error {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
@@ -101,7 +101,7 @@ func (p *RFC2136) send(ctx context.Context, message *dns.Msg, zone string) error
 	case err != nil:
 		return fmt.Errorf("update zone %s at %s: %w", zone, p.Server, err)
 	case answer.Rcode == dns.RcodeSuccess && p.TSIG != nil && answer.IsTsig() == nil:
-		return fmt.Errorf("update zone %s at %s: the answer is not signed: it may be anybody's", zone, p.Server)
+		return fmt.Errorf("update zone %s at %s: the answer is not signed: anybody may have sent it", zone, p.Server)
 	case answer.Rcode != dns.RcodeSuccess:
 		return fmt.Errorf("update zone %s at %s: the server answers %s%s", zone, p.Server, dns.RcodeToString[answer.Rcode], hint(answer.Rcode))
 	}
@@ -128,7 +128,7 @@ func (p *RFC2136) sign(client *dns.Client, message *dns.Msg) error {
 	return nil
 }
 
-// hint says what an answer most often means.
+// hint tells people the usual cause of an answer.
 func hint(rcode int) string {
 	switch rcode {
 	case dns.RcodeNotAuth:

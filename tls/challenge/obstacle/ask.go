@@ -24,14 +24,14 @@ const (
 	maxServer    = 40 // bytes of a Server header that are repeated
 )
 
-// askHTTP asks an address as an authority does. wrong is what answered in place
-// of us; err, why nothing is known.
+// askHTTP asks an address as an authority does. wrong describes an answer that is not
+// ours; err is the reason why nothing is known.
 func (c *Checker) askHTTP(ctx context.Context, ch challenge.Challenge, address netip.Addr) (wrong string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	response, err := c.get(ctx, ch, address)
 	if errors.Is(err, errElsewhere) {
-		return "", errElsewhere // and not where to
+		return "", errElsewhere // which does not repeat the place
 	}
 	if err != nil {
 		return "", fmt.Errorf("ask %s at %s: %w", ch.Name, address, err)
@@ -51,8 +51,8 @@ func (c *Checker) askHTTP(ctx context.Context, ch challenge.Challenge, address n
 	return "", nil
 }
 
-// errElsewhere is of a redirect to another place. An authority may follow it; we
-// do not: it leads where a stranger wants.
+// errElsewhere is of a redirect to another place. An authority may follow it. We do
+// not: whoever owns the name chooses that place.
 var errElsewhere = errors.New("the answer is a redirect to another place, which is not followed") // a constant
 
 // get asks for the path of a challenge.
@@ -66,7 +66,7 @@ func (c *Checker) get(ctx context.Context, ch challenge.Challenge, address netip
 			}
 			return c.dial(ctx, address, httpPort)
 		},
-		// As authorities do: the certificate is what is being asked for.
+		// As authorities do: the name may have no valid certificate yet.
 		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see above
 		MaxResponseHeaderBytes: 16 << 10,
 	}
@@ -92,7 +92,7 @@ func isSamePlace(to *url.URL, ch challenge.Challenge) bool {
 	return usual && to.User == nil && strings.EqualFold(to.Hostname(), ch.Name) && to.Path == ch.Path()
 }
 
-// serverOf is who says that it answered.
+// serverOf is the server's name as its answer gives it.
 func serverOf(response *http.Response) string {
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

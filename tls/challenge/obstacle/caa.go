@@ -9,7 +9,7 @@ import (
 )
 
 // forbids says why CAA properties, those of one name, keep an authority from
-// issuing what is wished (RFC 8659, section 4, and RFC 8657); empty: they do not.
+// issuing the wish (RFC 8659, section 4, and RFC 8657); empty: they allow it.
 func forbids(properties []dns.CAA, w Wish) string {
 	var issue, wild []string
 	for _, p := range properties {
@@ -30,7 +30,7 @@ func forbids(properties []dns.CAA, w Wish) string {
 		relevant, tag = wild, "issuewild"
 	}
 	if len(relevant) == 0 {
-		return "" // only who may be told of something
+		return "" // the properties restrict nothing
 	}
 	named := false
 	for _, value := range relevant {

@@ -1,11 +1,11 @@
-// Package obstacle finds what would make an authority refuse a name, before it
-// is asked: a failed validation counts against rate limits, and its error says
+// Package obstacle finds reasons for which an authority would refuse a name, before
+// it is asked: a failed validation counts against rate limits, and its error says
 // less than we can say.
 //
-// It proves nothing: an authority looks from elsewhere. What is not known is no
-// obstacle. Its invariants: every look has a time and a bound on what is read;
-// what a stranger's server says is neither followed to other places nor repeated
-// to anybody; and nothing secret is sent.
+// It proves nothing: an authority connects from another place. A look that fails finds
+// no obstacle. Its invariants: every look has a timeout and a bound on the bytes that
+// it reads; it follows no redirect to another place, repeats no text of a foreign
+// server, and sends nothing secret.
 package obstacle
 
 import (
@@ -21,28 +21,28 @@ import (
 	"github.com/fairwaynet/fairway/tls/challenge/dns"
 )
 
-// Obstacle is why an authority would refuse a name.
+// Obstacle is a reason for which an authority would refuse a name.
 type Obstacle struct {
 	Reason  Reason
-	Message string // for people: what is wrong and where
+	Message string // tells people what is wrong, and where
 }
 
 // Reason is the kind of an Obstacle.
 type Reason string
 
-// The reasons. docs/problems.md says what to do about each.
+// The reasons. docs/problems.md has a remedy for each.
 const (
 	NoSuchName   Reason = "NoSuchName"   // DNS has no such name
 	NoAddress    Reason = "NoAddress"    // DNS has no address of it
 	CAAForbids   Reason = "CAAForbids"   // a CAA record keeps this authority from issuing
-	WrongAnswer  Reason = "WrongAnswer"  // what DNS leads to answers something else
-	NotReachable Reason = "NotReachable" // its addresses are those that no authority asks
+	WrongAnswer  Reason = "WrongAnswer"  // an address of the name gives another answer
+	NotReachable Reason = "NotReachable" // no authority connects to any of its addresses
 )
 
 // String is "CAAForbids: …".
 func (o Obstacle) String() string { return string(o.Reason) + ": " + o.Message }
 
-// Names is what is asked of DNS. It is *dns.Resolver.
+// Names are the questions that this package asks DNS. *dns.Resolver implements it.
 type Names interface {
 	Addresses(ctx context.Context, name string) ([]netip.Addr, error)
 	CAA(ctx context.Context, name string) (properties []dns.CAA, at string, err error)
@@ -56,7 +56,7 @@ type Checker struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Bounds on one look.
+// The bounds of one look.
 const (
 	orderTimeout  = 15 * time.Second
 	acceptTimeout = 15 * time.Second
@@ -65,10 +65,10 @@ const (
 	maxAddresses  = 6
 )
 
-// Wish is what shall be ordered, as far as it decides who may issue.
+// Wish is the part of an order that decides which authority may issue.
 type Wish struct {
 	Name string // may be a wildcard
-	// Types are those of which one will be accepted.
+	// Types are the challenge types of which one will be used.
 	Types []challenge.Type
 	// Identities are the authority's names in CAA records: caaIdentities of its
 	// directory. None: CAA records are not looked at.
@@ -77,8 +77,8 @@ type Wish struct {
 	Account string
 }
 
-// BeforeOrder finds what is wrong with a name before it is ordered; nil: nothing
-// that is known. unknown says what could not be found out, which is no obstacle.
+// BeforeOrder finds an obstacle of a name before it is ordered; nil: none is known.
+// unknown tells what could not be found out, which is no obstacle.
 func (c *Checker) BeforeOrder(ctx context.Context, w Wish) (found *Obstacle, unknown error) {
 	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
@@ -100,7 +100,7 @@ func (c *Checker) BeforeOrder(ctx context.Context, w Wish) (found *Obstacle, unk
 	return nil, unknown
 }
 
-// needsAddress reports whether an authority connects, whichever type is taken.
+// needsAddress reports whether an authority connects for every type of the wish.
 func needsAddress(types []challenge.Type) bool {
 	for _, t := range types {
 		if t == challenge.DNS01 {
@@ -110,8 +110,8 @@ func needsAddress(types []challenge.Type) bool {
 	return len(types) > 0
 }
 
-// addresses is those of a name at which an authority may ask, or what keeps it
-// from finding any.
+// addresses is those of a name to which an authority may connect, or the obstacle if
+// there is none.
 func (c *Checker) addresses(ctx context.Context, name string) (askable []netip.Addr, found *Obstacle, unknown error) {
 	all, err := c.Names.Addresses(ctx, name)
 	switch {
@@ -134,15 +134,15 @@ func (c *Checker) addresses(ctx context.Context, name string) (askable []netip.A
 }
 
 // isAskable reports whether an authority, and we, may connect to an address.
-// Private ones are askable: there are private authorities. Link-local ones are
-// where clouds keep what nobody else must read.
+// Private addresses are askable: there are private authorities. Link-local ones are
+// not: clouds keep secrets of their machines there.
 func isAskable(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// BeforeAccept asks as an authority will, once our own Envoys answer; nil:
-// nothing that is wrong is known. Where nothing can be connected to, that is no
-// obstacle: there may be no way from here to our own address from outside.
+// BeforeAccept asks as an authority will, once our own Envoys answer; nil: no obstacle
+// is known. A connection that fails is no obstacle: there may be no way from here to
+// our own public address.
 func (c *Checker) BeforeAccept(ctx context.Context, ch challenge.Challenge) (found *Obstacle, unknown error) {
 	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
