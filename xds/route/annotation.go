@@ -11,7 +11,7 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// annotationPrefix is before every annotation of ours.
+// annotationPrefix begins the name of every annotation of Fairway.
 const annotationPrefix = "fairway.dev/"
 
 // AnnotationMaxRequestBody bounds the bodies of requests to an Ingress; its
@@ -19,15 +19,15 @@ const annotationPrefix = "fairway.dev/"
 const AnnotationMaxRequestBody = annotationPrefix + "max-request-body"
 
 // AnnotationSSLRedirect with the value "false" has requests over HTTP served
-// like those over HTTPS, where the host is served over TLS. Without it they are
-// sent there.
+// like those over HTTPS. Without it they are redirected to HTTPS if the host is
+// served over TLS.
 const AnnotationSSLRedirect = annotationPrefix + "ssl-redirect"
 
-// AnnotationRepeatedSlashes with "Keep" has the backends of an Ingress see
-// repeated slashes in paths as they were sent, with "Merge" one in their place.
+// AnnotationRepeatedSlashes says how the backends of an Ingress see repeated slashes
+// in paths: with "Keep" as they were sent, with "Merge" as one slash.
 const AnnotationRepeatedSlashes = annotationPrefix + "repeated-slashes"
 
-// options are what the annotations of an Ingress ask for.
+// options are the values of an Ingress's annotations.
 type options struct {
 	maxBody   int64
 	plainHTTP bool
@@ -39,8 +39,8 @@ type options struct {
 
 	client      *ClientPolicy // nil: none is asked for, or see clientBroken
 	passthrough bool
-	// clientBroken says that certificates of clients are asked for in a way that
-	// cannot be understood: nothing may be served without them.
+	// clientBroken says that the Ingress asks for certificates of clients in a way
+	// that cannot be understood. Then nothing may be served without them.
 	clientBroken bool
 }
 
@@ -63,8 +63,8 @@ func optionsOf(ing *networkingv1.Ingress) (options, []fault) {
 	return read, append(faults, wrong...)
 }
 
-// set reads one annotation of ours. A message says what is wrong with it, and what
-// holds in its place.
+// set reads one annotation of Fairway. A message tells people what is wrong with its
+// value, and which value holds instead.
 func (o *options) set(name, value string) (reason problem.Reason, wrong string) {
 	switch name {
 	case AnnotationMaxRequestBody:

@@ -14,22 +14,21 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// target is where a Route leads: to a cluster, or with a fault to 503.
+// target is where a Route leads: to a cluster, or, with a fault, to status 503.
 type target struct {
 	cluster  *Cluster
 	fault    *fault
 	problems []problem.Problem // of the Service
 }
 
-// answer503 is the target of a backend that cannot be reached by anyone. The
-// path stays taken: a request for it must not end at a wider rule, whose
-// backend never expected it.
+// answer503 is the target of a backend that cannot be used. The path stays taken: a
+// request for it must not end at a wider rule, whose backend never expected it.
 func answer503(field string, reason problem.Reason, format string, args ...any) target {
 	message := fmt.Sprintf(format, args...) + "; requests are answered 503"
 	return target{fault: &fault{field, reason, message}}
 }
 
-// route is the Route of a target, without what does not depend on it.
+// route is the part of a Route that follows from a target.
 func (t target) route() Route {
 	if t.fault != nil {
 		return Route{Status: http.StatusServiceUnavailable, Reason: string(t.fault.reason)}
@@ -59,12 +58,12 @@ func (b *builder) targetOf(backend *networkingv1.IngressBackend, namespace strin
 		return answer503("service.name", ReasonBackendNotFound, "Service %q does not exist in namespace %q", name.Name, namespace)
 	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
-		return b.externalTarget(service, name, backend.Service.Port).asAnnotated(service).kept(service)
+		return b.externalTarget(service, name, backend.Service.Port).withTLS(service).withOutlierDetection(service)
 	}
-	return b.serviceTarget(service, name, backend.Service.Port).asAnnotated(service).kept(service)
+	return b.serviceTarget(service, name, backend.Service.Port).withTLS(service).withOutlierDetection(service)
 }
 
-// faultOfPort says what is wrong with the port of a backend in itself.
+// faultOfPort says what is wrong with the port of a backend, whatever its Service.
 func faultOfPort(port networkingv1.ServiceBackendPort) string {
 	switch {
 	case port.Name != "" && port.Number != 0:
@@ -84,11 +83,11 @@ func (b *builder) serviceTarget(service *corev1.Service, name types.NamespacedNa
 	if wrong != "" {
 		return answer503("service.port", ReasonBackendNotFound, "%s", wrong)
 	}
-	return b.speaking(service, port, Cluster{Port: ServicePort{Service: name, Port: port.Port}})
+	return b.targetWithProtocol(service, port, Cluster{Port: ServicePort{Service: name, Port: port.Port}})
 }
 
-// externalTarget leads to the DNS name that a Service stands for. Such a
-// Service need not list its ports, so that a number stands for itself.
+// externalTarget leads to the DNS name of an ExternalName Service. Such a Service
+// need not list its ports: a number that it does not list stands for itself.
 func (b *builder) externalTarget(service *corev1.Service, name types.NamespacedName, wanted networkingv1.ServiceBackendPort) target {
 	dns, wrong, local := externalNameOf(service.Spec.ExternalName)
 	switch {
@@ -108,16 +107,16 @@ func (b *builder) externalTarget(service *corev1.Service, name types.NamespacedN
 		return answer503("service.port", ReasonBackendNotFound, "%s", wrong)
 	}
 	to, unused := targetPortOf(port)
-	t := b.speaking(service, port, Cluster{Port: ServicePort{Service: name, Port: number}, DNS: dns, DNSPort: to})
+	t := b.targetWithProtocol(service, port, Cluster{Port: ServicePort{Service: name, Port: number}, DNS: dns, DNSPort: to})
 	if unused != nil {
 		t.problems = append(t.problems, unused.in(ofService(service), fieldOfPort(service, port)))
 	}
 	return t
 }
 
-// targetPortOf is the port at which the name of an ExternalName Service is
-// connected to: 0 for that of the Service. There are no pods that could say what a
-// named one is.
+// targetPortOf is the port to connect to at the name of an ExternalName Service; 0
+// stands for the Service's own. A port that is a name means nothing: an ExternalName
+// has no pods that could define it.
 func targetPortOf(port corev1.ServicePort) (number int32, unused *fault) {
 	switch to := port.TargetPort; {
 	case to == (intstr.IntOrString{}), to.IntValue() == int(port.Port):
@@ -130,12 +129,12 @@ func targetPortOf(port corev1.ServicePort) (number int32, unused *fault) {
 	}
 }
 
-// speaking is a target at which is spoken what the port of its Service says.
-func (b *builder) speaking(service *corev1.Service, port corev1.ServicePort, to Cluster) target {
-	says, known := spokenOf(port)
+// targetWithProtocol is the target with the protocol of its Service port.
+func (b *builder) targetWithProtocol(service *corev1.Service, port corev1.ServicePort, to Cluster) target {
+	says, known := backendProtocolOf(port)
 	to.Protocol, to.TLS = says.protocol, says.tls
 	t := target{cluster: &to}
-	if !known && !b.guard.passthrough {
+	if !known && !b.policy.passthrough {
 		t.problems = append(t.problems, fault{"appProtocol", ReasonUnknownAppProtocol, fmt.Sprintf(
 			"%q says nothing of HTTP that Fairway knows; HTTP/1.1 without TLS is spoken", *port.AppProtocol,
 		)}.in(ofService(service), fieldOfPort(service, port)))
@@ -147,7 +146,7 @@ func ofService(service *corev1.Service) problem.Object {
 	return problem.Object{Kind: "Service", Name: types.NamespacedName{Namespace: service.Namespace, Name: service.Name}}
 }
 
-// fieldOfPort is where a Service has the port.
+// fieldOfPort is the field of a Service that holds the port.
 func fieldOfPort(service *corev1.Service, port corev1.ServicePort) string {
 	at := slices.IndexFunc(service.Spec.Ports, func(its corev1.ServicePort) bool {
 		return its.Port == port.Port && its.Name == port.Name && isTCP(its.Protocol)
@@ -155,8 +154,8 @@ func fieldOfPort(service *corev1.Service, port corev1.ServicePort) string {
 	return fmt.Sprintf("spec.ports[%d]", at)
 }
 
-// portOf finds the TCP port of a Service by name or number, or says for people
-// why there is none.
+// portOf finds the TCP port of a Service by name or number, or tells people why there
+// is none.
 func portOf(service *corev1.Service, wanted networkingv1.ServiceBackendPort) (found corev1.ServicePort, wrong string) {
 	var other corev1.Protocol
 	for _, port := range service.Spec.Ports {

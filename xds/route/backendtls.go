@@ -13,32 +13,34 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// The annotations of a Service say how TLS is spoken to those of its ports whose
-// appProtocol asks for TLS. Without them it is encrypted and not verified.
+// The annotations of a Service for TLS to its backends. They apply to the ports whose
+// appProtocol asks for TLS. Without them TLS is encrypted and not verified.
 const (
-	// AnnotationBackendCA names a Secret of the Service's namespace; the
-	// certificates in its ca.crt must vouch for those of the backend, which must be
-	// for its name. "system" is what the controller's own machine trusts.
+	// AnnotationBackendCA names a Secret of the Service's namespace. The authorities
+	// in its ca.crt must have signed the backend's certificate, which must be for the
+	// backend's name. "system" stands for the authorities that the gateway's own
+	// machine trusts.
 	AnnotationBackendCA = annotationPrefix + "backend-ca"
-	// AnnotationBackendSNI is the name that is asked for (SNI) and verified.
+	// AnnotationBackendSNI is the server name (SNI) that the gateway asks for and
+	// verifies.
 	AnnotationBackendSNI = annotationPrefix + "backend-sni"
-	// AnnotationBackendVerify is "false" for no verification, which is so anyway
-	// without a CA, and "true" for verification; without a CA that is by "system".
+	// AnnotationBackendVerify is "false" for no verification, which is the default
+	// without a CA, or "true" for verification, by "system" if there is no CA.
 	AnnotationBackendVerify = annotationPrefix + "backend-verify"
 )
 
-// CAKey is where a Secret has the certificates of an Authority.
+// CAKey is the key of a Secret that holds the certificates of an Authority.
 const CAKey = "ca.crt"
 
-// Authority names the certificates that vouch for a backend: those of a Secret.
-// One without a namespace is SystemAuthority; the zero value vouches for nobody
-// and is asked about nobody.
+// Authority names the certificate authorities by which a backend is verified: those
+// of a Secret. SystemAuthority has no namespace. With the zero value no backend is
+// verified.
 type Authority types.NamespacedName
 
-// systemAuthority is how annotations call SystemAuthority.
+// systemAuthority is the name of SystemAuthority in annotations.
 const systemAuthority = "system"
 
-// SystemAuthority is whom the machine trusts.
+// SystemAuthority is the authorities that the controller's own machine trusts.
 func SystemAuthority() Authority { return Authority{Name: systemAuthority} }
 
 // String is "shop/roots", or "system".
@@ -49,27 +51,27 @@ func (a Authority) String() string {
 	return types.NamespacedName(a).String()
 }
 
-// AuthorityOf is the Authority that a Service names; the zero value if it names
-// none, or none that can be.
+// AuthorityOf is the Authority that a Service names; the zero value if it names none,
+// or names it wrongly.
 func AuthorityOf(service *corev1.Service) Authority {
 	read, _, _ := backendTLSOf(service)
 	return read.authority
 }
 
-// AuthorityProblem is what is wrong with the Authority that a Service names.
+// AuthorityProblem is a Problem of the Authority that a Service names.
 func AuthorityProblem(service types.NamespacedName, reason problem.Reason, message string) problem.Problem {
 	return fault{"", reason, message}.in(problem.Object{Kind: "Service", Name: service}, annotationField(AnnotationBackendCA))
 }
 
-// backendTLS is how TLS is spoken to the ports of a Service.
+// backendTLS is the TLS of connections to the ports of a Service.
 type backendTLS struct {
 	authority Authority
 	sni       string
 }
 
-// backendTLSOf reads the annotations of a Service. A fault in broken means that
-// nobody can say who its backend has to be, so that it must not be spoken to; the
-// other faults leave what was asked for without an effect.
+// backendTLSOf reads the annotations of a Service. A fault in broken means that the
+// identity of its backend is unknown, so that no connection may be made to it. Each of
+// the other faults leaves one annotation without effect.
 func backendTLSOf(service *corev1.Service) (read backendTLS, broken *fault, faults []fault) {
 	ca, given := service.Annotations[AnnotationBackendCA]
 	switch {
@@ -104,8 +106,8 @@ func backendTLSOf(service *corev1.Service) (read backendTLS, broken *fault, faul
 	return read, broken, append(faults, unknownOptions(service)...)
 }
 
-// withoutTLS is what is wrong with annotations of a Service that speaks no TLS.
-// Who wants a backend verified does not want it spoken to in the clear.
+// withoutTLS is the faults of TLS annotations of a Service without TLS. A backend
+// that should be verified must not be spoken to in the clear.
 func withoutTLS(service *corev1.Service, read backendTLS, broken *fault, faults []fault) (*fault, []fault) {
 	const why = "none of its ports speaks TLS; that takes an appProtocol of https, grpcs or kubernetes.io/wss"
 	switch {
@@ -120,12 +122,13 @@ func withoutTLS(service *corev1.Service, read backendTLS, broken *fault, faults 
 
 func speaksTLS(service *corev1.Service) bool {
 	return slices.ContainsFunc(service.Spec.Ports, func(port corev1.ServicePort) bool {
-		says, _ := spokenOf(port)
+		says, _ := backendProtocolOf(port)
 		return says.tls && isTCP(port.Protocol)
 	})
 }
 
-// unknownOptions are annotations of ours that do not exist.
+// unknownOptions are the faults of annotations with Fairway's prefix that do not
+// exist.
 func unknownOptions(service *corev1.Service) []fault {
 	var faults []fault
 	for name := range service.Annotations {
@@ -147,15 +150,15 @@ func wrongOption(annotation, message string) fault {
 
 func annotationField(name string) string { return fmt.Sprintf("metadata.annotations[%s]", name) }
 
-// isServerName reports whether a text can be sent as a server name: it is a DNS
-// name and no address (RFC 6066).
+// isServerName reports whether a text can be sent as a server name: a DNS name, and
+// no address (RFC 6066).
 func isServerName(text string) bool {
 	_, err := netip.ParseAddr(text)
 	return err != nil && len(validation.IsDNS1123Subdomain(text)) == 0
 }
 
-// asAnnotated is a target of a Service as its annotations have it.
-func (t target) asAnnotated(service *corev1.Service) target {
+// withTLS is a target of a Service with the TLS of its annotations.
+func (t target) withTLS(service *corev1.Service) target {
 	read, broken, faults := backendTLSOf(service)
 	alone, wrong := perClient(service)
 	isTLS := t.cluster != nil && t.cluster.TLS

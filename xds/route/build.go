@@ -13,7 +13,7 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// Objects are what a Host is built from. Build changes none of them.
+// Objects are the input of a Host. Build changes none of them.
 type Objects struct {
 	// Ingresses are those of the key's gateway that concern its host (HostsOf).
 	Ingresses []*networkingv1.Ingress
@@ -22,36 +22,36 @@ type Objects struct {
 	Services map[types.NamespacedName]*corev1.Service
 	// LocalBackends says that ExternalName Services may lead to LocalPrefixes.
 	LocalBackends bool
-	// Challenges are answered under the host, whoever's it is, before all else.
+	// Challenges are answered under the host before all else, whatever its Ingresses
+	// say.
 	Challenges []Challenge
-	// Wider is what serves requests for the host while no Ingress names it: its
-	// wildcard or the default host, nil if there is none. It is read only where
-	// there are Challenges.
+	// Wider is the host that serves requests for the host while no Ingress names it:
+	// its wildcard or the default host, nil if there is none. It is read only if there
+	// are Challenges.
 	Wider *Host
 }
 
-// Build returns what is served under key, nil if no Ingress asks for its host
-// and there is no challenge to answer, and the users' mistakes that it found on
-// the way. Nothing that is wrong in an Ingress changes what another rule serves:
-// a path that cannot be read is left out, one whose backend cannot be used
-// answers 503.
+// Build returns the Host of key, nil if no Ingress asks for its host and there is no
+// challenge to answer, and the users' mistakes as Problems. A mistake in one rule never
+// changes what another rule serves: a path that cannot be read is left out, and one whose
+// backend cannot be used answers 503.
 //
-// What is wrong with an Ingress as a whole is reported under the first of its
-// hosts only, so that the union over all keys holds everything once.
+// The faults of an Ingress as a whole are reported under the first of its hosts only, so
+// that the union over all keys holds each Problem once.
 func Build(key Key, objs Objects) (*Host, []problem.Problem) {
 	ingresses := byAge(objs.Ingresses)
-	b := builder{key: key, services: objs.Services, localBackends: objs.LocalBackends, claims: map[Match]claim{}, guard: guardOf(key.Host, ingresses)}
+	b := builder{key: key, services: objs.Services, localBackends: objs.LocalBackends, claims: map[Match]claim{}, policy: connectionPolicyOf(key.Host, ingresses)}
 	for _, ing := range ingresses {
 		b.addIngress(ing)
 	}
-	// Default backends come last: they serve what no rule of any Ingress does.
+	// Default backends come last: they serve the requests that no rule serves.
 	for _, ing := range ingresses {
 		b.addDefaultBackend(ing)
 	}
 	var host *Host
 	if b.asked {
-		host = &Host{Key: key, Client: b.guard.client}
-		if b.guard.passthrough {
+		host = &Host{Key: key, Client: b.policy.client}
+		if b.policy.passthrough {
 			host.Passthrough = b.passThrough()
 		}
 		host.Routes = inOrder(b.claims)
@@ -60,11 +60,11 @@ func Build(key Key, objs Objects) (*Host, []problem.Problem) {
 	return withChallenges(key, host, objs.Wider, objs.Challenges), problems
 }
 
-// builder collects what the Ingresses of one host ask for, oldest first.
+// builder collects the claims of the Ingresses of one host, oldest first.
 type builder struct {
 	key      Key
 	services map[types.NamespacedName]*corev1.Service
-	guard    guard
+	policy    connectionPolicy
 
 	localBackends bool
 	asked         bool // an Ingress names the host
@@ -72,7 +72,7 @@ type builder struct {
 	problems      []problem.Problem
 }
 
-// claim is a Route, where it was asked for, and what is wrong with its backend.
+// claim is a Route, its place in an Ingress, and the fault of its backend.
 type claim struct {
 	route Route
 	at    position
@@ -97,10 +97,10 @@ func (p position) isDefault() bool { return p.rule < 0 }
 // addIngress claims the paths that the rules of ing name under the host.
 func (b *builder) addIngress(ing *networkingv1.Ingress) {
 	opts, faults := optionsOf(ing)
-	if homeOf(ing) == b.key.Host {
+	if firstHostOf(ing) == b.key.Host {
 		b.report(ing, "", slices.Concat(faults, passthroughFaultsOf(ing, opts), faultsOf(ing))...)
 	}
-	b.reportGuard(ing, opts)
+	b.reportPolicy(ing, opts)
 	for i := range ing.Spec.Rules {
 		rule := &ing.Spec.Rules[i]
 		if !b.key.Host.isNamedBy(rule) {
@@ -132,7 +132,7 @@ func (b *builder) addPath(ing *networkingv1.Ingress, path *networkingv1.HTTPIngr
 	if found != nil {
 		b.report(ing, at.String(), *found)
 	}
-	if !ok || b.guard.excludes(ing) {
+	if !ok || b.policy.excludes(ing) {
 		return
 	}
 	asked := b.claimOf(ing, match, &path.Backend, at, opts)
@@ -143,15 +143,15 @@ func (b *builder) addPath(ing *networkingv1.Ingress, path *networkingv1.HTTPIngr
 	b.take(ing, asked)
 }
 
-// addDefaultBackend claims what no rule serves: of the hosts that the rules of
-// ing name, and of the default host.
+// addDefaultBackend claims the requests that no rule serves: of the hosts that the rules
+// of ing name, and of the default host.
 func (b *builder) addDefaultBackend(ing *networkingv1.Ingress) {
 	backend := ing.Spec.DefaultBackend
 	if backend == nil || !b.hasDefaultOf(ing) {
 		return
 	}
 	b.asked = true
-	if b.guard.excludes(ing) {
+	if b.policy.excludes(ing) {
 		return
 	}
 	opts, _ := optionsOf(ing)
@@ -180,31 +180,32 @@ func (b *builder) hasDefaultOf(ing *networkingv1.Ingress) bool {
 	return false
 }
 
-// claimOf is what ing asks for with a backend.
+// claimOf is the claim of ing with a backend.
 func (b *builder) claimOf(ing *networkingv1.Ingress, match Match, backend *networkingv1.IngressBackend, at position, opts options) claim {
 	to := b.targetOf(backend, ing.Namespace)
 	route := to.route()
-	if refused := b.guard.refusal(b.key.Host, ing, opts); refused != nil {
+	if refused := b.policy.refusal(b.key.Host, ing, opts); refused != nil {
 		to = target{}
 		route = Route{Status: http.StatusServiceUnavailable, Reason: string(refused.reason)}
 	}
 	route.Match = match
 	route.MaxBody = opts.maxBody
 	route.RepeatedSlashes = opts.repeatedSlashes
-	route.Redirect = !opts.plainHTTP && (b.guard.isSecure() || b.key.Host.isSecure(ing))
+	route.Redirect = !opts.plainHTTP && (b.policy.isSecure() || b.key.Host.isSecure(ing))
 	route.HSTS = opts.hsts(ing, b.key.Host)
 	route.Origin = nameOf(ing)
 	return claim{route, at, to.fault, to.problems}
 }
 
-// reportGuard tells ing what comes of its demands on who connects to the host.
-func (b *builder) reportGuard(ing *networkingv1.Ingress, asked options) {
+// reportPolicy tells ing if its demands on clients of the host are not met, or if more is
+// demanded.
+func (b *builder) reportPolicy(ing *networkingv1.Ingress, asked options) {
 	if !b.key.Host.isServedBy(ing) {
 		return
 	}
-	told := b.guard.refusal(b.key.Host, ing, asked)
+	told := b.policy.refusal(b.key.Host, ing, asked)
 	if told == nil {
-		told = b.guard.surprise(b.key.Host, asked)
+		told = b.policy.stricterDemand(b.key.Host, asked)
 	}
 	if told != nil && told.message != "" {
 		if told.field == "" {
@@ -214,7 +215,7 @@ func (b *builder) reportGuard(ing *networkingv1.Ingress, asked options) {
 	}
 }
 
-// fieldOf is where ing names the host first.
+// fieldOf is the field in which ing names the host first.
 func (b *builder) fieldOf(ing *networkingv1.Ingress) string {
 	for i := range ing.Spec.Rules {
 		if b.key.Host.isNamedBy(&ing.Spec.Rules[i]) {
@@ -224,7 +225,7 @@ func (b *builder) fieldOf(ing *networkingv1.Ingress) string {
 	return position{rule: -1}.String()
 }
 
-// take gives ing what it asked for. Its backend matters only now.
+// take gives ing the path that it asked for. Only now a fault of its backend matters.
 func (b *builder) take(ing *networkingv1.Ingress, asked claim) {
 	b.claims[asked.route.Match] = asked
 	b.problems = append(b.problems, asked.problems...)
@@ -238,9 +239,9 @@ func (b *builder) take(ing *networkingv1.Ingress, asked claim) {
 	b.report(ing, field, *asked.fault)
 }
 
-// inOrder returns what was claimed in the order in which it is tried: longest
-// path first, Exact before Prefix, as the Ingress API says. Two paths of equal
-// length and kind never match the same request; their order is only stable.
+// inOrder returns the claimed routes in the order in which they are tried: longest path
+// first, Exact before Prefix, as the Ingress API says. Two paths of equal length and kind
+// never match the same request; their order is only stable.
 func inOrder(claims map[Match]claim) []Route {
 	routes := make([]Route, 0, len(claims))
 	for _, claim := range claims {
@@ -256,8 +257,7 @@ func inOrder(claims map[Match]claim) []Route {
 	return routes
 }
 
-// byAge sorts a copy of the Ingresses, oldest first: who came first keeps what
-// it has.
+// byAge sorts a copy of the Ingresses, oldest first: an older Ingress keeps its paths.
 func byAge(ingresses []*networkingv1.Ingress) []*networkingv1.Ingress {
 	sorted := slices.Clone(ingresses)
 	slices.SortFunc(sorted, func(a, b *networkingv1.Ingress) int {

@@ -15,7 +15,7 @@ import (
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
-// Bounds of settings, which the custom resource's schema repeats where it can.
+// The bounds of settings. The custom resource's schema repeats them where it can.
 const (
 	maxTrustedHops    = 16
 	maxHeaderCount    = 10_000
@@ -27,9 +27,9 @@ const (
 	leastEjection     = time.Second
 )
 
-// BuildSettings returns base with what spec says of it, and what is wrong with
-// spec, as Problems of the object config. A field that is wrong stays as in base;
-// whether the others then count is the caller's to decide.
+// BuildSettings returns base, overridden by the fields of spec, and the faults of
+// spec as Problems of the object config. A field that is wrong stays as in base. The
+// caller decides whether the others then count.
 func BuildSettings(base Settings, config problem.Object, spec v1alpha1.GatewayConfigSpec) (Settings, []problem.Problem) {
 	b := settingsBuilder{Settings: base}
 	b.listen(base, spec)
@@ -51,7 +51,7 @@ func BuildSettings(base Settings, config problem.Object, spec v1alpha1.GatewayCo
 	return b.Settings, problem.Sort(problems)
 }
 
-// settingsBuilder is the settings so far, and what was wrong.
+// settingsBuilder is the settings so far, and the faults.
 type settingsBuilder struct {
 	Settings
 	faults []fault
@@ -102,7 +102,7 @@ func (b *settingsBuilder) proxyProtocol(spec *v1alpha1.ProxyProtocol) {
 		read.From = append(read.From, prefix.Masked())
 	}
 	if len(b.faults) > before {
-		return // part of it would close out load balancers, or let strangers in
+		return // a part of the list would refuse load balancers, or admit strangers
 	}
 	slices.SortFunc(read.From, netip.Prefix.Compare)
 	read.From = slices.Compact(read.From)
@@ -141,7 +141,8 @@ func (b *settingsBuilder) timeouts(spec v1alpha1.Timeouts) {
 	b.duration("timeouts.upstreamIdle", spec.UpstreamIdle, leastUpstreamIdle, &b.UpstreamIdleTimeout)
 }
 
-// duration reads one that is at least so long; with 0, none at all can be asked for.
+// duration reads a duration that is at least so long; with least 0 it may be "0s",
+// for none.
 func (b *settingsBuilder) duration(field string, text *v1alpha1.Duration, least time.Duration, into *time.Duration) {
 	if text == nil {
 		return
@@ -180,7 +181,7 @@ func (b *settingsBuilder) limits(spec v1alpha1.Limits) {
 	number(b, "limits.responseHeaderCount", spec.ResponseHeaderCount, 1, maxHeaderCount, &b.MaxResponseHeaderCount)
 }
 
-// headerSize reads how large headers may be together, into KiB.
+// headerSize reads the bound of all headers together, in KiB.
 func (b *settingsBuilder) headerSize(field string, quantity *resource.Quantity, into *uint32) {
 	switch size, ok := b.bytes(field, quantity); {
 	case !ok:
@@ -243,7 +244,7 @@ func (b *settingsBuilder) headers(field string, names []v1alpha1.HeaderName, int
 	}
 }
 
-// isHeader reports whether a name in lower case is one that a header can have.
+// isHeader reports whether a name in lower case can be that of a header.
 func isHeader(name string) bool {
 	return name != "" && len(name) <= maxHeaderName && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && name[0] != '-'
 }

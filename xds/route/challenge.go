@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Challenge is what a certificate authority asks for over HTTP to see whether a
-// host is ours (RFC 8555, section 8.3), and the answer.
+// Challenge is the path that a certificate authority asks for over HTTP to validate
+// a host (RFC 8555, section 8.3), and the answer.
 type Challenge struct {
 	Token  string // of the base64url alphabet
 	Answer string
 }
 
-// ReasonChallenge is the Reason of the routes that answer challenges. It is no
-// Problem.
+// ReasonChallenge is the Reason of the routes that answer challenges. It is not that
+// of a Problem.
 const ReasonChallenge = "ACMEChallenge"
 
-// challengePath is what the paths of challenges begin with.
+// challengePath begins the paths of challenges.
 const challengePath = "/.well-known/acme-challenge/"
 
 // IsChallenge reports whether the route answers a challenge.
@@ -34,7 +34,7 @@ func (c Challenge) route() Route {
 	}
 }
 
-// ChallengesOf is what host answers to authorities; a nil host answers none.
+// ChallengesOf are the challenges that host answers; a nil host answers none.
 func ChallengesOf(host *Host) []Challenge {
 	if host == nil {
 		return nil
@@ -50,10 +50,10 @@ func ChallengesOf(host *Host) []Challenge {
 	return challenges
 }
 
-// withChallenges is host with routes that answer challenges before all others.
-// Where no Ingress names its name (host is nil), it is a copy of the wider host
-// that serves the name's requests, so that nothing but the challenges is
-// answered otherwise; where there is none either, what is left is 404 as before.
+// withChallenges is host with routes that answer challenges before all others. If no
+// Ingress names the host (host is nil), it is a copy of the wider host that serves its
+// requests, so that only the challenges are answered differently. If there is no wider
+// host either, all other requests are still answered 404.
 func withChallenges(key Key, host, wider *Host, challenges []Challenge) *Host {
 	if len(challenges) == 0 {
 		return host

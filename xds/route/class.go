@@ -7,39 +7,39 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// The words of IngressClasses.
+// The names in IngressClasses.
 const (
-	// ControllerName is the spec.controller of the IngressClasses that are ours.
+	// ControllerName is the spec.controller of Fairway's IngressClasses.
 	ControllerName = "fairway.dev/ingress-controller"
-	// WellKnownClass is the class of ours that annotationClass can name without
-	// an IngressClass object, as in the days before there were any.
+	// WellKnownClass is the class that annotationClass can name without an
+	// IngressClass object, as before IngressClasses existed.
 	WellKnownClass = "fairway"
 
 	annotationClass = "kubernetes.io/ingress.class"
 )
 
-// ClassOptions are what decides about an Ingress besides its class.
+// ClassOptions decide about an Ingress, besides its class.
 type ClassOptions struct {
 	// ClaimAll takes every Ingress, whatever its class: for a folder of
 	// manifests that holds no IngressClass.
 	ClaimAll bool
-	// Only, if not empty, names the only classes that can be ours: the others,
-	// whatever their controller, are left to another installation.
+	// Only, if not empty, names the only classes that can be ours. All others are
+	// left to another installation, whatever their controller.
 	Only []string
-	// OneGateway makes DefaultGateway that of every class of ours: for a
-	// process that runs one gateway only.
+	// OneGateway makes DefaultGateway the gateway of every class: for a process that
+	// runs only one.
 	OneGateway bool
 }
 
 // Classes says which Ingresses are ours. The zero value takes none.
 type Classes struct {
 	claimAll  bool
-	gateways  map[string]Gateway // of every IngressClass; empty: none of ours
+	gateways  map[string]Gateway // by IngressClass; empty: the class is not ours
 	wellKnown Gateway            // of WellKnownClass by annotation, while no IngressClass has that name
-	fallback  Gateway            // of the default class; empty: none, or none of ours
+	fallback  Gateway            // of the default class; empty: there is none, or it is not ours
 
 	others  map[string]bool // classes of other controllers
-	unnamed bool            // an Ingress that names no class is another controller's, or nobody's
+	unnamed bool            // an Ingress without a class is another controller's, or no controller's
 }
 
 // NewClasses reads the IngressClasses of a cluster.
@@ -81,8 +81,8 @@ func (o ClassOptions) Admits(class string) bool {
 	return len(o.Only) == 0 || slices.Contains(o.Only, class)
 }
 
-// Gateway returns the gateway that serves ing, and whether there is one. The
-// field comes before the annotation, and that before the default class.
+// Gateway returns the gateway that serves ing, and whether there is one. The field
+// comes before the annotation, and the annotation before the default class.
 func (c Classes) Gateway(ing *networkingv1.Ingress) (Gateway, bool) {
 	if c.claimAll {
 		return DefaultGateway, true
@@ -101,9 +101,9 @@ func (c Classes) Gateway(ing *networkingv1.Ingress) (Gateway, bool) {
 	return gateway, gateway != ""
 }
 
-// Foreign reports whether ing is surely not ours: it names a class of another
-// controller, or none where the default class is not ours either. One that names
-// a class which does not exist may be ours again when the class is back.
+// Foreign reports whether ing is certainly another controller's. It names a class of
+// another controller, or none, and the default class is not ours either. An Ingress
+// whose class does not exist may be ours again when the class is back.
 func (c Classes) Foreign(ing *networkingv1.Ingress) bool {
 	if c.claimAll {
 		return false
@@ -123,8 +123,7 @@ func ClassOf(ing *networkingv1.Ingress) (name string, named bool) {
 	return name, named
 }
 
-// Gateways returns those that there are: DefaultGateway, and those that the
-// classes name.
+// Gateways returns all gateways: DefaultGateway, and those that the classes name.
 func (c Classes) Gateways() []Gateway {
 	gateways := []Gateway{DefaultGateway}
 	for _, gateway := range c.gateways {

@@ -6,8 +6,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// reportConflict tells ing that an Ingress before it, or a rule of its own
-// before this one, has what it asks for.
+// reportConflict tells ing that an older Ingress, or an earlier rule of its own, has
+// the path that it asks for.
 func (b *builder) reportConflict(ing *networkingv1.Ingress, loser, winner claim) {
 	match, host := winner.route.Match, forPeople(b.key.Host)
 	switch {
@@ -23,8 +23,8 @@ func (b *builder) reportConflict(ing *networkingv1.Ingress, loser, winner claim)
 	}
 }
 
-// sameAnswer reports whether two claims of one Ingress lead to the same: asking
-// twice for the same ("/a" and "/a/") takes nothing from anyone.
+// sameAnswer reports whether two claims of one Ingress lead to the same target: to
+// ask twice for the same ("/a" and "/a/") takes nothing from anybody.
 func sameAnswer(a, b claim) bool {
 	if a.fault != nil || b.fault != nil {
 		return a.fault != nil && b.fault != nil && *a.fault == *b.fault

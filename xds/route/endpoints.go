@@ -19,10 +19,9 @@ import (
 // to publish: the Service does not exist (nil), has no such port, or is an
 // ExternalName, which Envoy resolves. Slices of other Services are ignored.
 //
-// Traffic goes to ready endpoints, and only where there is none to those that
-// still serve while they terminate; of a Service with two address families to
-// its first, and only where that has none to the other. LocalPrefixes get none
-// unless local says that they may.
+// Traffic goes to ready endpoints. If there is none, it goes to those that still serve
+// while they terminate. Of a Service with two address families, the second gets traffic
+// only if the first has no endpoint. LocalPrefixes get traffic only if local allows it.
 func BuildBackend(
 	port ServicePort, service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, local bool,
 ) (*Backend, []problem.Problem) {
@@ -40,15 +39,15 @@ func BuildBackend(
 	}, problem.Sort(gathered.problems)
 }
 
-// gathered are the endpoints of a Service port by what they are good for.
+// gathered are the endpoints of a Service port by their condition.
 type gathered struct {
 	ready, draining []Endpoint
 	problems        []problem.Problem
 	local           bool // LocalPrefixes are among them
 }
 
-// gather reads the slices of a Service. The name of a port is what ties the
-// Service's to the slices'.
+// gather reads the slices of a Service. A port of the Service and one of a slice
+// belong together by their name.
 func gather(service *corev1.Service, portName string, endpointSlices []*discoveryv1.EndpointSlice, local bool) gathered {
 	found := gathered{local: local}
 	endpoints, ports := 0, 0
@@ -110,7 +109,8 @@ func invalid(field, what string) fault {
 	return fault{field, ReasonInvalidEndpoint, what + "; it gets no requests"}
 }
 
-// usesOf says what an endpoint is good for, with the API's meaning of nil.
+// usesOf says whether an endpoint is ready, or serves while it terminates, with the
+// API's meaning of nil.
 func usesOf(conditions discoveryv1.EndpointConditions) (ready, draining bool) {
 	if valueOf(conditions.Ready, true) {
 		return true, false
@@ -118,9 +118,9 @@ func usesOf(conditions discoveryv1.EndpointConditions) (ready, draining bool) {
 	return false, valueOf(conditions.Serving, true) && valueOf(conditions.Terminating, false)
 }
 
-// addressOf returns the first address of an endpoint, as kube-proxy takes it:
-// the others are the same endpoint once more. The API server refuses most of what
-// is local; what it lets through, and what it has not seen, is refused here.
+// addressOf returns the first address of an endpoint, as kube-proxy does: the others
+// are the same endpoint once more. The API server refuses most local addresses. Others
+// that it allows, and those that it has not validated, are refused here.
 func addressOf(endpoint *discoveryv1.Endpoint, local bool) (addr netip.Addr, wrong fault) {
 	if len(endpoint.Addresses) == 0 {
 		return netip.Addr{}, invalid("", "the endpoint has no address")
@@ -159,8 +159,8 @@ func ofFamily(endpoints []Endpoint, ipv6 bool) []Endpoint {
 	return family
 }
 
-// unique sorts the endpoints. One that is in two slices, as happens while
-// slices are rearranged, keeps a zone if either knows it.
+// unique sorts the endpoints and removes duplicates. An endpoint that is in two
+// slices, as happens while slices are rearranged, keeps a zone if either has it.
 func unique(endpoints []Endpoint) []Endpoint {
 	slices.SortFunc(endpoints, func(a, b Endpoint) int {
 		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(b.Zone, a.Zone))
@@ -188,12 +188,12 @@ func tcpPort(service *corev1.Service, number int32) (corev1.ServicePort, bool) {
 	return service.Spec.Ports[at], true
 }
 
-// isTCP reports whether a protocol is TCP, which it also is when left out.
+// isTCP reports whether a protocol is TCP, which is the default.
 func isTCP(protocol corev1.Protocol) bool {
 	return protocol == corev1.ProtocolTCP || protocol == ""
 }
 
-// valueOf is *pointer, or what nil means.
+// valueOf is *pointer, or the given value for nil.
 func valueOf[T any](pointer *T, unset T) T {
 	if pointer == nil {
 		return unset

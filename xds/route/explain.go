@@ -6,25 +6,25 @@ import (
 )
 
 // Trace is the way of a request through a gateway, from its request line to the
-// route that takes it, or to where it ends.
+// route that takes it, or to the place where it ends.
 type Trace struct {
 	Request Request
 	Path    RequestPath
-	// Host is the host that was asked for, in its one spelling; Asked those
-	// under which it was looked for, in order. The last of them is the one
-	// that Served it, unless that is nil.
+	// Host is the requested host in its one spelling. Asked are the names under which
+	// it was looked for, in order. The last of them is that of Served, unless Served is
+	// nil.
 	Host   Hostname
 	Asked  []Hostname
 	Served *Host
 	// Matching are the routes of Served that match, in the order in which they
 	// are tried. The first takes the request.
 	Matching []Route
-	// End is why the gateway answers itself, with Status. With EndForwarded the
-	// request goes to the cluster of the first of Matching, and there is none.
+	// End says where the request ends, and Status is the gateway's own answer. With
+	// EndForwarded the cluster of the first of Matching answers, and Status is 0.
 	End    End
 	Status int
 
-	keeps bool // repeated slashes, for what is behind the route
+	keeps bool // the backend sees repeated slashes
 }
 
 // Forwarded is the path as a backend sees it, or a client that is sent to HTTPS.
@@ -45,15 +45,15 @@ const (
 	EndRedirected  End = "Redirected"  // the client is sent to another path
 	EndBadPath     End = "BadPath"     // refused for its path
 	EndBadHost     End = "BadHost"     // refused for its host
-	EndBadMethod   End = "BadMethod"   // CONNECT and TRACE, in any case, or what is no method
-	EndNoHost      End = "NoHost"      // nobody serves its host
-	EndNoPath      End = "NoPath"      // nobody serves its path
-	EndUnavailable End = "Unavailable" // its route has no backend that could be used
+	EndBadMethod   End = "BadMethod"   // CONNECT and TRACE, in any case, or no method at all
+	EndNoHost      End = "NoHost"      // no Ingress serves its host
+	EndNoPath      End = "NoPath"      // no Ingress serves its path
+	EndUnavailable End = "Unavailable" // its route has no usable backend
 	EndTooLarge    End = "TooLarge"    // its body is larger than allowed
 )
 
-// Explain follows a request through a gateway with the settings. find returns
-// what is served under a host, nil if no Ingress names it, as Build does.
+// Explain follows a request through a gateway with the settings. find returns the host
+// of a name, nil if no Ingress names it, as Build does.
 func Explain(settings Settings, find func(Hostname) *Host, request Request) Trace {
 	t := Trace{Request: request, Path: settings.PathOf(request.Target)}
 	host, ok := HostOf(request.Authority)

@@ -11,18 +11,18 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// EndpointState is an endpoint of a Service port, and what it is good for.
+// EndpointState is an endpoint of a Service port, and its condition.
 type EndpointState struct {
 	Endpoint
-	// Condition is what its EndpointSlice says of it.
+	// Condition is that of its EndpointSlice.
 	Condition EndpointCondition
 	// Used says that requests go to it.
 	Used bool
-	// Target is what answers there, as "Pod cart-1"; empty when unknown.
+	// Target is the object that answers there, as "Pod cart-1"; empty when unknown.
 	Target string
 }
 
-// EndpointCondition is what an endpoint is good for.
+// EndpointCondition says whether an endpoint can take requests.
 type EndpointCondition string
 
 // The conditions of endpoints.
@@ -32,8 +32,8 @@ const (
 	EndpointNotReady EndpointCondition = "NotReady"
 )
 
-// ExplainBackend returns all endpoints of a Service port, those that are used
-// first. Used are those that BuildBackend publishes.
+// ExplainBackend returns all endpoints of a Service port, those first that are used:
+// the endpoints that BuildBackend publishes.
 func ExplainBackend(
 	port ServicePort, service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, local bool,
 ) []EndpointState {
@@ -97,9 +97,9 @@ func boolOrder(b bool) int {
 	return 0
 }
 
-// FieldOf is where in ing the route of match stands, under a host: a path of
-// one of its rules, or its default backend. It is empty if ing does not ask for
-// such a route.
+// FieldOf is the field of ing from which the route of match under a host comes: a path
+// of one of its rules, or its default backend. It is empty if ing does not ask for such
+// a route.
 func FieldOf(ing *networkingv1.Ingress, host Hostname, match Match) string {
 	for i := range ing.Spec.Rules {
 		rule := &ing.Spec.Rules[i]

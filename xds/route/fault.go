@@ -8,15 +8,15 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// fault is what is wrong with a part of an object. It becomes a Problem once it
-// is known where the part stands.
+// fault is a mistake in a part of an object. It becomes a Problem once the field of
+// that part is known.
 type fault struct {
 	field   string // below the part, may be empty
 	reason  problem.Reason
 	message string
 }
 
-// faultsOf is what is wrong with ing as a whole, whatever its host.
+// faultsOf is the faults of ing as a whole, whatever its host.
 func faultsOf(ing *networkingv1.Ingress) []fault {
 	var faults []fault
 	if len(ing.Spec.Rules) == 0 && ing.Spec.DefaultBackend == nil {
@@ -33,7 +33,7 @@ func faultsOf(ing *networkingv1.Ingress) []fault {
 	return append(faults, tlsFaultsOf(ing)...)
 }
 
-// report keeps faults of the part of ing at a field as Problems.
+// report keeps the faults of a field of ing as Problems.
 func (b *builder) report(ing *networkingv1.Ingress, at string, faults ...fault) {
 	object := problem.Object{Kind: "Ingress", Name: nameOf(ing)}
 	for _, fault := range faults {
@@ -41,7 +41,7 @@ func (b *builder) report(ing *networkingv1.Ingress, at string, faults ...fault) 
 	}
 }
 
-// in is the Problem of a fault of the part of object at a field.
+// in is the Problem of a fault in a field of an object.
 func (f fault) in(object problem.Object, at string) problem.Problem {
 	field := at + "." + f.field
 	if at == "" || f.field == "" {

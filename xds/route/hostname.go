@@ -11,9 +11,8 @@ import (
 
 // HostsOf returns the hosts that ing concerns, sorted and unique: the hosts of
 // its rules, and AnyHost for rules without host and for a default backend.
-// Invalid hosts are left out. It is never empty: an Ingress that asks for
-// nothing valid concerns AnyHost, so that its Problems have a key to be found
-// under.
+// Invalid hosts are left out. It is never empty: an Ingress without a valid host
+// concerns AnyHost, so that its Problems have a key.
 func HostsOf(ing *networkingv1.Ingress) []Hostname {
 	var hosts []Hostname
 	if ing.Spec.DefaultBackend != nil {
@@ -31,10 +30,10 @@ func HostsOf(ing *networkingv1.Ingress) []Hostname {
 	return slices.Compact(hosts)
 }
 
-// homeOf is HostsOf(ing)[0], without building the rest: the host whose key
-// reports what is wrong with the Ingress as a whole, so that it is reported
-// once and not once a host.
-func homeOf(ing *networkingv1.Ingress) Hostname {
+// firstHostOf is HostsOf(ing)[0], without building the rest. The key of that host reports
+// the faults of the Ingress as a whole, so that they are reported once and not once for
+// each host.
+func firstHostOf(ing *networkingv1.Ingress) Hostname {
 	if ing.Spec.DefaultBackend != nil {
 		return AnyHost
 	}
@@ -66,8 +65,8 @@ func (h Hostname) isNamedBy(rule *networkingv1.IngressRule) bool {
 	return rule.Host == string(h)
 }
 
-// hostnameOf reads the host of a rule as the Kubernetes API validates it, and
-// says for people what is wrong with one that is invalid.
+// hostnameOf reads the host of a rule as the Kubernetes API validates it, and tells
+// people what is wrong with an invalid one.
 func hostnameOf(raw string) (host Hostname, wrong string) {
 	switch {
 	case raw == "":
@@ -84,13 +83,14 @@ func hostnameOf(raw string) (host Hostname, wrong string) {
 			return "", `a wildcard is "*." and a DNS name in lower case, and stands for exactly one label`
 		}
 	case len(validation.IsDNS1123Subdomain(raw)) > 0:
-		return "", faultOfName(raw)
+		return "", hintForName(raw)
 	}
 	return Hostname(raw), ""
 }
 
-// faultOfName guesses what was meant by a host that is no DNS name.
-func faultOfName(raw string) string {
+// hintForName tells people how to write a host that is no DNS name, by a guess at
+// what was meant.
+func hintForName(raw string) string {
 	isASCII := !strings.ContainsFunc(raw, func(r rune) bool { return r > 0x7f })
 	switch {
 	case !isASCII:

@@ -12,22 +12,22 @@ import (
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
-// AnnotationHSTS is the Strict-Transport-Security header of what an Ingress
-// serves over HTTPS ("max-age=31536000; includeSubDomains"), in place of the
-// gateway's own, or "off".
+// AnnotationHSTS is the Strict-Transport-Security header of an Ingress's answers over
+// HTTPS ("max-age=31536000; includeSubDomains"), in place of the gateway's own, or
+// "off".
 const AnnotationHSTS = annotationPrefix + "hsts"
 
-// HSTS is what Strict-Transport-Security says (RFC 6797).
+// HSTS is the header Strict-Transport-Security (RFC 6797).
 type HSTS struct {
-	// Inherited says that it is what the gateway says; the other fields then
-	// count for nothing.
+	// Inherited says that the gateway's own header applies, and the other fields do
+	// not.
 	Inherited bool
-	// MaxAge is in seconds; 0 has browsers forget what they were told.
+	// MaxAge is in seconds; 0 has browsers forget an earlier header.
 	MaxAge                     uint32
 	IncludeSubDomains, Preload bool
 }
 
-// Of is what h says in a gateway, nil for nothing.
+// Of is the header that h stands for in a gateway; nil: none.
 func (h *HSTS) Of(gateway TLS) *HSTS {
 	if h != nil && h.Inherited {
 		return gateway.HSTS
@@ -50,11 +50,11 @@ func (h *HSTS) String() string {
 const (
 	// maxHSTS is ten years: more than any browser keeps.
 	maxHSTS = 10 * 365 * 24 * 60 * 60
-	// leastPreload is what lists of preloaded sites want at least.
+	// leastPreload is the least that lists of preloaded sites accept.
 	leastPreload = 365 * 24 * 60 * 60
 )
 
-// wrong says for people what cannot be about h.
+// wrong tells people what is wrong with h.
 func (h *HSTS) wrong() error {
 	switch {
 	case h.MaxAge > maxHSTS:
@@ -83,8 +83,7 @@ func (b *settingsBuilder) hsts(spec *v1alpha1.HSTS, into **HSTS) {
 	*into = read
 }
 
-// hstsOf reads the annotation: what the header says, in the header's own words;
-// nil is no header.
+// hstsOf reads the annotation, which is written like the header; nil: no header.
 func hstsOf(text string) (*HSTS, error) {
 	if text == "off" {
 		return nil, nil //nolint:nilnil // both are an answer
@@ -119,9 +118,9 @@ func hstsOf(text string) (*HSTS, error) {
 	return read, read.wrong()
 }
 
-// hsts is what routes of ing say under the host over HTTPS. Where it is not asked
-// for over TLS only the annotation counts: the certificate may be the default one,
-// which browsers would then refuse without appeal.
+// hsts is the header of the routes of ing under the host. If ing does not ask for the
+// host over TLS, only the annotation counts: the certificate may be the default one,
+// and with the header browsers would refuse it for good.
 func (o options) hsts(ing *networkingv1.Ingress, host Hostname) *HSTS {
 	switch {
 	case o.hstsGiven:

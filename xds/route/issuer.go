@@ -8,18 +8,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// AnnotationIssuer names the Issuer that the certificates of an Ingress are
-// asked from; NoIssuer asks for none, also where the gateway's settings do.
+// AnnotationIssuer names the Issuer of an Ingress's certificates. NoIssuer asks for
+// no certificate, even if the gateway's settings name an Issuer.
 const AnnotationIssuer = annotationPrefix + "issuer"
 
 // NoIssuer is the value of AnnotationIssuer that asks for no certificate.
 const NoIssuer = "none"
 
-// IssuerOf returns the Issuer whose certificate ing asks for: by its annotation,
-// else that of its gateway. Empty is none. own says whether the Ingress itself
-// asks, so that what comes of it concerns its owner.
+// IssuerOf returns the Issuer whose certificate ing asks for: by its annotation, or
+// else that of its gateway; empty: none. own says whether the Ingress itself asks, so
+// that the outcome concerns its owner.
 //
-// What belongs to cert-manager is left to it.
+// An Ingress of cert-manager's asks for none.
 func IssuerOf(ing *networkingv1.Ingress, ofGateway string) (issuer string, own bool) {
 	if IsCertManagers(ing) {
 		return "", false
@@ -45,7 +45,7 @@ func IsCertManagers(ing *networkingv1.Ingress) bool {
 	return false
 }
 
-// issuerFaultsOf is what is wrong with how ing itself asks for certificates.
+// issuerFaultsOf is the faults of an Ingress that asks for certificates itself.
 func issuerFaultsOf(ing *networkingv1.Ingress) []fault {
 	value, set := ing.Annotations[AnnotationIssuer]
 	if !set || value == NoIssuer {

@@ -1,7 +1,7 @@
 package route
 
-// LogField names a field of the access log, by the name that it has there. What
-// Envoy writes for it is xds/envoy's to say: users choose words, never formats.
+// LogField names a field of the access log, by the name that it has there. Package
+// xds/envoy has the format of each: users choose names, never formats.
 type LogField string
 
 // The fields of the access log (docs/gateways.md).
@@ -14,15 +14,15 @@ const (
 	LogStatus          LogField = "status"
 	LogFlags           LogField = "flags"   // Envoy's response flags
 	LogDetails         LogField = "details" // Envoy's words on the status
-	LogReason          LogField = "reason"  // Fairway's, where it answers itself
+	LogReason          LogField = "reason"  // of Fairway's own answer
 	LogIngress         LogField = "ingress"
 	LogDuration        LogField = "duration" // milliseconds
 	LogUpstream        LogField = "upstream" // the endpoint
 	LogUpstreamCluster LogField = "upstream_cluster"
 	LogUpstreamTime    LogField = "upstream_time" // milliseconds until the endpoint began to answer
 	LogUpstreamFailure LogField = "upstream_failure"
-	// LogUpstreamReceived is how much of a response came, which tells apart what
-	// can be wrong with one: an object of numbers of bytes.
+	// LogUpstreamReceived is how much of a response came, as an object of numbers of
+	// bytes. It tells apart the faults of a response.
 	LogUpstreamReceived LogField = "upstream_received"
 	LogBytesReceived    LogField = "bytes_received"
 	LogBytesSent        LogField = "bytes_sent"
@@ -40,8 +40,8 @@ func LogFields() []LogField {
 	}
 }
 
-// isSecret reports whether a header carries credentials, which are never written
-// to a log. Its name is in lower case.
+// isSecret reports whether a header, with its name in lower case, carries credentials,
+// which are never logged.
 func isSecret(header string) bool {
 	switch header {
 	case "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "cookie", "set-cookie",

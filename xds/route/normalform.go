@@ -10,8 +10,8 @@ const upperHex = "0123456789ABCDEF"
 // 3986, section 6.2.2, as Envoy's normalize_path and merge_slashes do it). With
 // an obstacle, no request ever has the path.
 //
-// What a URL cannot hold as it is (spaces, other control characters, letters
-// beyond ASCII) is escaped, as clients do.
+// Characters that a URL cannot hold as they are (spaces, control characters, letters
+// beyond ASCII) are escaped, as clients do.
 func normalForm(path string) (normal, obstacle string) {
 	if !needsNormalForm(path) {
 		return path, ""
@@ -26,7 +26,7 @@ func normalForm(path string) (normal, obstacle string) {
 	return collapsed(normal)
 }
 
-// eachPiece brings what a path consists of to normal form, once.
+// eachPiece brings each character and escape of a path to normal form, once.
 func eachPiece(path string) (normal, obstacle string) {
 	var out strings.Builder
 	for rest := path; rest != ""; {

@@ -9,12 +9,12 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// AnnotationOutlierDetection of a Service is "off" where none of its endpoints
-// may be set aside, and "on" for what is so without it: the gateway decides.
+// AnnotationOutlierDetection of a Service with the value "off" has none of its
+// endpoints set aside. "on" is the default: the gateway's settings decide.
 const AnnotationOutlierDetection = annotationPrefix + "outlier-detection"
 
-// kept is a target of a Service as its annotation about endpoints has it.
-func (t target) kept(service *corev1.Service) target {
+// withOutlierDetection is a target of a Service with the outlier detection of its annotation.
+func (t target) withOutlierDetection(service *corev1.Service) target {
 	switch value, said := service.Annotations[AnnotationOutlierDetection]; {
 	case !said || value == "on":
 	case value != "off":

@@ -7,13 +7,12 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// maxPath bounds the path of a rule in bytes: RFC 9112 asks servers for request
+// maxPath bounds the path of a rule in bytes. RFC 9112 asks servers to support request
 // lines of 8,000, and few clients send longer ones.
 const maxPath = 8000
 
-// matchOf reads what requests a path of a rule asks for. With ok false there
-// are none. A fault can come with a match too: it is then worth a word, and
-// served.
+// matchOf reads the condition of a path of a rule. With ok false no request matches. A
+// fault with a match is only told: the path is served.
 func matchOf(path *networkingv1.HTTPIngressPath) (match Match, ok bool, found *fault) {
 	kind, specific, found := kindOf(path.PathType)
 	if found != nil {
@@ -73,9 +72,9 @@ func kindOf(pathType *networkingv1.PathType) (kind PathKind, specific bool, foun
 	}
 }
 
-// looksLikePattern recognises the paths that people write for controllers which
-// match regular expressions or globs. Most of their characters are legal in a
-// path, so that outside ImplementationSpecific only the unmistakable counts.
+// looksLikePattern recognises paths that were written for controllers which match
+// regular expressions or globs. Most of their characters are legal in a path, so outside
+// ImplementationSpecific only unmistakable ones count.
 func looksLikePattern(path string, specific bool) bool {
 	if strings.HasSuffix(path, "/*") || strings.Contains(path, ".*") || strings.Contains(path, "(/|$)") {
 		return true

@@ -14,9 +14,8 @@ const (
 	wellKnownHTTPS = 443
 )
 
-// PublicPorts are the ports that clients use, which need not be those that Envoy
-// binds: a Service or a load balancer in front leads from the ones to the
-// others. 0: nothing is known.
+// PublicPorts are the ports that clients use; 0: unknown. They may differ from the ports
+// that Envoy binds: a Service or a load balancer in front maps one to the other.
 type PublicPorts struct {
 	HTTP, HTTPS uint16
 	// HTTP3 is the UDP port of HTTP/3.
@@ -38,13 +37,13 @@ func (s Settings) PublicHTTP3() uint16 {
 	return cmp.Or(s.Public.HTTPS, s.Published.HTTP3, s.PublicHTTPS())
 }
 
-// PublishedPorts is where a Service that has all these ports publishes the
+// PublishedPorts are the ports at which a Service with all these ports publishes the
 // listeners of a gateway with the settings.
 //
-// A port leads to the listener whose number is its targetPort. Of a targetPort
-// that is a name only pods know the number; then the names "http", "https" and
-// "http3" count, be they of the targetPort or of the port. If no port leads to a
-// listener, the well-known one is taken, for what ends TLS may stand in front.
+// A port leads to the listener whose number is its targetPort. Only pods know the number
+// of a targetPort that is a name. Then the names "http", "https" and "http3" count, of
+// the targetPort or of the port. If no port leads to a listener, the well-known port
+// does: a proxy in front may end TLS.
 func PublishedPorts(all []corev1.ServicePort, s Settings) PublicPorts {
 	return PublicPorts{
 		HTTP:  publishedPort(all, corev1.ProtocolTCP, s.HTTPPort, wellKnownHTTP, "http"),

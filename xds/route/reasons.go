@@ -2,8 +2,8 @@ package route
 
 import "github.com/fairwaynet/fairway/api/problem"
 
-// The Reasons of this package. docs/problems.md says of each what it means,
-// what happens to the traffic meanwhile, and what to do.
+// The Reasons of this package. docs/problems.md explains each of them: its meaning, the
+// fate of the traffic meanwhile, and the remedy.
 const (
 	// The Ingress as a whole.
 	ReasonEmptyIngress      problem.Reason = "EmptyIngress"      // neither rules nor a default backend
@@ -12,7 +12,7 @@ const (
 
 	// An IngressClass.
 	ReasonInvalidParameters  problem.Reason = "InvalidParameters"  // spec.parameters cannot be understood
-	ReasonParametersNotFound problem.Reason = "ParametersNotFound" // they name nothing that exists
+	ReasonParametersNotFound problem.Reason = "ParametersNotFound" // they name an object that does not exist
 
 	// A GatewayConfig or ClusterGatewayConfig.
 	ReasonInvalidSetting problem.Reason = "InvalidSetting" // a value that cannot be
@@ -36,7 +36,7 @@ const (
 	ReasonBackendTLS         problem.Reason = "BackendTLS"         // it cannot be verified as its Service asks
 
 	// One port of a Service.
-	ReasonUnknownAppProtocol problem.Reason = "UnknownAppProtocol" // nothing that is spoken to a backend
+	ReasonUnknownAppProtocol problem.Reason = "UnknownAppProtocol" // not a protocol for backends
 	ReasonUnusedTargetPort   problem.Reason = "UnusedTargetPort"   // of an ExternalName, and no number
 
 	// TLS.
@@ -50,7 +50,7 @@ const (
 	ReasonCertificateNames   problem.Reason = "CertificateNames"   // it is not for the host
 
 	// Certificates that are ordered.
-	ReasonTwoIssuers          problem.Reason = "TwoIssuers"          // ours and cert-manager are both asked
+	ReasonTwoIssuers          problem.Reason = "TwoIssuers"          // Fairway and cert-manager are both asked
 	ReasonNoCertificateSecret problem.Reason = "NoCertificateSecret" // there is no Secret to keep it in
 	ReasonCertificatePending  problem.Reason = "CertificatePending"  // it is not there yet
 	// Clients' certificates, and TLS that is passed through. The conflicts are also

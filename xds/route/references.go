@@ -29,8 +29,8 @@ func ServicesOf(ing *networkingv1.Ingress) []types.NamespacedName {
 	return slices.Compact(names)
 }
 
-// ServicesAt returns the Services to which ing leads requests for the host that
-// match, sorted and unique, whether they exist or not.
+// ServicesAt returns the Services to which ing leads the matching requests for the host,
+// sorted and unique, whether they exist or not.
 func ServicesAt(ing *networkingv1.Ingress, host Hostname, matches func(Match) bool) []types.NamespacedName {
 	var names []types.NamespacedName
 	add := func(match Match, backend *networkingv1.IngressBackend) {

@@ -1,10 +1,12 @@
-// Package route is the model of what the gateways must serve, in plain values
-// and our words, and the pure functions that build it from Kubernetes objects.
+// Package route is the model of the configuration that the gateways must serve, in plain
+// values and our own words, with the pure functions that build it from Kubernetes objects.
+// It also holds the rules that decide about a connection before a route does: which
+// certificate a server name is shown, and which filter chain it gets.
 //
-// It knows Kubernetes objects and not Envoy; xds/envoy knows Envoy and not
-// Kubernetes. Build functions have no context, no clock, no I/O and no log, and
-// users' mistakes come out of them as problem.Problem values. Equal objects
-// give equal values in whatever order they come (every slice is sorted).
+// It knows Kubernetes objects and not Envoy; xds/envoy knows Envoy and not Kubernetes.
+// Build functions have no context, no clock, no I/O and no log, and return users' mistakes
+// as problem.Problem values. Equal objects give equal values in whatever order they come
+// (every slice is sorted).
 package route
 
 import (
@@ -26,7 +28,7 @@ const DefaultGateway Gateway = "default"
 // that covers exactly one label ("*.shop.test"), or AnyHost.
 type Hostname string
 
-// AnyHost is the default host: it serves requests whose host nobody names.
+// AnyHost is the default host: it serves requests whose host no Ingress names.
 const AnyHost Hostname = "*"
 
 // Key is the unit of configuration of a host: one virtual host of one gateway.
@@ -38,41 +40,40 @@ type Key struct {
 // String is "default/shop.test".
 func (k Key) String() string { return fmt.Sprintf("%s/%s", k.Gateway, k.Host) }
 
-// Host is one virtual host: all that is served under one name.
+// Host is one virtual host: the routes of one name.
 type Host struct {
 	Key Key
-	// Client is what is demanded of clients' certificates, nil for nothing. None
-	// of the routes is reached by a connection of which less was demanded, or
-	// something else.
+	// Client is the host's demand on clients' certificates; nil: none. A connection of
+	// which something else was demanded reaches none of the routes.
 	Client *ClientPolicy
-	// Passthrough is where connections over TLS that ask for the name (SNI) are
-	// passed on as they are; nil: they are not. Routes then answer requests that
-	// come another way.
+	// Passthrough is the cluster to which connections over TLS that ask for the name
+	// (SNI) are passed on as they are; nil: they are not. Routes then answer requests
+	// that come another way.
 	Passthrough *Cluster
-	// Routes are in the order in which they are tried. What none of them
+	// Routes are in the order in which they are tried. A request that none of them
 	// matches is answered 404.
 	Routes []Route
 }
 
-// Route says what becomes of the requests that match it: they are forwarded to
-// Cluster, or answered with Status where Cluster is nil.
+// Route is the fate of the requests that match it: they are forwarded to Cluster, or
+// answered with Status if Cluster is nil.
 type Route struct {
 	Match   Match
 	Cluster *Cluster
 	Status  int    // HTTP status, when Cluster is nil
 	Reason  string // with Status: why, for people ("BackendNotFound")
 	Body    string // with Status: the answer's text; empty: a sentence for the status
-	// Redirect sends requests that came over HTTP to the same place over HTTPS
-	// (308), where the gateway serves that.
+	// Redirect sends requests that came over HTTP to the same place over HTTPS (308), if
+	// the gateway serves HTTPS.
 	Redirect bool
-	// HSTS is what answers over HTTPS say in Strict-Transport-Security, where
-	// the backend says nothing; nil: nothing.
+	// HSTS is the header Strict-Transport-Security of answers over HTTPS to which the
+	// backend adds none; nil: none.
 	HSTS *HSTS
 	// MaxBody bounds a request's body in bytes (413 beyond); 0 means the
 	// gateway's own default.
 	MaxBody int64
-	// RepeatedSlashes is what the backend sees of them; empty: what the gateway
-	// has for all.
+	// RepeatedSlashes is how the backend sees them; empty: as the gateway's settings
+	// say.
 	RepeatedSlashes RepeatedSlashes
 	// Origin is the Ingress that asked for this route, for access logs,
 	// metrics and explanations.
@@ -105,8 +106,8 @@ type Match struct {
 	Path string
 }
 
-// ServicePort is one port of one Service. It is the unit of endpoints: every
-// cluster of a Service port, whatever its policy, shares them.
+// ServicePort is one port of one Service. It is the unit of endpoints, which all of its
+// clusters share, whatever their policy.
 type ServicePort struct {
 	Service types.NamespacedName
 	Port    int32 // the Service's port number, not the target's
@@ -115,7 +116,7 @@ type ServicePort struct {
 // String is "shop/cart:80".
 func (p ServicePort) String() string { return fmt.Sprintf("%s:%d", p.Service, p.Port) }
 
-// Protocol is what is spoken to a backend.
+// Protocol is the protocol of connections to a backend.
 type Protocol int
 
 // The protocols that a Service port's appProtocol can ask for.
@@ -137,34 +138,34 @@ func (p Protocol) String() string {
 	}
 }
 
-// Cluster is a Service port and how its endpoints are spoken to. It is
-// comparable: routes whose Clusters are equal share one cluster in Envoy, and
-// what Envoy's cluster says follows from this value alone, so that a change of
-// policy is a new cluster, made before the old one is broken.
+// Cluster is a Service port with the policy of connections to its endpoints. It is
+// comparable: routes whose Clusters are equal share one cluster in Envoy. Envoy's cluster
+// follows from this value alone, so that a change of policy is a new cluster, made before
+// the old one is broken.
 type Cluster struct {
 	Port     ServicePort
 	Protocol Protocol
 	TLS      bool
-	// DNS is the name that an ExternalName Service stands for; its endpoints
-	// are resolved by Envoy. Empty: endpoints are published as a Backend.
+	// DNS is the name that an ExternalName Service stands for, which Envoy resolves.
+	// Empty: endpoints are published as a Backend.
 	DNS string
-	// DNSPort is the port that is connected to at that name; 0: that of Port.
+	// DNSPort is the port to connect to at that name; 0: that of Port.
 	DNSPort int32
-	// PerClient says that no two connections of clients share one to the backend.
+	// PerClient says that connections of clients do not share connections to the
+	// backend.
 	PerClient bool
-	// Authority vouches for the backend, with TLS; its zero value: nobody has to.
+	// Authority verifies the backend, with TLS; its zero value: it is not verified.
 	Authority Authority
-	// SNI is the name of the backend, with TLS; empty: ServerName says it.
+	// SNI is the name of the backend, with TLS; empty: see ServerName.
 	SNI string
-	// EndpointsStay has no endpoint be set aside, whatever the gateway's settings
-	// say of OutlierDetection.
+	// EndpointsStay switches outlier detection off: no endpoint is set aside, whatever
+	// the gateway's settings say.
 	EndpointsStay bool
 }
 
-// ConnectTimeout is how long a connection attempt may take where nobody says so.
-// Within a cluster no network needs half a second: what does not answer then is
-// not there, or has no place left. TLS takes the work of both ends, and a name may
-// lead anywhere.
+// ConnectTimeout is the default bound of a connection attempt. Within a cluster no
+// network needs half a second: an endpoint that has not answered by then is gone, or
+// full. TLS takes the work of both ends, and a name may lead anywhere.
 func (c Cluster) ConnectTimeout() time.Duration {
 	if c.TLS || c.DNS != "" {
 		return 2 * time.Second
@@ -172,9 +173,9 @@ func (c Cluster) ConnectTimeout() time.Duration {
 	return 500 * time.Millisecond
 }
 
-// ServerName is the name that is asked for over TLS, and that the certificate
-// has to be for: the one that is given, or the DNS name, or where the backend is
-// verified that of the Service ("pay.shop.svc"). It may be an IP address, or empty.
+// ServerName is the name that the gateway asks for over TLS, and that the backend's
+// certificate must be for: SNI, or the DNS name, or, if the backend is verified, that of
+// the Service ("pay.shop.svc"). It may be an IP address, or empty.
 func (c Cluster) ServerName() string {
 	switch {
 	case c.SNI != "":
@@ -191,11 +192,11 @@ func (c Cluster) ServerName() string {
 // Backend is the endpoints of one Service port.
 type Backend struct {
 	Port ServicePort
-	// Endpoints are sorted and unique. None means: 503.
+	// Endpoints are sorted and unique. Without any, requests are answered 503.
 	Endpoints []Endpoint
 }
 
-// Endpoint is one address that serves.
+// Endpoint is one address that takes requests.
 type Endpoint struct {
 	Address netip.AddrPort
 	Zone    string // topology zone, empty when unknown

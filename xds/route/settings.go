@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// EscapedSlashes says what becomes of a path that holds %2F, %2f, %5C or %5c,
-// which some backends decode and some do not: the root of path confusion.
+// EscapedSlashes is how a gateway treats a path that holds %2F, %2f, %5C or %5c. Some
+// backends decode them and some do not, which is the root of path confusion.
 type EscapedSlashes string
 
 // The choices for escaped slashes.
@@ -17,17 +17,17 @@ const (
 	EscapedSlashesKeep     EscapedSlashes = "Keep"     // forward as they are
 )
 
-// RepeatedSlashes says what a backend sees of a path with several slashes in a
-// row. Its route is chosen by the path with one in their place.
+// RepeatedSlashes is how a backend sees a path with several slashes in a row. The route
+// is chosen by the path with one in their place.
 type RepeatedSlashes string
 
 // The choices for repeated slashes.
 const (
 	RepeatedSlashesMerge RepeatedSlashes = "Merge" // one slash
-	RepeatedSlashesKeep  RepeatedSlashes = "Keep"  // what the client sent
+	RepeatedSlashesKeep  RepeatedSlashes = "Keep"  // as the client sent them
 )
 
-// ServerHeader says what clients are told in the header Server of a response.
+// ServerHeader chooses the header Server of a response.
 type ServerHeader string
 
 // The choices for the header Server.
@@ -37,18 +37,18 @@ const (
 	ServerHeaderRemove      ServerHeader = "Remove"      // nothing
 )
 
-// Underscores says what becomes of a request's headers with an underscore in
-// their name, which many backends read as a hyphen.
+// Underscores is how a gateway treats a request's headers with an underscore in their
+// name, which many backends read as a hyphen.
 type Underscores string
 
 // The choices for underscores.
 const (
 	UnderscoresDrop   Underscores = "Drop"   // the header
 	UnderscoresReject Underscores = "Reject" // the request
-	UnderscoresKeep   Underscores = "Keep"   // but for those that read as one of the gateway's own
+	UnderscoresKeep   Underscores = "Keep"   // none but those that read as one of the gateway's own
 )
 
-// HeaderCase says how the names of headers are written over HTTP/1.1.
+// HeaderCase is the case of headers' names over HTTP/1.1.
 type HeaderCase string
 
 // The choices for the case of headers.
@@ -58,8 +58,8 @@ const (
 	HeaderCasePreserve HeaderCase = "Preserve" // as they came, where they came over HTTP/1.1
 )
 
-// Settings are what is set for a gateway as a whole. The zero value of a field
-// is not its default: start from DefaultSettings.
+// Settings are those of a gateway as a whole. The zero value of a field is not its
+// default: start from DefaultSettings.
 type Settings struct {
 	// Address is the IP address that the listeners bind to; "::" is dual stack.
 	Address string
@@ -69,10 +69,10 @@ type Settings struct {
 	// Published those of the Service that publishes the gateway. See PublicHTTP,
 	// PublicHTTPS and PublicHTTP3.
 	Public, Published PublicPorts
-	// ProxyProtocol says who sends PROXY headers; nil: nobody does.
+	// ProxyProtocol names the peers that send PROXY headers; nil: none does.
 	ProxyProtocol *ProxyProtocol
-	// TrustedHops is how many proxies in front of the gateway are believed in
-	// X-Forwarded-For. With 0 a client's own X-Forwarded-* are thrown away.
+	// TrustedHops is how many proxies in front of the gateway are trusted in
+	// X-Forwarded-For. With 0 a client's own X-Forwarded-* are removed.
 	TrustedHops uint32
 	// EscapedSlashes is Redirect by default.
 	EscapedSlashes EscapedSlashes
@@ -81,7 +81,7 @@ type Settings struct {
 	// UnderscoresInHeaders is Drop by default, and HeaderCase Lower.
 	UnderscoresInHeaders Underscores
 	HeaderCase           HeaderCase
-	// GRPCWeb has backends that speak gRPC answer gRPC-Web.
+	// GRPCWeb translates gRPC-Web for backends that speak gRPC.
 	GRPCWeb bool
 	// ServerHeader is IfAbsent by default.
 	ServerHeader ServerHeader
@@ -95,51 +95,51 @@ type Settings struct {
 	// beyond), and MaxResponseHeaderCount their number.
 	MaxResponseHeaders, MaxResponseHeaderCount uint32
 
-	// IdleTimeout closes a connection without requests; StreamIdleTimeout a
-	// request in which nothing moved. RequestHeadersTimeout bounds the time
-	// from the first byte of a request to the end of its headers;
-	// RequestTimeout from there to the end of its body (0: none).
+	// IdleTimeout closes a connection without requests, and StreamIdleTimeout ends a
+	// request in which nothing moves. RequestHeadersTimeout bounds the time from the
+	// first byte of a request to the end of its headers, and RequestTimeout the time
+	// from there to the end of its body (0: no bound).
 	IdleTimeout, StreamIdleTimeout, RequestHeadersTimeout, RequestTimeout time.Duration
-	// ConnectTimeout bounds a connection attempt to an endpoint, TLS included; 0
-	// is what Cluster.ConnectTimeout says.
+	// ConnectTimeout bounds a connection attempt to an endpoint, TLS included; 0 stands
+	// for Cluster.ConnectTimeout.
 	ConnectTimeout time.Duration
 	// UpstreamIdleTimeout is how long an unused connection to an endpoint is kept.
 	// It stays under the 5 s after which common backends close theirs.
 	UpstreamIdleTimeout time.Duration
-	// OutlierDetection sets endpoints aside that cannot be connected to.
+	// OutlierDetection sets unreachable endpoints aside.
 	OutlierDetection OutlierDetection
 
-	// LocalBackends lets backends be LocalPrefixes. It is for who runs the
-	// controller alone to say, and so is no field of a configuration.
+	// LocalBackends lets backends be LocalPrefixes. Only the operator of the controller
+	// may allow that, so no custom resource has the field.
 	LocalBackends bool
 
 	// AccessLog switches the JSON access log (standard output of Envoy) on.
 	AccessLog bool
-	// AccessLogFields are what a line holds; none: all LogFields.
+	// AccessLogFields are the fields of a line; none: all LogFields.
 	AccessLogFields []LogField
 	// AccessLogRequestHeaders and AccessLogResponseHeaders are headers that a
 	// line also holds, in lower case.
 	AccessLogRequestHeaders, AccessLogResponseHeaders []string
 
-	// TLS is how clients are spoken to over TLS.
+	// TLS is that of connections with clients.
 	TLS TLS
 }
 
-// ProxyProtocol says who sends PROXY headers.
+// ProxyProtocol names the peers that send PROXY headers.
 type ProxyProtocol struct {
-	// From are the peers that may connect; none: everybody, and all are
-	// believed.
+	// From are the peers that may connect. Without any, every peer may connect and is
+	// trusted.
 	From []netip.Prefix
 	// Optional also takes connections without a PROXY header.
 	Optional bool
 }
 
-// OutlierDetection sets an endpoint aside that cannot be connected to, so that no
-// request waits for it, and takes it back after a while.
+// OutlierDetection sets an unreachable endpoint aside, so that no request waits for it,
+// and takes it back after a while.
 type OutlierDetection struct {
 	Enabled bool
 	// BaseEjectionTime is how long an endpoint is set aside for the first time. Each
-	// time more that it cannot be connected to adds as much, up to MaxEjectionTime.
+	// further time is longer by as much, up to MaxEjectionTime.
 	BaseEjectionTime, MaxEjectionTime time.Duration
 }
 

@@ -12,12 +12,12 @@ import (
 	"github.com/fairwaynet/fairway/api/secret"
 )
 
-// Certificate is what is served under a server name.
+// Certificate is the certificate of a server name.
 type Certificate struct {
 	Chain []byte       // PEM, the server's own certificate first
 	Key   secret.Bytes // PEM
-	// Other is a second one, of the other kind of key (RSA and ECDSA), so that
-	// clients get the one that they can use. nil: there is none.
+	// Other is a second certificate, with the other kind of key (RSA and ECDSA), so that
+	// clients get the one that they can use; nil: there is none.
 	Other *Certificate
 }
 
@@ -33,10 +33,10 @@ func (c *Certificate) Equal(other *Certificate) bool {
 type SecretUse struct {
 	Ingress types.NamespacedName
 	Secret  types.NamespacedName // in the namespace of the Ingress
-	Field   string               // where the Ingress names it: "spec.tls[0].secretName"
+	Field   string               // of the Ingress that names it: "spec.tls[0].secretName"
 }
 
-// Problem is what is wrong with the use.
+// Problem is a Problem of the use.
 func (u SecretUse) Problem(reason problem.Reason, message string) problem.Problem {
 	return problem.Problem{
 		Object: problem.Object{Kind: "Ingress", Name: u.Ingress}, Field: u.Field, Reason: reason, Message: message,
@@ -100,9 +100,9 @@ func SecretsByTLSNames(ing *networkingv1.Ingress, names []Hostname) []types.Name
 // its order, then those of younger ones in its namespace. asked says whether
 // any of the Ingresses wants the name over TLS; it may leave the Secret out.
 //
-// A name belongs to the namespace of the oldest Ingress that asks for it: what
-// others name for it is not used, and they have a Problem. Else whoever may
-// create Ingresses could answer for somebody else as soon as a Secret breaks.
+// A name belongs to the namespace of the oldest Ingress that asks for it. The Secrets of
+// other namespaces are not used, and their Ingresses have a Problem. Otherwise the author
+// of any Ingress could answer for the name as soon as its Secret breaks.
 func SecretsFor(name Hostname, ingresses []*networkingv1.Ingress) (uses []SecretUse, asked bool, problems []problem.Problem) {
 	var owner *networkingv1.Ingress
 	for _, ing := range byAge(ingresses) {
@@ -183,7 +183,7 @@ func (h Hostname) Wildcard() (Hostname, bool) {
 	return Hostname("*." + parent), true
 }
 
-// tlsFaultsOf is what is wrong with the names in spec.tls.
+// tlsFaultsOf is the faults of the names in spec.tls.
 func tlsFaultsOf(ing *networkingv1.Ingress) []fault {
 	var faults []fault
 	for i := range ing.Spec.TLS {

@@ -9,17 +9,17 @@ import (
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
-// TLS is how clients are spoken to over TLS. Its zero value is safe on the open
-// internet, and serves whatever is not ten years old.
+// TLS is the settings of TLS with clients. Its zero value is safe on the open internet,
+// and serves all clients of the last ten years.
 type TLS struct {
-	// MinVersion and MaxVersion are what is accepted; empty: TLSv1.2, TLSv1.3.
+	// MinVersion and MaxVersion bound the accepted versions; empty: TLSv1.2, TLSv1.3.
 	MinVersion, MaxVersion TLSVersion
 	// Ciphers are those of TLS 1.2, Curves the key exchanges, and ALPN the
 	// protocols that are accepted, each in the gateway's order of preference; none:
 	// the gateway's defaults.
 	Ciphers, Curves, ALPN []string
-	// HSTS is for hosts that are asked for over TLS and do not say otherwise;
-	// nil: nothing.
+	// HSTS is the header of hosts that Ingresses ask for over TLS, unless their
+	// annotation says otherwise; nil: none.
 	HSTS *HSTS
 	// HTTP3 is served too, over UDP on the number of HTTPSPort.
 	HTTP3 bool
@@ -55,8 +55,7 @@ const curveHybrid = "X25519MLKEM768"
 // TLSProtocols are those that ALPN can offer.
 func TLSProtocols() []string { return []string{"h2", "http/1.1"} }
 
-// tls reads how clients are spoken to over TLS. Of choices that contradict each
-// other all stay as they were.
+// tls reads the settings of TLS. If some contradict one another, all stay as they were.
 func (b *settingsBuilder) tls(spec *v1alpha1.TLS) {
 	if spec == nil {
 		return
@@ -91,7 +90,7 @@ func (b *settingsBuilder) tlsVersion(field string, value *v1alpha1.TLSVersion, i
 	}
 }
 
-// choice reads which of several there shall be, in order of preference.
+// choice reads a list of values out of a set, in order of preference.
 func choice[T ~string](b *settingsBuilder, field string, values []T, of []string, into *[]string) {
 	if values == nil {
 		return
@@ -113,7 +112,7 @@ func choice[T ~string](b *settingsBuilder, field string, values []T, of []string
 	*into = chosen
 }
 
-// contradictions are of settings each of which can be.
+// contradictions finds settings that are valid, but not together.
 func (b *settingsBuilder) contradictions(read TLS) {
 	least, most := cmp.Or(read.MinVersion, TLSv12), cmp.Or(read.MaxVersion, TLSv13)
 	if least > most {

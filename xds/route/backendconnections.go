@@ -6,10 +6,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// AnnotationBackendConnections of a Service with the value "per-client" has each
-// connection of a client use connections to the backend that nobody else uses:
-// for backends that authenticate a connection in place of a request (NTLM,
-// Negotiate). "shared" is as without it.
+// AnnotationBackendConnections of a Service with the value "per-client" gives each
+// connection of a client its own connections to the backend. It is for backends that
+// authenticate a connection in place of a request (NTLM, Negotiate). "shared" is the
+// default.
 const AnnotationBackendConnections = annotationPrefix + "backend-connections"
 
 // perClient reports whether the Service asks for connections of each client's own.

@@ -21,8 +21,8 @@ const (
 // configGroup is the API group of both.
 const configGroup = "fairway.dev"
 
-// Config returns the object that configures the gateway, whether it exists or
-// not: a gateway is called what its configuration is called.
+// Config returns the object that configures the gateway, whether it exists or not. A
+// gateway has the name of its configuration.
 func (g Gateway) Config() problem.Object {
 	if namespace, name, ok := strings.Cut(string(g), "/"); ok {
 		return problem.Object{Kind: KindGatewayConfig, Name: types.NamespacedName{Namespace: namespace, Name: name}}
@@ -39,9 +39,9 @@ func ConfiguredBy(config types.NamespacedName) Gateway {
 	return Gateway(config.String())
 }
 
-// GatewayOf returns the gateway of a class, and whether the class is ours. A
-// class of ours whose parameters cannot be understood has no gateway: its
-// Ingresses may not be meant for the public, so that no other serves them.
+// GatewayOf returns the gateway of a class, and whether the class is ours. A class of
+// ours whose parameters cannot be understood has no gateway. No other gateway serves its
+// Ingresses, because they may not be meant for the public.
 func GatewayOf(class *networkingv1.IngressClass) (gateway Gateway, ours bool) {
 	if class.Spec.Controller != ControllerName {
 		return "", false
@@ -50,8 +50,8 @@ func GatewayOf(class *networkingv1.IngressClass) (gateway Gateway, ours bool) {
 	return gateway, true
 }
 
-// CheckClass returns what is wrong with the parameters of a class of ours, but
-// for whether what they name exists.
+// CheckClass returns the Problems of the parameters of a class of ours. It does not look
+// whether the object that they name exists.
 func CheckClass(class *networkingv1.IngressClass) []problem.Problem {
 	_, wrong := parametersOf(class)
 	if wrong == nil || class.Spec.Controller != ControllerName {
@@ -60,7 +60,7 @@ func CheckClass(class *networkingv1.IngressClass) []problem.Problem {
 	return []problem.Problem{wrong.in(objectOf(class), "spec.parameters")}
 }
 
-// MissingParameters is the Problem of a class whose parameters name what does
+// MissingParameters is the Problem of a class whose parameters name an object that does
 // not exist.
 func MissingParameters(class *networkingv1.IngressClass, gateway Gateway) problem.Problem {
 	return fault{"", ReasonParametersNotFound, fmt.Sprintf(
@@ -72,8 +72,7 @@ func objectOf(class *networkingv1.IngressClass) problem.Object {
 	return problem.Object{Kind: "IngressClass", Name: types.NamespacedName{Name: class.Name}}
 }
 
-// parametersOf reads spec.parameters. Which kind is meant decides which scope
-// must be.
+// parametersOf reads spec.parameters. The kind decides which scope they must have.
 func parametersOf(class *networkingv1.IngressClass) (Gateway, *fault) {
 	p := class.Spec.Parameters
 	if p == nil {

@@ -8,13 +8,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// LocalPrefixes are the addresses that mean the machine of whoever connects to
-// them, or what a cloud lets that machine alone reach: loopback, link-local,
-// unspecified and multicast addresses, and the services that tell a machine its
-// credentials. They are sorted; those of IPv4 also stand in the forms in which
-// IPv6 carries them.
+// LocalPrefixes are the addresses that mean the connecting machine itself, or a service
+// that a cloud offers to that machine alone: loopback, link-local, unspecified and
+// multicast addresses, and the metadata services that give a machine its credentials.
+// They are sorted. Those of IPv4 are there also in the forms in which IPv6 carries them.
 //
-// By them the author of an Ingress or a Service would reach the ports of the
+// Through them the author of an Ingress or a Service would reach the ports of the
 // gateway's own pod and node, with the gateway's identity.
 func LocalPrefixes() []netip.Prefix {
 	var all []netip.Prefix
@@ -39,22 +38,22 @@ var localIPv4 = []string{
 	"224.0.0.0/4", // multicast
 	"255.255.255.255/32",
 	"100.100.100.200/32", // metadata of Alibaba Cloud
-	"168.63.129.16/32",   // what tells Azure's machines their certificates
+	"168.63.129.16/32",   // gives Azure's machines their certificates
 }
 
 var localIPv6 = []string{
-	"::/96",     // unspecified, loopback, and what carried IPv4 once (RFC 4291)
+	"::/96",     // unspecified, loopback, and IPv4-compatible (RFC 4291)
 	"fe80::/10", // link-local
 	"ff00::/8",  // multicast
-	// Metadata: of AWS (with all else that a machine is told there), of Google
-	// Cloud, of Scaleway.
+	// Metadata: of AWS (with its other services for a machine), of Google Cloud, of
+	// Scaleway.
 	"fd00:ec2::/32",
 	"fd20:ce::/32",
 	"fd00:42::42/128",
 }
 
-// carriers are how IPv6 carries an address of IPv4: a prefix, and at which byte
-// the address begins.
+// carriers are the forms in which IPv6 carries an address of IPv4: a prefix, and the
+// byte at which the address begins.
 var carriers = []carrier{
 	{"::ffff:0:0", 12}, // mapped: a socket of IPv6 connects by IPv4
 	{"64:ff9b::", 12},  // NAT64 (RFC 6052)
@@ -82,9 +81,9 @@ func isLocal(addr netip.Addr) bool {
 
 var localPrefixes = LocalPrefixes()
 
-// localNames are names that mean such an address wherever they are resolved, as
-// does all below localhost (RFC 6761). Others that do are found out when the
-// gateway resolves them; of these a user hears at once.
+// localNames are names that mean such an address wherever they are resolved, like all
+// names below localhost (RFC 6761). The user of such a name gets a Problem at once. Other
+// names with such an address are found out when the gateway resolves them.
 var localNames = []string{
 	"localhost", "localhost.localdomain", "localhost4", "localhost4.localdomain4", "localhost6", "localhost6.localdomain6",
 	"ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts",
@@ -93,9 +92,9 @@ var localNames = []string{
 	"instance-data", "instance-data.ec2.internal",
 }
 
-// externalNameOf is what a Service stands for, by its externalName: a DNS name
-// or an IPv4 address, in lower case and without trailing dot. wrong says for
-// people why it is neither; local, that it is known to mean one of LocalPrefixes.
+// externalNameOf is the externalName of a Service: a DNS name or an IPv4 address, in
+// lower case and without trailing dot. wrong tells people why it is neither. local says
+// that it is known to mean one of LocalPrefixes.
 func externalNameOf(text string) (name, wrong string, local bool) {
 	name = strings.ToLower(strings.TrimSuffix(text, "."))
 	if len(validation.IsDNS1123Subdomain(name)) > 0 {
@@ -112,8 +111,8 @@ func externalNameOf(text string) (name, wrong string, local bool) {
 	return name, "", slices.Contains(localNames, name) || strings.HasSuffix(name, ".localhost")
 }
 
-// isNumeric reports whether resolvers take a name whose last label this is for
-// an address: no top-level domain is a number (RFC 3696).
+// isNumeric reports whether resolvers take a name with this last label for an address:
+// no top-level domain is a number (RFC 3696).
 func isNumeric(label string) bool {
 	digits, hex := strings.CutPrefix(label, "0x")
 	if hex {
@@ -122,5 +121,5 @@ func isNumeric(label string) bool {
 	return label != "" && strings.Trim(label, "0123456789") == ""
 }
 
-// notAllowed says for people why what is local gets no requests.
+// notAllowed tells people why a local address gets no requests.
 const notAllowed = "means the gateway's own machine or what only that may reach, which the controller does not allow (--allow-local-backends)"

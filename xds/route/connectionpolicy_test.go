@@ -12,7 +12,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// guard gives Ingresses annotations about who may connect.
+// connectionPolicy gives Ingresses annotations about who may connect.
 func guard(random *rand.Rand, ingresses []*networkingv1.Ingress) {
 	one := func(values ...string) string { return values[random.IntN(len(values))] }
 	for _, ing := range ingresses {

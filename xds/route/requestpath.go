@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Request is what decides who answers a request: of a client's request line and
-// Host header, as they were sent.
+// Request is the parts of a request that decide its route, as the client sent them.
 type Request struct {
 	Authority string // "shop.test:8080"
 	Target    string // path and query: "/cart?id=1"
@@ -16,19 +15,19 @@ type Request struct {
 	Length int64
 }
 
-// RequestPath is what a gateway makes of the target of a request before it
-// looks for a route, as Envoy does it.
+// RequestPath is the target of a request as a gateway normalises it before it looks for
+// a route, as Envoy does it.
 type RequestPath struct {
 	// Path is the path in normal form, which is compared with those of routes
 	// and forwarded; Query is what follows it, with its "?".
 	Path, Query string
-	// Repeated is the path with its repeated slashes; empty: it has none. Routes
-	// that keep them forward it in place of Path.
+	// Repeated is the path with its repeated slashes; empty: it has none. Routes that
+	// keep repeated slashes forward it in place of Path.
 	Repeated string
 	// Status is 0, or the answer that ends the request here; a redirect leads
 	// to Path and Query.
 	Status int
-	// Steps say, for people, what was changed and why it ends here.
+	// Steps tell people what was changed, and why the request ends here.
 	Steps []string
 }
 
@@ -90,7 +89,7 @@ func (p RequestPath) end(status int, why string) RequestPath {
 	return p
 }
 
-// illegal says what in a target the gateway refuses to read.
+// illegal tells people why the gateway refuses to read a target; empty: it reads it.
 func illegal(target string) string {
 	if !strings.HasPrefix(target, "/") {
 		return `the path does not begin with "/"`
@@ -179,9 +178,9 @@ func dotsOf(segment string, slash byte) string {
 	return ""
 }
 
-// spelledOnce escapes what must be and unescapes what need not be. It is not ok
-// with an escaped NUL. A "%" that escapes nothing stays, and is itself escaped
-// where what is unescaped behind it would make an escape of it.
+// spelledOnce escapes the characters that must be escaped, and unescapes those that need
+// not be. It is not ok with an escaped NUL. A "%" that escapes nothing stays. It is itself
+// escaped where unescaped characters behind it would make an escape of it.
 func spelledOnce(segment string) (string, bool) {
 	var out []byte
 	broken := -1 // where the last "%" that escapes nothing stands
@@ -213,8 +212,8 @@ func spelledOnce(segment string) (string, bool) {
 	return string(out), true
 }
 
-// makesEscape reports whether a "%" is followed by two digits once what comes
-// next is behind it.
+// makesEscape reports whether two hexadecimal digits follow a "%" once next is appended
+// to the characters behind it.
 func makesEscape(behind []byte, next string) bool {
 	switch len(behind) {
 	case 1:
@@ -264,7 +263,7 @@ func HostOf(authority string) (host Hostname, ok bool) {
 	return Hostname(strings.TrimSuffix(strings.ToLower(name), ".")), true
 }
 
-// legalAuthority says whether Envoy reads an authority at all.
+// legalAuthority reports whether Envoy reads an authority at all.
 func legalAuthority(authority string) bool {
 	return !strings.ContainsFunc(authority, func(r rune) bool {
 		switch {

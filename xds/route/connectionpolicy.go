@@ -7,66 +7,66 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// AnnotationTLSPassthrough with the value "true" has connections over TLS passed
-// on to the backend as they are, by the server name that the client asks for.
+// AnnotationTLSPassthrough with the value "true" passes connections over TLS on to
+// the backend as they are, by the server name that the client asks for.
 const AnnotationTLSPassthrough = annotationPrefix + "tls-passthrough"
 
-// passedThrough is the Reason of the Route that answers what comes to a host
-// otherwise than through.
+// passedThrough is the Reason of the Route that answers requests of a passthrough
+// host which do not come through passthrough.
 const passedThrough = "TLSPassthrough"
 
-// guard is who may connect to a host: what its Ingresses agree on. A host has
-// one answer, because it is given before anything is known of a request but the
-// server name.
+// connectionPolicy says how clients may connect to a host: with which certificates, or by
+// passthrough. A host has one answer for all of its Ingresses, because the answer is
+// given when only the server name of a connection is known.
 //
-// It belongs to the namespace of the oldest Ingress that names the host. Its
-// Ingresses can demand certificates for all of the host; what others demand
-// cannot be had, and so their rules are not served.
-type guard struct {
-	owner       *networkingv1.Ingress // the oldest; nil: nobody names the host
+// The host belongs to the namespace of the oldest Ingress that names it. The Ingresses
+// of that namespace can demand certificates for all of the host. The rules of another
+// Ingress with such a demand are not served.
+type connectionPolicy struct {
+	owner       *networkingv1.Ingress // the oldest; nil: no Ingress names the host
 	passthrough bool                  // as the owner asks
 	client      *ClientPolicy
-	clientOf    *networkingv1.Ingress // who asked for it first
+	clientOf    *networkingv1.Ingress // the first that asked for client
 }
 
-// guardOf is the guard of a host, of Ingresses sorted by age.
-func guardOf(host Hostname, sorted []*networkingv1.Ingress) guard {
-	var g guard
+// connectionPolicyOf is that of a host, of Ingresses sorted by age.
+func connectionPolicyOf(host Hostname, sorted []*networkingv1.Ingress) connectionPolicy {
+	var p connectionPolicy
 	for _, ing := range sorted {
 		if !host.isServedBy(ing) {
 			continue
 		}
 		asked, _ := optionsOf(ing)
-		if g.owner == nil {
-			g.owner = ing
-			g.passthrough = asked.passesThrough() && host != AnyHost
+		if p.owner == nil {
+			p.owner = ing
+			p.passthrough = asked.passesThrough() && host != AnyHost
 		}
-		if g.passthrough || asked.client == nil || ing.Namespace != g.owner.Namespace {
+		if p.passthrough || asked.client == nil || ing.Namespace != p.owner.Namespace {
 			continue
 		}
 		switch {
-		case g.client == nil:
+		case p.client == nil:
 			policy := *asked.client
-			g.client, g.clientOf = &policy, ing
-		case g.client.CA == asked.client.CA && asked.client.Required:
-			g.client.Required = true // the stricter of two that can be had together
+			p.client, p.clientOf = &policy, ing
+		case p.client.CA == asked.client.CA && asked.client.Required:
+			p.client.Required = true // the stricter of two that can be had together
 		}
 	}
-	return g
+	return p
 }
 
-// passesThrough reports whether TLS is to be passed through. Nobody could verify
-// a client then.
+// passesThrough reports whether TLS is to be passed through. It is not if clients
+// are to be verified, which only the gateway can do.
 func (o options) passesThrough() bool {
 	return o.passthrough && o.client == nil && !o.clientBroken
 }
 
-// excludes reports whether ing has no say in what is served under the host:
-// another's backend answers for it.
-func (g guard) excludes(ing *networkingv1.Ingress) bool { return g.passthrough && ing != g.owner }
+// excludes reports whether nothing of ing is served under the host: the backend of
+// another Ingress answers for all of it.
+func (p connectionPolicy) excludes(ing *networkingv1.Ingress) bool { return p.passthrough && ing != p.owner }
 
 // isSecure reports whether requests over HTTP are never served.
-func (g guard) isSecure() bool { return g.passthrough || g.client != nil }
+func (p connectionPolicy) isSecure() bool { return p.passthrough || p.client != nil }
 
 // isServedBy reports whether ing asks for anything to be served under the host.
 func (h Hostname) isServedBy(ing *networkingv1.Ingress) bool {
@@ -81,45 +81,45 @@ func (h Hostname) isServedBy(ing *networkingv1.Ingress) bool {
 	return false
 }
 
-// refusal is why what ing asks for under the host must not be served: it would
-// be served with less than it demands. nil: it may. One without a message is
-// reported with the Ingress as a whole.
-func (g guard) refusal(host Hostname, ing *networkingv1.Ingress, asked options) *fault {
+// refusal is the reason why the rules of ing for the host must not be served: they
+// would be served with less than ing demands. nil: they may be. A refusal without a
+// message is reported with the Ingress as a whole.
+func (p connectionPolicy) refusal(host Hostname, ing *networkingv1.Ingress, asked options) *fault {
 	switch {
 	case asked.clientBroken:
 		return &fault{reason: ReasonInvalidAnnotation}
 	case asked.passesThrough() && host == AnyHost:
 		return &fault{FieldOfAnnotation(AnnotationTLSPassthrough), ReasonPassthroughInvalid,
 			"TLS is passed through by the name that a client asks for: rules without a host are answered 503"}
-	case asked.passesThrough() && !g.passthrough:
+	case asked.passesThrough() && !p.passthrough:
 		return &fault{FieldOfAnnotation(AnnotationTLSPassthrough), ReasonPassthroughConflict, fmt.Sprintf(
 			"%s is that of Ingress %s, which comes first and has TLS end here; the rules of this Ingress for it are answered 503",
-			forPeople(host), nameOf(g.owner))}
-	case g.excludes(ing):
+			forPeople(host), nameOf(p.owner))}
+	case p.excludes(ing):
 		return &fault{"", ReasonPassthroughConflict, fmt.Sprintf(
 			"TLS for %s is passed through to the backend of Ingress %s, which comes first; the rules of this Ingress for it are not served",
-			forPeople(host), nameOf(g.owner))}
-	case asked.client != nil && (g.client == nil || asked.client.CA != g.client.CA):
+			forPeople(host), nameOf(p.owner))}
+	case asked.client != nil && (p.client == nil || asked.client.CA != p.client.CA):
 		return &fault{FieldOfAnnotation(AnnotationClientCA), ReasonClientPolicyConflict, fmt.Sprintf(
-			"%s; the rules of this Ingress for it are answered 503", g.demands(host))}
+			"%s; the rules of this Ingress for it are answered 503", p.demands(host))}
 	}
 	return nil
 }
 
-// demands says what the host demands of clients, and by whose word.
-func (g guard) demands(host Hostname) string {
-	if g.client == nil {
+// demands tells people what the host demands of clients, and which Ingress says so.
+func (p connectionPolicy) demands(host Hostname) string {
+	if p.client == nil {
 		return fmt.Sprintf("%s belongs to the namespace of Ingress %s, which comes first and demands no certificates",
-			forPeople(host), nameOf(g.owner))
+			forPeople(host), nameOf(p.owner))
 	}
 	return fmt.Sprintf("%s has clients verified by Secret %s, as Ingress %s demands, which comes first",
-		forPeople(host), g.client.CA, nameOf(g.clientOf))
+		forPeople(host), p.client.CA, nameOf(p.clientOf))
 }
 
-// surprise tells ing that more is demanded of its clients than it asks for.
-func (g guard) surprise(host Hostname, asked options) *fault {
+// stricterDemand tells ing that more is demanded of its clients than it asks for.
+func (p connectionPolicy) stricterDemand(host Hostname, asked options) *fault {
 	switch {
-	case g.client == nil || asked.client != nil && *asked.client == *g.client:
+	case p.client == nil || asked.client != nil && *asked.client == *p.client:
 		return nil
 	case asked.client != nil:
 		return &fault{FieldOfAnnotation(AnnotationClientCertificate), ReasonClientPolicyConflict, fmt.Sprintf(
@@ -127,13 +127,14 @@ func (g guard) surprise(host Hostname, asked options) *fault {
 	}
 	return &fault{"", ReasonClientPolicyConflict, fmt.Sprintf(
 		"Ingress %s demands certificates of clients for %s; they are demanded for the rules of this Ingress, too",
-		nameOf(g.clientOf), forPeople(host))}
+		nameOf(p.clientOf), forPeople(host))}
 }
 
-// passThrough makes of what the owner of the host claims for all paths where its
-// connections go, and of its routes one that answers what comes otherwise.
+// passThrough returns the cluster to which the host's connections are passed on: that
+// of the owner's claim for all paths. The host's only route then answers the requests
+// that come another way.
 func (b *builder) passThrough() *Cluster {
-	ing := b.guard.owner
+	ing := b.policy.owner
 	all := Match{Kind: Prefix, Path: "/"}
 	root, found := b.claims[all]
 	if len(b.claims) > 1 || !found {
@@ -163,8 +164,8 @@ func (b *builder) passThrough() *Cluster {
 	return to
 }
 
-// passthroughFaultsOf is what is wrong with passing TLS through for an Ingress
-// as a whole.
+// passthroughFaultsOf is the faults of an Ingress as a whole that asks for
+// passthrough.
 func passthroughFaultsOf(ing *networkingv1.Ingress, asked options) []fault {
 	if !asked.passthrough {
 		return nil

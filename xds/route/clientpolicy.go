@@ -25,17 +25,17 @@ const (
 	ClientOptional = "Optional"
 )
 
-// ClientPolicy is what is demanded of the certificates of clients. It is
-// comparable; the zero value demands nothing.
+// ClientPolicy is a host's demand on the certificates of clients. It is comparable;
+// the zero value demands nothing.
 type ClientPolicy struct {
 	// CA is the Secret with the authorities that sign them.
 	CA types.NamespacedName
-	// Required closes out clients without one. A certificate that none of the
+	// Required refuses clients without a certificate. A certificate that none of the
 	// authorities has signed is refused either way.
 	Required bool
 }
 
-// String is "shop/staff-ca required". Different policies have different ones,
+// String is "shop/staff-ca required". Different policies have different strings,
 // whatever their parts hold.
 func (p ClientPolicy) String() string {
 	demand := " optional"
@@ -55,11 +55,11 @@ func ClientCAOf(ing *networkingv1.Ingress) (types.NamespacedName, bool) {
 	return types.NamespacedName{Namespace: ing.Namespace, Name: name}, true
 }
 
-// FieldOfAnnotation is where an annotation of an Ingress stands.
+// FieldOfAnnotation is the field of an object that holds an annotation.
 func FieldOfAnnotation(name string) string { return fmt.Sprintf("metadata.annotations[%s]", name) }
 
-// clientPolicyOf reads what ing demands of clients. A mistake never leads to
-// less than was meant: without a policy, faults say that one was asked for.
+// clientPolicyOf reads the demand of ing on clients. A mistake never leads to less
+// than was meant: if there are faults and no policy, one was asked for.
 func clientPolicyOf(ing *networkingv1.Ingress) (*ClientPolicy, []fault) {
 	mode, hasMode := ing.Annotations[AnnotationClientCertificate]
 	name, hasCA := ing.Annotations[AnnotationClientCA]
