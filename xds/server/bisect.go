@@ -71,5 +71,5 @@ type trial[T comparable] struct {
 // isOpen reports whether the judge has yet to answer the newest version of the
 // resource in which the suspects are tested.
 func (t *trial[T]) isOpen(r *resource) bool {
-	return t.judge != nil && t.judge.subscriptions[r.kind].acked(r) < r.seq
+	return t.judge != nil && t.judge.subscriptions[r.kind].ackedSeq(r) < r.seq
 }

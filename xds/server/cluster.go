@@ -12,21 +12,21 @@ import (
 // cluster is one cluster of a gateway. It is published while a version of some
 // host names it, and Options.Grace longer.
 type cluster struct {
-	value  route.Cluster
-	refs   int // versions that name it
-	wanted int // hosts whose wanted version names it
-	cds    *resource
-	port   *port // nil when Envoy resolves it by DNS
+	value    route.Cluster
+	refs     int // versions that name it
+	wantedBy int // hosts whose wanted version names it
+	cds      *resource
+	port     *servicePort // nil when Envoy resolves it by DNS
 	// authority is the secret of who vouches for it; nil: nobody has to.
-	authority *resource
-	refused   string // Envoy's message
-	retire    *time.Timer
-	settle    *time.Timer // of a cluster by DNS, once every Envoy has accepted it
-	settled   bool
+	caSecret    *resource
+	refused     string // Envoy's message
+	removeTimer *time.Timer
+	dnsTimer    *time.Timer // of a cluster by DNS, once every Envoy has accepted it
+	dnsReady    bool
 }
 
 // port is the endpoints of one Service port, which all its clusters share.
-type port struct {
+type servicePort struct {
 	clusters map[*cluster]struct{}
 	eds      *resource
 	since    uint64 // the change of eds since when somebody keeps it up to date
@@ -35,37 +35,37 @@ type port struct {
 
 // acquire returns the cluster of value with a reference more, and publishes it
 // as soon as its endpoints are known.
-func (g *gateway) acquire(value route.Cluster) *cluster {
+func (g *gateway) acquireCluster(value route.Cluster) *cluster {
 	c, ok := g.clusters[value]
 	if !ok {
-		c = &cluster{value: value, cds: g.hold(kindCluster, envoy.ClusterName(value))}
+		c = &cluster{value: value, cds: g.retainResource(kindCluster, envoy.ClusterName(value))}
 		c.cds.cluster = c
 		g.clusters[value] = c
 		if value.DNS == "" {
-			c.port = g.port(value.Port)
+			c.port = g.servicePort(value.Port)
 			c.port.clusters[c] = struct{}{}
 		}
-		g.vouchFor(c)
+		g.acquireBackendCA(c)
 	}
 	c.refs++
-	if c.retire != nil {
-		c.retire.Stop()
-		c.retire = nil
+	if c.removeTimer != nil {
+		c.removeTimer.Stop()
+		c.removeTimer = nil
 	}
-	g.introduce(c)
+	g.publishCluster(c)
 	return c
 }
 
 // release gives a reference back. The cluster goes when nobody has taken one
 // for the time of Options.Grace.
-func (g *gateway) release(c *cluster) {
+func (g *gateway) releaseCluster(c *cluster) {
 	c.refs--
 	if c.refs > 0 {
 		return
 	}
-	c.retire = g.server.after(g.server.options.Grace, func() {
+	c.removeTimer = g.server.after(g.server.options.Grace, func() {
 		if c.refs == 0 && g.clusters[c.value] == c {
-			g.remove(c)
+			g.removeCluster(c)
 		}
 	})
 }
@@ -73,34 +73,34 @@ func (g *gateway) release(c *cluster) {
 // remove takes an unused cluster out of the picture, and its endpoints when no
 // other cluster shares them. Envoys are told of the cluster only: they
 // unsubscribe from the endpoints themselves.
-func (g *gateway) remove(c *cluster) {
+func (g *gateway) removeCluster(c *cluster) {
 	shrink.Delete(&g.clusters, c.value)
-	if c.settle != nil {
-		c.settle.Stop()
+	if c.dnsTimer != nil {
+		c.dnsTimer.Stop()
 	}
 	c.cds.cluster = nil
-	g.set(kindCluster, c.cds.name, nil)
-	g.unhold(c.cds)
-	g.vouchNoMore(c)
+	g.setResource(kindCluster, c.cds.name, nil)
+	g.releaseResource(c.cds)
+	g.releaseBackendCA(c)
 	if c.port == nil {
 		return
 	}
 	delete(c.port.clusters, c)
 	if len(c.port.clusters) == 0 {
-		shrink.Delete(&g.ports, c.value.Port)
-		g.set(kindEndpoints, c.port.eds.name, nil)
-		g.unhold(c.port.eds)
+		shrink.Delete(&g.servicePorts, c.value.Port)
+		g.setResource(kindEndpoints, c.port.eds.name, nil)
+		g.releaseResource(c.port.eds)
 	}
 }
 
 // port returns the Service port of that name, made if need be.
-func (g *gateway) port(name route.ServicePort) *port {
-	p, ok := g.ports[name]
+func (g *gateway) servicePort(name route.ServicePort) *servicePort {
+	p, ok := g.servicePorts[name]
 	if !ok {
-		p = &port{clusters: make(map[*cluster]struct{}), eds: g.hold(kindEndpoints, envoy.EndpointsName(name))}
-		g.ports[name] = p
+		p = &servicePort{clusters: make(map[*cluster]struct{}), eds: g.retainResource(kindEndpoints, envoy.EndpointsName(name))}
+		g.servicePorts[name] = p
 		if body, ok := g.server.backends[name]; ok {
-			g.set(kindEndpoints, p.eds.name, body)
+			g.setResource(kindEndpoints, p.eds.name, body)
 		}
 	}
 	return p
@@ -108,9 +108,9 @@ func (g *gateway) port(name route.ServicePort) *port {
 
 // isWanted reports whether some host wants to be routed to the port, other than
 // only until its new routes are released.
-func (p *port) isWanted() bool {
+func (p *servicePort) isWanted() bool {
 	for c := range p.clusters {
-		if c.wanted > 0 {
+		if c.wantedBy > 0 {
 			return true
 		}
 	}
@@ -118,34 +118,34 @@ func (p *port) isWanted() bool {
 }
 
 // wanted notes that a host wants c, and not only has routes that name it.
-func (g *gateway) wanted(c *cluster) {
-	c.wanted++
+func (g *gateway) clusterWanted(c *cluster) {
+	c.wantedBy++
 	if c.port == nil || !c.port.outdated {
 		return
 	}
 	if body, known := g.server.backends[c.value.Port]; known {
-		g.refresh(c.port, body)
+		g.refreshEndpoints(c.port, body)
 	}
 }
 
 // refresh brings the endpoints of a port, which nobody kept up to date for a
 // while, to what they are. No route moves to it before Envoy has them.
-func (g *gateway) refresh(p *port, body []byte) {
+func (g *gateway) refreshEndpoints(p *servicePort, body []byte) {
 	p.outdated = false
-	p.since = g.set(kindEndpoints, p.eds.name, body).seq
+	p.since = g.setResource(kindEndpoints, p.eds.name, body).seq
 }
 
 // introduce publishes a cluster that is not published yet, unless Envoy refuses
 // it or its endpoints are not known: Envoy would wait for them.
-func (g *gateway) introduce(c *cluster) {
+func (g *gateway) publishCluster(c *cluster) {
 	if !c.cds.exists() && c.refused == "" && (c.port == nil || c.port.eds.exists()) {
-		g.render(c)
+		g.renderCluster(c)
 	}
 }
 
 // render publishes the CDS resource of a cluster.
-func (g *gateway) render(c *cluster) {
-	g.set(kindCluster, c.cds.name, envoy.Cluster(c.value, g.settings).Body)
+func (g *gateway) renderCluster(c *cluster) {
+	g.setResource(kindCluster, c.cds.name, envoy.Cluster(c.value, g.settings).Body)
 }
 
 // publishBackend makes body the endpoints of a Service port that some cluster
@@ -153,7 +153,7 @@ func (g *gateway) render(c *cluster) {
 // last endpoint goes while routes are about to leave the port, Envoy is not told:
 // the old endpoint may still serve, and without any each request would fail.
 func (g *gateway) publishBackend(name route.ServicePort, body []byte, known bool) {
-	p, ok := g.ports[name]
+	p, ok := g.servicePorts[name]
 	switch {
 	case !ok:
 		return
@@ -161,47 +161,47 @@ func (g *gateway) publishBackend(name route.ServicePort, body []byte, known bool
 		p.outdated = true
 		return
 	case known && !p.outdated:
-		g.set(kindEndpoints, p.eds.name, body)
+		g.setResource(kindEndpoints, p.eds.name, body)
 	default:
-		g.refresh(p, body)
+		g.refreshEndpoints(p, body)
 	}
 	for c := range p.clusters {
-		g.introduce(c)
-		g.progressed(c.cds)
+		g.publishCluster(c)
+		g.wakeWaiters(c.cds)
 	}
 }
 
 // ready reports whether routes may name c: every Envoy that has caught up holds
 // it with its endpoints, so that it is not only accepted but warm.
-func (g *gateway) ready(c *cluster) bool {
-	if !c.cds.exists() || !g.held(c.cds) || c.authority != nil && !g.held(c.authority) {
+func (g *gateway) isReady(c *cluster) bool {
+	if !c.cds.exists() || !g.allHold(c.cds) || c.caSecret != nil && !g.allHold(c.caSecret) {
 		return false
 	}
 	if c.port != nil {
 		// A cluster in its grace period may have endpoints that nobody keeps
 		// up to date any more.
 		_, known := g.server.backends[c.value.Port]
-		return known && !c.port.outdated && g.held(c.port.eds) && g.acked(c.port.eds, c.port.since)
+		return known && !c.port.outdated && g.allHold(c.port.eds) && g.allAcked(c.port.eds, c.port.since)
 	}
-	if g.current == 0 || c.settled {
+	if g.syncedStreams == 0 || c.dnsReady {
 		return true
 	}
-	if c.settle == nil {
-		c.settle = g.server.after(g.server.options.Settle, func() {
-			c.settled = true
-			g.progressed(c.cds)
+	if c.dnsTimer == nil {
+		c.dnsTimer = g.server.after(g.server.options.Settle, func() {
+			c.dnsReady = true
+			g.wakeWaiters(c.cds)
 		})
 	}
 	return false
 }
 
 // await lets h go on when something becomes known of c.
-func (c *cluster) await(h *host) {
-	c.cds.await(h)
-	if c.authority != nil {
-		c.authority.await(h)
+func (c *cluster) addWaiter(h *host) {
+	c.cds.addWaiter(h)
+	if c.caSecret != nil {
+		c.caSecret.addWaiter(h)
 	}
 	if c.port != nil {
-		c.port.eds.await(h)
+		c.port.eds.addWaiter(h)
 	}
 }

@@ -23,7 +23,7 @@ func (s *Server) Pending() []string {
 	for _, g := range s.gateways {
 		for stream := range g.streams {
 			for k := range stream.subscriptions {
-				for r, l := range stream.subscriptions[k].lacks {
+				for r, l := range stream.subscriptions[k].pending {
 					pending = append(pending, fmt.Sprintf("%s lacks %s %s: exists %t at %q/%d, %+v, waits for an answer %t",
 						stream.node, kind(k), r.name, r.exists(), r.version, r.seq, *l, stream.subscriptions[k].inflight != nil))
 				}
@@ -42,18 +42,18 @@ func (s *Server) Holders(cluster string) []string {
 	for _, g := range s.gateways {
 		for _, c := range g.clusters {
 			if c.cds.name == cluster {
-				holders = append(holders, fmt.Sprintf("%d references, retires %t, refused %q", c.refs, c.retire != nil, c.refused))
+				holders = append(holders, fmt.Sprintf("%d references, retires %t, refused %q", c.refs, c.removeTimer != nil, c.refused))
 			}
 		}
 		for name, h := range g.hosts {
-			versions := map[string]*version{"wanted": h.wanted, "released": h.released, "good": h.good}
+			versions := map[string]*version{"wanted": h.wanted, "released": h.released, "good": h.lastGood}
 			for i, v := range h.past {
 				versions[fmt.Sprint("past ", i)] = v
 			}
 			for role, v := range versions {
 				for _, c := range v.named() {
 					if c.cds.name == cluster {
-						holders = append(holders, fmt.Sprintf("%s %s, waiting for %q, refused %q", role, name, h.waits, v.refused))
+						holders = append(holders, fmt.Sprintf("%s %s, waiting for %q, refused %q", role, name, h.waitingFor, v.refused))
 					}
 				}
 			}
@@ -84,15 +84,15 @@ func (s *Server) Waiting() []string {
 	var waiting []string
 	for _, g := range s.gateways {
 		for name, h := range g.hosts {
-			if h.waits != "" || h.wanted == nil || h.moved || h.heldBack {
+			if h.waitingFor != "" || h.wanted == nil || h.chainPending || h.heldBack {
 				waiting = append(waiting, fmt.Sprintf("%s %s waits for %q: wanted %t, moved %t, held back %t",
-					g.name, name, h.waits, h.wanted != nil, h.moved, h.heldBack))
+					g.name, name, h.waitingFor, h.wanted != nil, h.chainPending, h.heldBack))
 			}
 		}
 		for k := range g.resources {
 			for _, r := range g.resources[k] {
-				for h := range r.waiting {
-					if g.hosts[h.key.Host] != h || !slices.Contains(h.awaited, r) {
+				for h := range r.waiters {
+					if g.hosts[h.key.Host] != h || !slices.Contains(h.waitsOn, r) {
 						waiting = append(waiting, fmt.Sprintf("%s %s keeps %s", kind(k), r.name, h.key))
 					}
 				}
@@ -112,15 +112,15 @@ func (s *Server) Astray() []string {
 		fresh := &gateway{name: g.name, server: s, hosts: g.hosts, serverNames: route.NewServerNames(), verifier: verifier.New(verifier.Config{})}
 		moved := map[*host]bool{}
 		for _, h := range g.hosts {
-			moved[h], h.moved = h.moved, true // which keeps rechained from noting it
+			moved[h], h.chainPending = h.chainPending, true // which keeps rechained from noting it
 		}
 		for name := range g.hosts {
-			fresh.rehosted(name)
+			fresh.hostChanged(name)
 		}
 		for h := range moved {
-			h.moved = moved[h]
+			h.chainPending = moved[h]
 		}
-		for name, from := range g.certificates.slots {
+		for name, from := range g.certificates.published {
 			fresh.serverNames.SetCertificate(name, from.usable())
 		}
 		if got, want := g.serverNames.Overrides(), fresh.serverNames.Overrides(); !maps.Equal(got, want) {
@@ -131,7 +131,7 @@ func (s *Server) Astray() []string {
 				astray = append(astray, fmt.Sprintf("%s answers: %t, at once %t", name, got, want))
 			}
 		}
-		for name := range g.certificates.slots {
+		for name := range g.certificates.published {
 			got, _ := g.serverNames.Certificate(name)
 			if want, _ := fresh.serverNames.Certificate(name); got != want {
 				astray = append(astray, fmt.Sprintf("the certificate of %s is that of %s, at once %s", name, got, want))
@@ -145,8 +145,8 @@ func (s *Server) Astray() []string {
 func (s *Server) Sizes() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.notes.mu.Lock()
-	defer s.notes.mu.Unlock()
+	s.notifier.mu.Lock()
+	defer s.notifier.mu.Unlock()
 	return census.Of([]string{"github.com/fairwaynet/fairway/xds/server", "github.com/fairwaynet/fairway/xds/route", "github.com/fairwaynet/fairway/xds/proof"}, s)
 }
 
@@ -159,9 +159,9 @@ func Unmarshal(body []byte, into proto.Message) error {
 // remembered.
 func (s *Server) Seek(nodes int) int {
 	for i := range nodes {
-		_, _ = s.lend(seeker{route.DefaultGateway, fmt.Sprint("node-", i), false}) // all are turned away
+		_, _ = s.admitLastResort(peerKey{route.DefaultGateway, fmt.Sprint("node-", i), false}) // all are turned away
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.seekers)
+	return len(s.turnedAway)
 }

@@ -10,53 +10,53 @@ import (
 // gateway is the picture of one gateway and the Envoys that are brought to it.
 // Everything in it is guarded by Server.mu.
 type gateway struct {
-	name     route.Gateway
-	server   *Server
-	settings route.Settings
-	asked    bool // settings are published for it
+	name         route.Gateway
+	server       *Server
+	settings     route.Settings
+	isConfigured bool // settings are published for it
 
-	seq       uint64 // of the newest change of any resource
-	resources [kinds]map[string]*resource
-	streams   map[*stream]struct{}
-	current   int // streams that have caught up
+	seq           uint64 // of the newest change of any resource
+	resources     [kinds]map[string]*resource
+	streams       map[*stream]struct{}
+	syncedStreams int // streams that have caught up
 
-	hosts    map[route.Hostname]*host
-	shards   map[string]*shard
-	dirty    []*shard // to be assembled before the lock is let go
-	clusters map[route.Cluster]*cluster
-	ports    map[route.ServicePort]*port
-	vouched  map[route.Authority]int // by how many clusters they are named
+	hosts         map[route.Hostname]*host
+	shards        map[string]*shard
+	dirtyShards   []*shard // to be assembled before the lock is let go
+	clusters      map[route.Cluster]*cluster
+	servicePorts  map[route.ServicePort]*servicePort
+	backendCARefs map[route.Authority]int // by how many clusters they are named
 
-	serverNames  *route.ServerNames // certificates and hosts as clients meet them
-	certificates certificates
-	listening    bool // listen is to be called soon
-	provers      map[*proofStream]struct{}
-	verifier     *verifier.Verifier
-	chains       chains
+	serverNames    *route.ServerNames // certificates and hosts as clients meet them
+	certificates   certificates
+	renderTimerSet bool // listen is to be called soon
+	proofStreams   map[*proofStream]struct{}
+	verifier       *verifier.Verifier
+	chains         filterChains
 }
 
 func newGateway(s *Server, name route.Gateway) *gateway {
 	g := &gateway{
-		name:     name,
-		server:   s,
-		settings: route.DefaultSettings(),
-		streams:  make(map[*stream]struct{}),
-		hosts:    make(map[route.Hostname]*host),
-		shards:   make(map[string]*shard),
-		clusters: make(map[route.Cluster]*cluster),
-		ports:    make(map[route.ServicePort]*port),
-		vouched:  make(map[route.Authority]int),
+		name:          name,
+		server:        s,
+		settings:      route.DefaultSettings(),
+		streams:       make(map[*stream]struct{}),
+		hosts:         make(map[route.Hostname]*host),
+		shards:        make(map[string]*shard),
+		clusters:      make(map[route.Cluster]*cluster),
+		servicePorts:  make(map[route.ServicePort]*servicePort),
+		backendCARefs: make(map[route.Authority]int),
 
 		serverNames:  route.NewServerNames(),
 		certificates: newCertificates(),
-		provers:      make(map[*proofStream]struct{}),
-		chains:       chains{refused: make(map[route.Chain]string)},
+		proofStreams: make(map[*proofStream]struct{}),
+		chains:       filterChains{refused: make(map[route.Chain]string)},
 	}
 	g.verifier = g.newVerifier()
 	for k := range g.resources {
 		g.resources[k] = make(map[string]*resource)
 	}
-	g.chains.listener = g.hold(kindListener, envoy.HTTPS)
+	g.chains.listener = g.retainResource(kindListener, envoy.HTTPS)
 	for _, name := range envoy.Shards() {
 		g.shards[name] = g.newShard(name)
 	}
@@ -67,15 +67,15 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 
 // apply makes settings those of the gateway: its listeners, and all that is
 // rendered with them.
-func (g *gateway) apply(settings route.Settings) {
-	if g.asked && g.settings.Equal(settings) {
+func (g *gateway) applySettings(settings route.Settings) {
+	if g.isConfigured && g.settings.Equal(settings) {
 		return
 	}
 	before := g.settings
-	g.asked, g.settings = true, settings
+	g.isConfigured, g.settings = true, settings
 	g.chains.trial, g.chains.refused = nil, make(map[route.Chain]string)
-	g.listen()
-	g.proveOtherwise()
+	g.renderListeners()
+	g.verifyAll()
 	if !envoy.SameHosts(before, settings) {
 		for name, h := range g.hosts {
 			if h.wanted != nil {
@@ -89,9 +89,9 @@ func (g *gateway) apply(settings route.Settings) {
 	for _, c := range g.clusters {
 		c.refused = ""
 		if c.cds.exists() {
-			g.render(c)
+			g.renderCluster(c)
 		} else {
-			g.introduce(c)
+			g.publishCluster(c)
 		}
 	}
 	for _, h := range g.hosts {
@@ -101,8 +101,8 @@ func (g *gateway) apply(settings route.Settings) {
 
 // isOver reports whether nobody asks for anything of the gateway any more, and
 // no Envoy is left that has anything of it.
-func (g *gateway) isOver() bool {
-	if g.asked || len(g.streams)+len(g.provers) > 0 || len(g.certificates.slots) > 0 {
+func (g *gateway) isUnused() bool {
+	if g.isConfigured || len(g.streams)+len(g.proofStreams) > 0 || len(g.certificates.published) > 0 {
 		return false
 	}
 	for name, h := range g.hosts {
@@ -116,10 +116,10 @@ func (g *gateway) isOver() bool {
 // acked reports whether every Envoy that has caught up accepted r at seq or
 // later. With none it is trivially so. An Envoy that asks for nothing of the
 // kind (it has no listener) cannot be behind with it.
-func (g *gateway) acked(r *resource, seq uint64) bool {
+func (g *gateway) allAcked(r *resource, seq uint64) bool {
 	for s := range g.streams {
 		u := &s.subscriptions[r.kind]
-		if s.current && u.asks() && u.acked(r) < seq {
+		if s.synced && u.isActive() && u.ackedSeq(r) < seq {
 			return false
 		}
 	}
@@ -127,9 +127,9 @@ func (g *gateway) acked(r *resource, seq uint64) bool {
 }
 
 // held reports whether every Envoy that has caught up holds some version of r.
-func (g *gateway) held(r *resource) bool {
+func (g *gateway) allHold(r *resource) bool {
 	for s := range g.streams {
-		if s.current && !s.subscriptions[r.kind].holds(r) {
+		if s.synced && !s.subscriptions[r.kind].holds(r) {
 			return false
 		}
 	}
@@ -137,25 +137,25 @@ func (g *gateway) held(r *resource) bool {
 }
 
 // progressed lets the hosts go on that wait for r.
-func (g *gateway) progressed(r *resource) {
-	if len(r.waiting) == 0 {
+func (g *gateway) wakeWaiters(r *resource) {
+	if len(r.waiters) == 0 {
 		return
 	}
-	waiting := r.waiting
-	r.waiting = nil
+	waiting := r.waiters
+	r.waiters = nil
 	for h := range waiting {
 		g.advance(h)
 	}
-	g.collect(r)
+	g.removeIfUnused(r)
 }
 
 // unawait notes that h waits for nothing. What only it has kept is forgotten.
-func (g *gateway) unawait(h *host) {
-	awaited := h.awaited
-	h.awaited, h.waits = nil, ""
+func (g *gateway) stopWaiting(h *host) {
+	awaited := h.waitsOn
+	h.waitsOn, h.waitingFor = nil, ""
 	for _, r := range awaited {
-		shrink.Delete(&r.waiting, h)
-		g.collect(r)
+		shrink.Delete(&r.waiters, h)
+		g.removeIfUnused(r)
 	}
 }
 
@@ -170,12 +170,12 @@ func (g *gateway) advanceAll() {
 // flush renders the listeners and assembles the shards that changed, until
 // nothing changes any more.
 func (g *gateway) flush() {
-	for len(g.dirty) > 0 || g.isToListen() {
-		if g.isToListen() {
-			g.listen()
+	for len(g.dirtyShards) > 0 || g.listenersDue() {
+		if g.listenersDue() {
+			g.renderListeners()
 		}
-		dirty := g.dirty
-		g.dirty = nil
+		dirty := g.dirtyShards
+		g.dirtyShards = nil
 		for _, sh := range dirty {
 			g.assemble(sh)
 		}

@@ -24,7 +24,7 @@ type host struct {
 
 	wanted   *version   // newest published; nil: withdrawn
 	released *version   // in the shard; nil: not there
-	good     *version   // newest that every current Envoy accepted
+	lastGood *version   // newest that every current Envoy accepted
 	past     []*version // released earlier; some Envoy may still have them
 
 	assembled bool   // the shard's resource contains released …
@@ -32,13 +32,13 @@ type host struct {
 	scope     *resource
 	scopeSeq  uint64 // the scope is published, or withdrawn, since this change
 
-	moved    bool   // the listener has not got the host's filter chain yet
-	chainSeq uint64 // it has it since this change
+	chainPending bool   // the listener has not got the host's filter chain yet
+	chainSeq     uint64 // it has it since this change
 
-	heldBack bool        // waits its turn in a trial
-	told     *version    // of which the observer knows that it is served
-	waits    string      // for what, for people
-	awaited  []*resource // whose ACK lets it go on
+	heldBack   bool        // waits its turn in a trial
+	reported   *version    // of which the observer knows that it is served
+	waitingFor string      // for what, for people
+	waitsOn    []*resource // whose ACK lets it go on
 }
 
 // version is one rendering of a host, and the clusters that it names.
@@ -61,7 +61,7 @@ func (g *gateway) newVersion(value *route.Host) *version {
 		}
 		if _, ok := seen[*c]; !ok {
 			seen[*c] = struct{}{}
-			v.clusters = append(v.clusters, g.acquire(*c))
+			v.clusters = append(v.clusters, g.acquireCluster(*c))
 		}
 	}
 	for _, r := range value.Routes {
@@ -78,7 +78,7 @@ func (v *version) equal(w *version) bool {
 
 // isPassedOn reports whether connections for the host go to one of its clusters
 // as they are, which a filter chain names.
-func (v *version) isPassedOn() bool { return v.value.Passthrough != nil }
+func (v *version) isPassthrough() bool { return v.value.Passthrough != nil }
 
 // retain takes a reference.
 func (v *version) retain() *version {
@@ -89,7 +89,7 @@ func (v *version) retain() *version {
 }
 
 // drop gives a reference back, and with the last one the clusters.
-func (v *version) drop() {
+func (v *version) release() {
 	if v == nil {
 		return
 	}
@@ -98,7 +98,7 @@ func (v *version) drop() {
 		return
 	}
 	for _, c := range v.clusters {
-		v.gateway.release(c)
+		v.gateway.releaseCluster(c)
 	}
 	v.clusters = nil
 }
@@ -110,7 +110,7 @@ func replace(field **version, v *version) {
 	}
 	old := *field
 	*field = v.retain()
-	old.drop()
+	old.release()
 }
 
 // publishHost makes value what is wanted of a host; nil withdraws it. The
@@ -118,14 +118,14 @@ func replace(field **version, v *version) {
 // request for it is for no host.
 func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
 	h, ok := g.hosts[name]
-	answers, isHost := g.serverNames.Answers(name), g.isHost(name)
+	answers, isHost := g.serverNames.Answers(name), g.hasExactHost(name)
 	defer func() {
-		g.rehosted(name)
+		g.hostChanged(name)
 		if g.serverNames.Answers(name) != answers {
-			g.lookAgain(name)
+			g.updateSecrets(name)
 		}
-		if g.isHost(name) != isHost {
-			g.listenSoon()
+		if g.hasExactHost(name) != isHost {
+			g.renderHTTP3Soon()
 		}
 	}()
 	if value == nil && name == route.AnyHost {
@@ -141,10 +141,10 @@ func (g *gateway) publishHost(name route.Hostname, value *route.Host) {
 		g.setWanted(h, nil)
 	} else if v := g.newVersion(value).retain(); v.equal(h.wanted) {
 		h.wanted.value = value
-		v.drop()
+		v.release()
 	} else {
 		g.want(h, v)
-		v.drop()
+		v.release()
 	}
 	g.advance(h)
 }
@@ -153,7 +153,7 @@ func (g *gateway) newHost(name route.Hostname) *host {
 	h := &host{
 		key:   route.Key{Gateway: g.name, Host: name},
 		shard: g.shards[envoy.ShardOf(name)],
-		scope: g.hold(kindScope, envoy.Scope(name).Name),
+		scope: g.retainResource(kindScope, envoy.Scope(name).Name),
 	}
 	h.scope.host = h
 	g.hosts[name] = h
@@ -163,7 +163,7 @@ func (g *gateway) newHost(name route.Hostname) *host {
 // want makes v the wanted version of h, or an equal one that is there already:
 // so a value that comes back is known to be good.
 func (g *gateway) want(h *host, v *version) {
-	for _, known := range []*version{h.released, h.good} {
+	for _, known := range []*version{h.released, h.lastGood} {
 		if v.equal(known) && known.refused == "" {
 			known.value = v.value
 			v = known
@@ -180,12 +180,12 @@ func (g *gateway) setWanted(h *host, v *version) {
 	}
 	if v != nil {
 		for _, c := range v.clusters {
-			g.wanted(c)
+			g.clusterWanted(c)
 		}
 	}
 	if h.wanted != nil {
 		for _, c := range h.wanted.clusters {
-			c.wanted--
+			c.wantedBy--
 		}
 	}
 	replace(&h.wanted, v)
@@ -200,8 +200,8 @@ func (g *gateway) target(h *host) *version {
 		return nil
 	case h.wanted.refused == "" && !h.heldBack:
 		return h.wanted
-	case h.good != nil && h.good != h.wanted && h.good.refused == "" && h.good.isGuardedAs(h.wanted):
-		return h.good
+	case h.lastGood != nil && h.lastGood != h.wanted && h.lastGood.refused == "" && h.lastGood.hasSameClientPolicy(h.wanted):
+		return h.lastGood
 	case h.released != nil && h.released != h.wanted && len(h.released.clusters) == 0 && h.released.refused == "":
 		return h.released // a stand-in already
 	default:
@@ -212,21 +212,21 @@ func (g *gateway) target(h *host) *version {
 // rehosted notes that the host of a name is another, or has other released routes.
 // Connections are passed on not before the host's routes say so, too: then there is a
 // cluster to pass them to.
-func (g *gateway) rehosted(name route.Hostname) {
+func (g *gateway) hostChanged(name route.Hostname) {
 	var value *route.Host
 	if h, ok := g.hosts[name]; ok && h.wanted != nil {
 		value = h.wanted.value
-		if to := h.passedTo(); to != value.Passthrough {
+		if to := h.releasedPassthrough(); to != value.Passthrough {
 			shown := *value
 			shown.Passthrough = to
 			value = &shown
 		}
 	}
-	g.rechained(g.serverNames.SetHost(name, value))
+	g.chainsChanged(g.serverNames.SetHost(name, value))
 }
 
 // passedTo is where connections for h are passed on by now; nil: they are not.
-func (h *host) passedTo() *route.Cluster {
+func (h *host) releasedPassthrough() *route.Cluster {
 	if h.wanted.value.Passthrough == nil || h.released == nil {
 		return nil
 	}
@@ -235,7 +235,7 @@ func (h *host) passedTo() *route.Cluster {
 
 // isGuardedAs reports whether both demand the same of clients: to go back must
 // not let anybody in.
-func (v *version) isGuardedAs(w *version) bool {
+func (v *version) hasSameClientPolicy(w *version) bool {
 	a, b := v.value.Client, w.value.Client
 	return a == b || a != nil && b != nil && *a == *b
 }
@@ -255,53 +255,53 @@ func (g *gateway) advance(h *host) {
 	if g.hosts[h.key.Host] != h {
 		return // withdrawn and gone
 	}
-	g.unawait(h)
+	g.stopWaiting(h)
 	target := g.target(h)
 	if target == nil {
 		g.withdraw(h)
 		return
 	}
-	if g.serve(h, target) && g.current > 0 && target == h.wanted && h.told != target {
-		h.told = target
-		g.server.notes.served(h.key)
+	if g.stepTowards(h, target) && g.syncedStreams > 0 && target == h.wanted && h.reported != target {
+		h.reported = target
+		g.server.notifier.hostServed(h.key)
 	}
 }
 
 // serve takes h towards target: its clusters, its routes, its scope. It reports
 // whether all is there, with every current Envoy.
-func (g *gateway) serve(h *host, target *version) bool {
+func (g *gateway) stepTowards(h *host, target *version) bool {
 	if h.released != target {
 		switch {
-		case !g.prepared(h, target):
-		case target == h.wanted && target != h.good && h.shard.holdBack(h):
+		case !g.clustersReady(h, target):
+		case target == h.wanted && target != h.lastGood && h.shard.holdBack(h):
 			g.advance(h)
 		default:
-			g.put(h, target)
+			g.putInShard(h, target)
 		}
 		return false
 	}
-	if !g.routed(h) {
+	if !g.routesAcked(h) {
 		return false
 	}
-	if g.current > 0 {
-		replace(&h.good, target)
+	if g.syncedStreams > 0 {
+		replace(&h.lastGood, target)
 	}
 	if !h.scope.exists() {
-		h.scopeSeq = g.set(kindScope, h.scope.name, envoy.Scope(h.key.Host).Body).seq
+		h.scopeSeq = g.setResource(kindScope, h.scope.name, envoy.Scope(h.key.Host).Body).seq
 	}
-	return g.reached(h)
+	return g.scopeAndChainAcked(h)
 }
 
 // prepared reports whether target may be released: every cluster is ready.
-func (g *gateway) prepared(h *host, target *version) bool {
+func (g *gateway) clustersReady(h *host, target *version) bool {
 	for _, c := range target.clusters {
 		if c.refused != "" {
-			g.refuse(h, target, c.refused)
+			g.rejectVersion(h, target, c.refused)
 			return false
 		}
-		if !g.ready(c) {
-			h.waits = "cluster " + c.cds.name
-			c.await(h)
+		if !g.isReady(c) {
+			h.waitingFor = "cluster " + c.cds.name
+			c.addWaiter(h)
 			return false
 		}
 	}
@@ -311,12 +311,12 @@ func (g *gateway) prepared(h *host, target *version) bool {
 // leave keeps v, with its reference, for as long as some Envoy may have it. Of
 // versions that name the same clusters one is enough: while a slow Envoy is
 // waited for, any number of them may follow one another.
-func (h *host) leave(v *version) {
+func (h *host) keepPast(v *version) {
 	if v == nil {
 		return
 	}
 	if slices.ContainsFunc(h.past, func(past *version) bool { return slices.Equal(past.clusters, v.clusters) }) {
-		v.drop()
+		v.release()
 		return
 	}
 	h.past = append(h.past, v)
@@ -324,21 +324,21 @@ func (h *host) leave(v *version) {
 
 // routed reports whether every current Envoy has the released routes (or has
 // lost them). Then no Envoy has earlier ones, and their clusters may go.
-func (g *gateway) routed(h *host) bool {
+func (g *gateway) routesAcked(h *host) bool {
 	if !h.assembled {
 		return false
 	}
 	r := h.shard.resource
-	if !g.acked(r, h.routeSeq) {
-		h.waits = "routes " + r.name
-		r.await(h)
+	if !g.allAcked(r, h.routeSeq) {
+		h.waitingFor = "routes " + r.name
+		r.addWaiter(h)
 		return false
 	}
-	if slices.ContainsFunc(h.past, (*version).isPassedOn) && !g.chained(h) {
+	if slices.ContainsFunc(h.past, (*version).isPassthrough) && !g.chainAcked(h) {
 		return false
 	}
 	for _, v := range h.past {
-		v.drop()
+		v.release()
 	}
 	h.past = nil
 	return true
@@ -346,34 +346,34 @@ func (g *gateway) routed(h *host) bool {
 
 // reached reports whether every current Envoy has the host's scope and filter
 // chain, or has lost them.
-func (g *gateway) reached(h *host) bool {
+func (g *gateway) scopeAndChainAcked(h *host) bool {
 	r := h.scope
-	if !g.acked(r, h.scopeSeq) {
-		h.waits = "scope " + r.name
-		r.await(h)
+	if !g.allAcked(r, h.scopeSeq) {
+		h.waitingFor = "scope " + r.name
+		r.addWaiter(h)
 		return false
 	}
-	return g.chained(h)
+	return g.chainAcked(h)
 }
 
 // withdraw takes h away: its scope, then its routes, then its clusters.
 func (g *gateway) withdraw(h *host) {
 	if h.scope.exists() {
-		h.scopeSeq = g.set(kindScope, h.scope.name, nil).seq
+		h.scopeSeq = g.setResource(kindScope, h.scope.name, nil).seq
 	}
-	if h.scopeSeq > 0 && !g.reached(h) {
+	if h.scopeSeq > 0 && !g.scopeAndChainAcked(h) {
 		return
 	}
 	if h.released != nil {
-		g.put(h, nil)
+		g.putInShard(h, nil)
 		return
 	}
-	if (h.routeSeq > 0 || len(h.past) > 0) && !g.routed(h) {
+	if (h.routeSeq > 0 || len(h.past) > 0) && !g.routesAcked(h) {
 		return
 	}
-	replace(&h.good, nil)
+	replace(&h.lastGood, nil)
 	shrink.Delete(&g.hosts, h.key.Host)
 	h.scope.host = nil
-	g.unhold(h.scope)
-	g.server.notes.served(h.key)
+	g.releaseResource(h.scope)
+	g.server.notifier.hostServed(h.key)
 }

@@ -18,7 +18,7 @@ import (
 const (
 	// listenDelay is how long changes of a long listener are gathered: each makes
 	// Envoy read all of it.
-	listenDelay = 250 * time.Millisecond
+	renderDelay = 250 * time.Millisecond
 	// maxListed bounds how many names the listener has, and Envoy reads at each
 	// change. The others, in order, have no HTTP/3.
 	maxListed = 500
@@ -41,49 +41,49 @@ func (g *gateway) http3() []envoy.Resource {
 // or passed on, are not among them: only HTTPS's chains do that.
 func (g *gateway) listedNames() []envoy.Listed {
 	var names []envoy.Listed
-	for name, slot := range g.certificates.slots {
-		if name != route.AnyHost && slot.usable() != nil && g.isOpen(name) {
-			names = append(names, envoy.Listed{Name: name, Served: g.isHost(name)})
+	for name, slot := range g.certificates.published {
+		if name != route.AnyHost && slot.usable() != nil && g.hasPlainChain(name) {
+			names = append(names, envoy.Listed{Name: name, Served: g.hasExactHost(name)})
 		}
 	}
 	slices.SortFunc(names, func(a, b envoy.Listed) int { return cmp.Compare(a.Name, b.Name) })
 	if len(names) > maxListed {
 		names = names[:maxListed]
 	}
-	if g.slotOf(route.AnyHost) != nil && g.isOpen(route.AnyHost) {
+	if g.certificateOf(route.AnyHost) != nil && g.hasPlainChain(route.AnyHost) {
 		names = append(names, envoy.Listed{Name: route.AnyHost})
 	}
 	return names
 }
 
 // isOpen reports whether connections for a name need no chain for what they demand.
-func (g *gateway) isOpen(name route.Hostname) bool {
+func (g *gateway) hasPlainChain(name route.Hostname) bool {
 	c := g.serverNames.Chain(name)
 	return c.Client == (route.ClientPolicy{}) && !c.IsPassthrough()
 }
 
 // isHost reports whether there is a host of that very name, which is no wildcard.
-func (g *gateway) isHost(name route.Hostname) bool {
+func (g *gateway) hasExactHost(name route.Hostname) bool {
 	h, ok := g.hosts[name]
 	return ok && h.wanted != nil && !strings.HasPrefix(string(name), "*")
 }
 
 // listenSoon brings the listener of HTTP/3 up to date, together with what
 // follows within listenDelay.
-func (g *gateway) listenSoon() {
+func (g *gateway) renderHTTP3Soon() {
 	if g.settings.TLS.HTTP3 && g.server.open {
-		g.listenLater()
+		g.renderListenersLater()
 	}
 }
 
 // listenLater has the listeners rendered after listenDelay.
-func (g *gateway) listenLater() {
-	if g.listening {
+func (g *gateway) renderListenersLater() {
+	if g.renderTimerSet {
 		return
 	}
-	g.listening = true
-	g.server.after(listenDelay, func() {
-		g.listening = false
-		g.listenNow()
+	g.renderTimerSet = true
+	g.server.after(renderDelay, func() {
+		g.renderTimerSet = false
+		g.renderListenersNow()
 	})
 }

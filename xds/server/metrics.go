@@ -8,14 +8,14 @@ import (
 
 // metrics are the server's own; docs/metrics.md tells what they mean.
 type metrics struct {
-	envoys    prometheus.GaugeFunc
-	responses *prometheus.CounterVec
-	bytes     *prometheus.CounterVec
-	acks      *prometheus.HistogramVec
-	nacks     *prometheus.CounterVec
-	timeouts  prometheus.Counter
-	strangers prometheus.Counter
-	elsewhere prometheus.Counter
+	envoys        prometheus.GaugeFunc
+	responses     *prometheus.CounterVec
+	bytes         *prometheus.CounterVec
+	acks          *prometheus.HistogramVec
+	nacks         *prometheus.CounterVec
+	timeouts      prometheus.Counter
+	unauthorized  prometheus.Counter
+	sentElsewhere prometheus.Counter
 
 	proofs       *prometheus.CounterVec
 	proofSeconds prometheus.Histogram
@@ -64,11 +64,11 @@ func newMetrics(envoys func() float64, proofs proofStates) *metrics {
 			Name: "fairway_xds_timeouts_total",
 			Help: "Envoys that were disconnected because they did not answer a response in time.",
 		}),
-		strangers: prometheus.NewCounter(prometheus.CounterOpts{
+		unauthorized: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairway_xds_strangers_total",
 			Help: "Streams that were turned away because their certificate is not of the gateway that they asked for.",
 		}),
-		elsewhere: prometheus.NewCounter(prometheus.CounterOpts{
+		sentElsewhere: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairway_xds_sent_elsewhere_total",
 			Help: "Streams that were turned away, to another controller, because the picture here is not kept up to date.",
 		}),
@@ -100,5 +100,5 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts, m.strangers, m.elsewhere, m.proofs, m.proofSeconds, m.proofStates}
+	return []prometheus.Collector{m.envoys, m.responses, m.bytes, m.acks, m.nacks, m.timeouts, m.unauthorized, m.sentElsewhere, m.proofs, m.proofSeconds, m.proofStates}
 }

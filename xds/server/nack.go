@@ -11,7 +11,7 @@ const maxDetail = 1024
 
 // refused deals with a NACK. A response of several resources says nothing of
 // any one of them, so its halves are sent apart until one resource is left.
-func (s *stream) refused(k kind, sent []sentResource, detail string) {
+func (s *stream) handleNACK(k kind, sent []sentResource, detail string) {
 	u := &s.subscriptions[k]
 	if len(detail) > maxDetail {
 		detail = detail[:maxDetail] + "…"
@@ -20,9 +20,9 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 		group := make([]*resource, len(sent))
 		for i, item := range sent {
 			group[i] = item.r
-			if l, ok := u.lacks[item.r]; ok {
-				l.uncertain = true
-				l.force = l.force || item.asked
+			if l, ok := u.pending[item.r]; ok {
+				l.maybeApplied = true
+				l.force = l.force || item.requested
 			}
 		}
 		u.suspects.test(group)
@@ -34,51 +34,51 @@ func (s *stream) refused(k kind, sent []sentResource, detail string) {
 		return
 	}
 	item := sent[0]
-	if l, ok := u.lacks[item.r]; ok {
-		l.refused = item.seq
-		if !l.differs(item.r) && !l.force {
-			u.settled(item.r)
+	if l, ok := u.pending[item.r]; ok {
+		l.nackedSeq = item.seq
+		if !l.isOutdated(item.r) && !l.force {
+			u.markDelivered(item.r)
 		}
 	}
 	s.gateway.server.options.Log.Error(nil, "envoy refused a resource; this is a defect of ours",
 		"type", urlOf[k], "resource", item.r.name, "node", s.node, "detail", detail)
 	if item.r.seq == item.seq {
-		s.gateway.blame(s, item.r, detail)
+		s.gateway.rejectResource(s, item.r, detail)
 	}
 }
 
 // blame finds out who is behind a refused resource, and takes it back.
-func (g *gateway) blame(s *stream, r *resource, detail string) {
+func (g *gateway) rejectResource(s *stream, r *resource, detail string) {
 	switch r.kind {
 	case kindCluster:
-		g.blameCluster(r, detail)
+		g.rejectCluster(r, detail)
 	case kindEndpoints:
-		g.blameEndpoints(r, detail)
+		g.rejectEndpoints(r, detail)
 	case kindListener:
-		if r.name == envoy.HTTPS && g.blameListener(s, detail) {
+		if r.name == envoy.HTTPS && g.rejectListener(s, detail) {
 			return
 		}
-		if r.good != nil {
-			g.set(kindListener, r.name, r.good)
+		if r.lastGood != nil {
+			g.setResource(kindListener, r.name, r.lastGood)
 		}
-		g.server.notes.settingsRejected(g.name, detail)
+		g.server.notifier.settingsRejected(g.name, detail)
 	case kindRoute:
-		g.blameShard(s, r.shard, detail)
+		g.rejectShard(s, r.shard, detail)
 	case kindScope:
 		if r.host != nil {
-			g.refuse(r.host, r.host.released, detail)
+			g.rejectVersion(r.host, r.host.released, detail)
 		}
 	case kindSecret:
-		g.blameSecret(r, detail)
+		g.rejectSecret(r, detail)
 	case kinds: // is none
 	}
 }
 
 // blameCluster goes back to the last good version of a cluster. One that never
 // had any goes, and with it every version of a host that names it.
-func (g *gateway) blameCluster(r *resource, detail string) {
-	if r.good != nil {
-		g.set(kindCluster, r.name, r.good)
+func (g *gateway) rejectCluster(r *resource, detail string) {
+	if r.lastGood != nil {
+		g.setResource(kindCluster, r.name, r.lastGood)
 		return
 	}
 	c := r.cluster
@@ -86,40 +86,40 @@ func (g *gateway) blameCluster(r *resource, detail string) {
 		return
 	}
 	c.refused = detail
-	g.set(kindCluster, r.name, nil)
+	g.setResource(kindCluster, r.name, nil)
 	for _, h := range g.hosts {
 		for _, v := range []*version{h.wanted, h.released} {
 			if v != nil && v.refused == "" && slices.Contains(v.clusters, c) {
-				g.refuse(h, v, detail)
+				g.rejectVersion(h, v, detail)
 			}
 		}
 	}
 }
 
 // blameEndpoints goes back to the last good endpoints of a Service port.
-func (g *gateway) blameEndpoints(r *resource, detail string) {
-	for name, p := range g.ports {
+func (g *gateway) rejectEndpoints(r *resource, detail string) {
+	for name, p := range g.servicePorts {
 		if p.eds != r {
 			continue
 		}
-		good := r.good
+		good := r.lastGood
 		if good == nil {
 			good = emptyEndpoints(name)
 		}
-		g.set(kindEndpoints, r.name, good)
-		g.server.notes.backendRejected(name, detail)
+		g.setResource(kindEndpoints, r.name, good)
+		g.server.notifier.backendRejected(name, detail)
 	}
 }
 
 // refuse takes v out of service: its host goes back to the last good version,
 // or to a stand-in.
-func (g *gateway) refuse(h *host, v *version, detail string) {
+func (g *gateway) rejectVersion(h *host, v *version, detail string) {
 	if v == nil {
 		return
 	}
 	v.refused = detail
-	h.told = nil
-	g.server.notes.hostRejected(h.key, detail)
+	h.reported = nil
+	g.server.notifier.hostRejected(h.key, detail)
 	g.advance(h)
 }
 
@@ -139,14 +139,14 @@ func (sh *shard) holdBack(h *host) bool {
 }
 
 // blameShard halves the hosts that may be at fault, and refuses the last one.
-func (g *gateway) blameShard(s *stream, sh *shard, detail string) {
+func (g *gateway) rejectShard(s *stream, sh *shard, detail string) {
 	if sh.trial == nil {
 		sh.trial = &trial[*host]{}
 	}
 	t := sh.trial
 	t.judge = s
 	if len(t.testing()) == 0 {
-		t.test(sh.unproven())
+		t.test(sh.unacceptedHosts())
 	}
 	if len(t.testing()) == 0 { // what is left are stand-ins and nothing helps
 		sh.trial = nil
@@ -158,7 +158,7 @@ func (g *gateway) blameShard(s *stream, sh *shard, detail string) {
 	}
 	h, found, postponed := t.refused()
 	if found {
-		g.refuse(h, h.released, detail)
+		g.rejectVersion(h, h.released, detail)
 	}
 	for _, h := range postponed {
 		h.heldBack = true
@@ -169,7 +169,7 @@ func (g *gateway) blameShard(s *stream, sh *shard, detail string) {
 // judged goes on with the trial of a shard when its judge has accepted the
 // newest version, or is gone. Groups that change nothing, because their hosts are
 // withdrawn or wait for something else, are passed over: no answer would follow.
-func (g *gateway) judged(sh *shard) {
+func (g *gateway) continueShardTrial(sh *shard) {
 	for t := sh.trial; t != nil && sh.trial == t && !sh.dirty; {
 		if t.isOpen(sh.resource) {
 			return
@@ -187,12 +187,12 @@ func (g *gateway) judged(sh *shard) {
 
 // unproven are the hosts of a shard whose released version no Envoy is known to
 // accept; where there is none, all but the stand-ins.
-func (sh *shard) unproven() []*host {
+func (sh *shard) unacceptedHosts() []*host {
 	var unproven, others []*host
 	for _, h := range sh.hosts {
 		switch {
 		case h.released.refused != "" || h.heldBack || h.released != h.wanted && len(h.released.clusters) == 0:
-		case h.released != h.good:
+		case h.released != h.lastGood:
 			unproven = append(unproven, h)
 		default:
 			others = append(others, h)

@@ -20,15 +20,15 @@ func (g *gateway) newVerifier() *verifier.Verifier {
 }
 
 // certificatesToProve are all that clients of the gateway should get.
-func (g *gateway) certificatesToProve() verifier.Certificates {
+func (g *gateway) certificatesToVerify() verifier.Certificates {
 	wanted := make(verifier.Certificates)
 	put := func(name route.Hostname) {
-		if certificate := g.certificateToProve(name); certificate != nil {
+		if certificate := g.certificateToVerify(name); certificate != nil {
 			wanted[name] = certificate
 		}
 	}
 	put(route.AnyHost)
-	for name := range g.certificates.slots {
+	for name := range g.certificates.published {
 		put(name)
 	}
 	return wanted
@@ -36,28 +36,28 @@ func (g *gateway) certificatesToProve() verifier.Certificates {
 
 // certificateToProve is what clients get under a name, a wildcard, or without a
 // name, from a certificate of its own; nil: nothing of the kind.
-func (g *gateway) certificateToProve(name route.Hostname) *route.Certificate {
-	if g.settings.HTTPSPort == 0 || !g.handshakes(name) {
+func (g *gateway) certificateToVerify(name route.Hostname) *route.Certificate {
+	if g.settings.HTTPSPort == 0 || !g.terminatesTLS(name) {
 		return nil
 	}
 	if name == route.AnyHost {
-		from, _ := g.lookUp(name)
+		from, _ := g.certificateFor(name)
 		return from.usable()
 	}
-	return g.certificates.slots[name].usable()
+	return g.certificates.published[name].usable()
 }
 
 // proveAgain has what is served under a name proved, now that it may have
 // changed.
-func (g *gateway) proveAgain(name route.Hostname) {
+func (g *gateway) verifyName(name route.Hostname) {
 	if g.verifier.HasSessions() {
-		g.verifier.Publish(name, g.certificateToProve(name))
+		g.verifier.Publish(name, g.certificateToVerify(name))
 	}
 }
 
 // proveOtherwise has everything looked at again, after a change of settings.
-func (g *gateway) proveOtherwise() {
-	g.verifier.Configure(g.settings.ProxyProtocol, g.certificatesToProve())
+func (g *gateway) verifyAll() {
+	g.verifier.Configure(g.settings.ProxyProtocol, g.certificatesToVerify())
 }
 
 // awaitsProof reports whether the certificate of a host was published a moment ago
@@ -72,9 +72,9 @@ func (g *gateway) awaitsProof(host route.Hostname) bool {
 
 // isProofPoint reports whether a name is only there to prove a wildcard: Envoy may
 // keep it.
-func (g *gateway) isProofPoint(name route.Hostname) bool {
+func (g *gateway) isProofName(name route.Hostname) bool {
 	wildcard, covered := name.Wildcard()
-	return covered && g.certificates.slots[wildcard] != nil && proof.NameOf(string(wildcard)) == string(name)
+	return covered && g.certificates.published[wildcard] != nil && proof.NameOf(string(wildcard)) == string(name)
 }
 
 // proofEvents implements verifier.Events.
@@ -82,15 +82,15 @@ type proofEvents struct{ gateway *gateway }
 
 // NotServed implements verifier.Events.
 func (e proofEvents) NotServed(name route.Hostname, detail string) {
-	notes := e.gateway.server.notes
+	notes := e.gateway.server.notifier
 	notes.certificateUnproved(route.Key{Gateway: e.gateway.name, Host: name}, detail)
 	notes.envoysChanged(e.gateway.name)
 }
 
 // WaitOver implements verifier.Events.
 func (e proofEvents) WaitOver(host route.Hostname) {
-	if h, ok := e.gateway.hosts[host]; ok && h.wanted != nil && h.told == h.wanted {
-		e.gateway.server.notes.served(h.key)
+	if h, ok := e.gateway.hosts[host]; ok && h.wanted != nil && h.reported == h.wanted {
+		e.gateway.server.notifier.hostServed(h.key)
 	}
 }
 

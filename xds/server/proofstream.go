@@ -39,7 +39,7 @@ func (s *Server) serveProver(
 	if err != nil {
 		return err
 	}
-	defer s.do(p.leave)
+	defer s.update(p.leave)
 	go func() { defer s.streaming.Done(); cancel(s.receiveProofs(ads, p)) }()
 	go func() { defer s.streaming.Done(); cancel(s.sendQuestions(ctx, ads, p)) }()
 	select {
@@ -63,20 +63,20 @@ func (s *Server) joinProver(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.gateways[name]
-	if !ok || !g.asked {
+	if !ok || !g.isConfigured {
 		return nil, status.Errorf(codes.NotFound, "no gateway %q", name)
 	}
 	if s.closing {
 		return nil, errShuttingDown
 	}
-	if err := s.settled(lent); err != nil {
+	if err := s.recheckStale(lent); err != nil {
 		return nil, err
 	}
 	s.streaming.Add(2) // receiveProofs and sendQuestions
 	p := &proofStream{gateway: g, node: first.GetNode().GetId(), cancel: cancel, wake: make(chan struct{}, 1)}
-	p.session = g.verifier.Connect(p.node, first.GetInitialResourceVersions(), g.certificatesToProve(), p.poke)
-	g.provers[p] = struct{}{}
-	s.stay(cancel)
+	p.session = g.verifier.Connect(p.node, first.GetInitialResourceVersions(), g.certificatesToVerify(), p.wakeSender)
+	g.proofStreams[p] = struct{}{}
+	s.limitStay(cancel)
 	s.options.Log.V(1).Info("gateway connected, to prove what it serves", "node", p.node, "gateway", g.name)
 	return p, nil
 }
@@ -88,12 +88,12 @@ func (p *proofStream) leave() {
 		p.session.Stop()
 		return
 	}
-	delete(p.gateway.provers, p)
+	delete(p.gateway.proofStreams, p)
 	p.session.Leave()
 }
 
 // poke wakes sendQuestions.
-func (p *proofStream) poke() {
+func (p *proofStream) wakeSender() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -109,12 +109,12 @@ func (s *Server) receiveProofs(ads discoveryv3.AggregatedDiscoveryService_DeltaA
 		if req.GetTypeUrl() != proof.Type {
 			return status.Errorf(codes.InvalidArgument, "%s on a stream of proofs", req.GetTypeUrl())
 		}
-		s.do(func() { p.answered(req) })
+		s.update(func() { p.handleAnswer(req) })
 	}
 }
 
 // answered takes the answer to a question.
-func (p *proofStream) answered(req *discoveryv3.DeltaDiscoveryRequest) {
+func (p *proofStream) handleAnswer(req *discoveryv3.DeltaDiscoveryRequest) {
 	nonce, refusal := req.GetResponseNonce(), req.GetErrorDetail()
 	switch {
 	case refusal == nil:
@@ -137,7 +137,7 @@ func (s *Server) sendQuestions(ctx context.Context, ads discoveryv3.AggregatedDi
 		}
 		for {
 			var res *discoveryv3.DeltaDiscoveryResponse
-			s.do(func() { res = p.next() })
+			s.update(func() { res = p.next() })
 			if res == nil {
 				break
 			}
@@ -157,7 +157,7 @@ func (p *proofStream) next() *discoveryv3.DeltaDiscoveryResponse {
 	}
 	res := &discoveryv3.DeltaDiscoveryResponse{
 		TypeUrl: proof.Type, Nonce: question.Nonce, RemovedResources: question.Removed,
-		SystemVersionInfo: proof.Age(p.gateway.server.age()),
+		SystemVersionInfo: proof.Age(p.gateway.server.snapshotAge()),
 	}
 	if question.Name != "" {
 		res.Resources = []*discoveryv3.Resource{{Name: question.Name, Version: question.Version, Resource: question.Body}}

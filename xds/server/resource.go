@@ -64,8 +64,8 @@ type resource struct {
 	refs    int    // subscriptions by name, entries of what streams lack, holders
 
 	// good is the newest body that an Envoy accepted, to go back to.
-	good    []byte
-	goodSeq uint64
+	lastGood    []byte
+	lastGoodSeq uint64
 
 	cluster *cluster // whose CDS resource this is
 	shard   *shard   // whose RDS resource this is
@@ -73,13 +73,13 @@ type resource struct {
 
 	// waiting are the hosts whose next step needs an ACK of this resource. Each
 	// has it in host.awaited.
-	waiting map[*host]struct{}
+	waiters map[*host]struct{}
 }
 
 // proved notes that an Envoy accepted what r said at seq.
-func (r *resource) proved(body []byte, seq uint64) {
-	if seq >= r.goodSeq {
-		r.good, r.goodSeq = body, seq
+func (r *resource) recordGood(body []byte, seq uint64) {
+	if seq >= r.lastGoodSeq {
+		r.lastGood, r.lastGoodSeq = body, seq
 	}
 }
 
@@ -98,13 +98,13 @@ func versionOf(body []byte) string {
 
 // await notes that h goes on when r is ACKed, or until then waits for something
 // else.
-func (r *resource) await(h *host) {
-	if r.waiting == nil {
-		r.waiting = make(map[*host]struct{})
+func (r *resource) addWaiter(h *host) {
+	if r.waiters == nil {
+		r.waiters = make(map[*host]struct{})
 	}
-	if _, ok := r.waiting[h]; !ok {
-		r.waiting[h] = struct{}{}
-		h.awaited = append(h.awaited, r)
+	if _, ok := r.waiters[h]; !ok {
+		r.waiters[h] = struct{}{}
+		h.waitsOn = append(h.waitsOn, r)
 	}
 }
 
@@ -120,47 +120,47 @@ func (g *gateway) resource(k kind, name string) *resource {
 
 // hold is resource with a reference, so that it stays the same one even while
 // it does not exist.
-func (g *gateway) hold(k kind, name string) *resource {
+func (g *gateway) retainResource(k kind, name string) *resource {
 	r := g.resource(k, name)
 	r.refs++
 	return r
 }
 
 // unhold gives the reference of hold back.
-func (g *gateway) unhold(r *resource) {
+func (g *gateway) releaseResource(r *resource) {
 	r.refs--
-	g.collect(r)
+	g.removeIfUnused(r)
 }
 
 // set makes body what the resource says; nil removes it. Every stream that is
 // subscribed to it learns that it lacks something. An equal body changes
 // nothing.
-func (g *gateway) set(k kind, name string, body []byte) *resource {
+func (g *gateway) setResource(k kind, name string, body []byte) *resource {
 	r := g.resource(k, name)
 	version := versionOf(body)
 	if r.version == version {
-		g.collect(r)
+		g.removeIfUnused(r)
 		return r
 	}
-	held := holding{version: r.version, seq: r.seq}
+	held := heldVersion{version: r.version, seq: r.seq}
 	g.seq++
 	r.body, r.version, r.seq = body, version, g.seq
 	for s := range g.streams {
-		s.changed(r, held)
+		s.resourceChanged(r, held)
 	}
-	g.collect(r)
+	g.removeIfUnused(r)
 	return r
 }
 
 // collect forgets a resource that does not exist and that nobody refers to. A
 // secret exists only while an Envoy asks for it.
-func (g *gateway) collect(r *resource) {
-	if r.refs > 0 || len(r.waiting) > 0 {
+func (g *gateway) removeIfUnused(r *resource) {
+	if r.refs > 0 || len(r.waiters) > 0 {
 		return
 	}
 	switch {
 	case r.kind == kindSecret:
-		g.left(r)
+		g.secretUnsubscribed(r)
 	case r.exists():
 		return
 	}

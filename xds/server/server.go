@@ -23,28 +23,28 @@ import (
 type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 
-	options Options
-	now     func() time.Time
-	metrics *metrics
-	notes   *notes
-	opened  chan struct{}  // closed by Open
-	closed  chan struct{}  // closed by Close
-	running sync.WaitGroup // but for the streams' goroutines
+	options  Options
+	now      func() time.Time
+	metrics  *metrics
+	notifier *notifier
+	opened   chan struct{}  // closed by Open
+	closed   chan struct{}  // closed by Close
+	running  sync.WaitGroup // but for the streams' goroutines
 	// streaming are the goroutines of streams. They end before notes do.
 	streaming sync.WaitGroup
 
-	mu       sync.Mutex
-	gateways map[route.Gateway]*gateway
-	backends map[route.ServicePort][]byte
-	fallback slot // the default certificate of all gateways
+	mu                 sync.Mutex
+	gateways           map[route.Gateway]*gateway
+	backends           map[route.ServicePort][]byte
+	defaultCertificate publishedCertificate // the default certificate of all gateways
 
 	authorities map[route.Authority][]byte // who vouches for backends, in PEM
 	clientCAs   map[string][]byte          // who vouches for clients, as secrets, by the name of the resource
 	open        bool
 	closing     bool
 
-	stale   time.Time         // since when the picture cannot be kept up to date; zero: it can
-	seekers map[seeker]visits // who was sent to other servers
+	staleSince time.Time            // since when the picture cannot be kept up to date; zero: it can
+	turnedAway map[peerKey]attempts // who was sent to other servers
 }
 
 // New starts a server that answers nobody before Open. It runs until Close.
@@ -63,7 +63,7 @@ func New(options Options) *Server {
 	s := &Server{
 		options:  options,
 		now:      time.Now,
-		notes:    newNotes(),
+		notifier: newNotifier(),
 		opened:   make(chan struct{}),
 		closed:   make(chan struct{}),
 		gateways: make(map[route.Gateway]*gateway),
@@ -73,7 +73,7 @@ func New(options Options) *Server {
 		clientCAs:   make(map[string][]byte),
 	}
 	s.metrics = newMetrics(s.caughtUp, s.proofs)
-	s.running.Go(func() { s.notes.tell(options.Observer) })
+	s.running.Go(func() { s.notifier.run(options.Observer) })
 	return s
 }
 
@@ -85,16 +85,16 @@ func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 // Open says that the first picture is complete. Streams that wait are answered
 // from now on.
 func (s *Server) Open() {
-	s.do(func() {
+	s.update(func() {
 		if s.open {
 			return
 		}
 		s.open = true
-		if s.stale.IsZero() {
-			s.seekers = nil // nobody is sent elsewhere any more
+		if s.staleSince.IsZero() {
+			s.turnedAway = nil // nobody is sent elsewhere any more
 		}
 		for _, g := range s.gateways {
-			g.listenNow() // now the certificates are known
+			g.renderListenersNow() // now the certificates are known
 		}
 		close(s.opened)
 	})
@@ -102,7 +102,7 @@ func (s *Server) Open() {
 
 // PublishHost makes host what is served under key; nil withdraws it.
 func (s *Server) PublishHost(key route.Key, host *route.Host) {
-	s.do(func() {
+	s.update(func() {
 		if g, ok := s.gateways[key.Gateway]; ok {
 			g.publishHost(key.Host, host)
 		} else if host != nil {
@@ -119,7 +119,7 @@ func (s *Server) PublishBackend(port route.ServicePort, backend *route.Backend) 
 	if backend != nil {
 		body = envoy.Endpoints(*backend).Body
 	}
-	s.do(func() {
+	s.update(func() {
 		if body == nil {
 			shrink.Delete(&s.backends, port)
 			return
@@ -134,7 +134,7 @@ func (s *Server) PublishBackend(port route.ServicePort, backend *route.Backend) 
 
 // PublishSettings creates the gateway or changes its settings.
 func (s *Server) PublishSettings(gateway route.Gateway, settings route.Settings) {
-	s.do(func() { s.gateway(gateway).apply(settings) })
+	s.update(func() { s.gateway(gateway).applySettings(settings) })
 }
 
 // WithdrawGateway says that nobody asks for the gateway any more. Envoys that
@@ -142,16 +142,16 @@ func (s *Server) PublishSettings(gateway route.Gateway, settings route.Settings)
 // hosts; others are not let in. When the last one has left, and the last host is
 // withdrawn, the gateway is forgotten.
 func (s *Server) WithdrawGateway(gateway route.Gateway) {
-	s.do(func() {
+	s.update(func() {
 		if g, ok := s.gateways[gateway]; ok {
-			g.asked = false
+			g.isConfigured = false
 		}
 	})
 }
 
 // collect forgets a gateway that is over.
-func (s *Server) collect(g *gateway) {
-	if g.isOver() {
+func (s *Server) removeIfUnused(g *gateway) {
+	if g.isUnused() {
 		delete(s.gateways, g.name)
 	}
 }
@@ -169,7 +169,7 @@ func (s *Server) gateway(name route.Gateway) *gateway {
 // do changes the picture, and forgets the gateways that are over. Before the
 // first picture is complete shards are not assembled: each would be, as often as
 // a host of it is published.
-func (s *Server) do(change func()) {
+func (s *Server) update(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
@@ -178,14 +178,14 @@ func (s *Server) do(change func()) {
 	}
 	for _, g := range s.gateways {
 		g.flush()
-		s.collect(g)
+		s.removeIfUnused(g)
 	}
 }
 
 // after does change when d has passed, unless the server is closed before.
 func (s *Server) after(d time.Duration, change func()) *time.Timer {
 	return time.AfterFunc(d, func() {
-		s.do(func() {
+		s.update(func() {
 			if !s.closing {
 				change()
 			}
@@ -197,7 +197,7 @@ func (s *Server) after(d time.Duration, change func()) *time.Timer {
 func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	ctx, cancel := context.WithCancelCause(ads.Context())
 	defer cancel(nil)
-	first, err := s.first(ctx, ads)
+	first, err := s.firstRequest(ctx, ads)
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (s *Server) DeltaAggregatedResources(ads discoveryv3.AggregatedDiscoverySer
 	if err != nil {
 		return err
 	}
-	defer s.do(stream.leave)
+	defer s.update(stream.leave)
 	// Neither Recv nor Send can be interrupted but by returning from here.
 	go func() { defer s.streaming.Done(); cancel(s.receive(ads, stream, first)) }()
 	go func() { defer s.streaming.Done(); cancel(s.send(ctx, ads, stream)) }()
@@ -234,18 +234,18 @@ func (s *Server) join(ctx context.Context, cancel context.CancelCauseFunc, first
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.gateways[gatewayOf(first.GetNode())]
-	if !ok || !g.asked {
+	if !ok || !g.isConfigured {
 		return nil, status.Errorf(codes.NotFound, "no gateway %q (an Envoy's gateway is its node's cluster)", gatewayOf(first.GetNode()))
 	}
 	if s.closing {
 		return nil, errShuttingDown
 	}
-	if err := s.settled(lent); err != nil {
+	if err := s.recheckStale(lent); err != nil {
 		return nil, err
 	}
 	s.streaming.Add(2) // receive and send
 	stream := g.newStream(ctx, cancel, first.GetNode(), s.now())
-	s.stay(cancel)
+	s.limitStay(cancel)
 	s.options.Log.Info("envoy connected", "node", stream.node, "gateway", g.name, "address", stream.address, "version", stream.version)
 	return stream, nil
 }
@@ -261,7 +261,7 @@ func (s *Server) authorize(ctx context.Context, node *corev3.Node) error {
 	if err == nil {
 		return nil
 	}
-	s.metrics.strangers.Inc()
+	s.metrics.unauthorized.Inc()
 	s.options.Log.Info("stream turned away", "node", node.GetId(), "gateway", gateway, "address", addressOf(ctx), "cause", err.Error())
 	return status.Error(codes.PermissionDenied, err.Error())
 }
@@ -278,7 +278,7 @@ func addressOf(ctx context.Context) string {
 func (s *Server) receive(ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, stream *stream, req *discoveryv3.DeltaDiscoveryRequest) error {
 	for {
 		var err error
-		s.do(func() { err = stream.request(req) })
+		s.update(func() { err = stream.handleRequest(req) })
 		if err != nil {
 			return err
 		}
@@ -298,11 +298,11 @@ func (s *Server) send(ctx context.Context, ads discoveryv3.AggregatedDiscoverySe
 		}
 		for {
 			var res *discoveryv3.DeltaDiscoveryResponse
-			s.do(func() { res = stream.next() })
+			s.update(func() { res = stream.next() })
 			if res == nil {
 				break
 			}
-			s.count(res)
+			s.countResponse(res)
 			if err := ads.Send(res); err != nil {
 				return err
 			}
@@ -311,7 +311,7 @@ func (s *Server) send(ctx context.Context, ads discoveryv3.AggregatedDiscoverySe
 }
 
 // count notes a response in the metrics.
-func (s *Server) count(res *discoveryv3.DeltaDiscoveryResponse) {
+func (s *Server) countResponse(res *discoveryv3.DeltaDiscoveryResponse) {
 	k, _ := kindOf(res.GetTypeUrl())
 	size := 0
 	for _, r := range res.GetResources() {

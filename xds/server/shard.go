@@ -21,18 +21,18 @@ type shard struct {
 // newShard publishes an empty shard and the scope that makes every Envoy
 // subscribe to it from the start.
 func (g *gateway) newShard(name string) *shard {
-	sh := &shard{name: name, resource: g.hold(kindRoute, name)}
+	sh := &shard{name: name, resource: g.retainResource(kindRoute, name)}
 	sh.resource.shard = sh
-	g.set(kindRoute, name, envoy.RouteConfiguration(name, nil).Body)
+	g.setResource(kindRoute, name, envoy.RouteConfiguration(name, nil).Body)
 	placeholder := envoy.Placeholder(name)
-	g.set(kindScope, placeholder.Name, placeholder.Body)
+	g.setResource(kindScope, placeholder.Name, placeholder.Body)
 	return sh
 }
 
 // put makes v the version of h in its shard, nil for none, from the next
 // assembly on.
-func (g *gateway) put(h *host, v *version) {
-	defer g.rehosted(h.key.Host)
+func (g *gateway) putInShard(h *host, v *version) {
+	defer g.hostChanged(h.key.Host)
 	sh := h.shard
 	i, found := slices.BinarySearchFunc(sh.hosts, h, func(a, b *host) int { return cmp.Compare(a.key.Host, b.key.Host) })
 	switch {
@@ -41,13 +41,13 @@ func (g *gateway) put(h *host, v *version) {
 	case v == nil && found:
 		sh.hosts = slices.Delete(sh.hosts, i, i+1)
 	}
-	h.leave(h.released)
+	h.keepPast(h.released)
 	h.released = v.retain()
 	h.assembled = false
 	sh.changed = append(sh.changed, h)
 	if !sh.dirty {
 		sh.dirty = true
-		g.dirty = append(g.dirty, sh)
+		g.dirtyShards = append(g.dirtyShards, sh)
 	}
 }
 
@@ -58,7 +58,7 @@ func (g *gateway) assemble(sh *shard) {
 	for i, h := range sh.hosts {
 		bodies[i] = h.released.virtualHost
 	}
-	g.set(kindRoute, sh.name, envoy.RouteConfiguration(sh.name, bodies).Body)
+	g.setResource(kindRoute, sh.name, envoy.RouteConfiguration(sh.name, bodies).Body)
 	changed := sh.changed
 	sh.dirty, sh.changed = false, nil
 	for _, h := range changed {
@@ -69,6 +69,6 @@ func (g *gateway) assemble(sh *shard) {
 	}
 	// An Envoy that holds the very same version is not sent it, and will not
 	// answer.
-	g.progressed(sh.resource)
-	g.judged(sh)
+	g.wakeWaiters(sh.resource)
+	g.continueShardTrial(sh)
 }

@@ -18,17 +18,17 @@ func (s *Server) Host(key route.Key) HostState {
 	h, ok := g.hosts[key.Host]
 	switch {
 	case !ok:
-		return HostState{Unattended: g.current == 0}
+		return HostState{Unattended: g.syncedStreams == 0}
 	case h.wanted == nil:
-		return HostState{Leaving: true, Unattended: g.current == 0}
+		return HostState{Leaving: true, Unattended: g.syncedStreams == 0}
 	}
 	return HostState{
 		Published:  h.wanted.value.Answers(),
 		Value:      h.wanted.value,
-		Served:     g.current > 0 && h.told == h.wanted,
+		Served:     g.syncedStreams > 0 && h.reported == h.wanted,
 		Rejected:   h.wanted.refused,
-		Waiting:    h.waits,
-		Unattended: g.current == 0,
+		Waiting:    h.waitingFor,
+		Unattended: g.syncedStreams == 0,
 		Proving:    g.awaitsProof(key.Host),
 	}
 }
@@ -45,11 +45,11 @@ func (s *Server) Envoys() []EnvoyState {
 				Node:    stream.node,
 				Address: stream.address,
 				Version: stream.version,
-				Synced:  stream.current,
+				Synced:  stream.synced,
 				Since:   stream.since,
 			}
 			for k := range stream.subscriptions {
-				state.Pending += stream.subscriptions[k].pending()
+				state.Pending += stream.subscriptions[k].countPending()
 			}
 			states = append(states, state)
 		}
@@ -66,7 +66,7 @@ func (s *Server) caughtUp() float64 {
 	defer s.mu.Unlock()
 	n := 0
 	for _, g := range s.gateways {
-		n += g.current
+		n += g.syncedStreams
 	}
 	return float64(n)
 }

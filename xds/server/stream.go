@@ -20,7 +20,7 @@ const maxResponse = 512 << 10
 
 // everything is the name that means all resources of a kind. As the name of a
 // secret it is one that a client has sent.
-const everything = "*"
+const wildcardName = "*"
 
 // maxNames bounds how many names of one kind an Envoy may subscribe to, or say
 // to have.
@@ -39,9 +39,9 @@ type stream struct {
 
 	subscriptions [kinds]subscription
 	nonce         uint64
-	gone          bool // has left
-	based         bool // holds every cluster of the picture; routes may follow
-	current       bool // has caught up; is waited for
+	closed        bool // has left
+	hasClusters   bool // holds every cluster of the picture; routes may follow
+	synced        bool // has caught up; is waited for
 }
 
 // newStream registers an Envoy with its gateway.
@@ -59,10 +59,10 @@ func (g *gateway) newStream(ctx context.Context, cancel context.CancelCauseFunc,
 	s.address = addressOf(ctx)
 	for k := range s.subscriptions {
 		s.subscriptions[k].names = make(map[*resource]struct{})
-		s.subscriptions[k].lacks = make(map[*resource]*lack)
+		s.subscriptions[k].pending = make(map[*resource]*pendingResource)
 	}
 	g.streams[s] = struct{}{}
-	g.server.notes.envoysChanged(g.name)
+	g.server.notifier.envoysChanged(g.name)
 	return s
 }
 
@@ -70,7 +70,7 @@ func (g *gateway) newStream(ctx context.Context, cancel context.CancelCauseFunc,
 // it leaves because the server ends: then what it lacks is still not served.
 func (s *stream) leave() {
 	g := s.gateway
-	s.gone = true
+	s.closed = true
 	for k := range s.subscriptions {
 		if in := s.subscriptions[k].inflight; in != nil {
 			in.timer.Stop()
@@ -82,34 +82,34 @@ func (s *stream) leave() {
 	delete(g.streams, s)
 	for k := range s.subscriptions {
 		u := &s.subscriptions[k]
-		for r := range u.lacks {
-			u.settled(r)
-			g.collect(r)
+		for r := range u.pending {
+			u.markDelivered(r)
+			g.removeIfUnused(r)
 		}
 		for r := range u.names {
 			r.refs--
-			g.collect(r)
+			g.removeIfUnused(r)
 		}
 	}
 	for _, sh := range g.shards {
 		if sh.trial != nil && sh.trial.judge == s {
 			sh.trial.judge = nil
-			g.judged(sh)
+			g.continueShardTrial(sh)
 		}
 	}
 	if t := g.chains.trial; t != nil && t.judge == s {
 		t.judge = nil
-		g.judgedListener()
+		g.continueListenerTrial()
 	}
-	if s.current {
-		g.current--
+	if s.synced {
+		g.syncedStreams--
 		g.advanceAll()
 	}
-	g.server.notes.envoysChanged(g.name)
+	g.server.notifier.envoysChanged(g.name)
 }
 
 // poke wakes the sender.
-func (s *stream) poke() {
+func (s *stream) wakeSender() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -118,51 +118,51 @@ func (s *stream) poke() {
 
 // changed notes that r changed, and that until then Envoy held what held says,
 // if it was not behind already.
-func (s *stream) changed(r *resource, held holding) {
+func (s *stream) resourceChanged(r *resource, held heldVersion) {
 	u := &s.subscriptions[r.kind]
-	if !u.open || !u.covers(r) {
+	if !u.started || !u.covers(r) {
 		return
 	}
-	l := u.lacking(r, held)
-	if !l.differs(r) && !l.force && !u.carries(r) {
-		u.settled(r)
+	l := u.markPending(r, held)
+	if !l.isOutdated(r) && !l.force && !u.isInflight(r) {
+		u.markDelivered(r)
 	}
-	s.poke() // also if nothing is to be sent: Envoy may have caught up by that
+	s.wakeSender() // also if nothing is to be sent: Envoy may have caught up by that
 }
 
 // request takes one request of Envoy: an answer to a response, a change of what
 // it subscribes to, or both.
-func (s *stream) request(req *discoveryv3.DeltaDiscoveryRequest) error {
+func (s *stream) handleRequest(req *discoveryv3.DeltaDiscoveryRequest) error {
 	k, ok := kindOf(req.GetTypeUrl())
-	if !ok || s.gone {
+	if !ok || s.closed {
 		return nil // a type that we do not serve: Envoy goes on without
 	}
 	u := &s.subscriptions[k]
 	subscribe := s.subscribe
-	if !u.open {
-		subscribe = func(k kind, _ []string) error { return s.open(k, req) }
+	if !u.started {
+		subscribe = func(k kind, _ []string) error { return s.startSubscription(k, req) }
 	}
 	if err := subscribe(k, req.GetResourceNamesSubscribe()); err != nil {
 		return err
 	}
 	s.unsubscribe(k, req.GetResourceNamesUnsubscribe())
 	if req.GetResponseNonce() != "" {
-		s.answered(k, req)
+		s.handleAnswer(k, req)
 	}
-	s.poke()
+	s.wakeSender()
 	return nil
 }
 
 // open takes the first request of a kind, with what Envoy brought from an
 // earlier stream: a version that is still the newest counts as accepted.
-func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
+func (s *stream) startSubscription(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
 	g, u := s.gateway, &s.subscriptions[k]
 	if len(req.GetInitialResourceVersions()) > maxNames {
 		return fmt.Errorf("envoy %s says to have more than %d resources of %s", s.node, maxNames, urlOf[k])
 	}
-	u.open = true
-	u.fresh = len(req.GetInitialResourceVersions()) == 0
-	u.owed = u.fresh && k.wildcard()
+	u.started = true
+	u.initial = len(req.GetInitialResourceVersions()) == 0
+	u.mustRespond = u.initial && k.wildcard()
 	if k.wildcard() && len(req.GetResourceNamesSubscribe()) == 0 {
 		s.subscribeAll(k)
 	}
@@ -171,21 +171,21 @@ func (s *stream) open(k kind, req *discoveryv3.DeltaDiscoveryRequest) error {
 	}
 	for name, version := range req.GetInitialResourceVersions() {
 		if r := g.resource(k, name); u.covers(r) {
-			l := u.lacking(r, holding{})
+			l := u.markPending(r, heldVersion{})
 			l.held.version = version
 			if version == r.version {
 				l.force = false
-				r.proved(r.body, r.seq)
+				r.recordGood(r.body, r.seq)
 			}
 		} else {
-			g.collect(r)
+			g.removeIfUnused(r)
 		}
 	}
 	warming := s.warming(k)
-	for r, l := range u.lacks {
+	for r, l := range u.pending {
 		l.force = l.force || warming(r)
 		if l.held.version == r.version && !l.force {
-			u.settled(r)
+			u.markDelivered(r)
 		}
 	}
 	return nil
@@ -198,7 +198,7 @@ func (s *stream) warming(k kind) func(*resource) bool {
 	switch {
 	case k != kindEndpoints:
 		return func(*resource) bool { return false }
-	case !clusters.open:
+	case !clusters.started:
 		// Envoy asks for clusters first, unless one of them waits.
 		return func(*resource) bool { return true }
 	}
@@ -222,7 +222,7 @@ func (s *stream) subscribe(k kind, names []string) error {
 		return fmt.Errorf("envoy %s subscribes to more than %d names of %s", s.node, maxNames, urlOf[k])
 	}
 	for _, name := range names {
-		if name == everything && k != kindSecret {
+		if name == wildcardName && k != kindSecret {
 			s.subscribeAll(k)
 			continue
 		}
@@ -233,13 +233,13 @@ func (s *stream) subscribe(k kind, names []string) error {
 			r.refs++
 		}
 		if k == kindSecret {
-			s.gateway.askedFor(r)
+			s.gateway.secretSubscribed(r)
 		}
 		switch {
 		case !again:
-			u.lacking(r, holding{}).force = true
-		case !u.carries(r):
-			u.lacking(r, holding{version: r.version, seq: r.seq}).force = true
+			u.markPending(r, heldVersion{}).force = true
+		case !u.isInflight(r):
+			u.markPending(r, heldVersion{version: r.version, seq: r.seq}).force = true
 		}
 	}
 	return nil
@@ -253,7 +253,7 @@ func (s *stream) subscribeAll(k kind) {
 	}
 	for _, r := range s.gateway.resources[k] {
 		if r.exists() && !u.covers(r) {
-			u.lacking(r, holding{})
+			u.markPending(r, heldVersion{})
 		}
 	}
 	u.wildcard = true
@@ -263,7 +263,7 @@ func (s *stream) subscribeAll(k kind) {
 func (s *stream) unsubscribe(k kind, names []string) {
 	u := &s.subscriptions[k]
 	for _, name := range names {
-		if name == everything && k != kindSecret {
+		if name == wildcardName && k != kindSecret {
 			u.wildcard = false
 			continue
 		}
@@ -276,15 +276,15 @@ func (s *stream) unsubscribe(k kind, names []string) {
 			r.refs--
 		}
 		if !u.covers(r) {
-			u.settled(r)
+			u.markDelivered(r)
 			u.inflight.forget(r)
 		}
-		s.gateway.collect(r)
+		s.gateway.removeIfUnused(r)
 	}
 }
 
 // answered takes the ACK or NACK of the response under way.
-func (s *stream) answered(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
+func (s *stream) handleAnswer(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
 	u := &s.subscriptions[k]
 	in := u.inflight
 	if in == nil || in.nonce != req.GetResponseNonce() {
@@ -294,95 +294,95 @@ func (s *stream) answered(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
 	u.inflight = nil
 	if status := req.GetErrorDetail(); status != nil {
 		s.gateway.server.metrics.nacks.WithLabelValues(k.String()).Inc()
-		s.refused(k, in.sent, status.GetMessage())
+		s.handleNACK(k, in.sent, status.GetMessage())
 	} else {
 		s.gateway.server.metrics.acks.WithLabelValues(k.String()).Observe(s.gateway.server.now().Sub(in.at).Seconds())
-		u.fresh = false
+		u.initial = false
 		u.suspects.next()
 		for _, item := range in.sent {
-			s.accepted(item)
+			s.handleACK(item)
 		}
 	}
 	for _, item := range in.sent {
-		s.gateway.progressed(item.r)
+		s.gateway.wakeWaiters(item.r)
 		if item.r.shard != nil {
-			s.gateway.judged(item.r.shard)
+			s.gateway.continueShardTrial(item.r.shard)
 		}
 		if item.r == s.gateway.chains.listener {
-			s.gateway.judgedListener()
+			s.gateway.continueListenerTrial()
 		}
-		s.gateway.collect(item.r)
+		s.gateway.removeIfUnused(item.r)
 	}
-	if s.gateway.server.closing && s.isAnswered() {
+	if s.gateway.server.closing && s.hasNoInflight() {
 		s.cancel(errShuttingDown)
 	}
 }
 
 // accepted notes the ACK of one resource.
-func (s *stream) accepted(item sentResource) {
+func (s *stream) handleACK(item sentResource) {
 	r := item.r
 	u := &s.subscriptions[r.kind]
-	r.proved(item.body, item.seq)
+	r.recordGood(item.body, item.seq)
 	if item.seq == r.seq {
 		switch r.kind {
 		case kindSecret:
-			s.gateway.acceptedSecret(r)
+			s.gateway.secretACKed(r)
 		case kindListener:
-			s.gateway.acceptedListener(r)
+			s.gateway.listenerACKed(r)
 		default:
 		}
 	}
-	l, ok := u.lacks[r]
+	l, ok := u.pending[r]
 	if !ok {
 		return // unsubscribed meanwhile
 	}
-	l.held = holding{version: item.version, seq: item.seq}
-	l.uncertain = false
+	l.held = heldVersion{version: item.version, seq: item.seq}
+	l.maybeApplied = false
 	if item.version != r.version {
 		return
 	}
 	l.held.seq = r.seq // it may have changed to and fro meanwhile
 	if !l.force {
-		u.settled(r)
+		u.markDelivered(r)
 	}
 }
 
 // again sends r although Envoy holds it: an EDS cluster that is new or changed
 // warms until a response with its endpoints follows. Envoy asks for them only if
 // no other cluster has them, and does not ACK the cluster before.
-func (s *stream) again(r *resource) {
+func (s *stream) resend(r *resource) {
 	u := &s.subscriptions[r.kind]
 	if u.covers(r) && r.exists() {
-		u.lacking(r, holding{version: r.version, seq: r.seq}).force = true
+		u.markPending(r, heldVersion{version: r.version, seq: r.seq}).force = true
 	}
 }
 
 // next is the next response to send, nil if there is none now. One response of
 // a kind is under way at a time; what changes meanwhile is in the one after.
 func (s *stream) next() *discoveryv3.DeltaDiscoveryResponse {
-	if s.gone || s.gateway.server.closing {
+	if s.closed || s.gateway.server.closing {
 		return nil
 	}
-	s.catchUp()
+	s.updateSynced()
 	for k := range kinds {
 		u := &s.subscriptions[k]
-		if !u.open || u.inflight != nil {
+		if !u.started || u.inflight != nil {
 			continue
 		}
-		if sent := s.pick(k); len(sent) > 0 || u.owed && !u.missing() {
-			return s.respond(k, sent)
+		if sent := s.pickResources(k); len(sent) > 0 || u.mustRespond && !u.hasMissing() {
+			return s.newResponse(k, sent)
 		}
 	}
 	return nil
 }
 
 // pick chooses what of a kind is to be sent next.
-func (s *stream) pick(k kind) []sentResource {
+func (s *stream) pickResources(k kind) []sentResource {
 	u := &s.subscriptions[k]
 	for u.suspects.isRunning() {
 		var sent []sentResource
 		for _, r := range u.suspects.testing() {
-			if l, ok := u.lacks[r]; ok && l.deliverable(r) && s.allowed(r, l) {
+			if l, ok := u.pending[r]; ok && l.isSendable(r) && s.maySend(r, l) {
 				sent = append(sent, sentResource{r: r, body: r.body, version: r.version, seq: r.seq})
 			}
 		}
@@ -393,8 +393,8 @@ func (s *stream) pick(k kind) []sentResource {
 	}
 	var sent []sentResource
 	size := 0
-	for r, l := range u.lacks {
-		if !l.deliverable(r) || !s.allowed(r, l) {
+	for r, l := range u.pending {
+		if !l.isSendable(r) || !s.maySend(r, l) {
 			continue
 		}
 		sent = append(sent, sentResource{r: r, body: r.body, version: r.version, seq: r.seq})
@@ -406,15 +406,15 @@ func (s *stream) pick(k kind) []sentResource {
 }
 
 // respond makes the response of what was picked, and the clock run.
-func (s *stream) respond(k kind, sent []sentResource) *discoveryv3.DeltaDiscoveryResponse {
+func (s *stream) newResponse(k kind, sent []sentResource) *discoveryv3.DeltaDiscoveryResponse {
 	s.nonce++
-	s.subscriptions[k].owed = false
+	s.subscriptions[k].mustRespond = false
 	res := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: urlOf[k], Nonce: strconv.FormatUint(s.nonce, 10)}
 	for i, item := range sent {
-		if l := s.subscriptions[k].lacks[item.r]; l != nil {
-			sent[i].asked, l.force = l.force, false
+		if l := s.subscriptions[k].pending[item.r]; l != nil {
+			sent[i].requested, l.force = l.force, false
 			if !item.r.exists() {
-				l.held = holding{} // from now on nobody may count on it
+				l.held = heldVersion{} // from now on nobody may count on it
 			}
 		}
 		if !item.r.exists() {
@@ -422,7 +422,7 @@ func (s *stream) respond(k kind, sent []sentResource) *discoveryv3.DeltaDiscover
 			continue
 		}
 		if c := item.r.cluster; c != nil && c.port != nil {
-			s.again(c.port.eds)
+			s.resend(c.port.eds)
 		}
 		res.Resources = append(res.Resources, &discoveryv3.Resource{
 			Name:     item.r.name,
@@ -432,7 +432,7 @@ func (s *stream) respond(k kind, sent []sentResource) *discoveryv3.DeltaDiscover
 	}
 	options := &s.gateway.server.options
 	timeout := options.SyncTimeout
-	if s.current {
+	if s.synced {
 		timeout = options.AckTimeout
 	}
 	s.subscriptions[k].inflight = &response{

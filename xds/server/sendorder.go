@@ -5,21 +5,21 @@ package server
 // not is at some other, older picture or at none, and is led to the newest here.
 
 // allowed reports whether r, which s lacks, may be sent to it now.
-func (s *stream) allowed(r *resource, l *lack) bool {
+func (s *stream) maySend(r *resource, l *pendingResource) bool {
 	switch r.kind {
 	case kindCluster:
-		return r.exists() || s.mayLoseCluster(r)
+		return r.exists() || s.mayRemoveCluster(r)
 	case kindEndpoints:
 		return r.exists() || l.force
 	case kindListener:
-		return s.current || s.based && s.mayHaveListener(r)
+		return s.synced || s.hasClusters && s.maySendListener(r)
 	case kindRoute:
 		if !r.exists() {
 			return l.force
 		}
-		return s.current || s.based && s.mayHaveRoutes(r)
+		return s.synced || s.hasClusters && s.maySendRoutes(r)
 	case kindScope:
-		return s.based && s.mayHaveScope(r)
+		return s.hasClusters && s.maySendScope(r)
 	default:
 		return true
 	}
@@ -27,13 +27,13 @@ func (s *stream) allowed(r *resource, l *lack) bool {
 
 // mayLoseCluster reports whether s has accepted the routes and listeners that came
 // before the removal of a cluster, so that none of those that it has names it.
-func (s *stream) mayLoseCluster(r *resource) bool {
-	if !s.current {
+func (s *stream) mayRemoveCluster(r *resource) bool {
+	if !s.synced {
 		return false
 	}
 	for _, k := range []kind{kindRoute, kindListener} {
-		for naming, l := range s.subscriptions[k].lacks {
-			if !l.isRefused(naming) && l.held.seq < r.seq {
+		for naming, l := range s.subscriptions[k].pending {
+			if !l.isNACKed(naming) && l.held.seq < r.seq {
 				return false
 			}
 		}
@@ -43,11 +43,11 @@ func (s *stream) mayLoseCluster(r *resource) bool {
 
 // mayHaveListener reports whether s, which has not caught up, holds every cluster
 // to which a listener hands connections on.
-func (s *stream) mayHaveListener(r *resource) bool {
+func (s *stream) maySendListener(r *resource) bool {
 	if r != s.gateway.chains.listener {
 		return true
 	}
-	for _, c := range s.gateway.chains.passed {
+	for _, c := range s.gateway.chains.passthroughClusters {
 		if !s.holdsCluster(c) {
 			return false
 		}
@@ -57,9 +57,9 @@ func (s *stream) mayHaveListener(r *resource) bool {
 
 // mayHaveRoutes reports whether s, which has not caught up, holds every cluster
 // that a shard names, and has let go of the scopes that are no more.
-func (s *stream) mayHaveRoutes(r *resource) bool {
+func (s *stream) maySendRoutes(r *resource) bool {
 	scopes := &s.subscriptions[kindScope]
-	if !scopes.open || r.shard == nil || scopes.losing() {
+	if !scopes.started || r.shard == nil || scopes.isRemoving() {
 		return false
 	}
 	for _, h := range r.shard.hosts {
@@ -74,12 +74,12 @@ func (s *stream) mayHaveRoutes(r *resource) bool {
 
 // mayHaveScope reports whether s holds the routes of a scope. A new Envoy gets all scopes at once: it subscribes to routes only
 // when it has them, and listens only when it has both.
-func (s *stream) mayHaveScope(r *resource) bool {
+func (s *stream) maySendScope(r *resource) bool {
 	h := r.host
-	if !r.exists() || h == nil || s.subscriptions[kindScope].fresh {
+	if !r.exists() || h == nil || s.subscriptions[kindScope].initial {
 		return true
 	}
-	return s.subscriptions[kindRoute].acked(h.shard.resource) >= h.routeSeq
+	return s.subscriptions[kindRoute].ackedSeq(h.shard.resource) >= h.routeSeq
 }
 
 // holdsCluster reports whether s has accepted c, its endpoints and who vouches
@@ -87,26 +87,26 @@ func (s *stream) mayHaveScope(r *resource) bool {
 func (s *stream) holdsCluster(c *cluster) bool {
 	return s.subscriptions[kindCluster].holds(c.cds) &&
 		(c.port == nil || s.subscriptions[kindEndpoints].holds(c.port.eds)) &&
-		(c.authority == nil || s.subscriptions[kindSecret].holds(c.authority))
+		(c.caSecret == nil || s.subscriptions[kindSecret].holds(c.caSecret))
 }
 
 // catchUp notes how far s has come. Once it holds all clusters it may have
 // routes; once it holds those too it is waited for.
-func (s *stream) catchUp() {
-	if s.current {
+func (s *stream) updateSynced() {
+	if s.synced {
 		return
 	}
-	s.based = s.based || s.holdsClusters()
-	if !s.based || !s.holdsRoutes() || !s.holdsClusters() {
+	s.hasClusters = s.hasClusters || s.holdsAllClusters()
+	if !s.hasClusters || !s.holdsAllRoutes() || !s.holdsAllClusters() {
 		return
 	}
 	g := s.gateway
-	s.current = true
-	g.current++
-	g.server.notes.envoysChanged(g.name)
-	if g.current == 1 {
+	s.synced = true
+	g.syncedStreams++
+	g.server.notifier.envoysChanged(g.name)
+	if g.syncedStreams == 1 {
 		for _, h := range g.hosts {
-			h.told = nil
+			h.reported = nil
 		}
 		g.advanceAll()
 	}
@@ -114,9 +114,9 @@ func (s *stream) catchUp() {
 
 // holdsClusters reports whether s has accepted every cluster of the picture,
 // refused ones apart.
-func (s *stream) holdsClusters() bool {
+func (s *stream) holdsAllClusters() bool {
 	clusters, endpoints := &s.subscriptions[kindCluster], &s.subscriptions[kindEndpoints]
-	if !clusters.open || clusters.missing() || endpoints.missing() {
+	if !clusters.started || clusters.hasMissing() || endpoints.hasMissing() {
 		return false
 	}
 	for _, c := range s.gateway.clusters {
@@ -129,15 +129,15 @@ func (s *stream) holdsClusters() bool {
 
 // holdsRoutes reports whether s has accepted listeners, routes and scopes since
 // it came, each in some version of this picture.
-func (s *stream) holdsRoutes() bool {
+func (s *stream) holdsAllRoutes() bool {
 	listeners, routes, scopes := &s.subscriptions[kindListener], &s.subscriptions[kindRoute], &s.subscriptions[kindScope]
-	if !listeners.open || listeners.behind() {
+	if !listeners.started || listeners.isBehind() {
 		return false
 	}
-	if !s.gateway.listens() {
+	if !s.gateway.hasListener() {
 		return true
 	}
-	if !scopes.open || scopes.behind() || scopes.losing() || !routes.open || routes.behind() {
+	if !scopes.started || scopes.isBehind() || scopes.isRemoving() || !routes.started || routes.isBehind() {
 		return false
 	}
 	for _, sh := range s.gateway.shards {
@@ -149,9 +149,9 @@ func (s *stream) holdsRoutes() bool {
 }
 
 // losing reports whether Envoy has, or is being sent, something that is no more.
-func (u *subscription) losing() bool {
-	for r, l := range u.lacks {
-		if !r.exists() && (l.held.version != "" || u.carries(r)) {
+func (u *subscription) isRemoving() bool {
+	for r, l := range u.pending {
+		if !r.exists() && (l.held.version != "" || u.isInflight(r)) {
 			return true
 		}
 	}
@@ -160,9 +160,9 @@ func (u *subscription) losing() bool {
 
 // behind reports whether Envoy still has to accept something that it has not
 // accepted in any version since it came, or to lose what is no more.
-func (u *subscription) behind() bool {
-	for r, l := range u.lacks {
-		if !l.isRefused(r) && l.held.seq == 0 && l.held.version != r.version {
+func (u *subscription) isBehind() bool {
+	for r, l := range u.pending {
+		if !l.isNACKed(r) && l.held.seq == 0 && l.held.version != r.version {
 			return true
 		}
 	}
@@ -170,7 +170,7 @@ func (u *subscription) behind() bool {
 }
 
 // listens reports whether the gateway has a listener.
-func (g *gateway) listens() bool {
+func (g *gateway) hasListener() bool {
 	for _, r := range g.resources[kindListener] {
 		if r.exists() {
 			return true

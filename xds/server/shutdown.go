@@ -15,10 +15,10 @@ import (
 const (
 	// answerPatience is how long a server that ends waits for what Envoys still
 	// have to answer.
-	answerPatience = time.Second
+	drainTimeout = time.Second
 	// cutPatience is after how long it closes the connections of whoever has not
 	// gone by then.
-	cutPatience = 2 * time.Second
+	closeTimeout = 2 * time.Second
 )
 
 // errShuttingDown ends the streams of a server that ends. Envoy tries again, and
@@ -34,7 +34,7 @@ func (s *Server) Serve(ctx context.Context, transport *grpc.Server, listener *Bo
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		cut := time.AfterFunc(cutPatience, listener.Cut)
+		cut := time.AfterFunc(closeTimeout, listener.Cut)
 		defer cut.Stop()
 		told := make(chan struct{})
 		go func() { defer close(told); transport.GracefulStop() }()
@@ -59,13 +59,13 @@ func (s *Server) Close() {
 	}
 	s.mu.Unlock()
 	s.streaming.Wait()
-	s.notes.end()
+	s.notifier.stop()
 	s.running.Wait()
 }
 
 // begin counts a goroutine of a stream, which must call s.streaming.Done. It
 // reports false if the server ends.
-func (s *Server) begin() bool {
+func (s *Server) trackStream() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -76,12 +76,12 @@ func (s *Server) begin() bool {
 }
 
 // first waits for the first request, which tells who it is that connects.
-func (s *Server) first(
+func (s *Server) firstRequest(
 	ctx context.Context, ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
 ) (*discoveryv3.DeltaDiscoveryRequest, error) {
 	var first *discoveryv3.DeltaDiscoveryRequest
 	heard := make(chan error, 1)
-	if !s.begin() {
+	if !s.trackStream() {
 		return nil, errShuttingDown
 	}
 	// Recv cannot be interrupted but by the end of the stream.
@@ -110,12 +110,12 @@ func (s *Server) first(
 // answerPatience. Nothing more is sent to it.
 func (s *Server) drain(ctx context.Context, stream *stream) {
 	s.mu.Lock()
-	answered := stream.isAnswered()
+	answered := stream.hasNoInflight()
 	s.mu.Unlock()
 	if answered {
 		return
 	}
-	patience := time.NewTimer(answerPatience)
+	patience := time.NewTimer(drainTimeout)
 	defer patience.Stop()
 	select {
 	case <-patience.C:
@@ -124,7 +124,7 @@ func (s *Server) drain(ctx context.Context, stream *stream) {
 }
 
 // isAnswered reports whether no response is under way.
-func (s *stream) isAnswered() bool {
+func (s *stream) hasNoInflight() bool {
 	for k := range s.subscriptions {
 		if s.subscriptions[k].inflight != nil {
 			return false

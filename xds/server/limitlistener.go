@@ -13,17 +13,17 @@ import (
 type Bounded struct {
 	net.Listener
 
-	all, ofOne int
+	maxTotal, maxPerAddress int
 
-	mu     sync.Mutex
-	open   map[*counted]struct{}
-	from   map[netip.Addr]int // how many are open; those without an address, as on a Unix socket, have the zero address
-	closed bool
+	mu         sync.Mutex
+	open       map[*limitedConn]struct{}
+	perAddress map[netip.Addr]int // how many are open; those without an address, as on a Unix socket, have the zero address
+	closed     bool
 }
 
 // Bound lets listener have so many connections at a time.
 func Bound(listener net.Listener, all, ofOne int) *Bounded {
-	return &Bounded{Listener: listener, all: all, ofOne: ofOne, open: map[*counted]struct{}{}, from: map[netip.Addr]int{}}
+	return &Bounded{Listener: listener, maxTotal: all, maxPerAddress: ofOne, open: map[*limitedConn]struct{}{}, perAddress: map[netip.Addr]int{}}
 }
 
 // Accept implements net.Listener.
@@ -33,8 +33,8 @@ func (b *Bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &counted{Conn: connection, by: b, from: addressOfConnection(connection)}
-		if b.enter(c) {
+		c := &limitedConn{Conn: connection, listener: b, from: addressOfConnection(connection)}
+		if b.add(c) {
 			return c, nil
 		}
 		_ = connection.Close() // whoever it is, hears nothing
@@ -44,21 +44,21 @@ func (b *Bounded) Accept() (net.Conn, error) {
 // Close implements net.Listener. The connections that are being set up go with
 // it: a gRPC server that ends tells nobody before they are through.
 func (b *Bounded) Close() error {
-	b.cut(func(c *counted) bool { return c.settingUp })
+	b.closeWhere(func(c *limitedConn) bool { return c.settingUp })
 	return b.Listener.Close()
 }
 
 // Cut closes the listener and all its connections.
 func (b *Bounded) Cut() {
 	_ = b.Listener.Close() // it may be closed
-	b.cut(func(*counted) bool { return true })
+	b.closeWhere(func(*limitedConn) bool { return true })
 }
 
 // cut closes the connections that are chosen.
-func (b *Bounded) cut(isChosen func(*counted) bool) {
+func (b *Bounded) closeWhere(isChosen func(*limitedConn) bool) {
 	b.mu.Lock()
 	b.closed = true
-	var chosen []*counted
+	var chosen []*limitedConn
 	for c := range b.open {
 		if isChosen(c) {
 			chosen = append(chosen, c)
@@ -78,45 +78,45 @@ func addressOfConnection(connection net.Conn) netip.Addr {
 	return tcp.AddrPort().Addr().Unmap()
 }
 
-func (b *Bounded) enter(c *counted) bool {
+func (b *Bounded) add(c *limitedConn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed || len(b.open) >= b.all || (c.from.IsValid() && b.from[c.from] >= b.ofOne) {
+	if b.closed || len(b.open) >= b.maxTotal || (c.from.IsValid() && b.perAddress[c.from] >= b.maxPerAddress) {
 		return false
 	}
 	b.open[c] = struct{}{}
-	b.from[c.from]++
+	b.perAddress[c.from]++
 	return true
 }
 
-func (b *Bounded) exit(c *counted) {
+func (b *Bounded) remove(c *limitedConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.open[c]; !ok {
 		return
 	}
 	delete(b.open, c)
-	if b.from[c.from]--; b.from[c.from] == 0 {
-		delete(b.from, c.from)
+	if b.perAddress[c.from]--; b.perAddress[c.from] == 0 {
+		delete(b.perAddress, c.from)
 	}
 }
 
 // counted is a connection that counts until it is closed.
-type counted struct {
+type limitedConn struct {
 	net.Conn
 
-	by        *Bounded
+	listener  *Bounded
 	from      netip.Addr
 	settingUp bool // guarded by Bounded.mu
 }
 
 // SetDeadline implements net.Conn. A gRPC server sets one while a connection is
 // being set up, by a handshake of TLS and one of HTTP/2, and none later.
-func (c *counted) SetDeadline(t time.Time) error {
-	c.by.mu.Lock()
+func (c *limitedConn) SetDeadline(t time.Time) error {
+	c.listener.mu.Lock()
 	c.settingUp = !t.IsZero()
-	late := c.settingUp && c.by.closed
-	c.by.mu.Unlock()
+	late := c.settingUp && c.listener.closed
+	c.listener.mu.Unlock()
 	if late {
 		_ = c.Close()
 	}
@@ -124,7 +124,7 @@ func (c *counted) SetDeadline(t time.Time) error {
 }
 
 // Close implements net.Conn.
-func (c *counted) Close() error {
-	c.by.exit(c)
+func (c *limitedConn) Close() error {
+	c.listener.remove(c)
 	return c.Conn.Close()
 }

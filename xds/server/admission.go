@@ -17,32 +17,32 @@ import (
 const (
 	// openSoon is how long a stream waits for the first picture before it is sent
 	// to another server.
-	openSoon = time.Second
+	openTimeout = time.Second
 	// forgotten is after how long it does not count any more that somebody came.
 	// An Envoy tries again after 5 s at most.
-	forgotten = 15 * time.Second
+	attemptTTL = 15 * time.Second
 	// leastStay is how long one that was let in all the same is kept, at least.
-	leastStay = time.Minute
+	minLastResortStay = time.Minute
 	// maxSeekers bounds who is remembered.
-	maxSeekers = 10_000
+	maxAttempts = 10_000
 )
 
 // errElsewhere ends a stream that shall look for a server that knows more.
-var errElsewhere = errors.New("the picture here cannot be kept up to date: ask another server") // a constant
+var errStale = errors.New("the picture here cannot be kept up to date: ask another server") // a constant
 
 // seeker is who came and was sent to another server: an Envoy, or its prover.
-type seeker struct {
-	gateway route.Gateway
-	node    string
-	proves  bool
+type peerKey struct {
+	gateway  route.Gateway
+	node     string
+	isProver bool
 }
 
-func seekerOf(first *discoveryv3.DeltaDiscoveryRequest) seeker {
-	return seeker{gatewayOf(first.GetNode()), first.GetNode().GetId(), isProver(first)}
+func peerKeyOf(first *discoveryv3.DeltaDiscoveryRequest) peerKey {
+	return peerKey{gatewayOf(first.GetNode()), first.GetNode().GetId(), isProver(first)}
 }
 
 // visits are from when to when it came, again and again.
-type visits struct{ first, last time.Time }
+type attempts struct{ first, last time.Time }
 
 // Stale says that since a moment the picture cannot be kept up to date. Envoys
 // are sent to other servers: their streams end, and one that comes is turned away
@@ -51,17 +51,17 @@ type visits struct{ first, last time.Time }
 func (s *Server) Stale(since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.stale
-	s.stale = since
+	before := s.staleSince
+	s.staleSince = since
 	if !before.IsZero() {
 		return
 	}
 	for _, g := range s.gateways {
 		for stream := range g.streams {
-			stream.cancel(errElsewhere)
+			stream.cancel(errStale)
 		}
-		for p := range g.provers {
-			p.cancel(errElsewhere)
+		for p := range g.proofStreams {
+			p.cancel(errStale)
 		}
 	}
 }
@@ -70,9 +70,9 @@ func (s *Server) Stale(since time.Time) {
 func (s *Server) Fresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stale, s.seekers = time.Time{}, nil
+	s.staleSince, s.turnedAway = time.Time{}, nil
 	for _, g := range s.gateways {
-		for p := range g.provers {
+		for p := range g.proofStreams {
 			p.session.AgeChanged()
 		}
 	}
@@ -81,7 +81,7 @@ func (s *Server) Fresh() {
 // admit waits until one that came may be served, or says that it is to ask
 // another server. It is lent a place where it would be better off elsewhere.
 func (s *Server) admit(ctx context.Context, first *discoveryv3.DeltaDiscoveryRequest) (lent bool, err error) {
-	soon := time.NewTimer(openSoon)
+	soon := time.NewTimer(openTimeout)
 	defer soon.Stop()
 	select {
 	case <-s.opened:
@@ -89,7 +89,7 @@ func (s *Server) admit(ctx context.Context, first *discoveryv3.DeltaDiscoveryReq
 	case <-s.closed:
 	case <-ctx.Done():
 	}
-	if lent, err = s.lend(seekerOf(first)); err != nil {
+	if lent, err = s.admitLastResort(peerKeyOf(first)); err != nil {
 		return false, err
 	}
 	select {
@@ -104,76 +104,76 @@ func (s *Server) admit(ctx context.Context, first *discoveryv3.DeltaDiscoveryReq
 
 // settled says that one that was admitted is to go elsewhere nevertheless: the
 // picture has become stale meanwhile.
-func (s *Server) settled(lent bool) error {
-	if s.stale.IsZero() || lent {
+func (s *Server) recheckStale(lent bool) error {
+	if s.staleSince.IsZero() || lent {
 		return nil
 	}
-	return s.elsewhere()
+	return s.turnAway()
 }
 
-func (s *Server) elsewhere() error {
-	s.metrics.elsewhere.Inc()
-	return status.Error(codes.Unavailable, errElsewhere.Error())
+func (s *Server) turnAway() error {
+	s.metrics.sentElsewhere.Inc()
+	return status.Error(codes.Unavailable, errStale.Error())
 }
 
 // lend decides whether one that came is let in, and whether only because it has
 // found no other server.
-func (s *Server) lend(who seeker) (lent bool, err error) {
+func (s *Server) admitLastResort(who peerKey) (lent bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open && s.stale.IsZero() || s.closing {
+	if s.open && s.staleSince.IsZero() || s.closing {
 		return false, nil
 	}
 	now := s.now()
-	v, known := s.seekers[who]
-	if !known || now.Sub(v.last) > forgotten {
+	v, known := s.turnedAway[who]
+	if !known || now.Sub(v.last) > attemptTTL {
 		v.first = now
 	}
 	v.last = now
 	if now.Sub(v.first) >= s.options.LastResort {
-		delete(s.seekers, who)
+		delete(s.turnedAway, who)
 		return true, nil
 	}
-	s.remember(who, v)
-	return false, s.elsewhere()
+	s.rememberAttempt(who, v)
+	return false, s.turnAway()
 }
 
 // remember is bounded: when it is full, those who came long ago are forgotten,
 // and if there are none, so is who has just come.
-func (s *Server) remember(who seeker, v visits) {
-	if s.seekers == nil {
-		s.seekers = make(map[seeker]visits)
+func (s *Server) rememberAttempt(who peerKey, v attempts) {
+	if s.turnedAway == nil {
+		s.turnedAway = make(map[peerKey]attempts)
 	}
-	if _, known := s.seekers[who]; !known && len(s.seekers) >= maxSeekers {
-		for other, v := range s.seekers {
-			if s.now().Sub(v.last) > forgotten {
-				delete(s.seekers, other)
+	if _, known := s.turnedAway[who]; !known && len(s.turnedAway) >= maxAttempts {
+		for other, v := range s.turnedAway {
+			if s.now().Sub(v.last) > attemptTTL {
+				delete(s.turnedAway, other)
 			}
 		}
-		if len(s.seekers) >= maxSeekers {
+		if len(s.turnedAway) >= maxAttempts {
 			return
 		}
 	}
-	s.seekers[who] = v
+	s.turnedAway[who] = v
 }
 
 // stay bounds how long one that was just let in is kept while the picture is
 // stale.
-func (s *Server) stay(cancel context.CancelCauseFunc) {
-	if s.stale.IsZero() {
+func (s *Server) limitStay(cancel context.CancelCauseFunc) {
+	if s.staleSince.IsZero() {
 		return
 	}
-	s.after(max(leastStay, s.now().Sub(s.stale)/2), func() {
-		if !s.stale.IsZero() {
-			cancel(errElsewhere)
+	s.after(max(minLastResortStay, s.now().Sub(s.staleSince)/2), func() {
+		if !s.staleSince.IsZero() {
+			cancel(errStale)
 		}
 	})
 }
 
 // age is how old the picture may be: 0 while it is kept up to date.
-func (s *Server) age() time.Duration {
-	if s.stale.IsZero() {
+func (s *Server) snapshotAge() time.Duration {
+	if s.staleSince.IsZero() {
 		return 0
 	}
-	return s.now().Sub(s.stale)
+	return s.now().Sub(s.staleSince)
 }
