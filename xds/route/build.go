@@ -64,7 +64,7 @@ func Build(key Key, objs Objects) (*Host, []problem.Problem) {
 type builder struct {
 	key      Key
 	services map[types.NamespacedName]*corev1.Service
-	policy    connectionPolicy
+	policy   connectionPolicy
 
 	localBackends bool
 	asked         bool // an Ingress names the host

@@ -63,7 +63,9 @@ func (o options) passesThrough() bool {
 
 // excludes reports whether nothing of ing is served under the host: the backend of
 // another Ingress answers for all of it.
-func (p connectionPolicy) excludes(ing *networkingv1.Ingress) bool { return p.passthrough && ing != p.owner }
+func (p connectionPolicy) excludes(ing *networkingv1.Ingress) bool {
+	return p.passthrough && ing != p.owner
+}
 
 // isSecure reports whether requests over HTTP are never served.
 func (p connectionPolicy) isSecure() bool { return p.passthrough || p.client != nil }
