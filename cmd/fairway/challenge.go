@@ -99,7 +99,7 @@ func (r *replicas) addResponder(registry *prometheus.Registry) error {
 				return fmt.Errorf("serve --acme-address: %w", err)
 			}
 			r.log.Info("answering challenges of TLS-ALPN-01", "address", listener.Addr().String())
-			return responder.Serve(ctx, server.Bound(listener, maxAsking, maxAskingOfOne))
+			return responder.Serve(ctx, server.LimitListener(listener, maxAsking, maxAskingOfOne))
 		})
 	}))
 }

@@ -185,7 +185,7 @@ func (c *controllerSettings) assemble(
 		return err
 	}
 	elector.Add("events", told.Lead)
-	contact := replica.NewContact(log, ads.Stale, ads.Fresh)
+	contact := replica.NewContact(log, ads.SetStale, ads.SetFresh)
 	registry.MustRegister(ledOnly{reporter, elector}, ads, elector, contact)
 	serving := &probes{
 		metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry},

@@ -357,7 +357,7 @@ func (r *serving) waitsFor(ctx context.Context) string {
 	}
 	for _, key := range r.narrator.hosts() {
 		if state := r.server.Host(key); !state.Served && state.Rejected == "" {
-			return fmt.Sprintf("host %s waits for %s", key.Host, cmp.Or(state.Waiting, "Envoy"))
+			return fmt.Sprintf("host %s waits for %s", key.Host, cmp.Or(state.WaitingFor, "Envoy"))
 		}
 	}
 	if err := r.envoy.Ready(ctx); err != nil {

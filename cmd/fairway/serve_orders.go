@@ -141,7 +141,7 @@ func (o *ordersOfFolder) run(ctx context.Context) error {
 	ended := make(chan error, 3)
 	tasks := []func(context.Context) error{
 		func(ctx context.Context) error {
-			return o.responder.Serve(ctx, server.Bound(o.listener, maxAsking, maxAskingOfOne))
+			return o.responder.Serve(ctx, server.LimitListener(o.listener, maxAsking, maxAskingOfOne))
 		},
 		o.issuers.Lead, o.orders.Lead,
 	}

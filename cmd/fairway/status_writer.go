@@ -89,7 +89,7 @@ func (c *controllerSettings) addReplica(
 	}
 	r.lease = replica.NewLease(&replica.Lease{
 		Leases: leases, Contact: elector.contact, Reconnect: connections.CloseAll, Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
-		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.Unproved, Log: log,
+		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.FailedProofs, Log: log,
 	})
 	r.view = &replica.View{Identity: c.Replica.Identity, Tracker: r.tracker, Log: log}
 	r.addresses = &ingressstatus.Addresses{}

@@ -180,7 +180,7 @@ func serveXDS(ctx context.Context, listener net.Listener, creds credentials.Tran
 		// Envoy asks every 3 s whether we are still there.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)...)
-	return ads.Serve(ctx, s, server.Bound(listener, maxConnections, maxConnectionsOfOne))
+	return ads.Serve(ctx, s, server.LimitListener(listener, maxConnections, maxConnectionsOfOne))
 }
 
 // authorize lets a stream have the gateway of its certificate and no other.

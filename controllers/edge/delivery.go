@@ -138,7 +138,7 @@ func (d *Delivery) timed(
 		d.start(key)
 		result, err := hosts.Reconcile(ctx, key)
 		after := publisher.Host(key)
-		if after.Served || after.Unattended || !before.Published && !after.Published {
+		if after.Served || after.NoEnvoys || !before.Published && !after.Published {
 			// Nothing changed, or it is served already, or no Envoy is there that
 			// could say so: how long until one comes says nothing of the change.
 			d.finish(key)

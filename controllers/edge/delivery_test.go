@@ -117,7 +117,7 @@ func TestAChangeIsTimedUntilItIsServed(t *testing.T) {
 	published := server.HostState{Published: true}
 	served := server.HostState{Published: true, Served: true}
 	gone := server.HostState{}
-	unattended := server.HostState{Published: true, Unattended: true}
+	unattended := server.HostState{Published: true, NoEnvoys: true}
 	key := keyOf("shop.test")
 	// reconciled is a run that takes a second and finds the host before and
 	// leaves it after.

@@ -33,8 +33,8 @@ func (d *Delivery) CertificateRejected(key route.Key, detail string) {
 			"This is a bug of Fairway's, please report it. Envoy says: %s", key.Host, detail))
 }
 
-// CertificateUnproved implements server.Observer.
-func (d *Delivery) CertificateUnproved(key route.Key, detail string) {
+// CertificateNotServed implements server.Observer.
+func (d *Delivery) CertificateNotServed(key route.Key, detail string) {
 	if detail == "" {
 		d.Log.Info("clients get the certificate that they should", "gateway", key.Gateway, "host", key.Host)
 		d.Reporter.Report(context.Background(), unprovedKey{key}, nil)

@@ -29,9 +29,9 @@ func TestACertificateThatIsNotServedIsAProblem(t *testing.T) {
 		tell func(detail string)
 		want string
 	}{
-		{"not served", func(detail string) { d.CertificateUnproved(host, detail) }, "Ingress shop/shop.test CertificateNotServed"},
+		{"not served", func(detail string) { d.CertificateNotServed(host, detail) }, "Ingress shop/shop.test CertificateNotServed"},
 		{"refused", func(detail string) { d.CertificateRejected(host, detail) }, "Ingress shop/shop.test RejectedByEnvoy"},
-		{"the default one not served", func(detail string) { d.CertificateUnproved(fallback, detail) }, "Secret fairway-system/default CertificateNotServed"},
+		{"the default one not served", func(detail string) { d.CertificateNotServed(fallback, detail) }, "Secret fairway-system/default CertificateNotServed"},
 		{"the default one refused", func(detail string) { d.CertificateRejected(route.Key{Host: route.AnyHost}, detail) }, "Secret fairway-system/default RejectedByEnvoy"},
 	} {
 		c.tell("what Envoy says")

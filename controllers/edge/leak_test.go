@@ -70,7 +70,7 @@ func anyLeaves(ads *server.Server) bool {
 		for i := range 1000 {
 			name := fmt.Sprintf("r%d-%d.test", round, i)
 			for _, host := range []string{name, "missing-" + name, "guarded-" + name} {
-				if ads.Host(keyOf(route.Hostname(host))).Leaving {
+				if ads.Host(keyOf(route.Hostname(host))).Withdrawing {
 					return true
 				}
 			}

@@ -48,7 +48,7 @@ type attempts struct{ first, last time.Time }
 // are sent to other servers: their streams end, and one that comes is turned away
 // until it has asked for Options.LastResort, and so has found no other. Then it is
 // let in, to be sent away again after a while.
-func (s *Server) Stale(since time.Time) {
+func (s *Server) SetStale(since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.staleSince
@@ -67,7 +67,7 @@ func (s *Server) Stale(since time.Time) {
 }
 
 // Fresh ends what Stale said. Those who were let in stay.
-func (s *Server) Fresh() {
+func (s *Server) SetFresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.staleSince, s.turnedAway = time.Time{}, nil
@@ -130,7 +130,7 @@ func (s *Server) admitLastResort(who peerKey) (lent bool, err error) {
 		v.first = now
 	}
 	v.last = now
-	if now.Sub(v.first) >= s.options.LastResort {
+	if now.Sub(v.first) >= s.options.LastResortAfter {
 		delete(s.turnedAway, who)
 		return true, nil
 	}

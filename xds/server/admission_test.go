@@ -55,13 +55,13 @@ func (b *bed) turnedAway(node, url string) {
 // provers, to others. Who has found none is let in, with what there is.
 func TestAStaleServerIsTheLastChoice(t *testing.T) {
 	options := quick()
-	options.LastResort = 200 * time.Millisecond
+	options.LastResortAfter = 200 * time.Millisecond
 	b := opened(t, options)
 	for range 2 {
 		b.mayDrop(b.synced(simulated.Options{}))
 	}
 	b.served(hostOf("shop.test", to("/", "web")))
-	b.server.Stale(time.Now())
+	b.server.SetStale(time.Now())
 	b.eventually("all Envoys are sent away", func() bool { return len(b.server.Envoys()) == 0 })
 	began := time.Now()
 	for _, url := range []string{envoy.TypeCluster, proof.Type} {
@@ -71,20 +71,20 @@ func TestAStaleServerIsTheLastChoice(t *testing.T) {
 		res, err := b.ask("one", envoy.TypeCluster)
 		return err == nil && res.GetTypeUrl() == envoy.TypeCluster
 	})
-	if took := time.Since(began); took < options.LastResort {
-		t.Errorf("it was let in after %s, want %s at least", took, options.LastResort)
+	if took := time.Since(began); took < options.LastResortAfter {
+		t.Errorf("it was let in after %s, want %s at least", took, options.LastResortAfter)
 	}
 	b.turnedAway("two", envoy.TypeCluster) // each for itself
 	b.turnedAway("one", envoy.TypeCluster) // and each time anew
 
-	b.server.Fresh()
+	b.server.SetFresh()
 	b.synced(simulated.Options{})
 }
 
 // A prover is told how old the picture is, and when that is over.
 func TestProversAreToldTheAgeOfThePicture(t *testing.T) {
 	options := quick()
-	options.LastResort = time.Nanosecond
+	options.LastResortAfter = time.Nanosecond
 	b := opened(t, options)
 	age := func() time.Duration {
 		t.Helper()
@@ -102,11 +102,11 @@ func TestProversAreToldTheAgeOfThePicture(t *testing.T) {
 	if got := age(); got != 0 {
 		t.Errorf("the picture is %s old, want 0", got)
 	}
-	b.server.Stale(time.Now().Add(-time.Hour))
+	b.server.SetStale(time.Now().Add(-time.Hour))
 	if got := age(); got < time.Hour || got > time.Hour+time.Minute {
 		t.Errorf("the picture is %s old, want an hour", got)
 	}
-	b.server.Fresh()
+	b.server.SetFresh()
 	if got := age(); got != 0 {
 		t.Errorf("the picture is %s old, want 0", got)
 	}
@@ -116,7 +116,7 @@ func TestProversAreToldTheAgeOfThePicture(t *testing.T) {
 // there while another could serve it.
 func TestAServerThatIsNotOpenIsTheLastChoice(t *testing.T) {
 	options := quick()
-	options.LastResort = time.Millisecond
+	options.LastResortAfter = time.Millisecond
 	b := newBed(t, options)
 	b.server.PublishSettings(route.DefaultGateway, route.DefaultSettings())
 	b.turnedAway("one", envoy.TypeCluster)
@@ -142,7 +142,7 @@ func TestAServerThatIsNotOpenIsTheLastChoice(t *testing.T) {
 // However many nodes somebody claims to be, it costs us no more than so much.
 func TestSeekersAreBounded(t *testing.T) {
 	b := opened(t, quick())
-	b.server.Stale(time.Now())
+	b.server.SetStale(time.Now())
 	if n := b.server.Seek(soak.Pick(11_000, 30_000)); n > 10_000 {
 		t.Errorf("%d are remembered", n)
 	}

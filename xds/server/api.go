@@ -34,11 +34,11 @@ type Observer interface {
 	// it. A key without gateway is that of the default certificate. An empty
 	// detail says that it is not published any more.
 	CertificateRejected(key route.Key, detail string)
-	// CertificateUnproved says that a gateway's clients have not got the
+	// CertificateNotServed says that a gateway's clients have not got the
 	// certificate that is published under key for Options.ProofPatience; detail
 	// is what they got instead. Empty: they do now, or it is not published any
 	// more.
-	CertificateUnproved(key route.Key, detail string)
+	CertificateNotServed(key route.Key, detail string)
 }
 
 // Options are the server's settings; the zero value of each is its default.
@@ -50,7 +50,7 @@ type Options struct {
 	Authorize func(ctx context.Context, gateway route.Gateway) error
 	// Grace is how long a cluster stays after the last route that used it was
 	// ACKed away. Default 10 s.
-	Grace time.Duration
+	ClusterGrace time.Duration
 	// AckTimeout is how long a synced Envoy may take to answer a response.
 	// Default 5 s.
 	AckTimeout time.Duration
@@ -61,31 +61,31 @@ type Options struct {
 	// Settle is how long a cluster that Envoy resolves by DNS is given, after
 	// its ACK, before routes use it: Envoy does not say when it has resolved.
 	// Default 1 s.
-	Settle time.Duration
+	DNSGrace time.Duration
 	// ProofPatience is how long a host counts as not served because a gateway
 	// has not shown its certificate, and after how long that is told. Default
 	// 10 s.
-	ProofPatience time.Duration
+	ProofTimeout time.Duration
 	// LastResort is how long an Envoy must have asked a server that is not open,
 	// or stale, until it is let in there. Default 5 s.
-	LastResort time.Duration
+	LastResortAfter time.Duration
 }
 
 // HostState is what is known of one host.
 type HostState struct {
 	// Value is what a controller asks for; nil: nothing. It must not be changed.
-	Value     *route.Host
-	Published bool   // a controller asks for it
-	Served    bool   // every synced Envoy (at least one) ACKed the newest value
-	Rejected  string // Envoy's message, if the newest value was refused
-	Waiting   string // what a release waits for, for people; empty if nothing
-	Leaving   bool   // not published any more, and some synced Envoy has not ACKed that
+	Value       *route.Host
+	Published   bool   // a controller asks for it
+	Served      bool   // every synced Envoy (at least one) ACKed the newest value
+	Rejected    string // Envoy's message, if the newest value was refused
+	WaitingFor  string // what a release waits for, for people; empty if nothing
+	Withdrawing bool   // not published any more, and some synced Envoy has not ACKed that
 	// Unattended says that no Envoy of the gateway has caught up: nobody is
 	// waited for, and nobody is told that the host is served.
-	Unattended bool
+	NoEnvoys bool
 	// Proving says that a gateway has yet to show the host's certificate, which
 	// is new. The observer hears HostServed again when that is over.
-	Proving bool
+	ProofPending bool
 }
 
 // EnvoyState is what is known of one connected Envoy.

@@ -29,7 +29,7 @@ func TestARouteWaitsForWhoVouches(t *testing.T) {
 	b.served(hostOf("plain.test", to("/", "plain")))
 	b.publish(hostOf("verified.test", verified("/", "pay")))
 	b.eventually("the host waits", func() bool {
-		return b.server.Host(keyOf("verified.test")).Waiting == "cluster "+envoy.ClusterName(*verified("/", "pay").Cluster)
+		return b.server.Host(keyOf("verified.test")).WaitingFor == "cluster "+envoy.ClusterName(*verified("/", "pay").Cluster)
 	})
 	b.always("the host waits", func() bool { return !b.server.Host(keyOf("verified.test")).Served })
 }

@@ -28,7 +28,7 @@ type crowd struct {
 func newCrowd(b *testing.B, url string, hosts, envoys int) *crowd {
 	b.Helper()
 	c := &crowd{served: make(chan struct{}, 1), told: make(chan struct{}, 100), url: url}
-	c.bed = newBed(b, server.Options{AckTimeout: 5 * time.Minute, SyncTimeout: 5 * time.Minute, Settle: time.Millisecond})
+	c.bed = newBed(b, server.Options{AckTimeout: 5 * time.Minute, SyncTimeout: 5 * time.Minute, DNSGrace: time.Millisecond})
 	c.server.PublishSettings(route.DefaultGateway, route.DefaultSettings())
 	for i := range hosts {
 		c.hosts = append(c.hosts, c.host(i, 0))

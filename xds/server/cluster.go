@@ -63,7 +63,7 @@ func (g *gateway) releaseCluster(c *cluster) {
 	if c.refs > 0 {
 		return
 	}
-	c.removeTimer = g.server.after(g.server.options.Grace, func() {
+	c.removeTimer = g.server.after(g.server.options.ClusterGrace, func() {
 		if c.refs == 0 && g.clusters[c.value] == c {
 			g.removeCluster(c)
 		}
@@ -187,7 +187,7 @@ func (g *gateway) isReady(c *cluster) bool {
 		return true
 	}
 	if c.dnsTimer == nil {
-		c.dnsTimer = g.server.after(g.server.options.Settle, func() {
+		c.dnsTimer = g.server.after(g.server.options.DNSGrace, func() {
 			c.dnsReady = true
 			g.wakeWaiters(c.cds)
 		})

@@ -12,7 +12,7 @@ import (
 // patient are options under which no cluster is removed during a test.
 func patient() server.Options {
 	options := quick()
-	options.Grace = time.Hour
+	options.ClusterGrace = time.Hour
 	return options
 }
 

@@ -89,7 +89,7 @@ func TestAWithdrawnGatewayIsForgottenInAnyOrder(t *testing.T) {
 						withdrawals[(first+i)%len(withdrawals)]()
 					}
 					if connected {
-						b.eventually("the host is gone", func() bool { return !b.server.Host(host.Key).Leaving && b.idle() })
+						b.eventually("the host is gone", func() bool { return !b.server.Host(host.Key).Withdrawing && b.idle() })
 						if names := b.server.Waiting(); len(names) > 0 {
 							t.Errorf("something waits: %v", names)
 						}

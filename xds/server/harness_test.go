@@ -69,7 +69,7 @@ func newBed(t testing.TB, options server.Options) *bed {
 
 // quick are options for tests that do not wait for timeouts.
 func quick() server.Options {
-	return server.Options{Grace: 50 * time.Millisecond, Settle: 20 * time.Millisecond, AckTimeout: 10 * time.Second}
+	return server.Options{ClusterGrace: 50 * time.Millisecond, DNSGrace: 20 * time.Millisecond, AckTimeout: 10 * time.Second}
 }
 
 // opened is a bed with a gateway, open.
@@ -334,7 +334,7 @@ func (h *heard) CertificateRejected(key route.Key, detail string) {
 	h.rejected[key] = append(h.rejected[key], detail)
 }
 
-func (h *heard) CertificateUnproved(key route.Key, detail string) {
+func (h *heard) CertificateNotServed(key route.Key, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.unproved[key] = detail

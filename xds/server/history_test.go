@@ -41,8 +41,8 @@ func FuzzAnyHistoryEndsRight(f *testing.F) {
 // play plays the history of a seed.
 func play(t *testing.T, seed uint64) {
 	options := quick()
-	options.Grace = 5 * time.Millisecond
-	options.Settle = time.Millisecond
+	options.ClusterGrace = 5 * time.Millisecond
+	options.DNSGrace = time.Millisecond
 	h := &history{bed: newBed(t, options), random: rand.New(rand.NewPCG(seed, 1)), published: newPublished(), chains: seed%2 == 0}
 	h.changeSettings(route.DefaultSettings())
 	for service := range services {

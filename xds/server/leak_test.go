@@ -26,7 +26,7 @@ func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			options := quick()
-			options.Grace = time.Millisecond
+			options.ClusterGrace = time.Millisecond
 			b := newBed(t, options)
 			b.server.PublishSettings(route.DefaultGateway, withHTTP3())
 			b.server.Open()

@@ -10,7 +10,7 @@ import (
 // Bounded is a listener that closes a connection at once when there are already
 // as many in all, or from its address: whoever floods us is alone with that. Use
 // Bound.
-type Bounded struct {
+type LimitedListener struct {
 	net.Listener
 
 	maxTotal, maxPerAddress int
@@ -22,12 +22,12 @@ type Bounded struct {
 }
 
 // Bound lets listener have so many connections at a time.
-func Bound(listener net.Listener, all, ofOne int) *Bounded {
-	return &Bounded{Listener: listener, maxTotal: all, maxPerAddress: ofOne, open: map[*limitedConn]struct{}{}, perAddress: map[netip.Addr]int{}}
+func LimitListener(listener net.Listener, all, ofOne int) *LimitedListener {
+	return &LimitedListener{Listener: listener, maxTotal: all, maxPerAddress: ofOne, open: map[*limitedConn]struct{}{}, perAddress: map[netip.Addr]int{}}
 }
 
 // Accept implements net.Listener.
-func (b *Bounded) Accept() (net.Conn, error) {
+func (b *LimitedListener) Accept() (net.Conn, error) {
 	for {
 		connection, err := b.Listener.Accept()
 		if err != nil {
@@ -43,19 +43,19 @@ func (b *Bounded) Accept() (net.Conn, error) {
 
 // Close implements net.Listener. The connections that are being set up go with
 // it: a gRPC server that ends tells nobody before they are through.
-func (b *Bounded) Close() error {
+func (b *LimitedListener) Close() error {
 	b.closeWhere(func(c *limitedConn) bool { return c.settingUp })
 	return b.Listener.Close()
 }
 
 // Cut closes the listener and all its connections.
-func (b *Bounded) Cut() {
+func (b *LimitedListener) CloseAll() {
 	_ = b.Listener.Close() // it may be closed
 	b.closeWhere(func(*limitedConn) bool { return true })
 }
 
 // cut closes the connections that are chosen.
-func (b *Bounded) closeWhere(isChosen func(*limitedConn) bool) {
+func (b *LimitedListener) closeWhere(isChosen func(*limitedConn) bool) {
 	b.mu.Lock()
 	b.closed = true
 	var chosen []*limitedConn
@@ -78,7 +78,7 @@ func addressOfConnection(connection net.Conn) netip.Addr {
 	return tcp.AddrPort().Addr().Unmap()
 }
 
-func (b *Bounded) add(c *limitedConn) bool {
+func (b *LimitedListener) add(c *limitedConn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed || len(b.open) >= b.maxTotal || (c.from.IsValid() && b.perAddress[c.from] >= b.maxPerAddress) {
@@ -89,7 +89,7 @@ func (b *Bounded) add(c *limitedConn) bool {
 	return true
 }
 
-func (b *Bounded) remove(c *limitedConn) {
+func (b *LimitedListener) remove(c *limitedConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.open[c]; !ok {
@@ -105,7 +105,7 @@ func (b *Bounded) remove(c *limitedConn) {
 type limitedConn struct {
 	net.Conn
 
-	listener  *Bounded
+	listener  *LimitedListener
 	from      netip.Addr
 	settingUp bool // guarded by Bounded.mu
 }

@@ -13,7 +13,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := server.Bound(inner, 3, 2)
+	listener := server.LimitListener(inner, 3, 2)
 	accepted := make(chan net.Conn, 10)
 	go func() {
 		defer close(accepted)

@@ -327,7 +327,7 @@ func TestExceptionsAreGathered(t *testing.T) {
 	b.server.PublishHost(keyOf(name(7)), hostOf(name(7), to("/changed", "web")))
 	b.eventually("a change of routes is served", func() bool { return b.server.Host(keyOf(name(7))).Served })
 	b.withdraw(name(8))
-	b.eventually("a host is gone", func() bool { return !b.server.Host(keyOf(name(8))).Leaving })
+	b.eventually("a host is gone", func() bool { return !b.server.Host(keyOf(name(8))).Withdrawing })
 }
 
 // A host that is open below a guarded wildcard is not told to be served while

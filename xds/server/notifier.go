@@ -79,8 +79,8 @@ func (n *notifier) certificateRejected(key route.Key, detail string) {
 	n.add(func(o Observer) { o.CertificateRejected(key, detail) })
 }
 
-func (n *notifier) certificateUnproved(key route.Key, detail string) {
-	n.add(func(o Observer) { o.CertificateUnproved(key, detail) })
+func (n *notifier) certificateNotServed(key route.Key, detail string) {
+	n.add(func(o Observer) { o.CertificateNotServed(key, detail) })
 }
 
 func (n *notifier) wakeUp() {

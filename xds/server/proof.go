@@ -15,7 +15,7 @@ import (
 // newVerifier is the verifier of a gateway. Server.mu guards all of its calls.
 func (g *gateway) newVerifier() *verifier.Verifier {
 	return verifier.New(verifier.Config{
-		Patience: g.server.options.ProofPatience, Now: g.server.now, After: g.server.after, Events: proofEvents{g},
+		Patience: g.server.options.ProofTimeout, Now: g.server.now, After: g.server.after, Events: proofEvents{g},
 	})
 }
 
@@ -83,7 +83,7 @@ type proofEvents struct{ gateway *gateway }
 // NotServed implements verifier.Events.
 func (e proofEvents) NotServed(name route.Hostname, detail string) {
 	notes := e.gateway.server.notifier
-	notes.certificateUnproved(route.Key{Gateway: e.gateway.name, Host: name}, detail)
+	notes.certificateNotServed(route.Key{Gateway: e.gateway.name, Host: name}, detail)
 	notes.envoysChanged(e.gateway.name)
 }
 
@@ -109,8 +109,8 @@ func (e proofEvents) Served(after time.Duration) {
 }
 
 // Unproved counts, by gateway, the certificates that a gateway's process does not
-// see Envoy serve (Observer.CertificateUnproved).
-func (s *Server) Unproved() map[route.Gateway]int {
+// see Envoy serve (Observer.CertificateNotServed).
+func (s *Server) FailedProofs() map[route.Gateway]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := map[route.Gateway]int{}

@@ -153,7 +153,7 @@ func issued(t testing.TB, name route.Hostname) (*route.Certificate, proof.Finger
 func proving(t testing.TB, patience time.Duration) *bed {
 	t.Helper()
 	options := quick()
-	options.ProofPatience = patience
+	options.ProofTimeout = patience
 	b := newBed(t, options)
 	settings := route.DefaultSettings()
 	settings.HTTPSPort = 443
@@ -267,16 +267,16 @@ func TestAHostWaitsForItsCertificate(t *testing.T) {
 			w.is(response, "*.shop.test")
 			b.served(hostOf("a.shop.test", to("/", "web")))
 			b.served(hostOf("other.test", to("/", "web")))
-			if b.server.Host(keyOf("other.test")).Proving {
+			if b.server.Host(keyOf("other.test")).ProofPending {
 				t.Error("a host waits for the certificate of another")
 			}
-			if !b.server.Host(keyOf("a.shop.test")).Proving {
+			if !b.server.Host(keyOf("a.shop.test")).ProofPending {
 				t.Error("the host does not wait for its certificate")
 			}
 			before := b.heard.timesServed("a.shop.test")
 			c.goOn(w, response)
 			b.eventually("the observer hears of it", func() bool { return b.heard.timesServed("a.shop.test") > before })
-			if b.server.Host(keyOf("a.shop.test")).Proving {
+			if b.server.Host(keyOf("a.shop.test")).ProofPending {
 				t.Error("the host still waits")
 			}
 		})
@@ -307,12 +307,12 @@ func TestWhatIsNotServedIsTold(t *testing.T) {
 	if got := unproved(); !strings.Contains(got, "gateway gateway-0: the certificate of somebody else") {
 		t.Errorf("told %q", got)
 	}
-	if got := b.server.Unproved()[route.DefaultGateway]; got != 1 {
+	if got := b.server.FailedProofs()[route.DefaultGateway]; got != 1 {
 		t.Errorf("%d are unproved, want 1", got)
 	}
 	w.acks(w.next())
 	b.eventually("the end of it is told", func() bool { return unproved() == "" })
-	if got := b.server.Unproved()[route.DefaultGateway]; got != 0 {
+	if got := b.server.FailedProofs()[route.DefaultGateway]; got != 0 {
 		t.Errorf("%d are unproved, want none", got)
 	}
 }

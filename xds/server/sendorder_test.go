@@ -53,7 +53,7 @@ func TestHostWaitsForItsClusterOnEveryEnvoy(t *testing.T) {
 	b.publish(hostOf("shop.test", to("/", "new")))
 	b.eventually("the quick Envoy has the cluster", func() bool { return quickOne.Body(envoy.TypeCluster, "shop/new:80") != nil })
 	b.always("routes wait for the slow one", func() bool { return virtualHost(quickOne, "shop.test") == "/>shop/old:80" })
-	if state := b.server.Host(keyOf("shop.test")); state.Served || state.Waiting == "" {
+	if state := b.server.Host(keyOf("shop.test")); state.Served || state.WaitingFor == "" {
 		t.Errorf("host state %+v, want waiting and not served", state)
 	}
 	slow.Stall(false)
@@ -182,14 +182,14 @@ func TestSettingsThatChangeClustersWarmThem(t *testing.T) {
 
 func TestClusterByDNSSettlesBeforeItIsUsed(t *testing.T) {
 	options := quick()
-	options.Settle = 200 * time.Millisecond
+	options.DNSGrace = 200 * time.Millisecond
 	b := opened(t, options)
 	e := b.synced(simulated.Options{})
 	bank := clusterOf("bank")
 	bank.DNS = "bank.example"
 	start := time.Now()
 	b.served(hostOf("shop.test", route.Route{Match: route.Match{Path: "/"}, Cluster: &bank}))
-	if d := time.Since(start); d < options.Settle {
+	if d := time.Since(start); d < options.DNSGrace {
 		t.Errorf("served after %s, before it had time to resolve", d)
 	}
 	if got, want := virtualHost(e, "shop.test"), "/>"+envoy.ClusterName(bank)+""; got != want {

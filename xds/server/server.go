@@ -54,12 +54,12 @@ func New(options Options) *Server {
 			*d = value
 		}
 	}
-	defaults(&options.Grace, 10*time.Second)
+	defaults(&options.ClusterGrace, 10*time.Second)
 	defaults(&options.AckTimeout, 5*time.Second)
 	defaults(&options.SyncTimeout, time.Minute)
-	defaults(&options.Settle, time.Second)
-	defaults(&options.ProofPatience, 10*time.Second)
-	defaults(&options.LastResort, 5*time.Second)
+	defaults(&options.DNSGrace, time.Second)
+	defaults(&options.ProofTimeout, 10*time.Second)
+	defaults(&options.LastResortAfter, 5*time.Second)
 	s := &Server{
 		options:  options,
 		now:      time.Now,

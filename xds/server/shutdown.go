@@ -29,12 +29,12 @@ var errShuttingDown = status.Error(codes.Unavailable, "shutting down")
 // itself: each is told to go elsewhere, what is under way is still heard, and who
 // does not go is cut off. It takes little more than two seconds, whatever
 // they do.
-func (s *Server) Serve(ctx context.Context, transport *grpc.Server, listener *Bounded) error {
+func (s *Server) Serve(ctx context.Context, transport *grpc.Server, listener *LimitedListener) error {
 	s.Register(transport)
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		cut := time.AfterFunc(closeTimeout, listener.Cut)
+		cut := time.AfterFunc(closeTimeout, listener.CloseAll)
 		defer cut.Stop()
 		told := make(chan struct{})
 		go func() { defer close(told); transport.GracefulStop() }()

@@ -58,7 +58,7 @@ func serving(t *testing.T, ads *server.Server, creds credentials.TransportCreden
 			s.streams <- struct{}{}
 			return handle(service, stream)
 		}))...)
-	go func() { s.ended <- ads.Serve(ctx, transport, server.Bound(listener, 1000, 1000)) }()
+	go func() { s.ended <- ads.Serve(ctx, transport, server.LimitListener(listener, 1000, 1000)) }()
 	t.Cleanup(cancel)
 	return s
 }
@@ -365,7 +365,7 @@ func TestConnectionsOfAClosedListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := server.Bound(inner, 10, 10)
+	listener := server.LimitListener(inner, 10, 10)
 	accept := func() (theirs, ours net.Conn) {
 		theirs, err := net.Dial("tcp", inner.Addr().String())
 		if err != nil {
@@ -406,7 +406,7 @@ func TestConnectionsOfAClosedListener(t *testing.T) {
 	if _, err := io.ReadFull(setUp, make([]byte, 1)); err != nil {
 		t.Error(err)
 	}
-	listener.Cut()
+	listener.CloseAll()
 	ends(setUp)
 	if _, err := listener.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("it accepts: %v", err)

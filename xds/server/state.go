@@ -13,23 +13,23 @@ func (s *Server) Host(key route.Key) HostState {
 	defer s.mu.Unlock()
 	g, ok := s.gateways[key.Gateway]
 	if !ok {
-		return HostState{Unattended: true}
+		return HostState{NoEnvoys: true}
 	}
 	h, ok := g.hosts[key.Host]
 	switch {
 	case !ok:
-		return HostState{Unattended: g.syncedStreams == 0}
+		return HostState{NoEnvoys: g.syncedStreams == 0}
 	case h.wanted == nil:
-		return HostState{Leaving: true, Unattended: g.syncedStreams == 0}
+		return HostState{Withdrawing: true, NoEnvoys: g.syncedStreams == 0}
 	}
 	return HostState{
-		Published:  h.wanted.value.Answers(),
-		Value:      h.wanted.value,
-		Served:     g.syncedStreams > 0 && h.reported == h.wanted,
-		Rejected:   h.wanted.refused,
-		Waiting:    h.waitingFor,
-		Unattended: g.syncedStreams == 0,
-		Proving:    g.awaitsProof(key.Host),
+		Published:    h.wanted.value.Answers(),
+		Value:        h.wanted.value,
+		Served:       g.syncedStreams > 0 && h.reported == h.wanted,
+		Rejected:     h.wanted.refused,
+		WaitingFor:   h.waitingFor,
+		NoEnvoys:     g.syncedStreams == 0,
+		ProofPending: g.awaitsProof(key.Host),
 	}
 }
 

@@ -61,8 +61,8 @@ func (s *Set) why(c challenge.Challenge) string {
 	if s.Hosts != nil {
 		if state := s.Hosts.Host(KeyOf(c)); state.Rejected != "" {
 			return "an Envoy refused the host: " + state.Rejected
-		} else if state.Waiting != "" {
-			return "Envoys have not accepted " + state.Waiting + " yet"
+		} else if state.WaitingFor != "" {
+			return "Envoys have not accepted " + state.WaitingFor + " yet"
 		}
 	}
 	return "no Envoy answers the challenge yet"

@@ -45,34 +45,6 @@ type CertificateOf struct {
 }
 
 // present says which certificate a client is shown that connects with the server
-<<<<<<< HEAD:controllers/inspect/explain/certificate.go
-// name, if it sends one.
-func (w *trace) present(ctx context.Context, name route.Hostname, sent bool) error {
-	partial := secretcache.New(w.objects.Cluster, nil, nil).Partial(
-		func(secret types.NamespacedName) bool { return !w.question.MissingSecrets[secret] })
-	secrets := servercert.New(w.objects, partial, nil, nil, servercert.Options{})
-	why, broken := "the client sends no server name", false
-	var names []route.Hostname
-	if sent {
-		why = fmt.Sprintf("no Ingress names a Secret for %s", name)
-		names = serverNames(name)
-	}
-	for _, candidate := range append(names, route.AnyHost) {
-		looked, err := secrets.Look(ctx, servercert.Key{Gateway: w.gateway, Host: candidate})
-		if err != nil {
-			return err
-		}
-		w.said.Problems = append(w.said.Problems, looked.Problems...)
-		if len(looked.Found)+len(looked.Unread) > 0 {
-			w.said.Certificate = certificateOf(candidate, looked)
-			if candidate == route.AnyHost {
-				w.said.Certificate.Why = why
-			}
-			return nil
-		}
-		if candidate != route.AnyHost && len(looked.Problems) > 0 && !broken {
-			why, broken = fmt.Sprintf("no Secret for %s can be used", candidate), true
-=======
 // name, if it sends one. host serves requests for the name; nil: none does. shown is
 // false if there is no certificate for the client, so that the handshake fails.
 func (w *trace) present(ctx context.Context, name route.Hostname, sent bool, host *route.Host) (shown bool, err error) {
@@ -91,7 +63,6 @@ func (w *trace) present(ctx context.Context, name route.Hostname, sent bool, hos
 		has := len(found.Found)+len(found.Unread) > 0
 		if name != route.AnyHost && !has && len(found.Problems) > 0 && !broken {
 			why, broken = fmt.Sprintf("no Secret for %s can be used", name), true
->>>>>>> 7a1e938 (xds/route: the rules which certificate and which filter chain a server name gets are one function each):controllers/explain/certificate.go
 		}
 		return has
 	}

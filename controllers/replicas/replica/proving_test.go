@@ -21,7 +21,7 @@ func (s *state) Host(route.Key) server.HostState { return server.HostState(*s) }
 func TestAnIngressWaitsForItsCertificate(t *testing.T) {
 	shop := types.NamespacedName{Namespace: "shop", Name: "shop"}
 	key := route.Key{Gateway: "default", Host: "shop.test"}
-	hosts := &state{Published: true, Served: true, Proving: true}
+	hosts := &state{Published: true, Served: true, ProofPending: true}
 	var settled []types.NamespacedName
 	tracker := &replica.Tracker{Hosts: hosts, Settled: func(name types.NamespacedName) { settled = append(settled, name) }}
 	tracker.Envoys(map[route.Gateway]replica.Gateway{"default": {Envoys: 1, Synced: 1}})
@@ -30,7 +30,7 @@ func TestAnIngressWaitsForItsCertificate(t *testing.T) {
 	if held := tracker.Report().HeldUp; len(held) != 1 || held[0].Detail != "the certificate of host shop.test" {
 		t.Errorf("held up are %+v", held)
 	}
-	hosts.Proving = false
+	hosts.ProofPending = false
 	tracker.Heard(key)
 	if held := tracker.Report().HeldUp; len(held) != 0 || len(settled) != 1 {
 		t.Errorf("held up are %+v, settled %v", held, settled)

@@ -225,9 +225,9 @@ func (t *Tracker) settle(keys func() []route.Key) {
 // a new certificate was seen.
 func accepted(s server.HostState) bool {
 	if s.Published {
-		return s.Served && !s.Proving
+		return s.Served && !s.ProofPending
 	}
-	return !s.Leaving
+	return !s.Withdrawing
 }
 
 // release takes key from those that wait for it, and returns those that wait
@@ -303,7 +303,7 @@ func (t *Tracker) why(w *wait) (reason HeldUpReason, detail string) {
 		}
 	}
 	for _, key := range keys {
-		if t.Hosts.Host(key).Proving {
+		if t.Hosts.Host(key).ProofPending {
 			return Waiting, "the certificate of host " + string(key.Host)
 		}
 	}

@@ -69,7 +69,7 @@ func (w *world) Host(key route.Key) server.HostState {
 	case h == nil:
 		return server.HostState{}
 	case h.wanted == nil:
-		return server.HostState{Leaving: h.served != nil && w.envoys > 0}
+		return server.HostState{Withdrawing: h.served != nil && w.envoys > 0}
 	}
 	return server.HostState{Published: true, Served: w.envoys > 0 && equal(h.wanted, h.served)}
 }
