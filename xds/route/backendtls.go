@@ -18,7 +18,7 @@ import (
 const (
 	// AnnotationBackendCA names a Secret of the Service's namespace. The authorities
 	// in its ca.crt must have signed the backend's certificate, which must be for the
-	// backend's name. "system" stands for the authorities that the gateway's own
+	// backend's name. "system" stands for the authorities that the controller's own
 	// machine trusts.
 	AnnotationBackendCA = annotationPrefix + "backend-ca"
 	// AnnotationBackendSNI is the server name (SNI) that the gateway asks for and
