@@ -1,10 +1,10 @@
-// Package assembly runs reconcilers that keep one picture together. A first pass
-// over the objects makes the whole picture; it is published; and then a controller
-// for each reconciler keeps its share of it.
+// Package assembly runs reconcilers that together keep one picture. A first pass
+// over the objects builds the whole picture, and the assembly publishes it. From
+// then on a controller for each reconciler keeps that reconciler's share.
 //
-// It knows no kind of object: each reconciler is a Part, with its watches and with
-// what it publishes to. Its invariants: nobody hears of a part of the picture
-// before all of it was built; what the first pass finds is published in the order
+// It knows no kind of object: each reconciler is a Part, which brings its
+// own watches and publisher. Its invariants: no part of the picture is published
+// before all of it is built; what the first pass finds is published in the order
 // of the parts; and no event is lost between the first pass and the controllers,
 // because the watches begin before it and the workers after it.
 package assembly
@@ -20,31 +20,32 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// Assembly is Parts that are run together. It is a manager.Runnable.
+// Assembly runs Parts together. It is a manager.Runnable.
 type Assembly struct {
-	// Parts in the order in which they are built and published: what is referred to
-	// comes before what refers to it.
+	// Parts are in the order in which they are built and published: a part comes
+	// before the parts that refer to it.
 	Parts []Part
-	// Settle waits, but not for long, for what the parts asked for while they were
-	// built; nil: they ask for nothing.
+	// Settle waits briefly for what the parts asked for while they were built;
+	// nil: they ask for nothing.
 	Settle func(context.Context)
-	// Report takes the Problems of a reconciler's key, as the first pass found them.
+	// Report takes the Problems that the first pass found for a reconciler's key.
 	Report func(ctx context.Context, key any, problems []problem.Problem)
 	// Await returns when the first pass may begin, or when ctx ends; nil: at once.
 	Await func(context.Context)
-	// Begin is called right before the first pass, and what it returns when all of
-	// the picture is published, with its Problems; nil: nobody is told.
+	// Begin is called right before the first pass. The function that it returns is
+	// called with the pass's Problems when the whole picture is published. Begin
+	// may be nil.
 	Begin func() (published func(Problems))
-	// Beside runs for as long as the controllers do.
+	// Beside are functions that run for as long as the controllers do.
 	Beside []func(context.Context) error
 	Log    logr.Logger
 }
 
 // Part is one reconciler of an Assembly. It is a *Kind.
 type Part interface {
-	// build has the first pass find all keys, and build each.
+	// build runs the first pass of the part: it finds all keys and builds each.
 	build(ctx context.Context, problems Problems) error
-	// complete builds again what waits for something that was asked for.
+	// complete builds again the keys that wait for something they asked for.
 	complete(ctx context.Context, problems Problems) error
 	// publish publishes what was built, and forget drops it.
 	publish()
@@ -59,10 +60,10 @@ type controller interface {
 	Start(context.Context) error
 }
 
-// Problems is those that a pass finds, by the reconciler's key that has them.
+// Problems are what a pass finds, by the reconciler's key that has them.
 type Problems map[any][]problem.Problem
 
-// All is all of them, in order and without duplicates.
+// All returns all Problems, in order and without duplicates.
 func (p Problems) All() []problem.Problem {
 	var all []problem.Problem
 	for _, problems := range p {
@@ -91,8 +92,8 @@ func (a *Assembly) FirstPass(ctx context.Context) (Problems, error) {
 	return problems, nil
 }
 
-// Start publishes the picture of a first pass and keeps it until ctx ends. The
-// cache must have been started.
+// Start publishes the picture of a first pass and keeps it until ctx ends. Start
+// the cache first.
 func (a *Assembly) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -119,8 +120,8 @@ func (a *Assembly) Start(ctx context.Context) error {
 	return running.Wait()
 }
 
-// watch begins the watches of all parts, and returns when what is there has been
-// seen.
+// watch begins the watches of all parts. It returns when they have seen all
+// objects that exist.
 func (a *Assembly) watch(ctx context.Context) ([]controller, error) {
 	var all []controller
 	for _, part := range a.Parts {
@@ -140,8 +141,8 @@ func (a *Assembly) watch(ctx context.Context) ([]controller, error) {
 	return all, nil
 }
 
-// Open builds the first picture and publishes it. Start does it; a test that runs the
-// controllers itself calls it.
+// Open builds the first picture and publishes it. Start calls it; so does a test
+// that runs the controllers itself.
 func (a *Assembly) Open(ctx context.Context) error {
 	published := func(Problems) {}
 	if a.Begin != nil {

@@ -37,12 +37,12 @@ func (d *diary) read() []string {
 	return slices.Clone(d.entries)
 }
 
-// keys is a Builder of a value for each key; the value is the key, and a key that
-// ends in "?" has a Problem and no value.
+// keys is a Builder. The value of a key is the key itself; a key that ends in "?"
+// has a Problem and no value.
 type keys struct {
 	diary   *diary
 	keys    []string
-	waiting []string // none of which is built until it is complete
+	waiting []string // not built until complete runs
 	build   func(context.Context, string) error
 }
 
@@ -62,8 +62,8 @@ func (k *keys) Build(ctx context.Context, key string) (*string, []problem.Proble
 	return &key, nil, nil
 }
 
-// kindOf is a Kind whose reconciler notes its runs; what is sent to wakes is
-// queued.
+// kindOf is a Kind whose reconciler notes its runs. It queues the keys that are
+// sent to wakes.
 func kindOf(d *diary, name string, builder *keys, wakes <-chan string) *Kind[string, string] {
 	builder.diary = d
 	return &Kind[string, string]{
@@ -106,7 +106,7 @@ func assemblyOf(d *diary, parts ...Part) *Assembly {
 	}
 }
 
-// run starts the Assembly; it has ended when the test has.
+// run starts the Assembly and stops it when the test ends.
 func run(t *testing.T, a *Assembly) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())

@@ -16,32 +16,33 @@ import (
 )
 
 const (
-	// workers is how many keys of a controller are worked on at once. Of these, two
-	// at most ask the API server (apireader.Reader).
+	// workers is how many keys a controller works on at once. At most two of them
+	// ask the API server (apireader.Reader).
 	workers = 4
 	// A key whose reconciliation failed is tried again after firstRetry, then
-	// twice that, up to lastRetry.
+	// after twice that, up to lastRetry.
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = 30 * time.Second
 )
 
-// Builder is a reconciler seen from the first pass.
+// Builder is a reconciler as the first pass sees it.
 type Builder[K comparable, V any] interface {
-	// Keys is all keys that there are; a key may be in it more than once.
+	// Keys returns all keys; it may return a key more than once.
 	Keys(context.Context) ([]K, error)
-	// Build is what a key asks for, nil for nothing, and what is wrong with that.
+	// Build returns the value of a key, nil if there is none, and the key's
+	// Problems.
 	Build(context.Context, K) (*V, []problem.Problem, error)
 }
 
-// waiting is a Builder that may ask for what it needs and come back.
+// waiting is a Builder whose keys may have to wait for something they asked for.
 type waiting[K comparable] interface {
-	// Waiting is the keys that what was asked for concerns.
+	// Waiting returns the keys to build again once the Assembly has settled.
 	Waiting() []K
 }
 
-// Kind is the keys of one kind, and the reconciler that keeps them.
+// Kind holds the keys of one kind and the reconciler that keeps them.
 type Kind[K comparable, V any] struct {
-	// Name of the controller in logs and metrics.
+	// Name is the controller's name in logs and metrics.
 	Name    string
 	Builder Builder[K, V]
 	// Reconciler keeps a key after the first pass.
@@ -52,8 +53,8 @@ type Kind[K comparable, V any] struct {
 	Publish func(K, *V)
 	// Built, which may be nil, is called when the first pass has built all keys.
 	Built func(map[K]*V)
-	// IsLarge, which may be nil, says of a key that its runs take long: it comes after
-	// all others, and few such run at once.
+	// IsLarge, which may be nil, reports whether the runs of a key take long. Such
+	// keys come after all others, and few of them run at once.
 	IsLarge func(K) bool
 
 	values  map[K]*V // of the first pass
@@ -62,10 +63,10 @@ type Kind[K comparable, V any] struct {
 	}
 }
 
-// Values is what the first pass built, until all of it is published.
+// Values returns what the first pass built. It is nil once all of it is published.
 func (k *Kind[K, V]) Values() map[K]*V { return k.values }
 
-// Watch adds a source. Call it when the Assembly has started.
+// Watch adds a source. Call it after the Assembly has started.
 func (k *Kind[K, V]) Watch(from source.TypedSource[K]) error {
 	if k.running == nil {
 		return fmt.Errorf("watch for controller %s: it has not started", k.Name)
@@ -95,8 +96,8 @@ func (k *Kind[K, V]) build(ctx context.Context, problems Problems) error {
 	return nil
 }
 
-// complete builds the keys that wait. Where what they wait for has not come,
-// nothing is built, and the key is reconciled when it does.
+// complete builds the keys that wait. A key whose answer is still missing is left
+// out; it is reconciled when the answer comes.
 func (k *Kind[K, V]) complete(ctx context.Context, problems Problems) error {
 	from, ok := k.Builder.(waiting[K])
 	if !ok {

@@ -10,13 +10,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// afterOthers is the priority of keys whose runs take long. A host of thousands of
-// paths costs what hundreds of others do, and many such hosts may be woken at once;
-// those others must not wait for all of them.
+// afterOthers is the priority of keys whose runs take long. A host with thousands
+// of paths costs as much as hundreds of others, and many such hosts may be woken
+// at once. The other hosts must not wait for all of them.
 const afterOthers = -1
 
-// queue gives each key that is added its priority. A key that is added again has
-// the higher one.
+// queue gives each key its priority when it is added. A key that is added twice
+// gets the higher priority.
 type queue[K comparable] struct {
 	priorityqueue.PriorityQueue[K]
 
@@ -45,10 +45,11 @@ func (q queue[K]) Add(key K) {
 }
 
 const (
-	// largeAtOnce is how many keys whose runs take long are worked on at once: some
-	// workers, and some CPUs, are always free for the others.
+	// largeAtOnce is how many large keys are worked on at once. Some workers and
+	// some CPUs always stay free for the others.
 	largeAtOnce = 1
-	// largeAgain is when one that found no room comes back.
+	// largeAgain is the delay after which a large key that found no room is tried
+	// again.
 	largeAgain = 20 * time.Millisecond
 )
 
@@ -57,10 +58,11 @@ type largeBounded[K comparable] struct {
 	reconcile.TypedReconciler[K]
 
 	large func(K) bool
-	room  chan struct{} // holds a value for each that is worked on
+	room  chan struct{} // holds one value for each large key at work
 }
 
-// boundLarge bounds the runs of keys that are large, which may be nil.
+// boundLarge limits how many keys run at once among those that large selects.
+// large may be nil.
 func boundLarge[K comparable](reconciler reconcile.TypedReconciler[K], large func(K) bool) reconcile.TypedReconciler[K] {
 	if large == nil {
 		return reconciler

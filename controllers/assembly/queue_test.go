@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// Keys that take long come after all others, however many they are; an addition
-// of each is one run.
+// Large keys come after all others, however many there are. A key that is added
+// several times runs once.
 func TestLargeKeysComeLast(t *testing.T) {
 	q := queues(logr.Discard(), func(key string) bool { return strings.HasPrefix(key, "large") })(
 		"test", workqueue.DefaultTypedControllerRateLimiter[string]())
@@ -20,7 +20,7 @@ func TestLargeKeysComeLast(t *testing.T) {
 	for i := range 100 {
 		q.Add(fmt.Sprintf("large-%d", i))
 	}
-	first, _ := q.Get() // a large one may be on its way to whoever waits
+	first, _ := q.Get() // a large one may already be on its way to a waiting worker
 	for i := range 3 {
 		q.Add(fmt.Sprintf("small-%d", i))
 	}
@@ -41,7 +41,7 @@ func TestLargeKeysComeLast(t *testing.T) {
 	}
 }
 
-// While a large key is worked on others of its kind come back later, and small ones
+// While one large key is worked on, other large keys are put off and small ones
 // are worked on.
 func TestFewLargeKeysRunAtOnce(t *testing.T) {
 	entered, leave := make(chan string), make(chan struct{})

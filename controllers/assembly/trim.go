@@ -9,20 +9,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Reads is what a part reads of objects, of that which most do not. What none of
-// the parts of a process reads, its cache does not keep: a cluster has many more
-// Services and EndpointSlices than any part serves.
+// Reads says which optional parts of objects a part reads. A cache drops what no
+// part of its process reads, because a cluster has many more Services and
+// EndpointSlices than any part serves.
 type Reads struct {
-	// IngressOwners, if not nil, keeps in an Ingress what it reads of the managed
-	// fields, which the Ingress no longer has.
+	// IngressOwners, if not nil, keeps in an Ingress what the part needs of the
+	// managed fields. The Ingress no longer has them when it is called.
 	IngressOwners func(*networkingv1.Ingress, []metav1.ManagedFieldsEntry)
-	// ServiceStatus is the status of Services: addresses of load balancers.
+	// ServiceStatus is the status of Services, which holds the addresses of load
+	// balancers.
 	ServiceStatus bool
 	// EndpointNodes is the node of each endpoint, EndpointTargets its Pod.
 	EndpointNodes, EndpointTargets bool
 }
 
-// Trim is a cache's transform function that keeps what the parts read.
+// Trim returns a cache's transform function that keeps what the parts read.
 func Trim(parts ...Reads) toolscache.TransformFunc {
 	var all Reads
 	var owners []func(*networkingv1.Ingress, []metav1.ManagedFieldsEntry)
@@ -45,7 +46,7 @@ func Trim(parts ...Reads) toolscache.TransformFunc {
 func (r Reads) trim(object any) (any, error) {
 	o, ok := object.(client.Object)
 	if !ok {
-		return object, nil // of what a stream missed, as it is
+		return object, nil // the notice of an event that the stream missed: as it is
 	}
 	managed := o.GetManagedFields()
 	o.SetManagedFields(nil)
