@@ -1,10 +1,10 @@
-// Package edge is the controllers of gateways: it lists their parts (parts.go), has
-// an assembly run them, and hears what became of what they published.
+// Package edge is the controllers of gateways. It lists their parts (parts.go),
+// has an assembly run them, and hears how Envoys took what was published.
 //
-// It holds no rule about what is served (xds/route) nor how (xds/envoy,
-// xds/server). Its invariant: no Envoy is answered before the first picture is
-// complete, and the picture that the controllers arrive at, by whatever
-// history, is the one that a first pass over the same objects gives.
+// It holds no rule about what is served (xds/route) or how (xds/envoy,
+// xds/server). Its invariants: no Envoy is answered before the first picture is
+// complete; and whatever the history, the controllers arrive at the picture that a
+// first pass over the same objects gives.
 package edge
 
 import (
@@ -35,17 +35,17 @@ import (
 )
 
 const (
-	// secretsPatience is how long the first picture waits for Secrets that only the
-	// API server has.
+	// secretsPatience is how long the first picture waits for Secrets that only
+	// the API server has.
 	secretsPatience = 5 * time.Second
-	// ordersPatience is how long the first picture waits for the challenges that
-	// belong to it, and publishedPatience how long for the Services that publish
+	// ordersPatience is how long the first picture waits for its challenges.
+	// publishedPatience is how long it waits for the Services that publish
 	// gateways.
 	ordersPatience    = 5 * time.Second
 	publishedPatience = 5 * time.Second
 )
 
-// Publisher takes all that shall be served. It is *server.Server.
+// Publisher takes everything that is to be served. It is *server.Server.
 type Publisher interface {
 	ingress.Publisher
 	endpoints.Publisher
@@ -53,47 +53,48 @@ type Publisher interface {
 	servercert.Publisher
 	backendca.Publisher
 	clientca.Publisher
-	// Open says that the first picture is complete.
+	// Open reports that the first picture is complete.
 	Open()
 }
 
-// Controllers lead from the objects of a cluster (or of a folder) to what Envoy
+// Controllers turn the objects of a cluster (or of a folder) into what Envoy
 // serves. It is a manager.Runnable.
 type Controllers struct {
 	Cache cache.Cache
-	// Live reads the API server itself; nil where there is none.
+	// Live reads from the API server directly; nil where there is none.
 	Live      client.Reader
 	Publisher Publisher
 	Reporter  *report.Reporter
-	// Base are the settings of gateways, where their configuration says
-	// nothing else; Adapt, if not nil, has the last word.
+	// Base are the settings of gateways where their configuration says nothing
+	// else. Adapt, if not nil, may change the result.
 	Base  route.Settings
 	Adapt func(route.Settings) route.Settings
 	// Published are the Services that publish gateways; nil: none.
 	Published *gatewayconfig.PublishedServices
-	// LocalEndpoints says that EndpointSlices may have route.LocalPrefixes, also
-	// where Base does not let all backends: those of a folder were written for the
-	// machine that it is on.
+	// LocalEndpoints allows EndpointSlices to have route.LocalPrefixes even where
+	// Base does not allow it to all backends. The EndpointSlices of a folder were
+	// written for the machine that holds the folder.
 	LocalEndpoints bool
-	// Conditions, if not nil, hears whose conditions may have changed.
+	// Conditions, if not nil, is told which gateways' conditions may have changed.
 	Conditions *gatewayconfig.Conditions
-	// Scope says which Ingresses are looked at.
+	// Scope says which Ingresses are considered.
 	Scope index.Scope
 	// Challenges are what hosts answer to certificate authorities; nil: nothing.
 	Challenges *challenge.Set
-	// Orders, if not nil, tells them; it is waited for, but not for long.
+	// Orders, if not nil, fills Challenges. The first picture waits for it, up to
+	// ordersPatience.
 	Orders *challenge.Watch
-	// Certificates says what the default certificate is.
+	// Certificates says which certificate is the default one.
 	Certificates servercert.Options
-	// PartialSecrets says that a Secret which is not in the Cache may exist all the
-	// same: that is no Problem then.
+	// PartialSecrets says that a Secret may exist even if it is not in the Cache.
+	// A missing one is then no Problem.
 	PartialSecrets bool
 	// SystemRoots are the certificates, in PEM, that vouch for backends whose
-	// Services say "system"; nil: nobody knows, which is no Problem.
+	// Services say "system"; nil: unknown, which is no Problem.
 	SystemRoots []byte
-	// Delivery hears what became of what was published; nil: nobody.
+	// Delivery hears how Envoys took what was published; may be nil.
 	Delivery *Delivery
-	// Tracker hears of Ingresses and of what was reconciled; nil: nobody.
+	// Tracker hears of Ingresses and of what was reconciled; may be nil.
 	Tracker *replica.Tracker
 	Metrics *Metrics // may be nil
 	// Opened is called when the first picture is published; may be nil.
@@ -101,13 +102,13 @@ type Controllers struct {
 	Log    logr.Logger
 
 	custom bool             // the custom resources are watched
-	now    func() time.Time // for when Secrets are asked for again; nil: time.Now
+	now    func() time.Time // the clock for asking for Secrets again; nil: time.Now
 }
 
-// Index tells the cache what the Controllers read and by what. Call it before the
-// cache starts: then all kinds are listed at once. But for Secrets: what a cache
-// keeps of them follows from the Ingresses (servercert.Trimmer), so that they
-// come after these.
+// Index tells the cache which objects the Controllers read and by which indexes.
+// Call it before the cache starts: then all kinds are listed at once. Secrets are
+// the exception and come after Ingresses, because the Ingresses decide which
+// Secrets a cache keeps (servercert.Trimmer).
 func (c *Controllers) Index(ctx context.Context) error {
 	kinds := []client.Object{
 		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{},
@@ -131,7 +132,7 @@ func (c *Controllers) Index(ctx context.Context) error {
 func (c *Controllers) NeedLeaderElection() bool { return false }
 
 // Start publishes the first picture, opens the Publisher, and then keeps the
-// picture as the objects ask until ctx ends. The cache must have been started.
+// picture up to date until ctx ends. Start the cache first.
 func (c *Controllers) Start(ctx context.Context) error {
 	parts := c.parts(c.counted())
 	run := c.assemble(parts)
@@ -142,7 +143,7 @@ func (c *Controllers) Start(ctx context.Context) error {
 	return run.Start(ctx)
 }
 
-// assemble puts the parts together.
+// assemble makes the Assembly of the parts.
 func (c *Controllers) assemble(parts *parts) *assembly.Assembly {
 	return &assembly.Assembly{
 		Parts:  parts.inOrder(),
@@ -162,7 +163,7 @@ func (c *Controllers) assemble(parts *parts) *assembly.Assembly {
 	}
 }
 
-// open lets Envoys have the picture, all of which is published.
+// open opens the Publisher to Envoys. The whole picture is published by then.
 func (c *Controllers) open(parts *parts, problems assembly.Problems) {
 	c.Publisher.Open()
 	c.Log.Info("first picture published", "gateways", len(parts.gateways.Values()), "hosts", len(parts.hosts.Values()),
@@ -172,7 +173,7 @@ func (c *Controllers) open(parts *parts, problems assembly.Problems) {
 	}
 }
 
-// Objects is how what the Controllers look at is found.
+// Objects returns the reader of the objects that the Controllers consider.
 func (c *Controllers) Objects() index.Objects {
 	return index.Objects{Cluster: c.Cache, Scope: c.Scope}
 }

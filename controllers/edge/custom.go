@@ -13,12 +13,12 @@ import (
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
-// customPoll is the time between two looks for custom resources that a cluster
-// does not have.
+// customPoll is the time between two looks for custom resources that the cluster
+// lacks.
 const customPoll = 10 * time.Second
 
-// indexCustom begins to watch the custom resources. A cluster that does not have
-// them is served all the same: the gateways have the settings of the flags.
+// indexCustom begins to watch the custom resources. A cluster that lacks them is
+// served all the same: its gateways have the settings of the flags.
 func (c *Controllers) indexCustom(ctx context.Context) error {
 	var err error
 	if c.custom, err = c.hasCustom(ctx); err != nil {
@@ -30,8 +30,8 @@ func (c *Controllers) indexCustom(ctx context.Context) error {
 	return nil
 }
 
-// hasCustom reports whether the cluster has the custom resources, which are
-// watched then.
+// hasCustom reports whether the cluster has the custom resources. If so, it begins
+// to watch them.
 func (c *Controllers) hasCustom(ctx context.Context) (bool, error) {
 	for _, kind := range []client.Object{&v1alpha1.ClusterGatewayConfig{}, &v1alpha1.GatewayConfig{}} {
 		switch _, err := c.Cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); {
@@ -44,7 +44,7 @@ func (c *Controllers) hasCustom(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// awaitCustom begins to watch the custom resources when the cluster has got
+// awaitCustom waits until the cluster has the custom resources, and then watches
 // them.
 func (c *Controllers) awaitCustom(ctx context.Context, parts *parts) error {
 	tick := time.NewTicker(customPoll)

@@ -19,8 +19,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// RejectedByEnvoy is the reason of the Problem that Ingresses get whose host an
-// Envoy refused. It is a bug of ours, but they must know.
+// RejectedByEnvoy is the reason of the Problem on Ingresses whose host an Envoy
+// refused. It is a bug of ours, but their owners must know.
 const RejectedByEnvoy problem.Reason = "RejectedByEnvoy"
 
 // What can be rejected, as the label of a metric.
@@ -31,19 +31,19 @@ const (
 	rejectedCertificate = "certificate"
 )
 
-// Delivery hears what became of what was published: it is the server's
-// Observer. It turns rejections into Problems, tells how long a change took,
-// and passes on what others want to hear.
+// Delivery hears how Envoys took what was published: it is the server's Observer.
+// It turns rejections into Problems, measures how long a change took, and passes
+// events on.
 type Delivery struct {
 	Objects  index.Objects
 	Reporter *report.Reporter
-	// DefaultCertificate is the Secret of that name; the zero value is none.
+	// DefaultCertificate names the Secret of the default certificate; zero: none.
 	DefaultCertificate types.NamespacedName
 	Metrics            *Metrics // may be nil
 	Log                logr.Logger
-	// Served hears that a host (or its removal) is live, Rejected that an Envoy
-	// refused it, Envoys that some of a gateway came, caught up or left. Each may
-	// be nil, and must not block.
+	// Served hears that a host (or its removal) is live. Rejected hears that an
+	// Envoy refused a host. Envoys hears that Envoys of a gateway came, caught up
+	// or left. Each may be nil, and must not block.
 	Served   func(route.Key)
 	Rejected func(route.Key)
 	Envoys   func(route.Gateway)
@@ -56,8 +56,8 @@ type Delivery struct {
 
 var _ server.Observer = (*Delivery)(nil)
 
-// rejection is the Reporter's key of what an Envoy refused, apart from the key
-// of what Build found wrong with the same host.
+// rejection is the Reporter's key of what an Envoy refused. It is apart from the
+// key of what Build found wrong with the same host.
 type rejection struct{ key route.Key }
 
 // HostServed implements server.Observer.
@@ -108,7 +108,7 @@ func (d *Delivery) EnvoysChanged(gateway route.Gateway) {
 	}
 }
 
-// blame is the Problem on every Ingress of the host.
+// blame returns the Problem on every Ingress of the host.
 func (d *Delivery) blame(ctx context.Context, key route.Key, detail string) ([]problem.Problem, error) {
 	ingresses, err := ingress.Of(ctx, d.Objects, key)
 	if err != nil {
@@ -129,7 +129,7 @@ func (d *Delivery) blame(ctx context.Context, key route.Key, detail string) ([]p
 	return problems, nil
 }
 
-// timed measures from the start of a host's reconciliation to HostServed.
+// timed measures the time from the start of a host's reconciliation to HostServed.
 func (d *Delivery) timed(
 	hosts reconcile.TypedReconciler[route.Key], publisher ingress.Publisher,
 ) reconcile.TypedReconciler[route.Key] {
@@ -139,19 +139,20 @@ func (d *Delivery) timed(
 		result, err := hosts.Reconcile(ctx, key)
 		after := publisher.Host(key)
 		if after.Served || after.NoEnvoys || !before.Published && !after.Published {
-			// Nothing changed, or it is served already, or no Envoy is there that
-			// could say so: how long until one comes says nothing of the change.
+			// Nothing changed, or the host is served already, or no Envoy is there
+			// to serve it. In the last case the time until one comes is no measure
+			// of the change.
 			d.finish(key)
 		}
-		if !after.Published { // nobody is to blame for what nobody asks for
+		if !after.Published { // a host that is withdrawn has no Ingress to blame
 			d.Reporter.Report(ctx, rejection{key}, nil)
 		}
 		return result, err
 	})
 }
 
-// start notes when the change of key began, unless an earlier one is still
-// under way: then both are served by what comes next.
+// start notes when the change of key began. If an earlier change is still under
+// way, that one counts: what comes next serves both.
 func (d *Delivery) start(key route.Key) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,7 +164,7 @@ func (d *Delivery) start(key route.Key) {
 	}
 }
 
-// finish forgets the change of key and says when it began.
+// finish forgets the change of key and returns when it began.
 func (d *Delivery) finish(key route.Key) (time.Time, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -119,8 +119,8 @@ func TestAChangeIsTimedUntilItIsServed(t *testing.T) {
 	gone := server.HostState{}
 	unattended := server.HostState{Published: true, NoEnvoys: true}
 	key := keyOf("shop.test")
-	// reconciled is a run that takes a second and finds the host before and
-	// leaves it after.
+	// reconciled is a run that takes a second. It finds the host in state before
+	// and leaves it in state after.
 	type reconciled struct{ before, after server.HostState }
 	type hears struct{ served bool }
 	tests := []struct {
@@ -201,7 +201,7 @@ func TestWhatIsPublishedIsCounted(t *testing.T) {
 	d, registry := deliveryOf(t, s)
 	s.controllers.Metrics = d.Metrics
 	p := s.controllers.counted()
-	for range 2 { // publishing again counts once
+	for range 2 { // publishing again does not count twice
 		p.PublishHost(keyOf("a.test"), &route.Host{})
 		p.PublishHost(keyOf("b.test"), &route.Host{})
 		p.PublishHost(keyOf("never.test"), nil)

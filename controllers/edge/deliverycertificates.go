@@ -10,11 +10,12 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// CertificateNotServed is the reason of the Problem that Ingresses get whose
-// certificate a gateway was sent, and whose clients get another one or none.
+// CertificateNotServed is the reason of the Problem on Ingresses whose certificate
+// a gateway was sent but does not serve: its clients get another certificate or
+// none.
 const CertificateNotServed problem.Reason = "CertificateNotServed"
 
-// The Reporter's keys of what became of a certificate.
+// The keys under which Delivery reports the fate of a certificate.
 type (
 	rejectedKey struct{ key route.Key }
 	unprovedKey struct{ key route.Key }
@@ -45,8 +46,9 @@ func (d *Delivery) CertificateNotServed(key route.Key, detail string) {
 		"a gateway does not serve the certificate of %q that it was sent: %s", key.Host, detail))
 }
 
-// blameCertificate reports a Problem on whoever asked for the certificate: the
-// Ingresses that want the name over TLS, or the Secret of the default one.
+// blameCertificate reports a Problem on the objects that asked for the
+// certificate: the Ingresses that want the name over TLS, or the Secret of the
+// default certificate.
 func (d *Delivery) blameCertificate(as any, key route.Key, reason problem.Reason, message string) {
 	ctx := context.Background()
 	objects, err := d.askersOf(ctx, key)
@@ -61,7 +63,7 @@ func (d *Delivery) blameCertificate(as any, key route.Key, reason problem.Reason
 	d.Reporter.Report(ctx, as, problems)
 }
 
-// askersOf are the objects that ask for the certificate of a name.
+// askersOf returns the objects that ask for the certificate of a name.
 func (d *Delivery) askersOf(ctx context.Context, key route.Key) ([]problem.Object, error) {
 	var askers []problem.Object
 	if key.Gateway != "" {

@@ -94,14 +94,14 @@ type stage struct {
 	backendCAs   line[route.Authority]
 	clientCAs    line[clientca.Key]
 	secrets      *secretcache.Cache
-	now          time.Time // by the clock of secrets
+	now          time.Time // of the secret cache's clock
 }
 
 // line is the work of one controller.
 type line[K comparable] struct {
 	workqueue.TypedRateLimitingInterface[K]
 	reconciler reconcile.TypedReconciler[K]
-	later      map[K]bool // to be looked at again after a while
+	later      map[K]bool // to be reconciled again after a while
 }
 
 func start(ctx context.Context, t testing.TB, w *world) *stage {

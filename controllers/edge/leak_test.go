@@ -58,7 +58,7 @@ func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 			t.Fatal("hosts do not leave")
 		}
 	}
-	ads.Close() // and nobody hears of anything any more
+	ads.Close() // no observer hears of anything after this
 	if diff := cmp.Diff(before, kept()); diff != "" {
 		t.Errorf("what stays (-before +after):\n%s", diff)
 	}

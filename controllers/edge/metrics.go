@@ -10,7 +10,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Metrics is what the Controllers count (docs/metrics.md). The nil value counts
+// Metrics are what the Controllers count (docs/metrics.md). A nil *Metrics counts
 // nothing.
 type Metrics struct {
 	hosts, backends prometheus.Gauge
@@ -18,7 +18,7 @@ type Metrics struct {
 	rejections      *prometheus.CounterVec
 }
 
-// NewMetrics registers their metrics.
+// NewMetrics makes the Metrics and registers them.
 func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		hosts: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -30,7 +30,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		change: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "fairway_change_seconds",
 			Help: "From the start of a host's reconciliation until every Envoy that has caught up serves the outcome.",
-			// 1 ms to 16 s: what users notice begins at 30 ms.
+			// 1 ms to 16 s; users begin to notice at 30 ms.
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
 		}),
 		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{

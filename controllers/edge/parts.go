@@ -16,8 +16,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// parts are the kinds of keys that make the picture. A kind is an entry here: a
-// field, a function that makes it, and its place in inOrder.
+// parts are the kinds of keys that make up the picture. A kind is a field here, a
+// function that makes it, and a place in inOrder.
 type parts struct {
 	gateways     *assembly.Kind[route.Gateway, route.Settings]
 	backends     *assembly.Kind[route.ServicePort, route.Backend]
@@ -27,11 +27,11 @@ type parts struct {
 	hosts        *assembly.Kind[route.Key, route.Host]
 
 	custom  *gatewayconfig.Reconciler // whose resources may come later
-	secrets *secretcache.Cache        // of those that read Secrets
+	secrets *secretcache.Cache        // shared by the parts that read Secrets
 }
 
-// inOrder is the parts as they are built and published: what is referred to comes
-// before what refers to it.
+// inOrder returns the parts in the order in which they are built and published: a
+// part comes before the parts that refer to it.
 func (p *parts) inOrder() []assembly.Part {
 	return []assembly.Part{p.gateways, p.backends, p.certificates, p.backendCAs, p.clientCAs, p.hosts}
 }
@@ -115,7 +115,7 @@ func (c *Controllers) hosts(publisher Publisher) *assembly.Kind[route.Key, route
 	}
 }
 
-// secretCache is what is known of Secrets, for all that read them.
+// secretCache makes the cache of Secrets that all its readers share.
 func (c *Controllers) secretCache() *secretcache.Cache {
 	made := secretcache.New(c.Cache, c.Live, c.now)
 	if c.PartialSecrets {
@@ -124,8 +124,9 @@ func (c *Controllers) secretCache() *secretcache.Cache {
 	return made
 }
 
-// apiReader is a reader of the API server for one controller, whose workers it
-// keeps free; nil where there is no API server.
+// apiReader makes a reader of the API server for one controller. It keeps the
+// controller's workers from all waiting for that server. It is nil where there is
+// no API server.
 func (c *Controllers) apiReader() *apireader.Reader {
 	if c.Live == nil {
 		return nil
@@ -133,7 +134,7 @@ func (c *Controllers) apiReader() *apireader.Reader {
 	return apireader.New(c.Live, c.now)
 }
 
-// listening tells those who keep certificates which gateways have a use for them.
+// listening tells the certificate reconciler which gateways listen for TLS.
 type listening struct {
 	gatewayconfig.Publisher
 	certificates *servercert.Reconciler
@@ -151,6 +152,6 @@ func (l listening) PublishSettings(gateway route.Gateway, settings route.Setting
 
 // WithdrawGateway implements gatewayconfig.Publisher.
 func (l listening) WithdrawGateway(gateway route.Gateway) {
-	l.certificates.Listens(gateway, true) // nothing is known of it any more
+	l.certificates.Listens(gateway, true) // it is no longer known
 	l.Publisher.WithdrawGateway(gateway)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Picture is all that shall be served, and what is wrong with it.
+// Picture is everything that is to be served, and what is wrong with it.
 type Picture struct {
 	Settings map[route.Gateway]*route.Settings
 	Hosts    map[route.Key]*route.Host
@@ -18,18 +18,17 @@ type Picture struct {
 
 	Certificates map[servercert.Key]*route.Certificate
 	Authorities  map[route.Authority]*[]byte
-	// ClientCAs are authorities of clients, in PEM.
+	// ClientCAs are the authorities of clients, in PEM.
 	ClientCAs map[clientca.Key]*[]byte
-	// Reports is the Problems of each reconciler's key that has any, as they
-	// are reported.
+	// Reports are the Problems that are reported, by reconciler's key.
 	Reports assembly.Problems
 }
 
-// Problems is all of them, in order and without duplicates.
+// Problems returns all Problems, in order and without duplicates.
 func (p *Picture) Problems() []problem.Problem { return p.Reports.All() }
 
-// FirstPass is the picture that the objects in the cache ask for. It publishes
-// and reports nothing.
+// FirstPass returns the picture that follows from the objects in the cache. It
+// publishes and reports nothing.
 func (c *Controllers) FirstPass(ctx context.Context) (*Picture, error) {
 	parts := c.parts(c.Publisher)
 	problems, err := c.assemble(parts).FirstPass(ctx)

@@ -14,7 +14,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// tracked tells the Tracker which hosts were reconciled, and since when.
+// tracked wraps a reconciler: it tells the Tracker which hosts were reconciled,
+// and when each run began.
 func (c *Controllers) tracked(hosts reconcile.TypedReconciler[route.Key]) reconcile.TypedReconciler[route.Key] {
 	if c.Tracker == nil {
 		return hosts
@@ -22,15 +23,15 @@ func (c *Controllers) tracked(hosts reconcile.TypedReconciler[route.Key]) reconc
 	return reconcile.TypedFunc[route.Key](func(ctx context.Context, key route.Key) (reconcile.Result, error) {
 		run := c.Tracker.Begin()
 		result, err := hosts.Reconcile(ctx, key)
-		if err == nil && result.IsZero() { // else it is to be done yet
+		if err == nil && result.IsZero() { // else the key comes again
 			c.Tracker.Finish(key, run)
 		}
 		return result, err
 	})
 }
 
-// beginPass is tracked for the first pass; the function that it returns is
-// called when its picture is published.
+// beginPass does for the first pass what tracked does for a run. Call the function
+// that it returns when the picture is published.
 func (c *Controllers) beginPass() (published func()) {
 	if c.Tracker == nil {
 		return func() {}
@@ -39,16 +40,16 @@ func (c *Controllers) beginPass() (published func()) {
 	return func() { c.Tracker.FinishAll(run) }
 }
 
-// Reads is what the Controllers read of objects beyond what every cache keeps.
+// Reads returns what the Controllers read beyond what every cache keeps.
 func Reads() assembly.Reads { return assembly.Reads{IngressOwners: ingressstatus.Keep} }
 
-// Announcing is trim, and tells the Tracker of each Ingress that an event of it
-// is on its way: a cache transforms all of a list before it tells anybody of the
-// first.
+// Announcing wraps trim: it tells the Tracker of each Ingress whose event is on
+// its way. A cache transforms all objects of a list before it delivers the first
+// event.
 func Announcing(tracker *replica.Tracker, trim toolscache.TransformFunc) toolscache.TransformFunc {
 	return func(object any) (any, error) {
 		if ingress, ok := object.(*networkingv1.Ingress); ok {
-			if version, err := replica.ParseVersion(ingress.ResourceVersion); err == nil { // else its event is complained of
+			if version, err := replica.ParseVersion(ingress.ResourceVersion); err == nil { // else Saw logs the error when the event comes
 				tracker.Coming(client.ObjectKeyFromObject(ingress), version)
 			}
 		}

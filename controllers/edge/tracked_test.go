@@ -36,7 +36,7 @@ func (l *lists) list(_ context.Context, _ metav1.ListOptions) (runtime.Object, e
 
 func (l *lists) watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	switch {
-	case options.SendInitialEvents != nil: // lists in streams are not what is tested
+	case options.SendInitialEvents != nil: // lists in streams are not under test
 		return nil, apierrors.NewInvalid(networkingv1.SchemeGroupVersion.WithKind("Ingress").GroupKind(), "", nil)
 	case l.listed < len(l.all):
 		return nil, apierrors.NewResourceExpired("too old resource version")

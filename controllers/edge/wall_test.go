@@ -21,7 +21,7 @@ type wall struct {
 	authorities map[route.Authority]*[]byte
 	clientCAs   map[types.NamespacedName]*[]byte
 
-	observe func(any) // every key and gateway, and nil for Open
+	observe func(any) // gets every key and gateway, and nil for Open
 }
 
 func newWall() *wall {

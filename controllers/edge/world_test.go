@@ -36,7 +36,7 @@ import (
 type world struct {
 	kinds []*kind
 	now   time.Time
-	// meanwhile, if set, is what happens while a reader looks at something else.
+	// meanwhile, if set, changes the world while a reader reads something else.
 	meanwhile func()
 }
 
@@ -57,7 +57,7 @@ type kind struct {
 type change struct {
 	name   string
 	object client.Object // nil: deleted
-	missed bool          // of a relist: nobody saw the deletion itself
+	missed bool          // of a relist: no watch saw the deletion itself
 }
 
 // listener is a handler and what it was not yet told.
@@ -294,7 +294,7 @@ func (w *world) WaitForCacheSync(context.Context) bool               { return tr
 
 // informer is a kind as those see it who listen.
 type informer struct {
-	cache.Informer // for what nobody calls
+	cache.Informer // for the methods that are never called
 
 	kind *kind
 }

@@ -1,13 +1,14 @@
 // Package backendca keeps the certificates that vouch for backends, as the
 // annotations of Services name them.
 //
-// Its key is an Authority: a Secret, or what the machine trusts. It knows neither
-// which backends there are (controllers/edge/ingress) nor how they are verified
-// (xds/envoy). Its invariant: what is published for a key is what the Secret holds
-// now; if that cannot be used it is nothing, and then nobody vouches, so that no
-// backend is spoken to unverified. There is no last good one, as there is of served
-// certificates: who takes a Secret away takes his trust away. But where the API
-// server does not say what a Secret holds now, what it said last counts.
+// Its key is an Authority: a Secret, or the machine's trust store. It knows
+// neither which backends there are (controllers/edge/ingress) nor how they are
+// verified (xds/envoy). Its invariant: what is published for a key is what the
+// Secret holds now. If that cannot be used, nothing is published: then no
+// certificate vouches, and no backend is spoken to unverified. Served certificates
+// fall back on the last good one; these do not, because deleting a Secret
+// withdraws its trust. But while the API server does not say what a Secret holds
+// now, its last answer counts.
 package backendca
 
 import (
@@ -32,8 +33,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// refused ends the message of each Problem, and meanwhile that of a Secret which
-// the API server does not give.
+// refused ends the message of each Problem, but meanwhile ends that of a Secret
+// which the API server does not give.
 const (
 	refused   = "; its backends are not spoken to, requests are answered 503"
 	meanwhile = "; what was read last counts; if nothing ever was, its backends are not spoken to, requests are answered 503"
@@ -42,13 +43,12 @@ const (
 // Publisher takes the certificates.
 type Publisher interface {
 	// PublishAuthority makes certificates (PEM) what vouches for the backends of
-	// the authority; with none nobody does. Publishing what is published already
+	// the authority; if there are none, nothing vouches. Publishing the same again
 	// costs nothing.
 	PublishAuthority(authority route.Authority, certificates []byte)
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
@@ -65,26 +65,26 @@ type Reconciler struct {
 	queue workqueue.TypedRateLimitingInterface[route.Authority] // nil until the sources start
 }
 
-// New makes a Reconciler of what it reads and writes. system is the certificates, in
-// PEM, that the machine trusts; empty: it trusts none; nil: nobody knows.
+// New makes a Reconciler. system is the certificates, in PEM, that the machine
+// trusts. It is empty if the machine trusts none, and nil if that is unknown.
 func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, system []byte) *Reconciler {
 	r := &Reconciler{objects: objects, publisher: publisher, reporter: reporter, system: system}
 	r.secrets = secretcache.NewReader(secrets, r.wake, contentOf, route.CAKey)
 	return r
 }
 
-// content is what a Secret holds, as far as it concerns us.
+// content is the part of a Secret that concerns this package.
 type content struct {
 	certificates []byte // none: see reason
 	reason       problem.Reason
 	fault        string // for people, with the name of the Secret
 }
 
-// findings are what an authority is known by, and what is wrong with it.
+// findings are the certificates of an authority, and what is wrong with it.
 type findings struct {
 	certificates []byte
-	pending      bool // the Secret is being asked for: nothing is known until then
-	unknown      bool // the certificates are what they were
+	pending      bool // the Secret is being asked for: nothing is known until it comes
+	unknown      bool // the last known certificates stay
 	problems     []problem.Problem
 }
 
@@ -104,8 +104,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, key route.Authority) (reconc
 	return reconcile.Result{}, nil
 }
 
-// Build is the certificates of key, nil if there are none, or if nobody names it.
-// What waits for the Secret is among Waiting.
+// Build returns the certificates of key, nil if there are none or no Service names
+// it. A key that waits for its Secret is among Waiting.
 func (r *Reconciler) Build(ctx context.Context, key route.Authority) (*[]byte, []problem.Problem, error) {
 	found, err := r.find(ctx, key)
 	if err != nil {
@@ -117,10 +117,10 @@ func (r *Reconciler) Build(ctx context.Context, key route.Authority) (*[]byte, [
 	return &found.certificates, found.problems, nil
 }
 
-// Waiting is the keys that Build knew nothing of, and may know of now.
+// Waiting returns the keys of which Build knew nothing and may know something now.
 func (r *Reconciler) Waiting() []route.Authority { return r.secrets.Waiting() }
 
-// wake has key reconciled, if anybody works on keys at all.
+// wake queues key, if the controller has started.
 func (r *Reconciler) wake(key route.Authority) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,7 +129,7 @@ func (r *Reconciler) wake(key route.Authority) {
 	}
 }
 
-// find finds out what key is known by.
+// find returns the certificates of key and what is wrong with it.
 func (r *Reconciler) find(ctx context.Context, key route.Authority) (findings, error) {
 	services, err := r.objects.ServicesOfAuthority(ctx, key)
 	if err != nil {
@@ -165,7 +165,7 @@ func (r *Reconciler) find(ctx context.Context, key route.Authority) (findings, e
 	return known, nil
 }
 
-// read is what the authority is known by now.
+// read returns what the authority holds now.
 func (r *Reconciler) read(ctx context.Context, key route.Authority) (secretcache.Answer[content], error) {
 	if key != route.SystemAuthority() {
 		r.secrets.Hold(key, []types.NamespacedName{types.NamespacedName(key)})
@@ -178,7 +178,7 @@ func (r *Reconciler) read(ctx context.Context, key route.Authority) (secretcache
 	return secretcache.Answer[content]{Content: system, Known: true, Partial: r.system == nil}, nil
 }
 
-// contentOf reads a Secret; nil: it is not there.
+// contentOf reads a Secret; nil: it does not exist.
 func contentOf(name types.NamespacedName, secret *corev1.Secret) content {
 	if secret == nil {
 		return content{reason: route.ReasonSecretNotFound, fault: fmt.Sprintf("Secret %s does not exist", name.Name)}
@@ -195,7 +195,7 @@ func contentOf(name types.NamespacedName, secret *corev1.Secret) content {
 	return content{certificates: certificates}
 }
 
-// Sources is all that the reconciler watches.
+// Sources returns all that the reconciler watches.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Authority] {
 	return []source.TypedSource[route.Authority]{
 		source.TypedFunc[route.Authority](r.start),
@@ -211,7 +211,7 @@ func (r *Reconciler) start(_ context.Context, queue workqueue.TypedRateLimitingI
 	return nil
 }
 
-// Keys is all authorities that Services name.
+// Keys returns all authorities that Services name.
 func (r *Reconciler) Keys(ctx context.Context) ([]route.Authority, error) {
 	services, err := r.objects.ServicesWithAuthority(ctx)
 	if err != nil {

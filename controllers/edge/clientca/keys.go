@@ -16,7 +16,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Sources is all that the reconciler watches.
+// Sources returns all that the reconciler watches.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[Key] {
 	return append(index.SourceOfNamespaces(objects, r.objects.Scope, r.ingressKeys, nil),
 		source.TypedFunc[Key](r.start),
@@ -33,7 +33,7 @@ func (r *Reconciler) start(_ context.Context, queue workqueue.TypedRateLimitingI
 	return nil
 }
 
-// Keys is all Secrets that Ingresses name for this.
+// Keys returns all Secrets that Ingresses name as a client CA.
 func (r *Reconciler) Keys(ctx context.Context) ([]Key, error) {
 	ingresses, err := r.objects.Ingresses(ctx)
 	return keysOf(ingresses), err

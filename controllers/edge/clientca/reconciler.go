@@ -1,13 +1,14 @@
-// Package clientca keeps the authorities by which clients are verified, as the
-// Secrets hold them that Ingresses name for that.
+// Package clientca keeps the authorities by which clients are verified. They come
+// from the Secrets that Ingresses name as client CA.
 //
-// Its key is such a Secret. Which hosts demand what of clients follows from the
-// Ingresses alone (xds/route), and what becomes of connections while there are no
-// authorities is decided in xds/server. Its invariant: what is published follows
-// from the Secret as it is now. Authorities that cannot be used are withdrawn,
-// and clients refused: unlike a certificate of our own, an earlier version could
-// let in whom its owner has just closed out. But where the API server does not say
-// what a Secret holds now, what it said last counts.
+// Its key is such a Secret. It does not decide which hosts demand what of clients:
+// that follows from the Ingresses alone (xds/route). Nor does it decide what
+// happens to connections while there are no authorities (xds/server). Its
+// invariant: what is published follows from the Secret as it is now. Authorities
+// that cannot be used are withdrawn, and clients are refused. Earlier authorities
+// do not stay, as an earlier certificate of our own would: they could let in a
+// client that the owner has just shut out. But while the API server does not say
+// what a Secret holds now, its last answer counts.
 package clientca
 
 import (
@@ -33,18 +34,17 @@ import (
 // Key is the Secret.
 type Key types.NamespacedName
 
-// String is "client CA shop/staff-ca", apart from the keys of others.
+// String returns "client CA shop/staff-ca", which no other kind of key looks like.
 func (k Key) String() string { return "client CA " + types.NamespacedName(k).String() }
 
 // Publisher takes the authorities.
 type Publisher interface {
 	// PublishClientCA makes authorities, in PEM, those of the Secret; nil
-	// withdraws them. Publishing what is published already costs nothing.
+	// withdraws them. Publishing the same again costs nothing.
 	PublishClientCA(secret types.NamespacedName, authorities []byte)
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
@@ -58,12 +58,11 @@ type Reconciler struct {
 	reporter  Reporter
 
 	mu    sync.Mutex
-	known map[Key]bool                              // asked for
+	known map[Key]bool                              // an Ingress names it
 	queue workqueue.TypedRateLimitingInterface[Key] // nil until the sources start
 }
 
-// New makes a Reconciler of what it reads and writes. now is the clock; time.Now if
-// nil.
+// New makes a Reconciler. now is the clock; nil: time.Now.
 func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, now func() time.Time) *Reconciler {
 	if now == nil {
 		now = time.Now
@@ -91,8 +90,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 	return reconcile.Result{RequeueAfter: found.again}, nil
 }
 
-// Build is what Reconcile publishes and reports for key. What waits for the
-// Secret is among Waiting.
+// Build returns what Reconcile publishes and reports for key. A key that waits for
+// its Secret is among Waiting.
 func (r *Reconciler) Build(ctx context.Context, key Key) (*[]byte, []problem.Problem, error) {
 	found, err := r.find(ctx, key)
 	if err != nil {
@@ -106,7 +105,7 @@ func (r *Reconciler) Build(ctx context.Context, key Key) (*[]byte, []problem.Pro
 	return &found.authorities, found.problems, nil
 }
 
-// Waiting is the keys that Build knew nothing of, and may know of now.
+// Waiting returns the keys of which Build knew nothing and may know something now.
 func (r *Reconciler) Waiting() []Key { return r.secrets.Waiting() }
 
 func (r *Reconciler) note(key Key, known bool) {
@@ -119,7 +118,7 @@ func (r *Reconciler) note(key Key, known bool) {
 	}
 }
 
-// wake has key reconciled, if anybody works on keys at all.
+// wake queues key, if the controller has started.
 func (r *Reconciler) wake(key Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,7 +127,7 @@ func (r *Reconciler) wake(key Key) {
 	}
 }
 
-// later has key reconciled after d; 0: never.
+// later queues key after d; 0: never.
 func (r *Reconciler) later(key Key, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -145,12 +144,12 @@ func (r *Reconciler) knows(key Key) bool {
 
 // findings are the authorities of a Secret, and what is wrong with it.
 type findings struct {
-	asked       bool   // an Ingress of ours names the Secret
+	asked       bool   // the Secret is being asked for: nothing is known until it comes
 	authorities []byte // nil: clients cannot be verified
 	pending     bool   // the Secret is being asked for: nothing is known until then
-	unknown     bool   // the authorities are what they were
+	unknown     bool   // the last known authorities stay
 	problems    []problem.Problem
-	again       time.Duration // when to look again although nothing has changed; 0: never
+	again       time.Duration // when to look again even if nothing changes; 0: never
 }
 
 func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
@@ -194,7 +193,7 @@ func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
 	return found, nil
 }
 
-// ingresses is those of ours that name the Secret.
+// ingresses returns those of our Ingresses that name the Secret.
 func (r *Reconciler) ingresses(ctx context.Context, key Key) ([]*networkingv1.Ingress, error) {
 	classes, err := r.objects.Classes(ctx)
 	if err != nil {
@@ -214,19 +213,19 @@ func (r *Reconciler) ingresses(ctx context.Context, key Key) ([]*networkingv1.In
 	return ours, nil
 }
 
-// mistake is what keeps a Secret from being used.
+// mistake is the reason why a Secret cannot be used.
 type mistake struct {
 	reason  problem.Reason
-	message string // as what follows "the Secret cannot be used: "
+	message string // completes "the Secret cannot be used: "
 }
 
-// content is what a Secret holds, as far as it concerns us.
+// content is the part of a Secret that concerns this package.
 type content struct {
 	parsed *certificate.ClientAuthorities // nil: see mistake
 	mistake
 }
 
-// contentOf reads a Secret; nil: it is not there.
+// contentOf reads a Secret; nil: it does not exist.
 func contentOf(_ types.NamespacedName, secret *corev1.Secret) content {
 	if secret == nil {
 		return content{mistake: mistake{route.ReasonSecretNotFound, "it does not exist"}}
@@ -246,8 +245,8 @@ func contentOf(_ types.NamespacedName, secret *corev1.Secret) content {
 	return content{parsed: parsed}
 }
 
-// at is the authorities at a time, nil if they cannot be used, and when that may
-// change by itself; 0: never.
+// at returns the authorities at a time, nil if they cannot be used. again is when
+// that may change by itself; 0: never.
 func (c content) at(now time.Time) (authorities []byte, again time.Duration, fault mistake) {
 	if c.parsed == nil {
 		return nil, 0, c.mistake

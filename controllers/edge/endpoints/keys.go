@@ -15,7 +15,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Sources is all that the reconciler watches.
+// Sources returns all that the reconciler watches.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.ServicePort] {
 	return append(index.SourceOfNamespaces(objects, r.objects.Scope, r.ingressKeys, nil),
 		watch.Source(objects, &discoveryv1.EndpointSlice{}, watch.EndpointSlice, r.sliceKeys),
@@ -25,7 +25,7 @@ func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Ser
 	)
 }
 
-// Keys is all ports that could be published now.
+// Keys returns all ports that could be published now.
 func (r *Reconciler) Keys(ctx context.Context) ([]route.ServicePort, error) {
 	ingresses, err := r.objects.Ingresses(ctx)
 	if err != nil {
@@ -47,8 +47,8 @@ func (r *Reconciler) classKeys(ctx context.Context, class *networkingv1.IngressC
 	return r.portsOfAll(ctx, ingresses)
 }
 
-// serviceKeys is the ports of the Service as it is given, since the cache knows
-// only what it has become.
+// serviceKeys returns the ports of the Service as it is given: of an old version,
+// the cache no longer knows them.
 func (r *Reconciler) serviceKeys(ctx context.Context, service *corev1.Service) ([]route.ServicePort, error) {
 	r.live.Forget(service.Namespace)
 	name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
@@ -69,8 +69,8 @@ func (r *Reconciler) sliceKeys(ctx context.Context, slice *discoveryv1.EndpointS
 	return r.portsOf(ctx, name)
 }
 
-// concerns says whether a Service has anything to do with us. Most of a
-// cluster's have not, and cost this look.
+// concerns reports whether a Service is any of our concern. Most Services of a
+// cluster are not, and cost only this look.
 func (r *Reconciler) concerns(ctx context.Context, service types.NamespacedName) (bool, error) {
 	if len(r.published.of(service)) > 0 {
 		return true, nil
@@ -79,8 +79,8 @@ func (r *Reconciler) concerns(ctx context.Context, service types.NamespacedName)
 	return len(ingresses) > 0, err
 }
 
-// portsOfAll is the ports of all Services that the Ingresses name, each Service
-// once.
+// portsOfAll returns the ports of all Services that the Ingresses name. It looks
+// at each Service once.
 func (r *Reconciler) portsOfAll(
 	ctx context.Context, ingresses []*networkingv1.Ingress,
 ) ([]route.ServicePort, error) {
@@ -102,7 +102,8 @@ func (r *Reconciler) portsOfAll(
 	return ports, nil
 }
 
-// portsOf is the ports that the Service has and those published of it.
+// portsOf returns the ports that the Service has, and the ports of it that are
+// published.
 func (r *Reconciler) portsOf(ctx context.Context, name types.NamespacedName) ([]route.ServicePort, error) {
 	ports := r.published.of(name)
 	service, err := r.objects.Service(ctx, name)

@@ -9,10 +9,10 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// publishedPorts remembers which ports are published, by Service. It is no input of
-// what is published, only of what is looked at again: when a Service renames a
-// port while its Ingress goes away, no object names the old number any more,
-// in whatever order the informers tell it.
+// publishedPorts remembers which ports are published, by Service. It never decides
+// what is published, only what is looked at again. It is needed when a Service
+// renames a port while its Ingress goes away: then no object names the old number
+// any more, in whatever order the informers deliver the two events.
 type publishedPorts struct {
 	mu    sync.Mutex
 	ports map[types.NamespacedName]map[route.ServicePort]bool
@@ -39,7 +39,7 @@ func (l *publishedPorts) note(port route.ServicePort, published bool) {
 	}
 }
 
-// of is the published ports of the Service.
+// of returns the published ports of the Service.
 func (l *publishedPorts) of(service types.NamespacedName) []route.ServicePort {
 	l.mu.Lock()
 	defer l.mu.Unlock()

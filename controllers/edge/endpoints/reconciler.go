@@ -1,11 +1,10 @@
 // Package endpoints keeps the endpoints of the Service ports to which Ingresses
 // route.
 //
-// Its key is a Service port. It knows neither routes nor clusters: which
-// protocol is spoken to a port is the host's business (controllers/edge/ingress).
-// Its invariant: a port is published exactly while an Ingress of ours names it
-// and its Service has it; so a route never waits for endpoints that nobody
-// publishes.
+// Its key is a Service port. It knows neither routes nor clusters: the host
+// decides which protocol is spoken to a port (controllers/edge/ingress). Its
+// invariant: a port is published exactly while an Ingress of ours names it and its
+// Service has it. So no route waits for endpoints that are never published.
 package endpoints
 
 import (
@@ -26,19 +25,18 @@ import (
 // Publisher takes the endpoints of Service ports.
 type Publisher interface {
 	// PublishBackend makes backend the endpoints of port; nil withdraws them.
-	// Publishing what is published already costs nothing.
+	// Publishing the same again costs nothing.
 	PublishBackend(port route.ServicePort, backend *route.Backend)
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
 
-// Reconciler keeps the endpoints of one Service port. Make it with New.
+// Reconciler keeps the endpoints of one Service port. Use New.
 type Reconciler struct {
-	// LocalBackends says that endpoints may be route.LocalPrefixes.
+	// LocalBackends allows endpoints to be route.LocalPrefixes.
 	LocalBackends bool
 
 	objects   index.Objects
@@ -48,8 +46,8 @@ type Reconciler struct {
 	published *publishedPorts
 }
 
-// New is a Reconciler that publishes to publisher. live asks the API server
-// itself; nil where there is none.
+// New makes a Reconciler that publishes to publisher. live reads from the API
+// server directly; nil where there is none.
 func New(objects index.Objects, live *apireader.Reader, publisher Publisher, reporter Reporter) *Reconciler {
 	return &Reconciler{
 		objects:   objects,
@@ -75,13 +73,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, port route.ServicePort) (rec
 	return reconcile.Result{}, nil
 }
 
-// Publish hands backend over; nil withdraws it.
+// Publish publishes backend; nil withdraws it.
 func (r *Reconciler) Publish(port route.ServicePort, backend *route.Backend) {
 	r.published.note(port, backend != nil)
 	r.publisher.PublishBackend(port, backend)
 }
 
-// Build is what the caches say of port: nil unless it shall be published.
+// Build returns what the caches say of port: nil unless it is to be published.
 func (r *Reconciler) Build(ctx context.Context, port route.ServicePort) (*route.Backend, []problem.Problem, error) {
 	return r.build(ctx, port, nil)
 }
@@ -101,9 +99,9 @@ func (r *Reconciler) build(
 	return backend, problems, nil
 }
 
-// service is the Service of the port, nil unless it has endpoints to publish:
-// one that an Ingress of ours routes to by this port, and no ExternalName,
-// whose endpoints Envoy resolves.
+// service returns the Service of the port, nil unless it has endpoints to publish.
+// An Ingress of ours must route to it by this port, and it must not be an
+// ExternalName, whose endpoints Envoy resolves.
 func (r *Reconciler) service(ctx context.Context, port route.ServicePort) (*corev1.Service, error) {
 	ingresses, err := r.objects.IngressesOfService(ctx, port.Service)
 	if err != nil || len(ingresses) == 0 {
@@ -125,7 +123,7 @@ func (r *Reconciler) service(ctx context.Context, port route.ServicePort) (*core
 	return nil, nil
 }
 
-// routesTo says whether the Ingress names that port of the Service.
+// routesTo reports whether the Ingress names that port of the Service.
 func routesTo(ingress *networkingv1.Ingress, service *corev1.Service, port int32) bool {
 	for _, backend := range index.Backends(ingress) {
 		if backend.Name != service.Name {
@@ -140,9 +138,10 @@ func routesTo(ingress *networkingv1.Ingress, service *corev1.Service, port int32
 	return false
 }
 
-// slices is the EndpointSlices of the Service. Informers are not in step: where
-// there seems to be none at all, not even an empty one, they may not have
-// reached us yet, and no route shall move to a Service that only looks empty.
+// slices returns the EndpointSlices of the Service. Informers are not in step: if
+// the cache has no slice at all, not even an empty one, the slices may just not
+// have arrived yet. So the API server is asked, because no route may move to a
+// Service that only looks empty.
 func (r *Reconciler) slices(
 	ctx context.Context, port route.ServicePort, ask *apireader.Reader,
 ) ([]*discoveryv1.EndpointSlice, error) {

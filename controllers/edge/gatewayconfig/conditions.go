@@ -23,17 +23,17 @@ import (
 
 const (
 	fieldOwner = "fairway-controller"
-	// maxMessage bounds what a condition says.
+	// maxMessage bounds the length of a condition's message.
 	maxMessage = 4096
-	// A condition that could not be written is tried again after firstRetry,
-	// then twice that, up to lastRetry.
+	// A condition that could not be written is tried again after firstRetry, then
+	// after twice that, up to lastRetry.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 30 * time.Second
 )
 
-// Conditions writes on each configuration whether it is accepted. It is a task
-// of the leader; on other replicas, while Run does not run, it does nothing. It
-// decides nothing: what it writes follows from the objects alone.
+// Conditions writes on each configuration whether it is accepted. It is a task of
+// the leader: on other replicas Run does not run, and it does nothing. It decides
+// nothing: what it writes follows from the objects alone.
 type Conditions struct {
 	Objects index.Objects
 	Base    route.Settings
@@ -47,7 +47,7 @@ type Conditions struct {
 }
 
 // Touch says that the condition of the gateway's configuration may have changed.
-// It is fine on a nil Conditions.
+// It does nothing on a nil Conditions.
 func (c *Conditions) Touch(gateway route.Gateway) {
 	if c == nil {
 		return
@@ -85,7 +85,7 @@ func (c *Conditions) use(queue workqueue.TypedRateLimitingInterface[route.Gatewa
 	c.queue = queue
 }
 
-// work writes the next condition, and reports whether there may be another.
+// work writes the next condition. It reports whether there may be another.
 func (c *Conditions) work(ctx context.Context, queue workqueue.TypedRateLimitingInterface[route.Gateway]) bool {
 	gateway, over := queue.Get()
 	if over {
@@ -128,7 +128,7 @@ func (c *Conditions) write(ctx context.Context, gateway route.Gateway) error {
 	return c.apply(ctx, gateway.Config(), meta.FindStatusCondition(conditions, want.Type))
 }
 
-// conditionOf is Accepted, with each mistake and its field.
+// conditionOf returns the condition Accepted, with each mistake and its field.
 func conditionOf(gateway route.Gateway, named bool, problems []problem.Problem) metav1.Condition {
 	condition := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue}
 	switch {
@@ -152,8 +152,8 @@ func conditionOf(gateway route.Gateway, named bool, problems []problem.Problem) 
 	return condition
 }
 
-// apply is a server-side apply of the one condition. An object that has gone
-// needs none.
+// apply writes the one condition by server-side apply. It ignores an object that
+// is gone.
 func (c *Conditions) apply(ctx context.Context, config problem.Object, condition *metav1.Condition) error {
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"status": map[string]any{"conditions": []any{map[string]any{

@@ -18,7 +18,7 @@ import (
 // nowhere is the key of the classes whose parameters name no gateway.
 const nowhere route.Gateway = ""
 
-// Sources is all that the reconciler watches, but for the custom resources.
+// Sources returns all that the reconciler watches, except the custom resources.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Gateway] {
 	sources := []source.TypedSource[route.Gateway]{
 		watch.Source(objects, &networkingv1.IngressClass{}, watch.IngressClass, classKeys),
@@ -29,8 +29,8 @@ func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Gat
 	return sources
 }
 
-// CustomSources watches the custom resources. With late they begin when the
-// first picture is made already, and objects that are there wake their keys.
+// CustomSources watches the custom resources. Set late if the first picture is
+// made already: then objects that exist wake their keys.
 func (r *Reconciler) CustomSources(objects cache.Cache, late bool) []source.TypedSource[route.Gateway] {
 	begin := watch.Source[*v1alpha1.ClusterGatewayConfig, route.Gateway]
 	beginNamespaced := watch.Source[*v1alpha1.GatewayConfig, route.Gateway]
@@ -44,7 +44,7 @@ func (r *Reconciler) CustomSources(objects cache.Cache, late bool) []source.Type
 	}
 }
 
-// Keys is all gateways that there are, or could be, and nowhere.
+// Keys returns all gateways that exist or could exist, and nowhere.
 func (r *Reconciler) Keys(ctx context.Context) ([]route.Gateway, error) {
 	classes, err := r.Objects.Classes(ctx)
 	if err != nil {

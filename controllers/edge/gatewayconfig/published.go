@@ -14,11 +14,12 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Everyone stands for the gateways that no Service publishes alone.
+// Everyone stands for the gateways that have no Service of their own to publish
+// them.
 const Everyone route.Gateway = ""
 
-// PublishedServices are the Services that publish gateways, of which the ports
-// are known: those that clients use. A nil one knows of none.
+// PublishedServices are the Services that publish gateways. It knows their ports,
+// which are the ones that clients use. A nil one knows none.
 type PublishedServices struct {
 	Log logr.Logger
 
@@ -29,7 +30,8 @@ type PublishedServices struct {
 	wake     func(route.Gateway)        // nil: the first pass will look
 }
 
-// NewPublishedServices knows that the gateways will be heard of.
+// NewPublishedServices makes a PublishedServices that expects to hear of the given
+// gateways.
 func NewPublishedServices(log logr.Logger, expected []route.Gateway) *PublishedServices {
 	p := &PublishedServices{
 		Log: log, ports: map[route.Gateway][]corev1.ServicePort{}, expected: map[route.Gateway]struct{}{}, all: make(chan struct{}),
@@ -41,8 +43,8 @@ func NewPublishedServices(log logr.Logger, expected []route.Gateway) *PublishedS
 	return p
 }
 
-// Set makes a Service the one that publishes a gateway, or Everyone; nil: there is
-// none, also where Everyone has one.
+// Set makes service the one that publishes a gateway, or Everyone. With nil the
+// gateway has none, even if Everyone has one.
 func (p *PublishedServices) Set(gateway route.Gateway, service *corev1.Service) {
 	var ports []corev1.ServicePort
 	if service != nil {
@@ -68,8 +70,9 @@ func (p *PublishedServices) checkAll() {
 	}
 }
 
-// Of is the ports of the Service that publishes a gateway: its own, if Set was
-// ever told of it, or else that of Everyone. They must not be changed.
+// Of returns the ports of the Service that publishes a gateway: its own, if Set
+// was ever called for it, or else that of Everyone. The caller must not change
+// them.
 func (p *PublishedServices) Of(gateway route.Gateway) []corev1.ServicePort {
 	if p == nil {
 		return nil
@@ -82,8 +85,8 @@ func (p *PublishedServices) Of(gateway route.Gateway) []corev1.ServicePort {
 	return p.ports[Everyone]
 }
 
-// Wait returns when all Services were heard of, or after a time: gateways whose
-// Service cannot be read serve all the same.
+// Wait returns when all expected Services were heard of, or after most: a gateway
+// whose Service cannot be read is served all the same.
 func (p *PublishedServices) Wait(ctx context.Context, most time.Duration) {
 	if p == nil {
 		return
@@ -94,12 +97,12 @@ func (p *PublishedServices) Wait(ctx context.Context, most time.Duration) {
 	case <-p.all:
 	case <-ctx.Done():
 	case <-timer.C:
-		p.Log.Error(nil, "a Service of --publish-service cannot be read yet; gateways tell their own ports for those that clients use")
+		p.Log.Error(nil, "a Service of --publish-service cannot be read yet; until then gateways take their own ports for those that clients use")
 	}
 }
 
-// Source is where the gateways come from whose Service has other ports: of keys
-// all, if it is that of Everyone.
+// Source wakes the gateways whose Service has got other ports. If it is the
+// Service of Everyone, it wakes all gateways that keys returns.
 func (p *PublishedServices) Source(keys func(context.Context) ([]route.Gateway, error)) source.TypedSource[route.Gateway] {
 	return source.TypedFunc[route.Gateway](func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[route.Gateway]) error {
 		p.mu.Lock()

@@ -36,7 +36,7 @@ func TestAGatewayHasThePortsOfItsService(t *testing.T) {
 		gateway route.Gateway
 		service *corev1.Service
 		wakes   []route.Gateway
-		want    uint16 // 0: nothing is known
+		want    uint16 // 0: not known
 	}{
 		{"the Service of all is not there", Everyone, nil, []route.Gateway{route.DefaultGateway, inner, nowhere}, 0},
 		{"it is", Everyone, serviceOf(80), []route.Gateway{route.DefaultGateway, inner, nowhere}, 80},
@@ -82,7 +82,7 @@ func TestPublishedServicesAreWaitedFor(t *testing.T) {
 	(*PublishedServices)(nil).Wait(t.Context(), long)
 	NewPublishedServices(logr.Discard(), nil).Wait(t.Context(), long)
 	services := NewPublishedServices(logr.Discard(), []route.Gateway{Everyone, inner})
-	services.Wait(t.Context(), time.Nanosecond) // nobody has said anything
+	services.Wait(t.Context(), time.Nanosecond) // Set was not called yet
 	waited := make(chan struct{})
 	go func() {
 		services.Wait(t.Context(), long)

@@ -1,10 +1,10 @@
 // Package gatewayconfig keeps the gateways that IngressClasses name, and their
 // settings.
 //
-// Its key is a gateway. It knows nothing of hosts (controllers/edge/ingress) nor of
-// how Envoy is told. Its invariants: a gateway is published exactly while a class
-// of ours names it (the default one always is), and its settings are those of
-// the newest version of its configuration that was without mistakes.
+// Its key is a gateway. It knows nothing of hosts (controllers/edge/ingress) or of
+// how Envoy is configured. Its invariants: a gateway is published exactly while a
+// class of ours names it (the default one always is); and its settings are those
+// of the newest version of its configuration that had no mistakes.
 package gatewayconfig
 
 import (
@@ -23,16 +23,15 @@ import (
 
 // Publisher takes the gateways and their settings.
 type Publisher interface {
-	// PublishSettings creates the gateway or changes its settings. Publishing
-	// what is published already costs nothing.
+	// PublishSettings creates the gateway or changes its settings. Publishing the
+	// same again costs nothing.
 	PublishSettings(gateway route.Gateway, settings route.Settings)
-	// WithdrawGateway says that nobody names the gateway any more. It may be
-	// one that is not published.
+	// WithdrawGateway says that no class names the gateway any more. It may never
+	// have been published.
 	WithdrawGateway(gateway route.Gateway)
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
@@ -40,23 +39,24 @@ type Reporter interface {
 // Reconciler keeps the settings of one gateway.
 type Reconciler struct {
 	Objects index.Objects
-	// Base is what holds where a configuration says nothing else.
+	// Base are the settings where a configuration says nothing else.
 	Base route.Settings
 	// Published are the Services that publish gateways; may be nil.
 	Published *PublishedServices
-	// Adapt, if not nil, has the last word on settings: a process knows best
-	// what it cannot change.
+	// Adapt, if not nil, may change the settings last: a process knows best what
+	// it cannot change.
 	Adapt     func(route.Settings) route.Settings
 	Publisher Publisher
 	Reporter  Reporter
-	// Reconciled hears of each gateway that was brought up to date; may be nil.
+	// Reconciled is called for each gateway that was brought up to date; may be
+	// nil.
 	Reconciled func(route.Gateway)
 
 	mu   sync.Mutex
 	good map[route.Gateway]accepted
 }
 
-// accepted is the settings of a configuration that had no mistake.
+// accepted are the settings of a configuration that had no mistake.
 type accepted struct {
 	config   types.UID
 	settings route.Settings
@@ -80,7 +80,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, gateway route.Gateway) (reco
 	return reconcile.Result{}, nil
 }
 
-// Build is the settings of the gateway, nil if no class names it.
+// Build returns the settings of the gateway, nil if no class names it.
 func (r *Reconciler) Build(ctx context.Context, gateway route.Gateway) (*route.Settings, []problem.Problem, error) {
 	configs, err := r.Objects.Configs(ctx)
 	if err != nil {
@@ -104,8 +104,8 @@ func (r *Reconciler) Build(ctx context.Context, gateway route.Gateway) (*route.S
 	return &settings, problems, nil
 }
 
-// settings is what the configuration says, or said before it was wrong. Of one
-// that was wrong from the start, the fields count that are right.
+// settings returns what the configuration says, or what it said before it had
+// mistakes. If it had mistakes from the start, only its correct fields count.
 func (r *Reconciler) settings(
 	gateway route.Gateway, config index.Config, exists bool,
 ) (route.Settings, []problem.Problem) {
@@ -129,8 +129,8 @@ func (r *Reconciler) settings(
 	return settings, nil
 }
 
-// checkClasses is what is wrong with the classes that name the gateway, or for
-// nowhere with those that name none.
+// checkClasses returns what is wrong with the classes that name the gateway. For
+// nowhere, these are the classes that name no gateway.
 func (r *Reconciler) checkClasses(
 	ctx context.Context, gateway route.Gateway, exists bool,
 ) ([]problem.Problem, error) {

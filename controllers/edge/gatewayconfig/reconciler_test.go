@@ -150,7 +150,7 @@ func TestConditions(t *testing.T) {
 		Writer: counting{s.cluster, writes}, Log: logr.Discard(), Now: func() time.Time { return now },
 	}
 	s.set("1", specOf(8080, 70000))
-	c.Touch(inner) // nobody leads: nothing happens
+	c.Touch(inner) // no replica leads: nothing happens
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- c.Run(ctx) }()

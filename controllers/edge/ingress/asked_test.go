@@ -114,7 +114,7 @@ func TestWhatARunAsks(t *testing.T) {
 	run("it is gone", "ingress cart", "service cart")
 	run("and stays so")
 
-	// A host that is new breaks nothing, but for what a wildcard has served.
+	// A new host breaks nothing, unless a wildcard served its requests before.
 	r.Live.Forget("shop")
 	delete(put, key)
 	run("a new host")

@@ -7,10 +7,10 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// breaking is the matches of after whose requests are answered 503 for want of a
-// Service or a port, and of which some are forwarded by before. A route that
-// answers so already is not among them: that its Service is missing was found out
-// when that began, and an event tells when it is there.
+// breaking returns the matches of after whose requests are newly answered 503
+// because a Service or a port is missing: before forwarded some of them. A route
+// that answered 503 already is left out. The missing Service was found out when
+// that began, and an event tells when the Service exists.
 func breaking(before, after *route.Host) map[route.Match]bool {
 	if before == nil || after == nil {
 		return nil
@@ -23,7 +23,7 @@ func breaking(before, after *route.Host) map[route.Match]bool {
 			broken[match] = true
 		}
 	}
-	// What a narrower route has forwarded that is gone comes to a wider one.
+	// A wider route takes the requests of a narrower one that has gone.
 	for match, r := range was {
 		if _, stays := is[match]; stays || !forwards(r) {
 			continue
@@ -53,8 +53,8 @@ func misses(r *route.Route) bool {
 	return r != nil && r.Cluster == nil && r.Reason == string(route.ReasonBackendNotFound)
 }
 
-// covering is the match of the narrowest of the routes that all requests of
-// another match have; the zero value if there is none.
+// covering returns the match of the narrowest route that takes all requests of
+// match; zero if there is none.
 func covering(routes map[route.Match]*route.Route, match route.Match) route.Match {
 	if _, ok := routes[match]; ok {
 		return match
@@ -70,8 +70,8 @@ func covering(routes map[route.Match]*route.Route, match route.Match) route.Matc
 	}
 }
 
-// parentOf is the next wider Prefix: "/a/b" of "/a/b/", "/a" of "/a/b", "/" of
-// "/a".
+// parentOf returns the next wider Prefix: "/a/b" for "/a/b/", "/a" for "/a/b", "/"
+// for "/a".
 func parentOf(path string) string {
 	return path[:max(strings.LastIndexByte(path, '/'), 1)]
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Sources is all that the reconciler watches. EndpointSlices are not among
-// them: they change no route.
+// Sources returns all that the reconciler watches. It does not watch
+// EndpointSlices: they change no route.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Key] {
 	heard := r.observers()
 	sources := append(index.SourceOfNamespaces(objects, r.Objects.Scope, r.ingressKeys, heard.namespace),
@@ -29,7 +29,7 @@ func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Key
 	return sources
 }
 
-// Keys is all keys under which something could be served now.
+// Keys returns all keys under which something could be served now.
 func (r *Reconciler) Keys(ctx context.Context) ([]route.Key, error) {
 	ingresses, err := r.Objects.Ingresses(ctx)
 	if err != nil {

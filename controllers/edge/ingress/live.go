@@ -14,14 +14,14 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Informers are not in step: an Ingress may name a Service that is there but
-// has not reached us yet, or have left one that is gone already. Where that
-// would replace a route that works by a 503, the API server itself is asked first.
-// What is published says which routes work, so that nothing is asked twice: a
-// route that was found to answer 503 does not work any more.
+// Informers are not in step. An Ingress may name a Service that exists but has not
+// reached us yet, or one that is gone while the Ingress's own change is still on
+// its way. Where that would replace a working route by a 503, the API server
+// itself is asked first. The published host says which routes work, so nothing is
+// asked twice: once a route was found to answer 503, it no longer works.
 
-// published is what serves requests for the host of key now: its own routes, or
-// those of a wildcard or of the default host.
+// published returns what serves requests for the host of key now: its own routes,
+// or those of a wildcard or of the default host.
 func (r *Reconciler) published(key route.Key) *route.Host {
 	for _, k := range append([]route.Key{key}, challenge.Wider(key)...) {
 		if state := r.Publisher.Host(k); state.Published {
@@ -31,8 +31,8 @@ func (r *Reconciler) published(key route.Key) *route.Host {
 	return nil
 }
 
-// refresh is objects with the Ingresses whose routes break, and the Services to
-// which they lead, as the API server has them.
+// refresh returns objects after reading from the API server the Ingresses whose
+// routes break and the Services to which they lead.
 func (r *Reconciler) refresh(
 	ctx context.Context, host *route.Host, broken map[route.Match]bool, objects route.Objects,
 ) (route.Objects, error) {
@@ -65,8 +65,8 @@ func (r *Reconciler) refresh(
 	return fresh, nil
 }
 
-// split parts Ingresses by whether routes of theirs break: those of which some do
-// by namespace, and the others.
+// split divides Ingresses by whether any of their routes breaks: suspects have
+// one, by namespace; others have none.
 func split(
 	ingresses []*networkingv1.Ingress, host *route.Host, broken map[route.Match]bool,
 ) (suspects map[string][]*networkingv1.Ingress, others []*networkingv1.Ingress) {
@@ -87,9 +87,10 @@ func split(
 	return suspects, others
 }
 
-// wanted is the names of the Services that routes which break would need: of an
-// Ingress that is as it was, those of these routes; of one that has changed, all
-// that it names for the host and that lack what it asks of them.
+// wanted returns the names of the Services that the breaking routes need. If the
+// Ingress is unchanged, they are the Services of these routes. If it has changed,
+// they are all Services that it names for the host and that lack what it asks of
+// them.
 func wanted(
 	ingress *networkingv1.Ingress, host route.Hostname, cached []*networkingv1.Ingress, broken map[route.Match]bool,
 	services map[types.NamespacedName]*corev1.Service,
@@ -107,7 +108,7 @@ func wanted(
 	return names
 }
 
-// unresolved is the Services that lack what the Ingress asks of them.
+// unresolved returns the Services that lack what the Ingress asks of them.
 func unresolved(
 	ingress *networkingv1.Ingress, services map[types.NamespacedName]*corev1.Service,
 ) map[types.NamespacedName]bool {
@@ -121,7 +122,7 @@ func unresolved(
 	return names
 }
 
-// serves says that there is the Ingress, and that it belongs to the gateway.
+// serves reports whether the Ingress exists and belongs to the gateway.
 func serves(classes route.Classes, gateway route.Gateway, ingress *networkingv1.Ingress) bool {
 	if ingress == nil {
 		return false

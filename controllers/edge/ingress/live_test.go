@@ -21,7 +21,7 @@ import (
 // shelf is a Publisher of one host.
 type shelf struct {
 	host      *route.Host
-	published int // how often
+	published int // number of times
 }
 
 func (s *shelf) PublishHost(_ route.Key, host *route.Host) {
@@ -85,7 +85,7 @@ func TestTheAPIServerIsAskedBeforeARouteBreaks(t *testing.T) {
 		cached    []client.Object
 		there     []client.Object
 		published bool
-		dead      bool // what is published answers 503
+		dead      bool // the published route answers 503
 		err       error
 		asked     []string
 		want      string // "route", "503", "before" or "none"

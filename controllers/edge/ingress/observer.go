@@ -14,8 +14,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// observers are what the Tracker hears, by the kind of an event's object. Each
-// is nil where there is no Tracker.
+// observers tell the Tracker of events, one for each kind of object. Without a
+// Tracker each is nil.
 type observers struct {
 	ingress   watch.Observer[*networkingv1.Ingress, route.Key]
 	class     watch.Observer[*networkingv1.IngressClass, route.Key]
@@ -41,17 +41,17 @@ func versionOf(ctx context.Context, ingress *networkingv1.Ingress) replica.Versi
 	return version
 }
 
-// sawClass and sawNamespace decide whose Ingresses are whose, so that those wait
-// anew which have the keys.
+// sawClass and sawNamespace tell of a change that decides which gateway serves
+// which Ingresses. So the Ingresses that have the keys wait anew.
 func (r *Reconciler) sawClass(ctx context.Context, class *networkingv1.IngressClass, gone bool, keys []route.Key) {
 	r.sawKeys(ctx, keys)
 	r.Tracker.Scope(ClassKind, class.Name, ClassState(class, gone))
 }
 
-// ClassKind is as what the Tracker is told of IngressClasses.
+// ClassKind is the kind under which the Tracker knows IngressClasses.
 const ClassKind = "IngressClass"
 
-// ClassState is what the Tracker is told of an IngressClass as its state.
+// ClassState returns the state of an IngressClass for the Tracker.
 func ClassState(class *networkingv1.IngressClass, gone bool) string {
 	if gone {
 		return ""

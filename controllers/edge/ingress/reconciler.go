@@ -1,11 +1,11 @@
-// Package ingress keeps the virtual hosts of Envoy as the Ingresses of the
-// cluster ask.
+// Package ingress keeps the virtual hosts of Envoy as the Ingresses of the cluster
+// ask.
 //
-// Its key is a host of a gateway, not an Ingress: several Ingresses share a
-// host, and one Ingress may name many. It knows nothing of Envoy, of the order
-// in which a change reaches it (xds/server), or of endpoints
+// Its key is a host of a gateway, not an Ingress: several Ingresses may share a
+// host, and one Ingress may name many. It knows nothing of Envoy, of the order in
+// which a change reaches it (xds/server), or of endpoints
 // (controllers/edge/endpoints). Its invariant: what is published for a key follows
-// from the objects of that key alone, however they came to be.
+// from the objects of that key alone, whatever their history.
 package ingress
 
 import (
@@ -31,17 +31,16 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// Publisher takes what shall be served under a key.
+// Publisher takes what is to be served under a key.
 type Publisher interface {
 	// PublishHost makes host what is served under key; nil withdraws it.
-	// Publishing what is published already costs nothing.
+	// Publishing the same again costs nothing.
 	PublishHost(key route.Key, host *route.Host)
-	// Host tells what became of what was published.
+	// Host returns the state of what was published.
 	Host(key route.Key) server.HostState
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
@@ -49,15 +48,15 @@ type Reporter interface {
 // Reconciler keeps one virtual host as the Ingresses that name it ask.
 type Reconciler struct {
 	Objects index.Objects
-	// Live asks the API server itself; nil where there is none.
+	// Live reads from the API server directly; nil where there is none.
 	Live      *apireader.Reader
 	Publisher Publisher
 	Reporter  Reporter
-	// Tracker hears of every event before its keys are queued; nil: nobody does.
+	// Tracker hears of every event before its keys are queued; may be nil.
 	Tracker *replica.Tracker
 	// Challenges are what hosts answer to certificate authorities; nil: nothing.
 	Challenges *challenge.Set
-	// LocalBackends says that Services may stand for route.LocalPrefixes.
+	// LocalBackends allows Services to stand for route.LocalPrefixes.
 	LocalBackends bool
 
 	known hostkeys.Set
@@ -66,11 +65,11 @@ type Reconciler struct {
 	large map[route.Key]struct{}
 }
 
-// manyRoutes is from how many routes on a host is large: it costs as many times
-// more than most.
+// manyRoutes is the number of routes from which a host is large: it costs many
+// times more than most.
 const manyRoutes = 100
 
-// IsLarge says that a run of key takes long, as far as that is known.
+// IsLarge reports whether a run of key takes long, as far as is known.
 func (r *Reconciler) IsLarge(key route.Key) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,8 +90,8 @@ func (r *Reconciler) weigh(key route.Key, host *route.Host) {
 	}
 }
 
-// Reconcile brings the host of key up to date. What it does follows from nothing
-// that it remembers, so a run can never act on a stale half of the picture.
+// Reconcile brings the host of key up to date. It decides by nothing that it
+// remembers, so it can never act on a stale half of the picture.
 func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Result, error) {
 	r.known.Note(key, true) // before looking: an event from now on finds it there
 	host, problems, err := r.build(ctx, key, r.published)
@@ -108,7 +107,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key route.Key) (reconcile.Re
 	return reconcile.Result{}, nil
 }
 
-// Build is what Reconcile publishes and reports for key when nothing is
+// Build returns what Reconcile publishes and reports for key when nothing is
 // published yet.
 func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []problem.Problem, error) {
 	r.known.Note(key, true)
@@ -131,11 +130,11 @@ func (r *Reconciler) Publish(key route.Key, host *route.Host) {
 	r.Challenges.Published(key, route.ChallengesOf(host))
 }
 
-// afterAll is the priority of a key that was told to come back.
+// afterAll is the priority of a key that comes back later.
 const afterAll = -1000
 
-// build is what is to be served under key. Where that breaks by the caches what
-// works as published says, the API server is asked.
+// build returns what is to be served under key. If by the caches a published route
+// that works would break, it asks the API server.
 func (r *Reconciler) build(
 	ctx context.Context, key route.Key, published func(route.Key) *route.Host,
 ) (*route.Host, []problem.Problem, error) {
@@ -163,8 +162,8 @@ func (r *Reconciler) build(
 	return host, problems, nil
 }
 
-// wider is what serves requests for a host that no Ingress names, nil if
-// nothing does. What is wrong with it, its own key reports.
+// wider returns what serves requests for a host that no Ingress names, nil if
+// nothing does. The key of that wider host reports what is wrong with it.
 func (r *Reconciler) wider(
 	ctx context.Context, key route.Key, published func(route.Key) *route.Host,
 ) (*route.Host, error) {
@@ -177,8 +176,8 @@ func (r *Reconciler) wider(
 	return nil, nil
 }
 
-// gather is what the caches know about the key. What they return is shared and
-// must not be changed.
+// gather returns what the caches know about the key. It is shared and must not be
+// changed.
 func (r *Reconciler) gather(ctx context.Context, key route.Key) (route.Objects, error) {
 	ingresses, err := Of(ctx, r.Objects, key)
 	if err != nil {
@@ -190,7 +189,7 @@ func (r *Reconciler) gather(ctx context.Context, key route.Key) (route.Objects, 
 	}, err
 }
 
-// Of is the Ingresses that concern the host of key and belong to its gateway.
+// Of returns the Ingresses that concern the host of key and belong to its gateway.
 func Of(ctx context.Context, objects index.Objects, key route.Key) ([]*networkingv1.Ingress, error) {
 	classes, err := objects.Classes(ctx)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Address is one that users can reach: of an IP address or of a host's name.
+// Address makes an address that users can reach from an IP address or a host name.
 func Address(text string) networkingv1.IngressLoadBalancerIngress {
 	if _, err := netip.ParseAddr(text); err == nil {
 		return networkingv1.IngressLoadBalancerIngress{IP: text}
@@ -29,21 +29,21 @@ func Address(text string) networkingv1.IngressLoadBalancerIngress {
 // Others stands for the gateways that have no addresses of their own.
 const Others route.Gateway = ""
 
-// Addresses are those at which the gateways are reached. The zero value has
-// none.
+// Addresses holds the addresses at which gateways are reached. The zero value
+// holds none.
 type Addresses struct {
-	// Changed hears of new ones; may be nil, must not block.
+	// Changed is called when addresses change; may be nil, must not block.
 	Changed func()
-	// Heard hears of the Service that a gateway's addresses follow, nil while it
-	// does not exist; may be nil, must not block.
+	// Heard is called with the Service that a gateway's addresses follow, nil
+	// while it does not exist. It may be nil, and must not block.
 	Heard func(route.Gateway, *corev1.Service)
 
 	mu   sync.Mutex
 	each map[route.Gateway][]networkingv1.IngressLoadBalancerIngress
 }
 
-// Of is the addresses of a gateway, which must not be changed: its own, if Set was
-// ever told of it, or else those of Others.
+// Of returns the addresses of a gateway: its own, if Set was ever called for it,
+// or else those of Others. The caller must not change them.
 func (a *Addresses) Of(gateway route.Gateway) []networkingv1.IngressLoadBalancerIngress {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -57,8 +57,8 @@ func (a *Addresses) owner(gateway route.Gateway) route.Gateway {
 	return Others
 }
 
-// elsewhere says that a list is the addresses of another gateway, and not of this
-// one.
+// elsewhere reports whether list is the addresses of another gateway and not of
+// this one.
 func (a *Addresses) elsewhere(list []networkingv1.IngressLoadBalancerIngress, gateway route.Gateway) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -87,8 +87,8 @@ func (a *Addresses) Set(gateway route.Gateway, list []networkingv1.IngressLoadBa
 	}
 }
 
-// NoAddress is the reason of the Problem that a Service has which is to give
-// Ingresses their addresses and has none itself.
+// NoAddress is the reason of the Problem on a Service that is to give Ingresses
+// its addresses but has none.
 const NoAddress problem.Reason = "NoAddress"
 
 // unaddressed is the Reporter's key of such a Service.
@@ -97,8 +97,8 @@ type unaddressed struct {
 	service types.NamespacedName
 }
 
-// Follow makes the addresses of a gateway those of a Service until ctx ends, and
-// reports while that has none. No other Service is read.
+// Follow makes the addresses of a gateway those of a Service until ctx ends. While
+// the Service has none, it reports that. It reads no other Service.
 func (a *Addresses) Follow(
 	ctx context.Context, services typedv1.CoreV1Interface, gateway route.Gateway, name types.NamespacedName, reporter Reporter,
 ) error {
@@ -114,7 +114,7 @@ func (a *Addresses) Follow(
 		}
 		reporter.Report(ctx, unaddressed{gateway, name}, checkPublished(gateway, name, service))
 	}
-	var first sync.Once // what is heard first comes before all else
+	var first sync.Once // the first Add, or else the absence of the Service
 	heard, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(object any) { first.Do(func() {}); take(object.(*corev1.Service)) },
 		UpdateFunc: func(_, object any) { take(object.(*corev1.Service)) },
@@ -126,14 +126,14 @@ func (a *Addresses) Follow(
 	var running sync.WaitGroup
 	running.Go(func() { informer.RunWithContext(ctx) })
 	if toolscache.WaitForCacheSync(ctx.Done(), heard.HasSynced) {
-		first.Do(func() { take(nil) }) // it is not there
+		first.Do(func() { take(nil) }) // it does not exist
 	}
 	running.Wait()
 	return nil
 }
 
-// checkPublished is what is wrong with the Service, nil if it is not there, that
-// gives the Ingresses of a gateway their addresses.
+// checkPublished returns the Problem with the Service that gives the Ingresses of
+// a gateway their addresses. service is nil if it does not exist.
 func checkPublished(gateway route.Gateway, name types.NamespacedName, service *corev1.Service) []problem.Problem {
 	var what string
 	switch {
@@ -155,9 +155,9 @@ func checkPublished(gateway route.Gateway, name types.NamespacedName, service *c
 	}}
 }
 
-// addressesOf is where a Service is reached from outside: what its load balancer
-// has given it, else its external IPs, else the name that it stands for. One that
-// is not there, nil, is reached nowhere.
+// addressesOf returns the addresses at which a Service is reached from outside:
+// those of its load balancer, else its external IPs, else its external name. A nil
+// Service has none.
 func addressesOf(service *corev1.Service) []networkingv1.IngressLoadBalancerIngress {
 	if service == nil {
 		return nil

@@ -20,7 +20,7 @@ func TestAddressesOfGateways(t *testing.T) {
 		want    bool
 	}{
 		{"inner", outside, false}, // it shares them
-		{"inner", inside, false},  // whose they are nobody knows
+		{"inner", inside, false},  // no gateway is known to have these
 	} {
 		if got := a.elsewhere(test.list, test.gateway); got != test.want {
 			t.Errorf("%v elsewhere than at %s: %t, want %t", test.list, test.gateway, got, test.want)

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// workers is how many addresses are written at once. It is what bounds the
-	// rate too: the API server's own fairness does the rest.
+	// workers is how many addresses are written at once. It bounds the rate too;
+	// the API server's own fairness does the rest.
 	workers = 16
-	// A write that failed is tried again after firstRetry, then twice that, up
-	// to lastRetry.
+	// A write that failed is tried again after firstRetry, then after twice that,
+	// up to lastRetry.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 30 * time.Second
 )
@@ -32,8 +32,8 @@ type Controller struct {
 	cache cache.Cache
 }
 
-// NewController is a Controller of the Ingresses in a cache. The function makes
-// a Reconciler for a new term.
+// NewController makes a Controller of the Ingresses in a cache. The function makes
+// a Reconciler for each term.
 func NewController(objects cache.Cache, log logr.Logger, reconciler func() *Reconciler) *Controller {
 	return &Controller{cache: objects, Controller: &leaderelected.Controller[types.NamespacedName]{
 		Name: "status", Workers: workers, FirstRetry: firstRetry, LastRetry: lastRetry, Log: log,
@@ -46,7 +46,7 @@ func (c *Controller) Watch(ctx context.Context) error {
 	itself := func(_ context.Context, i *networkingv1.Ingress) ([]types.NamespacedName, error) {
 		return []types.NamespacedName{client.ObjectKeyFromObject(i)}, nil
 	}
-	// Of the classes an Ingress can have none is its own alone.
+	// A class may concern any number of Ingresses, so its event wakes all of them.
 	all := func(ctx context.Context, _ *networkingv1.IngressClass) ([]types.NamespacedName, error) {
 		return nil, c.Controller.WakeAll(ctx)
 	}
@@ -56,18 +56,18 @@ func (c *Controller) Watch(ctx context.Context) error {
 	)
 }
 
-// anyUpdate says that all of an object matters.
+// anyUpdate makes every part of an object matter.
 func anyUpdate[O client.Object](object O) any { return object }
 
-// WakeAll has every Ingress looked at.
+// WakeAll queues every Ingress.
 func (c *Controller) WakeAll(ctx context.Context) {
 	if err := c.Controller.WakeAll(ctx); err != nil {
 		c.Log.Error(err, "cannot look at all ingresses")
 	}
 }
 
-// WakeWaiting has the Ingresses looked at that wait for their addresses: a
-// replica has said something new.
+// WakeWaiting queues the Ingresses that wait for their addresses. Call it when a
+// replica has reported something new.
 func (c *Controller) WakeWaiting() {
 	if current, ok := c.Current().(*Reconciler); ok {
 		c.Wake(current.Waiting()...)

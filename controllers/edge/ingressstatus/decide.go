@@ -1,10 +1,11 @@
-// Package ingressstatus writes into Ingresses the addresses at which they are served.
+// Package ingressstatus writes into Ingresses the addresses at which they are
+// served.
 //
-// An address is a promise: it is given when every connected Envoy, at all
-// replicas, serves the Ingress (controllers/replicas/replica says whether), and is never
-// taken away by anything but a change of the Ingress or of its class. Only the
-// leader runs this, and writes with a field manager of its own, so that what
-// another controller has written is never touched.
+// An address is a promise. An Ingress gets it when every connected Envoy, at all
+// replicas, serves the Ingress (controllers/replicas/replica says whether). Only a
+// change of the Ingress or of its class takes it away. Only the leader runs this.
+// It writes with a field manager of its own, so that it never touches what another
+// controller has written.
 package ingressstatus
 
 import (
@@ -15,31 +16,31 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// FieldManager owns what is written.
+// FieldManager owns the addresses that Fairway writes.
 const FieldManager = "fairway"
 
 // facts are what is known of an Ingress.
 type facts struct {
 	ours    bool // one of our gateways serves it
-	foreign bool // a class that is not ours claims it, or none could
-	owned   bool // its addresses are what we have written
+	foreign bool // its class is not ours; or it has none, and the default is not ours
+	owned   bool // we have written its addresses
 	leaving bool // it is being deleted
 	moved   bool // its addresses are those of another gateway
 	current []networkingv1.IngressLoadBalancerIngress
-	wanted  []networkingv1.IngressLoadBalancerIngress // none: it is not known
+	wanted  []networkingv1.IngressLoadBalancerIngress // none: not known
 }
 
-// action is what becomes of the addresses of an Ingress.
+// action is what to do with the addresses of an Ingress.
 type action int
 
 const (
 	leave    action = iota // as they are
-	await                  // until every Envoy serves it, then give
-	give                   // the wanted ones, at once
-	withdraw               // away, with our ownership
+	await                  // give once every Envoy serves it
+	give                   // write the wanted ones at once
+	withdraw               // remove them, and our ownership
 )
 
-// next is the table of docs/status.md.
+// next implements the table of docs/status.md.
 func next(f facts) action {
 	switch {
 	case !f.ours && f.foreign && f.owned:
@@ -50,7 +51,7 @@ func next(f facts) action {
 		return leave
 	case f.owned && same(f.current, f.wanted):
 		return leave
-	case f.owned && len(f.current) > 0 && !f.moved: // it was given; only the address is another
+	case f.owned && len(f.current) > 0 && !f.moved: // it has the promise already; only the address differs
 		return give
 	default:
 		return await
@@ -63,9 +64,9 @@ func same(a, b []networkingv1.IngressLoadBalancerIngress) bool {
 	})
 }
 
-// Keep takes from an Ingress what the decision does not need: of its status all
-// but the addresses, of its managed fields all but the note that the addresses
-// are ours. It is for a cache's transform.
+// Keep drops from an Ingress what the decision does not need. Of the managed
+// fields it keeps only the mark that we own the addresses. A cache's transform
+// calls it.
 func Keep(ingress *networkingv1.Ingress, managed []metav1.ManagedFieldsEntry) {
 	ingress.ManagedFields = nil
 	if slices.ContainsFunc(managed, isOurs) {
@@ -73,7 +74,7 @@ func Keep(ingress *networkingv1.Ingress, managed []metav1.ManagedFieldsEntry) {
 	}
 }
 
-// ours is the note of what we own, without the fields: there is only one.
+// ours is the mark of our ownership, without the fields: all Ingresses share it.
 var ours = metav1.ManagedFieldsEntry{
 	Manager: FieldManager, Operation: metav1.ManagedFieldsOperationApply, Subresource: "status",
 }

@@ -6,14 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics is what the writing of addresses counts (docs/metrics.md). The nil
-// value counts nothing.
+// Metrics are what the writing of addresses counts (docs/metrics.md). A nil
+// *Metrics counts nothing.
 type Metrics struct {
 	wait   prometheus.Histogram
 	writes *prometheus.CounterVec
 }
 
-// NewMetrics registers the metrics.
+// NewMetrics makes the Metrics and registers them.
 func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		wait: prometheus.NewHistogram(prometheus.HistogramOpts{

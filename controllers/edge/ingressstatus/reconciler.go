@@ -24,16 +24,15 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// NotServed is the reason of the Problem that an Ingress has which is not given
-// an address.
+// NotServed is the reason of the Problem on an Ingress that gets no address.
 const NotServed problem.Reason = "NotServed"
 
 const (
-	// patience is how long an Ingress may wait for its address before its owner
-	// is told why.
+	// patience is how long an Ingress may wait for its address before a Problem
+	// tells its owner why.
 	patience = 10 * time.Second
-	// rewriteInterval is the time between two writes of the same addresses, when somebody
-	// else writes others.
+	// rewriteInterval is the time between two writes of the same addresses, when
+	// somebody else overwrites them.
 	rewriteInterval = 10 * time.Second
 )
 
@@ -42,13 +41,12 @@ type Verdicts interface {
 	Served(name types.NamespacedName, version replica.Version, gateway route.Gateway) replica.Verdict
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
 
-// withheld is the Reporter's key of an Ingress that is given no address.
+// withheld is the Reporter's key of an Ingress that gets no address.
 type withheld struct{ ingress types.NamespacedName }
 
 // Reconciler keeps the addresses in the status of one Ingress, for one term of
@@ -65,11 +63,11 @@ type Reconciler struct {
 	Now       func() time.Time
 
 	mu      sync.Mutex
-	waiting map[types.NamespacedName]time.Time // for their address, since
+	waiting map[types.NamespacedName]time.Time // since when each waits for its address
 	written map[types.NamespacedName]lastWrite
 }
 
-// lastWrite is that we have given an Ingress its addresses.
+// lastWrite is the last time that we gave an Ingress its addresses.
 type lastWrite struct {
 	to types.UID
 	at time.Time
@@ -99,7 +97,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name types.NamespacedName) (
 		return reconcile.Result{}, r.write(ctx, ing, nil)
 	default:
 		r.stopWaiting(ctx, name)
-		return reconcile.Result{RequeueAfter: r.lapse(name)}, nil // our own write is an event, too, and comes here
+		return reconcile.Result{RequeueAfter: r.lapse(name)}, nil // our own write is an event too, and ends up here
 	}
 }
 
@@ -153,8 +151,8 @@ func (r *Reconciler) await(
 	return reconcile.Result{RequeueAfter: min(left, verdict.Again)}, nil
 }
 
-// judge adds to what the replicas say what must be true here: what we have read
-// is what has been reconciled, and something of it is served.
+// judge adds to the replicas' verdict what must be true here: the Ingress as we
+// have read it was reconciled, and some host of it is published.
 func (r *Reconciler) judge(ctx context.Context, ing *networkingv1.Ingress, gateway route.Gateway) (replica.Verdict, error) {
 	version, err := replica.ParseVersion(ing.ResourceVersion)
 	if err != nil {
@@ -185,8 +183,8 @@ func (r *Reconciler) judge(ctx context.Context, ing *networkingv1.Ingress, gatew
 // Its other Problems say why.
 const nothingServed replica.Obstacle = "NothingServed"
 
-// explain is the Problem of an Ingress that waits for its address. Its words do
-// not change while the reason does not.
+// explain returns the Problem of an Ingress that waits for its address. Its
+// message stays the same while the reason does.
 func explain(name types.NamespacedName, gateway route.Gateway, verdict replica.Verdict) []problem.Problem {
 	var why string
 	switch verdict.Reason {
@@ -197,7 +195,7 @@ func explain(name types.NamespacedName, gateway route.Gateway, verdict replica.V
 	case replica.Homeless:
 		why = "controllers have just started or stopped, and Envoys may not be connected again yet"
 	case replica.Unreadable:
-		why = fmt.Sprintf("of controller %s nobody knows what its Envoys serve: %s", verdict.Replica, verdict.Detail)
+		why = fmt.Sprintf("nobody knows what the Envoys of controller %s serve: %s", verdict.Replica, verdict.Detail)
 	case replica.Refused:
 		why = "an Envoy refuses one of its hosts: " + verdict.Detail
 	default:
@@ -212,8 +210,8 @@ func explain(name types.NamespacedName, gateway route.Gateway, verdict replica.V
 
 // write makes list the addresses of the Ingress that we own.
 func (r *Reconciler) write(ctx context.Context, ing *networkingv1.Ingress, list []networkingv1.IngressLoadBalancerIngress) error {
-	// The UID keeps an Ingress that was made anew from getting what its
-	// predecessor has earned.
+	// The UID protects a recreated Ingress from getting the addresses of its
+	// predecessor.
 	object := acv1.Ingress(ing.Name, ing.Namespace).WithUID(ing.UID)
 	if len(list) > 0 { // else we own nothing any more, not even an empty status
 		object.WithStatus(acv1.IngressStatus().WithLoadBalancer(balancer(list)))
@@ -222,7 +220,7 @@ func (r *Reconciler) write(ctx context.Context, ing *networkingv1.Ingress, list 
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		r.Metrics.wrote(false)
-		return nil // it is gone, or another: its event comes
+		return nil // it is gone or replaced; its event comes
 	case err != nil:
 		r.Metrics.wrote(false)
 		return fmt.Errorf("write addresses of ingress %s/%s: %w", ing.Namespace, ing.Name, err)
@@ -255,8 +253,9 @@ func balancer(list []networkingv1.IngressLoadBalancerIngress) *acv1.IngressLoadB
 	return balancer
 }
 
-// startWaiting says since when the Ingress waits, and how long it must in any
-// case: one whose addresses somebody has overwritten does.
+// startWaiting returns since when the Ingress waits, and how long it must still
+// wait in any case. It must wait if somebody has overwritten addresses that we
+// wrote recently.
 func (r *Reconciler) startWaiting(name types.NamespacedName, uid types.UID) (since time.Time, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -275,8 +274,8 @@ func (r *Reconciler) startWaiting(name types.NamespacedName, uid types.UID) (sin
 	return since, wait
 }
 
-// lapse forgets what an Ingress was given when the truce is over, and until then
-// says when that is.
+// lapse forgets the last write to an Ingress once rewriteInterval is over. Until
+// then it returns the time left.
 func (r *Reconciler) lapse(name types.NamespacedName) (left time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -305,7 +304,7 @@ func (r *Reconciler) forget(ctx context.Context, name types.NamespacedName) {
 	shrink.Delete(&r.written, name)
 }
 
-// Waiting is the Ingresses that wait for their addresses.
+// Waiting returns the Ingresses that wait for their addresses.
 func (r *Reconciler) Waiting() []types.NamespacedName {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -316,7 +315,7 @@ func (r *Reconciler) Waiting() []types.NamespacedName {
 	return names
 }
 
-// Keys is all Ingresses that there are.
+// Keys returns all Ingresses.
 func (r *Reconciler) Keys(ctx context.Context) ([]types.NamespacedName, error) {
 	var list networkingv1.IngressList
 	if err := r.Objects.Cluster.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
@@ -329,7 +328,7 @@ func (r *Reconciler) Keys(ctx context.Context) ([]types.NamespacedName, error) {
 	return names, nil
 }
 
-// Resign takes back the Problems of the term: the next leader has its own.
+// Resign withdraws the Problems of the term: the next leader reports its own.
 func (r *Reconciler) Resign(ctx context.Context) {
 	for _, name := range r.Waiting() {
 		r.stopWaiting(ctx, name)

@@ -32,7 +32,7 @@ func TestGiftsAreForgottenAfterTheTruce(t *testing.T) {
 	if left := r.lapse(name); left != 0 || len(r.written) != 0 {
 		t.Errorf("%s are left and %d gifts, want none", left, len(r.written))
 	}
-	write() // which is taking away
+	write() // no addresses: takes them away
 	if len(r.written) != 0 {
 		t.Error("what was taken away counts as given")
 	}
