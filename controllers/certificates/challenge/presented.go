@@ -10,15 +10,15 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// AllReplicas says of all replicas what a Set says of one. It is for the leader:
-// ask it before an authority is told that it may look.
+// AllReplicas answers for all replicas what a Set answers for one. The leader asks
+// it before it tells an authority to look.
 type AllReplicas struct{ View *replica.View }
 
 // Presented reports whether an authority that looks now finds the answer,
-// whichever Envoy and replica it gets to: every replica that lives and has
-// Envoys of the gateway says that all of them answer. Of TLS-ALPN-01 every
-// replica that lives must, because an Envoy asks any of them. why says, for
-// people, what is waited for. DNS-01 is not theirs to present: that is an error.
+// whichever Envoy and replica it reaches. For HTTP-01, every live replica with
+// Envoys of the gateway must report that all of them answer. For TLS-ALPN-01,
+// every live replica must, because an Envoy may ask any of them. why says, for
+// people, what is still missing. Envoys cannot present DNS-01: that is an error.
 //
 // It looks at what is known and does not wait; ask again a moment later.
 func (e AllReplicas) Presented(_ context.Context, c challenge.Challenge) (ok bool, why string, err error) {
@@ -42,7 +42,7 @@ func presentable(c challenge.Challenge) error {
 	return nil
 }
 
-// Presented is AllReplicas.Presented where this process is the only replica.
+// Presented is AllReplicas.Presented for a process that is the only replica.
 func (s *Set) Presented(_ context.Context, c challenge.Challenge) (ok bool, why string, err error) {
 	if err := presentable(c); err != nil {
 		return false, "", err

@@ -1,10 +1,10 @@
-// Package challenge is how every replica knows what certificate authorities may
-// ask, has its Envoys answer it, and tells the others that they do.
+// Package challenge tells every replica what certificate authorities may ask, has
+// its Envoys answer, and tells the other replicas that they do.
 //
-// It neither orders certificates nor decides what is to be answered: that is
-// what the leader writes into the Secrets of orders. Its invariant: a challenge
-// counts as presented only when every Envoy that could be asked for it has
-// accepted the routes that answer it.
+// It neither orders certificates nor decides what is to be answered: the leader
+// writes that into the Secrets of orders. Its invariant: a challenge counts as
+// presented only when every Envoy that an authority could reach has accepted the
+// routes that answer it.
 package challenge
 
 import (
@@ -23,26 +23,26 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Set is the challenges of all orders that are under way, and what has become of
-// each at this replica. A nil Set is empty and stays so.
+// Set is the challenges of all orders that are under way, and the state of each at
+// this replica. A nil Set is empty and stays so.
 type Set struct {
-	// Hosts tells what became of what was published.
+	// Hosts returns the state of published hosts.
 	Hosts replica.Hosts
-	// Responder answers TLS-ALPN-01 here; nil: nobody does.
+	// Responder answers TLS-ALPN-01 here; nil: not answered.
 	Responder *challenge.Responder
-	// Changed hears that Live may have changed; may be nil, is called without
-	// locks, and must not block.
+	// Changed is called when Live may have changed. It may be nil, is called
+	// without locks, and must not block.
 	Changed func()
 
 	mu        sync.Mutex
-	orders    map[string][]challenge.Challenge // by whatever names an order
+	orders    map[string][]challenge.Challenge // by the name of the order's Secret
 	hosts     map[route.Key][]challenge.Challenge
 	published map[route.Key][]route.Challenge
 	queue     workqueue.TypedRateLimitingInterface[route.Key]
 }
 
-// Put makes challenges those of an order; without any the order is over. It
-// wakes the hosts that are to be served otherwise.
+// Put makes challenges those of an order; without any the order is over. It wakes
+// the hosts that have to change.
 func (s *Set) Put(order string, challenges []challenge.Challenge) {
 	s.mu.Lock()
 	if s.orders == nil {
@@ -64,7 +64,7 @@ func (s *Set) Put(order string, challenges []challenge.Challenge) {
 	s.touch()
 }
 
-// all is the challenges of all orders, sorted, each once.
+// all returns the challenges of all orders, sorted, each once.
 func (s *Set) all() []challenge.Challenge {
 	var all []challenge.Challenge
 	for _, challenges := range s.orders {
@@ -74,7 +74,7 @@ func (s *Set) all() []challenge.Challenge {
 	return slices.Compact(all)
 }
 
-// byHost is those that hosts answer.
+// byHost returns the challenges that hosts answer, by host.
 func byHost(all []challenge.Challenge) map[route.Key][]challenge.Challenge {
 	hosts := map[route.Key][]challenge.Challenge{}
 	for _, c := range all {
@@ -85,12 +85,12 @@ func byHost(all []challenge.Challenge) map[route.Key][]challenge.Challenge {
 	return hosts
 }
 
-// KeyOf is the host that answers an HTTP-01 challenge.
+// KeyOf returns the host that answers an HTTP-01 challenge.
 func KeyOf(c challenge.Challenge) route.Key {
 	return route.Key{Gateway: route.Gateway(c.Gateway), Host: route.Hostname(c.Name)}
 }
 
-// changed is the keys under which two maps have different challenges, sorted.
+// changed returns the keys under which the two maps differ, sorted.
 func changed(a, b map[route.Key][]challenge.Challenge) []route.Key {
 	var keys []route.Key
 	for key, challenges := range a {
@@ -126,7 +126,7 @@ func (s *Set) touch() {
 	}
 }
 
-// Source is where the keys of hosts come from that are to be served otherwise.
+// Source wakes the keys of hosts that have to change.
 func (s *Set) Source() source.TypedSource[route.Key] {
 	return source.TypedFunc[route.Key](func(_ context.Context, queue workqueue.TypedRateLimitingInterface[route.Key]) error {
 		s.mu.Lock()
@@ -136,7 +136,7 @@ func (s *Set) Source() source.TypedSource[route.Key] {
 	})
 }
 
-// Of is what is to be answered under a host.
+// Of returns what a host must answer.
 func (s *Set) Of(key route.Key) []route.Challenge {
 	if s == nil {
 		return nil
@@ -158,7 +158,7 @@ func routeOf(c challenge.Challenge) route.Challenge {
 	return route.Challenge{Token: c.Token, Answer: c.KeyAuthorization}
 }
 
-// Keys is the hosts under which anything is to be answered, sorted.
+// Keys returns the hosts that must answer anything, sorted.
 func (s *Set) Keys() []route.Key {
 	if s == nil {
 		return nil
@@ -168,10 +168,10 @@ func (s *Set) Keys() []route.Key {
 	return slices.SortedFunc(maps.Keys(s.hosts), compareKeys)
 }
 
-// Below adds to keys those of challenges whose hosts may be copies of any of
-// hosts: what changes a wildcard or the default host changes them too. Which
-// gateway serves those does not matter: what decided that when a copy was made
-// may be gone.
+// Below adds to keys the keys of challenges whose hosts may be copies of any of
+// hosts: a change of a wildcard or of the default host changes its copies too. It
+// ignores which gateway serves hosts: what decided that when a copy was made may
+// be gone.
 func (s *Set) Below(keys []route.Key, hosts iter.Seq[route.Hostname]) []route.Key {
 	if s == nil {
 		return keys
@@ -193,8 +193,8 @@ func (s *Set) Below(keys []route.Key, hosts iter.Seq[route.Hostname]) []route.Ke
 	return keys
 }
 
-// Wider is the keys that serve a host which no Ingress names, in the order in
-// which they are asked.
+// Wider returns the keys that serve a host which no Ingress names. They are in the
+// order in which they are tried.
 func Wider(key route.Key) []route.Key {
 	var wider []route.Key
 	if wildcard, covered := key.Host.Wildcard(); covered {
@@ -203,8 +203,8 @@ func Wider(key route.Key) []route.Key {
 	return append(wider, route.Key{Gateway: key.Gateway, Host: route.AnyHost})
 }
 
-// Published takes that a host is published with these challenges. Call it after
-// it was.
+// Published notes that a host is published with these challenges. Call it after
+// publishing.
 func (s *Set) Published(key route.Key, challenges []route.Challenge) {
 	if s == nil {
 		return
@@ -225,7 +225,7 @@ func (s *Set) Published(key route.Key, challenges []route.Challenge) {
 	}
 }
 
-// Heard says that something became of what is published under key.
+// Heard notes that the state of what is published under key has changed.
 func (s *Set) Heard(key route.Key) {
 	s.mu.Lock()
 	_, concerns := s.published[key]
@@ -235,9 +235,9 @@ func (s *Set) Heard(key route.Key) {
 	}
 }
 
-// Live is the digests of the challenges that are answered here, sorted: of
-// HTTP-01 those that every Envoy of this replica has accepted, if there is one,
-// of TLS-ALPN-01 those that its responder knows.
+// Live returns the digests of the challenges that are answered here, sorted. An
+// HTTP-01 challenge is live if this replica has Envoys and every one has accepted
+// it; a TLS-ALPN-01 challenge is live if the responder knows it.
 func (s *Set) Live() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,8 +253,8 @@ func (s *Set) Live() []string {
 	return slices.Compact(live)
 }
 
-// isLive reports whether c is answered here. What is asked of the server is
-// asked after what was published was noted, so that its answer is not older.
+// isLive reports whether c is answered here. It asks Hosts after it has looked at
+// published, so the server's answer is not older than what was published.
 func (s *Set) isLive(c challenge.Challenge) bool {
 	switch c.Type {
 	case challenge.TLSALPN01:
@@ -266,7 +266,7 @@ func (s *Set) isLive(c challenge.Challenge) bool {
 		}
 		state := s.Hosts.Host(key)
 		return state.Published && state.Served
-	case challenge.DNS01: // is in nobody's Envoys
+	case challenge.DNS01: // no Envoy answers it
 	}
 	return false
 }

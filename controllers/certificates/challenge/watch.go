@@ -16,7 +16,7 @@ import (
 	"github.com/fairwaynet/fairway/tls/challenge"
 )
 
-// Watch tells a Set of the Secrets of orders.
+// Watch fills a Set from the Secrets of orders.
 type Watch struct {
 	Secrets   typedv1.CoreV1Interface
 	Namespace string // of the Secrets; no others are read
@@ -24,7 +24,7 @@ type Watch struct {
 	Log       logr.Logger
 
 	once sync.Once
-	done chan struct{} // closed when the Set has been told of what is there
+	done chan struct{} // closed when the Set has all orders that exist
 }
 
 // Run watches until ctx ends.
@@ -56,14 +56,14 @@ func (w *Watch) Run(ctx context.Context) error {
 	return nil
 }
 
-// synced is made by whoever comes first.
+// synced returns done; the first caller makes it.
 func (w *Watch) synced() chan struct{} {
 	w.once.Do(func() { w.done = make(chan struct{}) })
 	return w.done
 }
 
-// Wait returns when the Set has been told of all orders that are there, or
-// after a time: who may not read them serves all the same.
+// Wait returns when the Set has all orders that exist, or after most: a replica
+// that may not read them serves all the same.
 func (w *Watch) Wait(ctx context.Context, most time.Duration) {
 	timer := time.NewTimer(most)
 	defer timer.Stop()
@@ -96,7 +96,7 @@ func (w *Watch) remove(object any) {
 	}
 }
 
-// trim keeps what is read. An order's Secret holds the key of a certificate,
+// trim drops what is not read. An order's Secret holds the key of a certificate,
 // which only the leader needs.
 func trim(object any) (any, error) {
 	secret, ok := object.(*corev1.Secret)

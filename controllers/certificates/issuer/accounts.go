@@ -6,10 +6,11 @@ import (
 	"github.com/fairwaynet/fairway/controllers/certificates/order"
 )
 
-// Accounts are those that we have with the Issuers, as far as this term knows.
-// The zero value has none.
+// Accounts are our accounts with the Issuers, as far as this term knows them. The
+// zero value is empty.
 type Accounts struct {
-	// Changed hears with which Issuer; it must not block.
+	// Changed is called with the Issuer whose account has changed; it must not
+	// block.
 	Changed func(issuer string)
 
 	mu       sync.Mutex
@@ -31,8 +32,8 @@ func (a *Accounts) Account(issuer string) (account *order.Account, why string) {
 	return found.account, found.why
 }
 
-// set says how certificates of an Issuer are ordered; without either it is not
-// known.
+// set says how certificates of an Issuer are ordered. With neither account nor
+// why, that is not known.
 func (a *Accounts) set(issuer string, account *order.Account, why string) {
 	a.mu.Lock()
 	before := a.accounts[issuer]

@@ -47,7 +47,7 @@ func newWorld(t *testing.T, held ...*corev1.Secret) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = files.Close() }) // it is a test's
+	t.Cleanup(func() { _ = files.Close() }) // only a test's
 	for _, secret := range held {
 		if err := files.Create(t.Context(), secret); err != nil {
 			t.Fatal(err)
@@ -163,7 +163,7 @@ func TestAccountsStay(t *testing.T) {
 	if again, _ := w.look(t, spec); again.Account != first.Account {
 		t.Errorf("the account was %s and is now %s", first.Account, again.Account)
 	}
-	// Broken, it is not thrown away.
+	// A broken Secret is not thrown away.
 	stored.Data["account.json"] = []byte("{}")
 	if err := w.store.Update(t.Context(), stored); err != nil {
 		t.Fatal(err)

@@ -1,10 +1,10 @@
-// Package issuer keeps, for each Issuer, the account that certificates are
-// ordered with, and says on the Issuer how it stands.
+// Package issuer keeps, for each Issuer, the account with which certificates are
+// ordered. It writes the state of the account into the Issuer's status.
 //
-// Its key is the name of an Issuer. It orders nothing (controllers/certificates/order) and
-// does not know how an authority is talked to (tls/acme); only the leader runs
-// it. Its invariant: a key is stored before an authority hears of it, so that no
-// account is ever lost or made twice.
+// Its key is the name of an Issuer. It orders nothing
+// (controllers/certificates/order) and does not know the protocol of an authority
+// (tls/acme); only the leader runs it. Its invariant: a key is stored before an
+// authority hears of it, so that no account is ever lost or made twice.
 package issuer
 
 import (
@@ -33,8 +33,9 @@ import (
 )
 
 const (
-	// recheck is when to look again at an Issuer that is ready; after a failure
-	// it is sooner, and for what only a person can mend in between.
+	// recheck is when to look again at an Issuer that is ready. recheckAway is for
+	// an authority that cannot be reached; recheckRefused is for what only a
+	// person can mend.
 	recheck        = time.Hour
 	recheckAway    = time.Minute
 	recheckRefused = 5 * time.Minute
@@ -44,25 +45,25 @@ const (
 	patience = 2 * time.Minute
 )
 
-// Statuses takes what is said of Issuers.
+// Statuses writes the status of Issuers.
 type Statuses interface {
-	// Write makes status that of the Issuer. One that is gone is no error.
+	// Write makes status that of the Issuer. An Issuer that is gone is no error.
 	Write(ctx context.Context, issuer *v1alpha1.Issuer, status v1alpha1.IssuerStatus) error
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
 
-// key is the Reporter's of an Issuer.
+// key is the Reporter's key of an Issuer.
 type key struct{ issuer string }
 
 // Options are what a Reconciler reads, writes and asks.
 type Options struct {
 	Objects index.Objects
-	// Secrets is where accounts are kept; secrets.Nowhere: nothing can be ordered.
+	// Secrets is where accounts are kept. With secretstore.Nowhere nothing can be
+	// ordered.
 	Secrets   secretstore.Store
 	Namespace string // of the Secrets of Issuers
 	Accounts  *Accounts
@@ -85,14 +86,14 @@ type Reconciler struct {
 	known map[string]*issuerState
 }
 
-// issuerState is how an Issuer stood when it was looked at.
+// issuerState is the state of an Issuer when it was last looked at.
 type issuerState struct {
 	uid        types.UID
 	generation int64
 	settings   acme.Settings
-	client     *acme.Client // nil: nothing can be asked
+	client     *acme.Client // nil: no authority can be asked
 	account    acme.Account
-	ready      bool   // it was, at some time of this term
+	ready      bool   // it was ready at some time of this term
 	reason     string // of the condition
 	message    string
 	next       time.Time // when to look again
@@ -105,7 +106,7 @@ func New(options Options) *Reconciler {
 	return &Reconciler{Options: options, known: map[string]*issuerState{}}
 }
 
-// Keys is all Issuers.
+// Keys returns all Issuers.
 func (r *Reconciler) Keys(ctx context.Context) ([]string, error) {
 	issuers, err := r.Objects.Issuers(ctx)
 	names := make([]string, 0, len(issuers))
@@ -115,7 +116,7 @@ func (r *Reconciler) Keys(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// Resign takes back what is known in the term.
+// Resign forgets and withdraws everything that the term knew.
 func (r *Reconciler) Resign(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,8 +135,8 @@ func (r *Reconciler) forget(ctx context.Context, name string, s *issuerState) {
 	}
 }
 
-// Reconcile brings the account and the status of an Issuer up to date. It is run
-// by one worker: what it knows of an Issuer is its alone.
+// Reconcile brings the account and the status of an Issuer up to date. One worker
+// at a time runs it for an Issuer, so it needs no lock on its issuerState.
 func (r *Reconciler) Reconcile(ctx context.Context, name string) (reconcile.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -157,7 +158,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name string) (reconcile.Resu
 		if err := r.look(ctx, issuer, s); err != nil {
 			return reconcile.Result{}, fmt.Errorf("look at issuer %s: %w", name, err)
 		}
-		if s.reason == "" { // it is not its permit yet, and nothing new is known
+		if s.reason == "" { // it has no permit yet, and nothing new is known
 			s.reason = before
 		}
 		s.uid, s.generation = issuer.UID, issuer.Generation
@@ -175,8 +176,8 @@ func (r *Reconciler) standing(name string) *issuerState {
 	return r.known[name]
 }
 
-// look finds out whether certificates can be ordered, and makes it so that they
-// can. An error is ours; what is wrong with the Issuer is in its standing.
+// look makes it possible to order certificates, and finds out whether it is. It
+// returns only errors of our own; what is wrong with the Issuer goes into s.
 func (r *Reconciler) look(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) error {
 	if err := r.prepare(ctx, issuer, s); err != nil {
 		return err
@@ -202,7 +203,7 @@ func (r *Reconciler) look(ctx context.Context, issuer *v1alpha1.Issuer, s *issue
 	return nil
 }
 
-// ask is check, when it is this Issuer's turn to ask the authority.
+// ask runs check once this Issuer has a permit to ask the authority.
 func (r *Reconciler) ask(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) (waits bool, err error) {
 	at := order.Requester{Issuer: issuer.Name, Directory: s.settings.Directory}
 	permit, denial := r.Limiter.Take(key{issuer.Name}, at, nil)
@@ -217,17 +218,17 @@ func (r *Reconciler) ask(ctx context.Context, issuer *v1alpha1.Issuer, s *issuer
 		s.is(v1alpha1.ReasonUnreachable, denial.Failing, denial.Until)
 		return false, nil
 	}
-	s.next = r.Now().Add(leastWrite) // it keeps its place
+	s.next = r.Now().Add(leastWrite) // it keeps its place in the line
 	return true, nil
 }
 
-// is says how an Issuer stands, and when to look again.
+// is notes the state of an Issuer, and when to look again.
 func (s *issuerState) is(reason, message string, next time.Time) {
 	s.reason, s.message, s.next = reason, message, next
 }
 
-// prepare reads what the Issuer asks for and our account's key, and makes a
-// client of them, unless there is one that is the same.
+// prepare reads the Issuer's settings and our account's key, and makes a client of
+// them. It keeps a client whose settings are the same.
 func (r *Reconciler) prepare(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) error {
 	if _, nowhere := r.Secrets.(secretstore.Nowhere); nowhere {
 		s.is(v1alpha1.ReasonNoState, "there is nowhere to keep an account's key and certificates: give --state a folder", r.Now().Add(recheck))
@@ -270,7 +271,8 @@ func (s *issuerState) drop() {
 	s.client, s.ready = nil, false
 }
 
-// check asks the authority. What was wrong there is in the standing, and returned.
+// check asks the authority. It notes what the authority found wrong in s, and
+// returns it as wrong.
 func (r *Reconciler) check(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) (wrong, err error) {
 	if !s.settings.TermsAgreed {
 		switch terms, err := s.client.Terms(ctx); {
@@ -313,7 +315,7 @@ func (r *Reconciler) failed(s *issuerState, err error) {
 	s.is(reason, err.Error(), next)
 }
 
-// What the Secret of an account is.
+// The type, data key and annotation of the Secret of an account.
 const (
 	accountType corev1.SecretType = "fairway.dev/acme-account"
 	accountKey  string            = "account.json"
@@ -330,7 +332,8 @@ func (r *Reconciler) secretOf(issuer string) types.NamespacedName {
 	return types.NamespacedName{Namespace: r.Namespace, Name: name}
 }
 
-// account is ours with the Issuer: if there is none, a new one is stored.
+// account returns our account with the Issuer. If there is none, it stores a new
+// one.
 func (r *Reconciler) account(ctx context.Context, issuer string) (account acme.Account, fault string, err error) {
 	object, err := r.Secrets.Get(ctx, r.secretOf(issuer))
 	if err != nil {
@@ -370,7 +373,7 @@ func (r *Reconciler) newAccount(ctx context.Context, issuer string) (account acm
 	return account, "", err
 }
 
-// save stores what the authority has said of the account.
+// save stores what the authority has told us of the account.
 func (r *Reconciler) save(ctx context.Context, issuer string, account acme.Account) error {
 	object, err := r.Secrets.Get(ctx, r.secretOf(issuer))
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/fairwaynet/fairway/tls/acme"
 )
 
-// Check says what is wrong with an Issuer as it is written. Secrets that it names
-// are not looked for, and nobody is asked.
+// Check returns what is wrong with an Issuer as it is written. It looks for no
+// Secrets and asks no authority.
 func Check(issuer *v1alpha1.Issuer) []problem.Problem {
 	settings, fault := settingsOf(issuer)
 	if fault == "" {
@@ -40,8 +40,8 @@ func notReady(name, message string) problem.Problem {
 	}
 }
 
-// settingsOf is what an Issuer asks for, without what is in Secrets, and for
-// people what contradicts itself.
+// settingsOf returns what an Issuer asks for, without what is in Secrets. fault
+// says, for people, what contradicts itself.
 func settingsOf(issuer *v1alpha1.Issuer) (settings acme.Settings, fault string) {
 	spec := issuer.Spec
 	settings = acme.Settings{
@@ -57,8 +57,8 @@ func settingsOf(issuer *v1alpha1.Issuer) (settings acme.Settings, fault string) 
 	return settings, fault
 }
 
-// settings is what an Issuer asks for, and for people what keeps it from being
-// used.
+// settings returns what an Issuer asks for. fault says, for people, why it cannot
+// be used.
 func (r *Reconciler) settings(ctx context.Context, issuer *v1alpha1.Issuer) (settings acme.Settings, fault string, err error) {
 	spec := issuer.Spec
 	settings, fault = settingsOf(issuer)
@@ -80,7 +80,7 @@ func (r *Reconciler) settings(ctx context.Context, issuer *v1alpha1.Issuer) (set
 	return settings, settings.Fault(), nil
 }
 
-// value is what a Secret that an Issuer names holds.
+// value returns the content of a Secret that an Issuer names.
 func (r *Reconciler) value(ctx context.Context, name v1alpha1.SecretName) (value secret.Bytes, fault string, err error) {
 	object, err := r.Secrets.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: string(name)})
 	switch {
@@ -94,7 +94,7 @@ func (r *Reconciler) value(ctx context.Context, name v1alpha1.SecretName) (value
 	return secret.New(object.Data[order.SecretKey]), "", nil
 }
 
-// same reports whether a client for the one can be used for the other.
+// same reports whether a client for one of them can serve the other.
 func same(a, b acme.Settings) bool {
 	var keys [2]secret.Bytes
 	for i, s := range []*acme.Settings{&a, &b} {

@@ -17,11 +17,11 @@ import (
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
-// maxMessage bounds what a condition says.
+// maxMessage bounds the length of a condition's message.
 const maxMessage = 4096
 
-// write brings the status up to date, not too often. It says when to come back
-// for what it has not written.
+// write brings the status up to date, but not too often. again is when to come
+// back for what it has not written.
 func (r *Reconciler) write(ctx context.Context, issuer *v1alpha1.Issuer, s *issuerState) (again time.Duration, err error) {
 	now := r.Now()
 	if since := now.Sub(s.wrote); since >= 0 && since < leastWrite {
@@ -38,7 +38,7 @@ func (r *Reconciler) write(ctx context.Context, issuer *v1alpha1.Issuer, s *issu
 	return recheck, nil
 }
 
-// status is what is said of the Issuer.
+// status returns the status of the Issuer.
 func (r *Reconciler) status(issuer *v1alpha1.Issuer, s *issuerState, now time.Time) v1alpha1.IssuerStatus {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: s.reason,
@@ -48,13 +48,13 @@ func (r *Reconciler) status(issuer *v1alpha1.Issuer, s *issuerState, now time.Ti
 		ready.Status = metav1.ConditionTrue
 	}
 	conditions := append([]metav1.Condition(nil), issuer.Status.Conditions...)
-	meta.SetStatusCondition(&conditions, ready) // which keeps the time of the transition
+	meta.SetStatusCondition(&conditions, ready) // it keeps the time of the transition
 	status := v1alpha1.IssuerStatus{Account: s.account.URL}
 	if written := meta.FindStatusCondition(conditions, ready.Type); written != nil {
 		status.Conditions = []metav1.Condition{*written}
 	}
 	counts, orders, ok := r.States.Of(issuer.Name)
-	if !ok { // what the last leader said stays until we know
+	if !ok { // what the last leader wrote stays until we know
 		counts, orders = v1alpha1.CertificateCounts{}, issuer.Status.Orders
 		if issuer.Status.Certificates != nil {
 			counts = *issuer.Status.Certificates
@@ -71,7 +71,7 @@ func shorten(text string) string {
 	return strings.ToValidUTF8(text[:maxMessage-len("…")], "") + "…"
 }
 
-// fieldOwner is who applies, for the API server.
+// fieldOwner is our field manager for server-side apply.
 const fieldOwner = "fairway-controller"
 
 // Cluster writes the status of Issuers in a cluster.

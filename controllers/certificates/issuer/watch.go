@@ -10,7 +10,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/replicas/leaderelected"
 )
 
-// Workers is how many reconcile at a time; those of one authority take turns.
+// Workers is how many reconcile at once. Those that ask the same authority wait
+// for permits of its Limiter.
 const Workers = 16
 
 // Controller runs Reconcilers.
@@ -19,8 +20,8 @@ type Controller = leaderelected.Controller[string]
 // TermReconciler is a Reconciler as a Controller runs it.
 type TermReconciler = leaderelected.Reconciler[string]
 
-// WatchCustom has a Controller hear of Issuers, which a cluster may not have:
-// that is an error.
+// WatchCustom has a Controller watch Issuers. A cluster without that kind is an
+// error.
 func WatchCustom(ctx context.Context, c *Controller, objects cache.Cache) error {
 	return leaderelected.Watch(ctx, c, objects, &v1alpha1.Issuer{}, watch.Issuer,
 		func(_ context.Context, issuer *v1alpha1.Issuer) ([]string, error) { return []string{issuer.Name}, nil })

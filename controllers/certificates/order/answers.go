@@ -20,13 +20,13 @@ import (
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
 )
 
-// Envoys says whether they all answer a challenge. It is
-// challenge.AllReplicas, or where there is one replica alone challenge.Set.
+// Envoys says whether all Envoys answer a challenge. It is challenge.AllReplicas,
+// or challenge.Set if there is only one replica.
 type Envoys interface {
 	Presented(ctx context.Context, c challenge.Challenge) (ok bool, why string, err error)
 }
 
-// Answers has challenges answered: by Envoys and controllers, which read them in
+// Answers has challenges answered: by Envoys and controllers, which read them from
 // the Secrets of orders, or by the DNS of an Issuer. It is the Presenter and the
 // Prechecker of a Reconciler.
 type Answers struct {
@@ -45,9 +45,10 @@ var (
 	_ Prechecker = (*Answers)(nil)
 )
 
-// Presented implements Presenter. What our own Envoys answer is then asked for
-// as an authority will: a wrong answer from where DNS leads would cost a failed
-// validation. That nobody answers proves nothing from here.
+// Presented implements Presenter. Once our own Envoys answer, it asks for the
+// challenge as an authority will. A wrong answer from the place to which DNS leads
+// would cost a failed validation. No answer at all proves nothing: the authority
+// may reach what we cannot.
 func (a *Answers) Presented(ctx context.Context, issuer string, c challenge.Challenge) (Presented, error) {
 	if c.Type == challenge.DNS01 {
 		return a.presentedByDNS(ctx, issuer, c)
@@ -80,7 +81,7 @@ func (a *Answers) presentedByDNS(ctx context.Context, issuer string, c challenge
 // Remove implements Presenter.
 func (a *Answers) Remove(ctx context.Context, issuer string, c challenge.Challenge) error {
 	if c.Type != challenge.DNS01 {
-		return nil // they go with the order
+		return nil // it goes with the order
 	}
 	solver, err := a.solver(ctx, issuer)
 	if err != nil {
@@ -106,7 +107,7 @@ func (a *Answers) Obstacle(ctx context.Context, account *Account, name string) *
 	return found
 }
 
-// solver writes records as the Issuer says.
+// solver makes a Solver that writes records as the Issuer says.
 func (a *Answers) solver(ctx context.Context, name string) (*dns.Solver, error) {
 	issuer, err := a.Objects.Issuer(ctx, name)
 	if err != nil {
@@ -136,5 +137,6 @@ func (a *Answers) tsig(ctx context.Context, spec *v1alpha1.TSIG) (*dns.TSIG, err
 	return &dns.TSIG{Name: spec.KeyName, Algorithm: dns.Algorithm(spec.Algorithm), Secret: secret.New(object.Data[SecretKey])}, nil
 }
 
-// SecretKey is where a Secret that an Issuer names has its one value.
+// SecretKey is the data key under which a Secret that an Issuer names has its
+// value.
 const SecretKey = "key"

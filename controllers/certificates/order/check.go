@@ -7,9 +7,9 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
-// Check says what is wrong with what Ingresses ask of Issuers, as it is written.
-// An Issuer that is not there may be where these objects will be, and is no
-// Problem; nor does it look for Secrets.
+// Check returns what is wrong with what Ingresses ask of Issuers, as it is
+// written. A missing Issuer is no Problem: it may exist where these objects will
+// be. Check does not look for Secrets.
 func Check(ctx context.Context, objects index.Objects) ([]problem.Problem, error) {
 	asks, err := objects.Asks(ctx)
 	if err != nil {

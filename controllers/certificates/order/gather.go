@@ -12,7 +12,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// gather is what decides what is ordered for a key, but for the Secret.
+// gather returns all that decides what is ordered for a key, except the Secret.
 func gather(ctx context.Context, from index.Objects, key Key) (Objects, error) {
 	asks, err := from.Asks(ctx)
 	if err != nil {
@@ -43,7 +43,8 @@ func gather(ctx context.Context, from index.Objects, key Key) (Objects, error) {
 	return found, nil
 }
 
-// addRivals finds who else wants the names that a Request wants in the Secret.
+// addRivals finds the other Ingresses that want the names which a Request wants in
+// the Secret.
 func (o *Objects) addRivals(ctx context.Context, from index.Objects, asks index.IssuerRequests, key Key, r Request) error {
 	for _, host := range route.TLSNamesBySecret(r.Ingress, key.Name) {
 		name := route.Key{Gateway: r.Gateway, Host: host}
@@ -59,8 +60,8 @@ func (o *Objects) addRivals(ctx context.Context, from index.Objects, asks index.
 	return nil
 }
 
-// keysOf are the Secrets for which an Ingress counts: those that it names, and
-// those of others that want a certificate for one of its names.
+// keysOf returns the Secrets on which an Ingress has a bearing: those that it
+// names, and those by which others want a certificate for one of its names.
 func keysOf(ctx context.Context, from index.Objects, ing *networkingv1.Ingress) ([]Key, error) {
 	keys := route.SecretsOf(ing)
 	for _, name := range route.TLSNamesOf(ing) {

@@ -10,26 +10,26 @@ import (
 	"github.com/fairwaynet/fairway/tls/acme"
 )
 
-// How many may be at an authority at a time. One that has not answered yet, or did
-// not when it was last asked, is asked by one at a time.
+// The most permits at a time. An authority that has not answered yet, or did not
+// answer when last asked, gets one permit at a time.
 const (
 	atDirectory = 8
-	atIssuer    = 4 // of those, for one Issuer
-	// retryTurn is when one that waits for its turn looks again though nobody
-	// has woken it; one that has not come for forgetTurn has none to wait for.
+	atIssuer    = 4 // of these, for one Issuer
+	// retryTurn is when a waiter looks again although nothing has woken it. A
+	// waiter that has not come back for forgetTurn loses its place.
 	retryTurn  = 10 * time.Second
 	forgetTurn = time.Minute
 )
 
-// Limiter is who talks to which authority. What takes long there, or is never
-// answered, costs those alone who want it: an authority has so many of our workers
-// and no more, and fewer while it does not answer. Then nobody asks it for a while,
-// which all who want something of it share.
+// Limiter decides who may talk to which authority. An authority that is slow, or
+// never answers, costs only the requests that need it: it gets a bounded number of
+// our workers, and only one while it does not answer. After a failure nobody asks
+// it for a while; all requests for it share that pause.
 //
-// An authority is known by the URL of its directory, since several Issuers may
-// have the same. Those of one Issuer take turns, so that one with many orders does
-// not hold up another, and an Issuer whose own DNS server hangs not the rest.
-// The zero value is ready but for the clock.
+// An authority is known by the URL of its directory, because several Issuers may
+// share it. Permits are limited for each Issuer as well. So an Issuer with many
+// orders does not hold up another, and neither does one whose own DNS server
+// hangs. The zero value is ready once Now is set.
 type Limiter struct {
 	Now func() time.Time
 
@@ -38,19 +38,20 @@ type Limiter struct {
 	issuers     map[string]*lane
 }
 
-// lane is where some may be at a time.
+// lane bounds how many permits are out at a time, for a directory or for an
+// Issuer.
 type lane struct {
 	busy    int
-	answers bool // it did, when it was last asked
+	answers bool // it answered when it was last asked
 
-	// Of a directory alone.
+	// Only of a directory.
 	failures int
-	pause    time.Time // nobody asks before
-	why      string    // it is asked by nobody
-	line     []*waiter // those who wait, in order
+	pause    time.Time // no permits before
+	why      string    // why there are none
+	line     []*waiter // of those that wait, in order
 }
 
-// waiter is one that waits for a turn.
+// waiter waits for a permit.
 type waiter struct {
 	who    any
 	issuer *lane
@@ -58,29 +59,29 @@ type waiter struct {
 	wake   func()
 }
 
-// Requester is where somebody wants a turn.
+// Requester is the Issuer and the authority for which a permit is wanted.
 type Requester struct{ Issuer, Directory string }
 
-// Permit is one that somebody has. End it.
+// Permit allows its holder to talk to an authority. Call End when done.
 type Permit struct {
 	limiter           *Limiter
 	directory, issuer *lane
 	seed              string
 }
 
-// Denial says why it is nobody's turn.
+// Denial says why there is no permit.
 type Denial struct {
-	// Failing is why the authority is not asked now; empty: others are there.
-	// Failures is for how many times in a row it has not answered.
+	// Failing is why the authority is not asked now; empty: others hold all its
+	// permits. Failures is how many times in a row it has not answered.
 	Failing  string
 	Failures int
-	// Until is when to ask again.
+	// Until is when to ask for a permit again.
 	Until time.Time
 }
 
-// Take returns a turn for who, or nil and the reason. A caller without a turn keeps
-// its place in the line, and wake is called when its turn may have come; wake may be
-// nil.
+// Take returns a permit for who, or nil and the reason. A caller without a permit
+// keeps its place in the line. wake, which may be nil, is called when a permit may
+// be free.
 func (t *Limiter) Take(who any, at Requester, wake func()) (*Permit, Denial) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -106,7 +107,7 @@ func (t *Limiter) Take(who any, at Requester, wake func()) (*Permit, Denial) {
 	return t.give(at.Directory, directory, issuer), Denial{}
 }
 
-// Try is Take for one that does not wait.
+// Try is Take for a caller that does not wait.
 func (t *Limiter) Try(at Requester) (*Permit, Denial) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,7 +144,7 @@ func (t *Limiter) laneOf(lanes *map[string]*lane, name string) *lane {
 	return d
 }
 
-// free is for how many there is room.
+// free returns how many more permits there are room for.
 func (d *lane) free(most int) int {
 	if !d.answers {
 		most = 1
@@ -151,7 +152,7 @@ func (d *lane) free(most int) int {
 	return max(most-d.busy, 0)
 }
 
-// next are those in the line whose turn it is.
+// next returns the waiters that may have a permit now.
 func (d *lane) next() []*waiter {
 	var next []*waiter
 	taken := map[*lane]int{}
@@ -167,7 +168,7 @@ func (d *lane) next() []*waiter {
 	return next
 }
 
-// Leave takes who from the lines: it wants no turn any more.
+// Leave takes who out of the lines: it wants no permit any more.
 func (t *Limiter) Leave(who any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -176,19 +177,19 @@ func (t *Limiter) Leave(who any) {
 	}
 }
 
-// Outcome is what became of a turn.
+// Outcome is what came of a permit.
 type Outcome struct {
-	// Authority is what went wrong there; nil: nothing. What is nobody's fault but
-	// the request's is nothing.
+	// Authority is what went wrong at the authority; nil: nothing. A fault of the
+	// request alone does not count.
 	Authority error
-	// Own says that what else the Issuer needs, as its DNS server, did not do what
-	// it should.
+	// Own says that something else which the Issuer needs failed, such as its DNS
+	// server.
 	Own bool
-	// Idle says that nobody was asked, so that nothing is known.
+	// Idle says that the authority was not asked, so nothing is known.
 	Idle bool
 }
 
-// End gives the turn back, and says what is known now.
+// End gives the permit back, with what was learned.
 func (t *Permit) End(o Outcome) {
 	limiter := t.limiter
 	limiter.mu.Lock()
@@ -219,7 +220,7 @@ func (d *lane) learn(err error, now time.Time, seed string) {
 	}
 	d.answers = false
 	if now.Before(d.pause) {
-		return // others were there at the same time, and have said so
+		return // others were asking at the same time, and have noted it
 	}
 	d.failures++
 	d.why = failure.Text
@@ -229,8 +230,8 @@ func (d *lane) learn(err error, now time.Time, seed string) {
 	}
 }
 
-// awayOf is the failure of an authority that does not answer, or says that it is
-// out of order; nil: it is there.
+// awayOf returns the failure of an authority that does not answer, or says that it
+// is out of order; nil: it answers.
 func awayOf(err error) *acme.Failure {
 	var failure *acme.Failure
 	switch {

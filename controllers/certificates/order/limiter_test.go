@@ -55,7 +55,7 @@ func TestTurnsAreBounded(t *testing.T) {
 	if n := len(d.takes(100, "a", "ca")); n != atIssuer {
 		t.Errorf("%d of one Issuer ask, want %d", n, atIssuer)
 	}
-	other := d.takes(1, "b", "ca") // whose Issuer nobody knows
+	other := d.takes(1, "b", "ca") // its Issuer is not known yet
 	if len(other) != 1 {
 		t.Fatal("another Issuer has no permit beside those")
 	}
@@ -139,7 +139,7 @@ func TestOneBackOffForAll(t *testing.T) {
 func TestWhatIsHeldAgainstAnAuthority(t *testing.T) {
 	for _, c := range []struct {
 		outcome Outcome
-		next    int // that may ask then
+		next    int // permits that are free then
 	}{
 		{Outcome{}, atIssuer},
 		{Outcome{Authority: &acme.Failure{Kind: acme.Refused, Text: "no"}}, atIssuer},

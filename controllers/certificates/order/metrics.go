@@ -8,15 +8,15 @@ import (
 	"github.com/fairwaynet/fairway/tls/acme"
 )
 
-// maxIssuers bounds how many Issuers have samples of their own; the rest share
-// those of other.
+// maxIssuers bounds how many Issuers have samples of their own; all others share
+// the samples of other.
 const (
 	maxIssuers = 50
 	other      = "other"
 )
 
-// Metrics counts what is ordered (docs/metrics.md). It is a
-// prometheus.Collector; the nil value counts nothing.
+// Metrics counts what is ordered (docs/metrics.md). It is a prometheus.Collector.
+// A nil *Metrics counts nothing.
 type Metrics struct {
 	states   *States
 	attempts *prometheus.CounterVec
@@ -27,7 +27,7 @@ type Metrics struct {
 	issuers map[string]bool
 }
 
-// NewMetrics counts, and tells of the states.
+// NewMetrics makes Metrics, which also expose the states.
 func NewMetrics(states *States) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -41,7 +41,7 @@ func NewMetrics(states *States) *Metrics {
 	}
 }
 
-// label is the Issuer's, while there are not too many.
+// label returns the Issuer's own label, or other if there are too many.
 func (m *Metrics) label(issuer string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

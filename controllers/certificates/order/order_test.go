@@ -90,7 +90,7 @@ type flaky struct {
 	mu     sync.Mutex
 	writes int
 	fail   int  // the number of the write that fails; 0: none
-	after  bool // it has happened all the same
+	after  bool // although it has happened
 }
 
 var errCrash = errors.New("the process dies")
@@ -269,7 +269,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 				if fail < 8 {
 					t.Fatalf("there were only %d writes", w.store.writes)
 				}
-				break // it was not reached any more
+				break // this step was not reached any more
 			}
 			if fail > 100 {
 				t.Fatal("there is no end of writes")

@@ -10,8 +10,8 @@ import (
 	"github.com/fairwaynet/fairway/tls/acme"
 )
 
-// polls is what authorities suggest for certificates, of one term. A new leader
-// asks anew; not for all certificates at once.
+// polls holds what authorities suggest for certificates, for one term. A new
+// leader asks again, but not for all certificates at once.
 type polls struct {
 	limiter *Limiter
 
@@ -27,10 +27,11 @@ func newPolls(limiter *Limiter) *polls {
 	return &polls{limiter: limiter, info: map[Key]acme.RenewalInfo{}, limits: map[string]*rate.Limiter{}}
 }
 
-// ask is what is suggested for the certificate; if it is not known, or no longer,
-// the authority is asked. An error of it leaves what was known.
+// ask returns what the authority suggests for the certificate. It asks the
+// authority if that is unknown or out of date. If the authority fails, what was
+// known stays.
 //
-// An authority that does not answer is left alone, by all of its certificates, as
+// An authority that does not answer is left alone for all of its certificates, as
 // Limiter says: nothing waits for a suggestion.
 func (p *polls) ask(ctx context.Context, client *acme.Client, at Requester, key Key, chain []byte, now time.Time) (acme.RenewalInfo, error) {
 	known := p.known(key)
@@ -78,7 +79,7 @@ func (p *polls) keep(key Key, info acme.RenewalInfo) {
 	p.info[key] = info
 }
 
-// next is when to ask again.
+// next returns when to ask again.
 func (p *polls) next(key Key) time.Time { return p.known(key).Next }
 
 func (p *polls) forget(key Key) {

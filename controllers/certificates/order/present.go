@@ -11,8 +11,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// answers is what must be known of an order to those who are asked: for each of
-// its challenges one at every gateway that serves the name.
+// answers returns what Envoys and controllers must know of an order: each of its
+// challenges, once for every gateway that serves the name.
 func (t *task) answers(order acme.Order) ([]challenge.Challenge, error) {
 	var all []challenge.Challenge
 	for _, c := range order.Challenges() {
@@ -25,7 +25,7 @@ func (t *task) answers(order acme.Order) ([]challenge.Challenge, error) {
 	return all, nil
 }
 
-// challengesOf is the challenge at each of the gateways that serve its name.
+// challengesOf returns the challenge, once for each gateway that serves its name.
 func (t *task) challengesOf(c acme.Challenge) []challenge.Challenge {
 	plain := challenge.Challenge{
 		Type: challenge.Type(c.Type), Name: c.Name, Token: c.Token, KeyAuthorization: c.KeyAuthorization,
@@ -41,7 +41,8 @@ func (t *task) challengesOf(c acme.Challenge) []challenge.Challenge {
 	return all
 }
 
-// gatewaysOf are those of the Ingresses that want the name in the certificate.
+// gatewaysOf returns the gateways of the Ingresses that want the name in the
+// certificate.
 func (t *task) gatewaysOf(name string) []route.Gateway {
 	var gateways []route.Gateway
 	for _, r := range t.objects.Requests {
@@ -57,7 +58,7 @@ func (t *task) gatewaysOf(name string) []route.Gateway {
 	return slices.Compact(gateways)
 }
 
-// presenter asks for all gateways of a challenge.
+// presenter is an acme.Presenter that asks for all gateways of a challenge.
 type presenter struct{ *task }
 
 // Presented implements acme.Presenter.
@@ -75,9 +76,9 @@ func (p presenter) Presented(ctx context.Context, c acme.Challenge) (ok bool, wh
 	return true, "", nil
 }
 
-// takeBack takes back what was made for challenges of an order that are over, all
-// but those still needed. What could not be taken back is returned: it is tried
-// again with the next step.
+// takeBack removes what was set up for the challenges of an order, except those
+// that are still needed. It returns what it could not remove: the next step tries
+// that again.
 func (r *Reconciler) takeBack(ctx context.Context, order *storedOrder, needed []challenge.Challenge) (left []challenge.Challenge) {
 	if order == nil || order.object == nil {
 		return nil

@@ -1,13 +1,13 @@
 // Package order gets certificates for the Ingresses that ask an Issuer for one,
 // and keeps them valid.
 //
-// Its key is the Secret that a certificate shall be in. It knows neither how an
-// authority is talked to (tls/acme), nor how challenges are answered
-// (controllers/certificates/challenge), nor what is served from a Secret
-// (controllers/certificates/servercert); only the leader runs it. Its invariants: a Secret
-// that we have not made is never written; what is there stays until its
-// successor is there; and an order is saved before each step, so that whoever
-// leads next goes on with it and never begins another.
+// Its key is the Secret that is to hold a certificate. It does not know the
+// protocol of an authority (tls/acme), how challenges are answered
+// (controllers/certificates/challenge), or what is served from a Secret
+// (controllers/certificates/servercert). Only the leader runs it. Its invariants:
+// a Secret that we have not made is never written; a certificate stays until its
+// successor is there; and an order is saved before each step, so that the next
+// leader continues it and never begins another.
 package order
 
 import (
@@ -30,14 +30,15 @@ import (
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
 )
 
-// Accounts are those that we have with the Issuers.
+// Accounts are our accounts with the Issuers.
 type Accounts interface {
-	// Account is how certificates of an Issuer are ordered; nil if they cannot
-	// be now, and why, for people. Without a reason, it is not known yet.
+	// Account returns how certificates of an Issuer are ordered. It is nil if they
+	// cannot be ordered now; why says so for people. Without a reason, it is not
+	// known yet.
 	Account(issuer string) (account *Account, why string)
 }
 
-// Account is that with one Issuer.
+// Account is our account with one Issuer.
 type Account struct {
 	Client   *acme.Client
 	Settings acme.Settings
@@ -45,36 +46,35 @@ type Account struct {
 
 // Presenter says whether challenges are answered.
 type Presenter interface {
-	// Presented reports whether whoever asks the challenge gets its answer; if
-	// not, why for people. What is surely wrong is an obstacle.
+	// Presented reports whether a client that asks for the challenge gets its
+	// answer, and if not, why, for people. An obstacle is a fault that is certain.
 	Presented(ctx context.Context, issuer string, c challenge.Challenge) (Presented, error)
-	// Remove takes back what was made for a challenge that is over, and which
-	// does not go with the order.
+	// Remove removes what was set up for a challenge that is over. It leaves what
+	// goes with the order anyway.
 	Remove(ctx context.Context, issuer string, c challenge.Challenge) error
 }
 
 // Prechecker looks, before an order is placed, for what would make it fail.
 type Prechecker interface {
-	// Obstacle is what is known to keep a name from being proved; nil if nothing
-	// is.
+	// Obstacle returns what is known to keep a name from being proved; nil if
+	// nothing is known.
 	Obstacle(ctx context.Context, account *Account, name string) *obstacle.Obstacle
 }
 
 // Presented is whether a challenge is answered.
 type Presented struct {
 	OK       bool
-	Why      string             // it is not
-	Obstacle *obstacle.Obstacle // that somebody must remove; nil: there is none
+	Why      string             // why it is not
+	Obstacle *obstacle.Obstacle // that somebody must remove; nil: none
 }
 
-// Events tells the owner of an object what has become of it. It is a
+// Events records events on objects, for their owners. It is a
 // record.EventRecorder.
 type Events interface {
 	Event(object runtime.Object, kind, reason, message string)
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
@@ -82,7 +82,7 @@ type Reporter interface {
 // found is the Reporter's key of what is wrong with a certificate.
 type found struct{ key Key }
 
-// What Ingresses hear, beside Problems.
+// The reasons of events on Ingresses.
 const (
 	eventOrdered = "CertificateOrdered"
 	eventIssued  = "CertificateIssued"
@@ -101,7 +101,7 @@ type Options struct {
 	Events     Events
 	States     *States
 	Limiter    *Limiter
-	// Wake has keys looked at again; it must not block, and may be nil.
+	// Wake queues keys; it must not block, and may be nil.
 	Wake    func(...Key)
 	Metrics *Metrics // may be nil
 	Now     func() time.Time
@@ -120,7 +120,7 @@ type Reconciler struct {
 	mu       sync.Mutex
 	reported map[Key]bool
 	underWay map[Key]bool           // there is an order
-	nameSets map[acme.NameSet]Key   // of the orders that are placed
+	nameSets map[acme.NameSet]Key   // of the orders that are under way
 	budgets  map[string]acme.Budget // by Issuer
 }
 
@@ -136,8 +136,8 @@ func New(options Options) *Reconciler {
 	}
 }
 
-// Keys is all Secrets that Ingresses of ours name, and those that are being
-// ordered.
+// Keys returns all Secrets that Ingresses of ours name, and those of orders that
+// are under way.
 func (r *Reconciler) Keys(ctx context.Context) ([]Key, error) {
 	asks, err := r.Objects.Asks(ctx)
 	if err != nil {
@@ -167,7 +167,7 @@ func (r *Reconciler) Keys(ctx context.Context) ([]Key, error) {
 	return keys, nil
 }
 
-// Resign takes back the Problems of the term: the next leader has its own.
+// Resign withdraws the Problems of the term: the next leader reports its own.
 func (r *Reconciler) Resign(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -177,7 +177,7 @@ func (r *Reconciler) Resign(ctx context.Context) {
 	r.States.forget()
 }
 
-// Reconcile brings the certificate of key one step on.
+// Reconcile takes the certificate of key one step further.
 func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -197,7 +197,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 	t := &task{Reconciler: r, key: key, spec: spec, objects: objects, have: have, problems: problems}
 	err = t.pursue(ctx)
 	if t.state.State == "" {
-		t.wait("something went wrong, and it is tried again in a moment", time.Time{}) // the log says what
+		t.wait("something went wrong, and it is tried again in a moment", time.Time{}) // the log has the error
 	}
 	r.report(ctx, key, t.problems)
 	r.States.set(key, &t.state)
@@ -211,7 +211,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 // worker for long.
 const patience = 2 * time.Minute
 
-// drop forgets what nobody asks for. A certificate that is there stays.
+// drop forgets a certificate that no Ingress asks for. Its Secret stays.
 func (r *Reconciler) drop(ctx context.Context, key Key, problems []problem.Problem) (reconcile.Result, error) {
 	r.report(ctx, key, problems)
 	r.States.set(key, nil)
@@ -227,7 +227,7 @@ func (r *Reconciler) drop(ctx context.Context, key Key, problems []problem.Probl
 	if order == nil { // nothing had been ordered yet
 		return reconcile.Result{}, r.end(ctx, key, nil)
 	}
-	// What is taken back may be at a DNS server that hangs.
+	// Taking back answers may involve a DNS server that hangs.
 	permit, denial := r.Limiter.Take(key, Requester{Issuer: order.issuer(), Directory: "answers of " + order.issuer()}, r.wake(key))
 	if permit == nil {
 		return reconcile.Result{RequeueAfter: denial.Until.Sub(r.Now())}, nil
@@ -236,7 +236,7 @@ func (r *Reconciler) drop(ctx context.Context, key Key, problems []problem.Probl
 	return reconcile.Result{}, r.end(ctx, key, order)
 }
 
-// wake has a key looked at when its turn may have come.
+// wake returns a function that queues key when a permit may be free.
 func (r *Reconciler) wake(key Key) func() {
 	if r.Wake == nil {
 		return nil
@@ -244,7 +244,7 @@ func (r *Reconciler) wake(key Key) func() {
 	return func() { r.Wake(key) }
 }
 
-// end removes an order, and what answers its challenges.
+// end removes an order and the answers to its challenges.
 func (r *Reconciler) end(ctx context.Context, key Key, order *storedOrder) error {
 	r.takeBack(ctx, order, nil)
 	if err := r.orders.remove(ctx, key, order); err != nil {
@@ -261,7 +261,8 @@ func (r *Reconciler) end(ctx context.Context, key Key, order *storedOrder) error
 	return nil
 }
 
-// claim takes a name set for the order of key; the other one if it is taken.
+// claim takes a name set for the order of key. If another key has it, claim
+// returns that key.
 func (r *Reconciler) claim(set acme.NameSet, key Key) (other Key, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -270,14 +271,14 @@ func (r *Reconciler) claim(set acme.NameSet, key Key) (other Key, ok bool) {
 	}
 	for of, owner := range r.nameSets {
 		if owner == key {
-			delete(r.nameSets, of) // of an order for other names
+			delete(r.nameSets, of) // of its order for other names
 		}
 	}
 	r.nameSets[set], r.underWay[key] = key, true
 	return key, true
 }
 
-// take takes one order from an Issuer's budget, or says when there will be one.
+// take takes one order from an Issuer's budget, or returns when it can.
 func (r *Reconciler) take(issuer string) (when time.Time, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -306,7 +307,7 @@ func (r *Reconciler) report(ctx context.Context, key Key, problems []problem.Pro
 	r.Reporter.Report(ctx, found{key}, problems)
 }
 
-// tell is an event on each of the Ingresses that ask.
+// tell records an event on each Ingress that asks for the certificate.
 func (r *Reconciler) tell(spec *Spec, objects Objects, reason, message string) {
 	for _, request := range objects.Requests {
 		ing := request.Ingress

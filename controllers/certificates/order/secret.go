@@ -15,11 +15,12 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// What is on every Secret that we make.
+// What every Secret that we make has on it.
 const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	managedBy      = "fairway"
-	// annotationDirectory is the directory of the authority that has issued.
+	// annotationDirectory is the directory of the authority that issued the
+	// certificate.
 	annotationDirectory = "fairway.dev/acme-directory"
 )
 
@@ -29,16 +30,17 @@ type certificateSecrets struct {
 	secrets secretstore.Store
 }
 
-// storedCertificate is what is in a Secret, as far as it concerns us.
+// storedCertificate is the part of a Secret that concerns this package.
 type storedCertificate struct {
 	there       bool
-	foreign     bool // there, and not made by us
+	foreign     bool // it exists, and we have not made it
 	certificate *certificate.Certificate
-	directory   string // of the authority that has issued it
+	directory   string // of the authority that issued it
 }
 
-// read is what is there now. A cache has no Secrets of other types, and no bytes
-// of those that nobody named when they came.
+// read returns what the Secret holds now. It asks the API server where the cache
+// may lack it: a cache has no Secrets of other types, and no bytes of Secrets that
+// no Ingress named when they came.
 func (v certificateSecrets) read(ctx context.Context, key Key) (storedCertificate, error) {
 	secret, err := v.cache.Secret(ctx, key)
 	if err != nil {
@@ -50,7 +52,7 @@ func (v certificateSecrets) read(ctx context.Context, key Key) (storedCertificat
 	return keptIn(secret), nil
 }
 
-// readLive is what is there by who keeps it.
+// readLive returns what the store itself has.
 func (v certificateSecrets) readLive(ctx context.Context, key Key) (storedCertificate, error) {
 	secret, err := v.secrets.Get(ctx, key)
 	if err != nil || secret == nil {
@@ -67,14 +69,14 @@ func keptIn(secret *corev1.Secret) storedCertificate {
 	return k
 }
 
-// IsOurs reports whether we have made the Secret of a certificate: it says so,
-// and of itself, so that a copy in another namespace is somebody else's.
+// IsOurs reports whether we have made the Secret of a certificate. Our Secret says
+// so and names itself, so a copy in another namespace is not ours.
 func IsOurs(secret *corev1.Secret) bool {
 	return secret.Type == corev1.SecretTypeTLS && secret.Labels[labelManagedBy] == managedBy &&
 		secret.Annotations[annotationFor] == secret.Namespace+"/"+secret.Name
 }
 
-// wanted is the Secret with a certificate in it.
+// wanted returns the Secret with a certificate in it.
 func wanted(key Key, issuer, directory string, c *certificate.Certificate) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -89,10 +91,10 @@ func wanted(key Key, issuer, directory string, c *certificate.Certificate) *core
 	}
 }
 
-// rehearse says whether a certificate could be written, before one is ordered
-// that nobody can have.
+// rehearse tries whether a certificate could be written. That must be known before
+// one is ordered.
 func (v certificateSecrets) rehearse(ctx context.Context, key Key, issuer, directory string) error {
-	// A real certificate, though nobody's: the API server reads it.
+	// A real, self-signed certificate: the API server parses it.
 	nobodys, err := certificate.SelfSigned(time.Now(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("rehearse: %w", err)

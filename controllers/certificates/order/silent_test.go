@@ -29,17 +29,17 @@ type moody struct {
 	server *httptest.Server
 
 	mood     atomic.Pointer[mood]
-	requests atomic.Int64 // since it has a mood
+	requests atomic.Int64 // since the mood was set
 
 	mu   sync.Mutex
 	busy int
-	most int // that were there at a time, since it has a mood
+	most int // the most at a time since the mood was set
 }
 
 // mood is what it does in place of work. A nil answer is none.
 type mood struct {
 	name   string
-	take   bool // connections are taken, and nothing is said
+	take   bool // connections are accepted but never answered
 	answer http.HandlerFunc
 }
 
@@ -161,7 +161,7 @@ func TestOneSilentAuthorityDelaysNoOther(t *testing.T) {
 	} {
 		t.Run(mood.name, func(t *testing.T) {
 			good, bad := acme.Start(t, acme.Options{AlwaysValid: true}), before(t, acme.Start(t, acme.Options{AlwaysValid: true}))
-			// What so many cost that ask an Issuer which is not there, and so nobody.
+			// The cost of as many certificates that ask an Issuer which does not exist.
 			alone := newWorld(t, good).lead(t).asked(t, "nobody").orderedWithin(t)
 
 			w := newWorld(t, good).lead(t).asked(t, "bad")

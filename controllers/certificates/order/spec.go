@@ -19,19 +19,19 @@ import (
 const (
 	ReasonIssuerNotFound   problem.Reason = "IssuerNotFound"    // no Issuer has that name
 	ReasonIssuerNotReady   problem.Reason = "IssuerNotReady"    // its condition Ready says why
-	ReasonIssuerConflict   problem.Reason = "IssuerConflict"    // an older Ingress asks another one for the same Secret
-	ReasonSecretNotOurs    problem.Reason = "SecretNotOurs"     // the Secret is somebody else's
+	ReasonIssuerConflict   problem.Reason = "IssuerConflict"    // an older Ingress asks another Issuer for the same Secret
+	ReasonSecretNotOurs    problem.Reason = "SecretNotOurs"     // we have not made the Secret
 	ReasonWildcardNeedsDNS problem.Reason = "WildcardNeedsDNS"  // DNS-01 is not among the Issuer's challenges
 	ReasonTooManyNames     problem.Reason = "TooManyNames"      // for one certificate
-	ReasonCannotWrite      problem.Reason = "CannotWriteSecret" // the API server does not let us
+	ReasonCannotWrite      problem.Reason = "CannotWriteSecret" // the API server refuses
 	ReasonNotIssued        problem.Reason = "CertificateFailed" // the message says why, and when it is tried again
 )
 
-// maxNames is how many names a certificate can have: that of the largest
+// maxNames is how many names a certificate can have: the limit of the largest
 // public authority.
 const maxNames = 100
 
-// Key is a Secret in which Ingresses want a certificate to be.
+// Key is a Secret that is to hold a certificate for Ingresses.
 type Key = types.NamespacedName
 
 // Request is an Ingress of ours that names the Secret, and what it asks for.
@@ -41,33 +41,34 @@ type Request struct {
 	Ingress *networkingv1.Ingress
 }
 
-// Objects are all that decides what must be ordered for a key. Wanted changes
-// none of them.
+// Objects are all that decides what must be ordered for a key. Wanted changes none
+// of them.
 type Objects struct {
 	Requests []Request
 	// Rivals are, for each name that a Request wants in the Secret, the Ingresses
-	// of its gateway that want it over TLS, whichever Secret they name.
+	// of its gateway that want the name over TLS, whichever Secret they name.
 	Rivals map[route.Key][]*networkingv1.Ingress
-	// Issuers are at least those that are asked for. One that is absent does not
+	// Issuers are at least those that Requests name. One that is absent does not
 	// exist.
 	Issuers map[string]*v1alpha1.Issuer
-	// Foreign says that the Secret is there and was not made by us.
+	// Foreign says that the Secret exists and that we have not made it.
 	Foreign bool
 }
 
-// Spec is a certificate that shall be there.
+// Spec is a certificate that is to exist.
 type Spec struct {
 	Issuer string
-	// Names are sorted, and each there once.
+	// Names are sorted and without duplicates.
 	Names []string
-	// Ingresses are those that ask, the oldest first. They hear of it.
+	// Ingresses are those that ask, the oldest first. They get the events.
 	Ingresses []types.NamespacedName
 	// Blocked is why it cannot be ordered as things are; a Problem says so too.
 	Blocked string
 }
 
-// Wanted returns the certificate that shall be in the Secret of key, nil if
-// nobody asks for one that can be, and what is wrong with how it is asked for.
+// Wanted returns the certificate that is to be in the Secret of key, nil if no
+// Ingress asks for one that is possible. It also returns what is wrong with the
+// requests.
 func Wanted(key Key, objects Objects) (*Spec, []problem.Problem) {
 	w := specBuilder{key: key, objects: objects}
 	requests := w.askers()
@@ -94,7 +95,7 @@ func Wanted(key Key, objects Objects) (*Spec, []problem.Problem) {
 	return &w.spec, problem.Sort(w.problems)
 }
 
-// specBuilder is a Spec in the making.
+// specBuilder builds a Spec.
 type specBuilder struct {
 	key      Key
 	objects  Objects
@@ -102,7 +103,8 @@ type specBuilder struct {
 	problems []problem.Problem
 }
 
-// askers are the Requests that ask the Issuer of the oldest that asks any.
+// askers returns the Requests that name the same Issuer as the oldest one that
+// names any.
 func (w *specBuilder) askers() []Request {
 	requests := slices.DeleteFunc(slices.Clone(w.objects.Requests), func(r Request) bool { return r.Issuer == "" })
 	slices.SortFunc(requests, func(a, b Request) int {
@@ -126,8 +128,8 @@ func (w *specBuilder) askers() []Request {
 	return agreed
 }
 
-// names gathers what the certificate shall be for: not what belongs to another
-// namespace, of which the Ingress is told where certificates are served.
+// names gathers the names for the certificate. It leaves out a name that belongs
+// to another namespace; the servercert package reports that to the Ingress.
 func (w *specBuilder) names(requests []Request) {
 	issuer := w.objects.Issuers[w.spec.Issuer]
 	for _, r := range requests {
@@ -153,14 +155,14 @@ func (w *specBuilder) owns(name route.Key) bool {
 	return slices.ContainsFunc(uses, func(use route.SecretUse) bool { return use.Secret == w.key })
 }
 
-// block keeps the certificate from being ordered.
+// block says why the certificate cannot be ordered.
 func (w *specBuilder) block(requests []Request, reason problem.Reason, message string) {
 	w.complain(requests, false, reason, message)
 	w.spec.Blocked = message
 }
 
-// complain is a Problem of each of the Ingresses, or only of those that ask
-// themselves.
+// complain reports a Problem on each of the Ingresses, or with own only on those
+// that name the Issuer themselves.
 func (w *specBuilder) complain(requests []Request, own bool, reason problem.Reason, message string) {
 	for _, r := range requests {
 		if own && !r.Own {
@@ -170,7 +172,7 @@ func (w *specBuilder) complain(requests []Request, own bool, reason problem.Reas
 	}
 }
 
-// problemOf stands where the Ingress names the Secret.
+// problemOf makes a Problem at the field where the Ingress names the Secret.
 func problemOf(name types.NamespacedName, key Key, ing *networkingv1.Ingress, reason problem.Reason, message string) problem.Problem {
 	field := ""
 	if ing != nil {
@@ -185,7 +187,7 @@ func Proves(issuer *v1alpha1.Issuer, by v1alpha1.ChallengeType) bool {
 	return slices.Contains(Challenges(issuer), by)
 }
 
-// Challenges are those that an Issuer may use, best first.
+// Challenges returns those that an Issuer may use, best first.
 func Challenges(issuer *v1alpha1.Issuer) []v1alpha1.ChallengeType {
 	if len(issuer.Spec.Challenges) > 0 {
 		return issuer.Spec.Challenges

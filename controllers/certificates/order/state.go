@@ -20,21 +20,22 @@ const (
 	maxMessage     = 1024
 )
 
-// State is what has become of a certificate that is asked for.
+// State is the state of a certificate that is asked for.
 type State struct {
 	Issuer  string
 	Names   []string
 	State   string // v1alpha1.CertificateIssued and the like
 	Message string
-	// Next is when it is tried again, or renewed; zero: when something happens.
+	// Next is when it is tried again or renewed; zero: at the next event.
 	Next time.Time
-	// NotAfter is when the certificate that is there expires; zero: there is none.
+	// NotAfter is when the certificate in the Secret expires; zero: there is none.
 	NotAfter time.Time
 }
 
-// States are those of all certificates, of one term.
+// States are the states of all certificates, for one term.
 type States struct {
-	// Changed hears whose certificates have changed; it must not block.
+	// Changed is called with an Issuer whose certificates have changed; it must
+	// not block.
 	Changed func(issuer string)
 
 	mu      sync.Mutex
@@ -42,7 +43,7 @@ type States struct {
 	awaited map[Key]bool // not looked at in this term
 }
 
-// expect says which keys there are at the beginning of a term.
+// expect sets the keys that exist at the beginning of a term.
 func (s *States) expect(keys []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +63,7 @@ func (s *States) forget() {
 	s.states, s.awaited = nil, nil
 }
 
-// set says what has become of the certificate of key; nil: nobody asks for it.
+// set notes the state of the certificate of key; nil: no Ingress asks for it.
 func (s *States) set(key Key, now *State) {
 	s.mu.Lock()
 	if s.states == nil {
@@ -82,7 +83,7 @@ func (s *States) set(key Key, now *State) {
 	}
 	if s.awaited[key] {
 		delete(s.awaited, key)
-		if len(s.awaited) == 0 { // from now on Of has something to say
+		if len(s.awaited) == 0 { // from now on Of returns something
 			for _, state := range s.states {
 				changed[state.Issuer] = true
 			}
@@ -101,8 +102,8 @@ func (s State) equal(other State) bool {
 		s.Next.Equal(other.Next) && s.NotAfter.Equal(other.NotAfter)
 }
 
-// Of is the state of the certificates of an Issuer, as its status has it. It is
-// not ok before each has been looked at: then nobody can say.
+// Of returns the state of an Issuer's certificates as its status shows it. ok is
+// false until each has been looked at in this term.
 func (s *States) Of(issuer string) (counts v1alpha1.CertificateCounts, listed []v1alpha1.CertificateState, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +139,7 @@ func (s *States) Of(issuer string) (counts v1alpha1.CertificateCounts, listed []
 	return counts, listed, true
 }
 
-// urgency orders states: what a person should look at first.
+// urgency orders states: first those that a person should look at first.
 func urgency(state string) int {
 	return slices.Index([]string{
 		v1alpha1.CertificateFailing, v1alpha1.CertificatePending, v1alpha1.CertificateRenewing, v1alpha1.CertificateIssued,
@@ -159,7 +160,7 @@ func (s State) listed(key Key) v1alpha1.CertificateState {
 	return listed
 }
 
-// all is the states of all certificates.
+// all returns the states of all certificates.
 func (s *States) all() []State {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	// orderKey is where the Secret of an order has the order itself.
+	// orderKey is the data key of the order in its Secret.
 	orderKey = "order.json"
-	// annotationFor says whose certificate an order is: "namespace/name" of the
-	// Secret.
+	// annotationFor names the Secret for whose certificate an order is:
+	// "namespace/name".
 	annotationFor = "fairway.dev/secret"
 )
 
@@ -33,21 +33,21 @@ type orders struct {
 	namespace string
 }
 
-// storedOrder is an order as it was saved last.
+// storedOrder is an order as it was last saved.
 type storedOrder struct {
 	acme.Order
 
 	object *corev1.Secret // nil: it was never saved
 }
 
-// nameOfOrder is the name of the Secret of the order for key.
+// nameOfOrder returns the name of the Secret of the order for key.
 func nameOfOrder(key Key) string {
 	sum := sha256.Sum256([]byte(key.String()))
 	return "fairway-order-" + hex.EncodeToString(sum[:10])
 }
 
-// load is the order for key, nil if there is none. One that cannot be read is
-// an error: to begin another would be to order twice.
+// load returns the order for key, nil if there is none. An order that cannot be
+// read is an error: beginning another would mean to order twice.
 func (o orders) load(ctx context.Context, key Key) (*storedOrder, error) {
 	object, err := o.secrets.Get(ctx, types.NamespacedName{Namespace: o.namespace, Name: nameOfOrder(key)})
 	if err != nil || object == nil {
@@ -63,11 +63,11 @@ func (o orders) load(ctx context.Context, key Key) (*storedOrder, error) {
 	return &storedOrder{order, object}, nil
 }
 
-// issuer is whom it was ordered from.
+// issuer returns the Issuer that it was ordered from.
 func (s *storedOrder) issuer() string { return s.object.Annotations[route.AnnotationIssuer] }
 
-// save stores the order, with what answers its challenges, over the version that
-// was loaded: if another replica has gone on with it, that is a conflict.
+// save stores the order, and the answers to its challenges, over the version that
+// was loaded. If another replica has continued it, that is a conflict.
 func (o orders) save(ctx context.Context, key Key, issuer string, s *storedOrder, challenges []challenge.Challenge) error {
 	text, err := s.Save()
 	if err != nil {
@@ -106,7 +106,7 @@ func (o orders) save(ctx context.Context, key Key, issuer string, s *storedOrder
 	return nil
 }
 
-// remove forgets the order.
+// remove deletes the order.
 func (o orders) remove(ctx context.Context, key Key, s *storedOrder) error {
 	if s == nil || s.object == nil {
 		return nil
@@ -117,7 +117,7 @@ func (o orders) remove(ctx context.Context, key Key, s *storedOrder) error {
 	return nil
 }
 
-// list is the keys of all orders.
+// list returns the keys of all orders.
 func (o orders) list(ctx context.Context) ([]Key, error) {
 	objects, err := o.secrets.List(ctx, o.namespace, challenge.SecretLabel)
 	if err != nil {

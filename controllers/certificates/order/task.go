@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// rereadBlocked is when to look again at what only a person can mend, and no
-	// event tells of: a right that is missing, a name in DNS.
+	// rereadBlocked is when to look again at what only a person can mend and no
+	// event tells of: a missing right, a name in DNS.
 	rereadBlocked = 5 * time.Minute
 	// rereadTaken is when to look again for an order of the same names.
 	rereadTaken = 10 * time.Second
@@ -36,13 +36,13 @@ type task struct {
 	account *Account
 
 	problems []problem.Problem
-	obstacle *obstacle.Obstacle // that was met when a challenge was to be answered
-	outcome  Outcome            // of the turn
+	obstacle *obstacle.Obstacle // met when a challenge was to be answered
+	outcome  Outcome            // of the permit
 	state    State
-	next     time.Time // when to look again; zero: when something happens
+	next     time.Time // when to look again; zero: at the next event
 }
 
-// pursue takes the certificate one step on, and says what has become of it.
+// pursue takes the certificate one step further and notes its state.
 func (t *task) pursue(ctx context.Context) error {
 	t.state = State{Issuer: t.spec.Issuer, Names: t.spec.Names}
 	if t.have.certificate != nil {
@@ -84,14 +84,14 @@ func (t *task) pursue(ctx context.Context) error {
 	return nil
 }
 
-// goesOn reports whether an order is finished although nothing asks for it now:
-// a new leader does not know yet what the authority has suggested to its
+// goesOn reports whether to finish an order although nothing asks for it now. A
+// new leader does not know yet what the authority has suggested to its
 // predecessor.
 func (t *task) goesOn(order *storedOrder) bool {
 	return order != nil && order.Want.Equal(t.want()) && order.State != acme.Failed
 }
 
-// judge says whether a certificate must be issued.
+// judge decides whether a certificate must be issued.
 func (t *task) judge(ctx context.Context) acme.Verdict {
 	situation := acme.Situation{Want: t.want(), Directory: t.have.directory, Now: t.Now()}
 	if c := t.have.certificate; c != nil {
@@ -105,15 +105,17 @@ func (t *task) judge(ctx context.Context) acme.Verdict {
 	return acme.Judge(situation)
 }
 
-// place is where the certificate is ordered.
+// requester returns the Issuer and the authority for which the certificate needs a
+// permit.
 func (t *task) requester() Requester {
 	return Requester{Issuer: t.spec.Issuer, Directory: t.account.Settings.Directory}
 }
 
 func (t *task) want() acme.Want { return t.account.Settings.Want(t.spec.Names...) }
 
-// isStale reads the Secret from where it is kept, before anything is ordered for
-// it: a cache may not yet have the certificate that we have just written.
+// isStale reads the Secret from the store itself before anything is ordered for
+// it, and reports whether it differs: a cache may not yet have the certificate
+// that we have just written.
 func (t *task) isStale(ctx context.Context) bool {
 	fresh, err := t.certificates.readLive(ctx, t.key)
 	if err != nil {
@@ -124,16 +126,16 @@ func (t *task) isStale(ctx context.Context) bool {
 	return changed
 }
 
-// settle says that the certificate is there.
+// settle notes that the certificate is there.
 func (t *task) settle(verdict acme.Verdict) {
 	t.state.State, t.state.Message, t.state.Next = v1alpha1.CertificateIssued, verdict.Text, verdict.At
 	t.next = earliest(verdict.At, t.polls.next(t.key), t.Now().Add(lookAgain))
 }
 
-// issue takes an order one step on, or begins one.
+// issue takes an order one step further, or begins one.
 func (t *task) issue(ctx context.Context, verdict acme.Verdict, order *storedOrder) error {
 	if order != nil {
-		t.claim(order.Want.NameSet(), t.key) // which a new leader does not know
+		t.claim(order.Want.NameSet(), t.key) // a new leader does not know the claim
 	}
 	fresh := order == nil || !order.Want.Equal(t.want())
 	if fresh || order.State != acme.Done && !t.Now().Before(order.Due) {
@@ -161,8 +163,8 @@ func (t *task) issue(ctx context.Context, verdict acme.Verdict, order *storedOrd
 	return nil
 }
 
-// steps takes an order as far as it can go now. It is false when what keeps it from
-// succeeding has been said.
+// steps takes an order as far as it can go now. goesOn is false if something keeps
+// it from succeeding, which is then noted already.
 func (t *task) steps(ctx context.Context, order *storedOrder) (goesOn bool, err error) {
 	for steps := 0; order.State != acme.Done && !t.Now().Before(order.Due) && steps < maxSteps; steps++ {
 		if order.State == acme.Failed {
@@ -177,7 +179,7 @@ func (t *task) steps(ctx context.Context, order *storedOrder) (goesOn bool, err 
 	return true, nil
 }
 
-// stand says that it is not this certificate's turn.
+// stand notes that this certificate has no permit yet.
 func (t *task) stand(r Denial, order *storedOrder) {
 	if order != nil {
 		t.describe(order)
@@ -195,11 +197,11 @@ func (t *task) stand(r Denial, order *storedOrder) {
 	t.next = r.Until
 }
 
-// maxSteps bounds the steps of one run, so that others get their turn.
+// maxSteps bounds the steps of one run, so that others get a permit.
 const maxSteps = 12
 
-// begin plans an order, unless something keeps it from succeeding. What was
-// planned for other names is over.
+// begin plans an order, unless something keeps it from succeeding. It drops an
+// earlier order for other names.
 func (t *task) begin(ctx context.Context, verdict acme.Verdict, before *storedOrder) (*storedOrder, error) {
 	if ok, err := t.admit(ctx); err != nil || !ok {
 		return nil, err
@@ -223,8 +225,8 @@ func (t *task) begin(ctx context.Context, verdict acme.Verdict, before *storedOr
 	return order, nil
 }
 
-// replaces names the certificate that is being renewed, if it is the same
-// authority's.
+// replaces names the certificate that is being renewed, if the same authority
+// issued it.
 func (t *task) replaces(verdict acme.Verdict) string {
 	if t.have.certificate == nil || verdict.Reason == acme.IssuerChanged {
 		return ""
@@ -232,8 +234,7 @@ func (t *task) replaces(verdict acme.Verdict) string {
 	return t.polls.known(t.key).Replaces()
 }
 
-// admit reports whether an attempt may be made now; if not, what is waited for
-// is said.
+// admit reports whether an attempt may be made now. If not, it notes why.
 func (t *task) admit(ctx context.Context) (bool, error) {
 	if other, ok := t.claim(t.want().NameSet(), t.key); !ok {
 		t.wait(fmt.Sprintf("a certificate for the same names is being ordered for Secret %s", other), t.Now().Add(rereadTaken))
@@ -259,8 +260,8 @@ func (t *task) admit(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// unwritable says why the Secret cannot be written; what a person must mend is
-// no error of ours.
+// unwritable notes why the Secret cannot be written. It returns err only if a
+// person cannot mend it.
 func (t *task) unwritable(err error) error {
 	switch {
 	case apierrors.IsForbidden(err):
@@ -279,7 +280,7 @@ func (t *task) unwritable(err error) error {
 	return nil
 }
 
-// advance takes the order one step on and saves it.
+// advance takes the order one step further and saves it.
 func (t *task) advance(ctx context.Context, order *storedOrder) error {
 	before := order.Order
 	t.outcome = Outcome{}
@@ -312,7 +313,7 @@ func (t *task) advance(ctx context.Context, order *storedOrder) error {
 	return nil
 }
 
-// describe says how far an order is.
+// describe notes how far an order is.
 func (t *task) describe(order *storedOrder) {
 	t.state.State = v1alpha1.CertificatePending
 	if t.have.certificate != nil {
@@ -320,7 +321,7 @@ func (t *task) describe(order *storedOrder) {
 	}
 	t.state.Message, t.next = order.Waiting, order.Due
 	if t.next.IsZero() {
-		t.next = t.Now() // it was interrupted by the number of its steps
+		t.next = t.Now() // it was interrupted by maxSteps
 	}
 	if t.state.Message == "" {
 		t.state.Message = "the order is " + strings.ToLower(string(order.State))
@@ -342,18 +343,19 @@ func (t *task) describe(order *storedOrder) {
 	}
 }
 
-// patienceScouting bounds the look for obstacles, for all names of an order: what is
-// not known then is none.
+// patienceScouting bounds the look for obstacles for all names of an order. An
+// obstacle that is not found by then does not count.
 const patienceScouting = 20 * time.Second
 
-// patienceWaiting is how long an order may wait before its owner is told for
-// what.
+// patienceWaiting is how long an order may wait before a Problem tells its owner
+// why.
 const patienceWaiting = time.Minute
 
-// manyStumbles is after how many steps in a row that failed the owner is told.
+// manyStumbles is how many steps in a row must fail before a Problem tells the
+// owner.
 const manyStumbles = 3
 
-// deliver writes the certificate, and forgets the order only then.
+// deliver writes the certificate. Only then does it drop the order.
 func (t *task) deliver(ctx context.Context, order *storedOrder) error {
 	certificate, fault := order.Certificate()
 	if fault != "" {
@@ -377,7 +379,7 @@ func (t *task) deliver(ctx context.Context, order *storedOrder) error {
 	return t.end(ctx, t.key, order)
 }
 
-// wait says what is waited for, without a failure.
+// wait notes what is waited for, without a failure.
 func (t *task) wait(why string, until time.Time) {
 	t.state.State = v1alpha1.CertificatePending
 	if t.have.certificate != nil {
@@ -386,7 +388,7 @@ func (t *task) wait(why string, until time.Time) {
 	t.state.Message, t.state.Next, t.next = why, until, until
 }
 
-// fail says why there is no certificate, and when it is tried again.
+// fail notes why there is no certificate, and when it is tried again.
 func (t *task) fail(reason problem.Reason, why string, next time.Time) {
 	t.state.State, t.state.Message, t.state.Next, t.next = v1alpha1.CertificateFailing, why, next, next
 	meanwhile := "the default certificate is served meanwhile"
@@ -397,15 +399,15 @@ func (t *task) fail(reason problem.Reason, why string, next time.Time) {
 		t.spec.Issuer, why, clock(next), meanwhile))
 }
 
-// retry says why there was no certificate, while the next attempt is made. Its
-// words stay the same meanwhile.
+// retry notes why there was no certificate, while the next attempt is made. Its
+// message stays the same meanwhile.
 func (t *task) retry(why string) {
 	t.state.Message = "it is being tried again: " + t.state.Message + "; last time: " + why
 	t.state.State = v1alpha1.CertificateFailing
 	t.complain(ReasonNotIssued, fmt.Sprintf("Issuer %q has issued no certificate: %s. It is being tried again", t.spec.Issuer, why))
 }
 
-// complain is a Problem on each Ingress that asks.
+// complain reports a Problem on each Ingress that asks.
 func (t *task) complain(reason problem.Reason, message string) {
 	for _, request := range t.objects.Requests {
 		if contains(t.spec.Ingresses, nameOf(request.Ingress)) {
@@ -414,7 +416,7 @@ func (t *task) complain(reason problem.Reason, message string) {
 	}
 }
 
-// again is how long to wait before the next run.
+// again returns how long to wait before the next run.
 func (t *task) again(now time.Time) time.Duration {
 	if t.next.IsZero() {
 		return 0
@@ -422,8 +424,7 @@ func (t *task) again(now time.Time) time.Duration {
 	return max(t.next.Sub(now), leastWait)
 }
 
-// leastWait keeps what goes wrong in a way that nobody thought of from becoming
-// a tight loop.
+// leastWait keeps an unforeseen fault from becoming a tight loop.
 const leastWait = 200 * time.Millisecond
 
 func earliest(times ...time.Time) time.Time {
@@ -438,7 +439,7 @@ func earliest(times ...time.Time) time.Time {
 
 func clock(at time.Time) string { return at.UTC().Format("2006-01-02 15:04 MST") }
 
-// short names a few.
+// short names the first few.
 func short(names []string) string {
 	const most = 3
 	if len(names) <= most {

@@ -16,8 +16,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/replicas/leaderelected"
 )
 
-// Workers is how many reconcile at a time. An order that
-// waits for an authority holds a worker; Limiter bounds how many do.
+// Workers is how many reconcile at once. An order that waits for an authority
+// holds a worker; Limiter bounds how many do.
 const Workers = 64
 
 // Controller runs Reconcilers.
@@ -26,7 +26,7 @@ type Controller = leaderelected.Controller[Key]
 // TermReconciler is a Reconciler as a Controller runs it.
 type TermReconciler = leaderelected.Reconciler[Key]
 
-// Watch has a Controller hear of Ingresses and of what decides about them.
+// Watch has a Controller watch Ingresses and the objects that decide about them.
 func Watch(ctx context.Context, c *Controller, objects cache.Cache, from index.Objects) error {
 	ingress := func(ctx context.Context, ing *networkingv1.Ingress) ([]Key, error) { return keysOf(ctx, from, ing) }
 	class := func(ctx context.Context, class *networkingv1.IngressClass) ([]Key, error) {
@@ -56,8 +56,8 @@ func Watch(ctx context.Context, c *Controller, objects cache.Cache, from index.O
 	return errors.Join(err, leaderelected.Watch(ctx, c, objects, index.Namespace(), selected, everyKey[*metav1.PartialObjectMetadata](from)))
 }
 
-// WatchCustom is what has a Controller hear of our own kinds, each of which a
-// cluster may not have yet: that is an error.
+// WatchCustom returns functions that have a Controller watch our own kinds. A
+// cluster may lack each of them yet: that is an error.
 func WatchCustom(c *Controller, objects cache.Cache, from index.Objects) []func(context.Context) error {
 	return []func(context.Context) error{
 		func(ctx context.Context) error {
@@ -72,7 +72,8 @@ func WatchCustom(c *Controller, objects cache.Cache, from index.Objects) []func(
 	}
 }
 
-// everyKey is all Secrets that any Ingress names: for what decides about many.
+// everyKey returns all Secrets that any Ingress names. It is for objects that
+// decide about many.
 func everyKey[O any](from index.Objects) func(context.Context, O) ([]Key, error) {
 	return func(ctx context.Context, _ O) ([]Key, error) {
 		ingresses, err := from.Ingresses(ctx)

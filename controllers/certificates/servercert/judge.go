@@ -17,19 +17,19 @@ import (
 // served before: equal objects have equal Problems.
 const meanwhile = "; what was good before goes on being served, or else the default certificate"
 
-// content is what a Secret holds, as far as it concerns us.
+// content is the part of a Secret that concerns this package.
 type content struct {
 	certificate *certificate.Certificate // nil: see reason
 	reason      problem.Reason
 	fault       string // for people: "there is no certificate in it"
-	// unread is why the API server does not give the Secret now, for people. What
-	// stands here was read before, if ever.
+	// unread says, for people, why the API server does not give the Secret now.
+	// The rest is what was read before, if ever.
 	unread string
-	// partial says that there is none here, and that it may exist all the same.
+	// partial says that there is no Secret here, but that it may exist elsewhere.
 	partial bool
 }
 
-// contentOf reads a Secret; nil: it is not there.
+// contentOf reads a Secret; nil: it does not exist.
 func contentOf(_ types.NamespacedName, secret *corev1.Secret) content {
 	if secret == nil {
 		return content{reason: route.ReasonSecretNotFound, fault: "it does not exist"}
@@ -50,18 +50,18 @@ func contentOf(_ types.NamespacedName, secret *corev1.Secret) content {
 	return content{certificate: parsed}
 }
 
-// findings are what shall be served under a name, and what is wrong with it.
+// findings are what is to be served under a name, and what is wrong with it.
 type findings struct {
 	served
 
-	asked    bool                   // somebody wants the name over TLS
-	pending  bool                   // a Secret is being asked for: nothing is known until then
-	unread   []types.NamespacedName // Secrets that may be there, and that nobody could look into
+	asked    bool                   // an Ingress wants the name over TLS
+	pending  bool                   // a Secret is being asked for: nothing is known until it comes
+	unread   []types.NamespacedName // Secrets that may exist but that nobody could read
 	problems []problem.Problem
-	again    time.Duration // when to look again although nothing has changed; 0: never
+	again    time.Duration // when to look again even if nothing changes; 0: never
 }
 
-// value is what is published.
+// value returns what is published.
 func (f findings) value() *route.Certificate {
 	if f.Certificate == nil {
 		return nil
@@ -73,10 +73,10 @@ func (f findings) value() *route.Certificate {
 	return value
 }
 
-// judge chooses what is served under a name: the first that can be used, and the
-// first with the other kind of key; else what was served last for the same owner,
-// else one that only its time has passed. It looks at all of them, for all may
-// have Problems.
+// judge chooses what is served under a name: the first certificate that can be
+// used, and the first one with the other kind of key. If none can be used, it
+// takes what was served last for the same owner, or else a certificate that is
+// only out of date. It looks at all of them, because each may have Problems.
 func judge(
 	name route.Hostname, uses []route.SecretUse, contents map[types.NamespacedName]content, last served, now time.Time,
 ) findings {
@@ -117,8 +117,9 @@ func judge(
 	return found
 }
 
-// stillMissing is the one of what was served last that goes with what is served
-// now: its Secret is still asked for, and cannot be used any more.
+// stillMissing returns the part of what was served last that goes with what is
+// served now. It must have the other kind of key, and its Secret must still be
+// asked for but no longer be usable.
 func (s served) stillMissing(
 	now served, name route.Hostname, uses []route.SecretUse, contents map[types.NamespacedName]content, at time.Time,
 ) *served {
@@ -134,8 +135,8 @@ func (s served) stillMissing(
 	return nil
 }
 
-// check says what keeps a content from being served under a name. timely faults
-// are of the time alone.
+// check returns why a content cannot be served under a name. timely means that
+// only the time is at fault.
 func (c content) check(name route.Hostname, now time.Time) (reason problem.Reason, fault string, timely bool) {
 	switch {
 	case c.certificate == nil:
@@ -150,7 +151,7 @@ func (c content) check(name route.Hostname, now time.Time) (reason problem.Reaso
 	return "", "", false
 }
 
-// turn is how long it takes until a certificate begins or ceases to be valid.
+// turn returns the time until a certificate begins or ceases to be valid.
 func turn(c *certificate.Certificate, now time.Time) time.Duration {
 	for _, at := range []time.Time{c.NotBefore, c.NotAfter} {
 		if now.Before(at) || now.Equal(at) {
@@ -160,7 +161,7 @@ func turn(c *certificate.Certificate, now time.Time) time.Duration {
 	return 0
 }
 
-// soon asks for another look after d, unless an earlier one is asked for.
+// soon asks for another look after d, unless an earlier one is due.
 func (f *findings) soon(d time.Duration) {
 	if d > 0 && (f.again == 0 || d < f.again) {
 		f.again = d

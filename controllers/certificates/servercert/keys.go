@@ -18,7 +18,7 @@ import (
 // theDefault is the key of the default certificate.
 var theDefault = Key{Host: route.AnyHost} // a constant
 
-// Sources is all that the reconciler watches, and where it puts keys that it
+// Sources returns all that the reconciler watches, and the source of keys that it
 // wants to look at again.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[Key] {
 	return append(index.SourceOfNamespaces(objects, r.objects.Scope, r.ingressKeys, nil),
@@ -36,7 +36,7 @@ func (r *Reconciler) start(_ context.Context, queue workqueue.TypedRateLimitingI
 	return nil
 }
 
-// Keys is all keys under which something could be served now.
+// Keys returns all keys under which something could be served now.
 func (r *Reconciler) Keys(ctx context.Context) ([]Key, error) {
 	ingresses, err := r.objects.Ingresses(ctx)
 	if err != nil {

@@ -9,20 +9,21 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// maxExpiries bounds how many Secrets have a sample: those that expire first.
+// maxExpiries bounds how many Secrets have a sample. Those that expire first have
+// one.
 const maxExpiries = 100
 
-// Metrics tells what is served under the names that are asked for. It is a
-// prometheus.Collector; the nil value notes nothing.
+// Metrics shows what is served under the names that are asked for. It is a
+// prometheus.Collector. A nil *Metrics notes nothing.
 type Metrics struct {
 	mu     sync.Mutex
 	served map[Key]served
 }
 
-// NewMetrics is one for one Reconciler.
+// NewMetrics makes Metrics for one Reconciler.
 func NewMetrics() *Metrics { return &Metrics{served: map[Key]served{}} }
 
-// note says what is served under key; nobody asks for one that is not asked.
+// note takes what is served under key. asked says whether any Ingress asks for it.
 func (m *Metrics) note(key Key, now served, asked bool) {
 	if m == nil || key.isDefault() {
 		return
@@ -66,8 +67,8 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// count is the certificates that expire first, each once, and how many names
-// have one of their own and have not.
+// count returns the certificates that expire first, each once. It also counts the
+// names that have a certificate of their own, and those that have none.
 func (m *Metrics) count() (first []served, names, missing int) {
 	type version struct {
 		secret types.NamespacedName

@@ -10,8 +10,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// excuse says of Secrets that are not there, and whose Ingress asks an Issuer
-// for the certificate, that it is on its way: that is no mistake of the user's.
+// excuse marks a missing Secret as pending if its Ingress asks an Issuer for the
+// certificate: that is no mistake of the user's.
 func (r *Reconciler) excuse(
 	ctx context.Context, ingresses []*networkingv1.Ingress, uses []route.SecretUse, contents map[types.NamespacedName]content,
 ) error {

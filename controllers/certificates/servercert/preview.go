@@ -10,26 +10,26 @@ import (
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
-// Preview is what is served under a name as the objects stand, for who asks.
+// Preview is what would be served under a name as the objects stand.
 type Preview struct {
 	// Found is the certificate that is served, or one for each kind of key.
 	Found []Found
-	// Unread are the Secrets that could come before, or be it, and that nobody
-	// has looked into, best first.
+	// Unread are Secrets that nobody has read and that could take precedence or be
+	// the one in use, best first.
 	Unread []types.NamespacedName
 	// Asked says that some Ingress wants the name over TLS.
 	Asked    bool
 	Problems []problem.Problem
 }
 
-// Found is a certificate and the Secret that it is in.
+// Found is a certificate and the Secret that holds it.
 type Found struct {
 	Secret types.NamespacedName
 	*certificate.Certificate
 }
 
-// Look says what is served under key by who has served nothing before. It
-// publishes and reports nothing.
+// Look returns what a process that has served nothing before would serve under
+// key. It publishes and reports nothing.
 func (r *Reconciler) Look(ctx context.Context, key Key) (Preview, error) {
 	found, err := r.find(ctx, key)
 	if err != nil {

@@ -1,11 +1,11 @@
-// Package servercert keeps the certificates that are served under the server
-// names for which Ingresses ask in spec.tls.
+// Package servercert keeps the certificates that are served under the server names
+// for which Ingresses ask in spec.tls.
 //
-// Its key is a server name of a gateway, because that is what an Envoy asks for;
-// a Secret may be served under many. It does not read X.509 itself
-// (tls/certificate), nor decide whose a name is (xds/route), nor what is served
-// under a name without a certificate (xds/server). Its invariant: a certificate
-// that cannot be used never displaces one that can.
+// Its key is a server name of a gateway, because that is what an Envoy asks for; a
+// Secret may be served under many names. It does not read X.509 itself
+// (tls/certificate). Nor does it decide who owns a name (xds/route), or what is
+// served under a name without a certificate (xds/server). Its invariant: a
+// certificate that cannot be used never displaces one that can.
 package servercert
 
 import (
@@ -29,11 +29,11 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Key is a server name of a gateway. The one without a gateway is the default
+// Key is a server name of a gateway. A key without a gateway is the default
 // certificate, which all gateways share.
 type Key route.Key
 
-// String is "default/shop.test".
+// String returns text such as "default/shop.test".
 func (k Key) String() string { return route.Key(k).String() }
 
 // isDefault reports whether the key is that of the default certificate.
@@ -42,25 +42,24 @@ func (k Key) isDefault() bool { return k.Gateway == "" }
 // Publisher takes the certificates.
 type Publisher interface {
 	// PublishCertificate makes certificate what is served under the name; nil
-	// withdraws it. Publishing what is published already costs nothing.
+	// withdraws it. Publishing the same again costs nothing.
 	PublishCertificate(key route.Key, certificate *route.Certificate)
 }
 
-// Reporter takes all that is wrong with a key, in place of what it was told
-// before.
+// Reporter takes all that is wrong with a key; that replaces its last report.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
 
-// Options are what the default certificate is, and the clock.
+// Options say what the default certificate is, and hold the clock.
 type Options struct {
-	// Default is the Secret of the default certificate; the zero value is none.
+	// Default is the Secret of the default certificate; zero: none.
 	Default types.NamespacedName
-	// SelfSigned stands in for it; nil: nothing does.
+	// SelfSigned replaces it where it is missing; nil: nothing does.
 	SelfSigned *certificate.Certificate
 	// Metrics hears what is served; may be nil.
 	Metrics *Metrics
-	// Now is the clock; time.Now if nil.
+	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 
@@ -75,21 +74,21 @@ type Reconciler struct {
 	known hostkeys.Set
 
 	mu     sync.Mutex
-	silent map[route.Gateway]bool // those that do not listen for TLS
-	turns  int                    // how often that has changed
+	silent map[route.Gateway]bool // gateways that do not listen for TLS
+	turns  int                    // how often silent has changed
 	served map[Key]served
 	queue  workqueue.TypedRateLimitingInterface[Key] // nil until the sources start
 }
 
 // served is what is published under a key that is asked for.
 type served struct {
-	*certificate.Certificate // nil: another name's, or the default one
+	*certificate.Certificate // nil: that of another name or the default one is served
 
 	secret types.NamespacedName
 	other  *served // of the other kind of key; nil: none
 }
 
-// New makes a Reconciler of what it reads and writes.
+// New makes a Reconciler.
 func New(objects index.Objects, secrets *secretcache.Cache, publisher Publisher, reporter Reporter, options Options) *Reconciler {
 	if options.Now == nil {
 		options.Now = time.Now
@@ -117,13 +116,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 	r.reporter.Report(ctx, key, found.problems)
 	r.keep(key, found)
 	if r.turned() != turns {
-		found.again = time.Millisecond // the key was not yet among those that were woken
+		found.again = time.Millisecond // Listens did not find the key among those to wake
 	}
 	return reconcile.Result{RequeueAfter: found.again}, nil
 }
 
-// Listens says whether a gateway listens for TLS; one that nothing was said of
-// does. The names that are asked for there are looked at again when that changes.
+// Listens says whether a gateway listens for TLS; by default it does. When that
+// changes, the names that are asked for there are looked at again.
 func (r *Reconciler) Listens(gateway route.Gateway, forTLS bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -158,9 +157,9 @@ func (r *Reconciler) isSilent(gateway route.Gateway) bool {
 	return r.silent[gateway]
 }
 
-// Build is what Reconcile publishes and reports for key when nothing is
-// published yet. What waits for a Secret is among Waiting: it costs the names that
-// want it, not the picture.
+// Build returns what Reconcile publishes and reports for key when nothing is
+// published yet. A key that waits for a Secret is among Waiting: the delay affects
+// that name but not the whole picture.
 func (r *Reconciler) Build(ctx context.Context, key Key) (*route.Certificate, []problem.Problem, error) {
 	r.note(key, true)
 	found, err := r.find(ctx, key)
@@ -177,10 +176,10 @@ func (r *Reconciler) Build(ctx context.Context, key Key) (*route.Certificate, []
 	return found.value(), found.problems, nil
 }
 
-// Waiting is the keys that Build knew nothing of, and may know of now.
+// Waiting returns the keys of which Build knew nothing and may know something now.
 func (r *Reconciler) Waiting() []Key { return r.secrets.Waiting() }
 
-// later has key reconciled after d, if anybody works on keys at all.
+// later queues key after d, if the controller has started.
 func (r *Reconciler) later(key Key, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -189,7 +188,7 @@ func (r *Reconciler) later(key Key, d time.Duration) {
 	}
 }
 
-// keep remembers what is served under key, and whether anybody asks for it.
+// keep remembers what is served under key, and whether any Ingress asks for it.
 func (r *Reconciler) keep(key Key, found findings) {
 	r.mu.Lock()
 	if found.asked {
@@ -208,14 +207,14 @@ func (r *Reconciler) note(key Key, known bool) {
 	}
 }
 
-// last is what is served under key now.
+// last returns what is served under key now.
 func (r *Reconciler) last(key Key) served {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.served[key]
 }
 
-// find finds out what shall be served under key.
+// find returns what is to be served under key.
 func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
 	if key.isDefault() {
 		return r.findDefault(ctx, key)
@@ -246,8 +245,9 @@ func (r *Reconciler) find(ctx context.Context, key Key) (findings, error) {
 	return found, nil
 }
 
-// contents is what the Secrets hold that key names, nil as long as that of any is
-// not known. One that the API server does not give holds what is served of it.
+// contents returns what the Secrets hold that key names, nil while any of them is
+// unknown. If the API server does not give a Secret, what is served from it counts
+// as its content.
 func (r *Reconciler) contents(
 	ctx context.Context, key Key, names []types.NamespacedName,
 	read func(context.Context, Key, types.NamespacedName) (secretcache.Answer[content], error),
@@ -276,7 +276,7 @@ func (r *Reconciler) contents(
 	return contents, nil
 }
 
-// of is the certificate that is served of a Secret; nil: none.
+// of returns the certificate that is served from a Secret; nil: none.
 func (s served) of(secret types.NamespacedName) *certificate.Certificate {
 	switch {
 	case s.Certificate != nil && s.secret == secret:
@@ -287,8 +287,8 @@ func (s served) of(secret types.NamespacedName) *certificate.Certificate {
 	return nil
 }
 
-// before are the Secrets that could be served in place of what was found, if
-// anybody looked into them: all, where that is not good itself.
+// before returns the unread Secrets that would take precedence over what was
+// found. If what was found is not good itself, these are all unread Secrets.
 func before(
 	found findings, all []route.SecretUse, isUnread func(route.SecretUse) bool,
 	contents map[types.NamespacedName]content, name route.Hostname, now time.Time,
@@ -306,7 +306,7 @@ func before(
 	return secretsOf(unread)
 }
 
-// secretsOf is the Secrets that are used, each once.
+// secretsOf returns the Secrets that are used, each once.
 func secretsOf(uses []route.SecretUse) []types.NamespacedName {
 	var secrets []types.NamespacedName
 	for _, use := range uses {
@@ -317,7 +317,7 @@ func secretsOf(uses []route.SecretUse) []types.NamespacedName {
 	return secrets
 }
 
-// ingresses is those of the gateway of key that ask for its name.
+// ingresses returns the Ingresses of the key's gateway that ask for its name.
 func (r *Reconciler) ingresses(ctx context.Context, key Key) ([]*networkingv1.Ingress, error) {
 	classes, err := r.objects.Classes(ctx)
 	if err != nil {
@@ -336,7 +336,7 @@ func (r *Reconciler) ingresses(ctx context.Context, key Key) ([]*networkingv1.In
 	return ours, nil
 }
 
-// findDefault finds the default certificate: the configured one, else what was
+// findDefault returns the default certificate: the configured one, else what was
 // served last, else the self-signed one.
 func (r *Reconciler) findDefault(ctx context.Context, key Key) (findings, error) {
 	name := r.options.Default

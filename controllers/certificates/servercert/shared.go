@@ -26,10 +26,10 @@ const (
 	sharedLeft = 30 * 24 * time.Hour
 )
 
-// Shared keeps one certificate for all replicas in a Secret: clients that have
-// been told to accept a self-signed certificate see the same one at every
-// replica's Envoys, and after a restart. The first replica that finds none makes
-// it; the API server lets no second one be made.
+// Shared keeps one certificate for all replicas in a Secret. A client that was
+// told to accept a self-signed certificate sees the same one at every replica's
+// Envoys, and after a restart. The first replica that finds none makes it; the API
+// server prevents a second one.
 type Shared struct {
 	Live   client.Reader // the API server itself
 	Writer client.Writer
@@ -38,8 +38,8 @@ type Shared struct {
 	Now    func() time.Time
 }
 
-// Certificate is what the Secret holds, made if need be. What is there and
-// cannot be used is replaced.
+// Certificate returns what the Secret holds, and makes it if need be. It replaces
+// a certificate that cannot be used.
 func (s Shared) Certificate(ctx context.Context) (*certificate.Certificate, error) {
 	for {
 		secret, err := secretstore.Cluster{Live: s.Live}.Get(ctx, s.Secret)
@@ -66,7 +66,7 @@ func (s Shared) Certificate(ctx context.Context) (*certificate.Certificate, erro
 	}
 }
 
-// usable is the certificate in a Secret; nil: there is none to be served.
+// usable returns the certificate in a Secret; nil: none that can be served.
 func (s Shared) usable(secret *corev1.Secret) *certificate.Certificate {
 	if secret == nil || secret.Type != SharedType {
 		return nil
@@ -78,7 +78,8 @@ func (s Shared) usable(secret *corev1.Secret) *certificate.Certificate {
 	return found
 }
 
-// write stores a certificate: in place of what is there, if it still is.
+// write stores a certificate. It replaces what is there only if that has not
+// changed.
 func (s Shared) write(ctx context.Context, there *corev1.Secret, made *certificate.Certificate) error {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{

@@ -12,10 +12,10 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Trimmer takes the bytes from Secrets before a cache keeps them, unless an
-// Ingress of ours names them: a cluster has many more than are served, and what
-// is not there can neither leak nor fill memory. What is named later is read by
-// name. The zero value takes all.
+// Trimmer takes the bytes out of Secrets before a cache keeps them, unless an
+// Ingress of ours names them. A cluster has many more Secrets than are served;
+// bytes that are not kept can neither leak nor fill memory. A Secret that is named
+// later is read by name. The zero value takes all bytes.
 type Trimmer struct {
 	objects atomic.Pointer[index.Objects]
 }
@@ -27,7 +27,7 @@ func (t *Trimmer) Use(objects index.Objects) { t.objects.Store(&objects) }
 func (t *Trimmer) Trim(object any) (any, error) {
 	secret, ok := object.(*corev1.Secret)
 	if !ok {
-		return object, nil // of what a stream missed, as it is
+		return object, nil // the notice of an event that the stream missed: as it is
 	}
 	trimmed := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -49,7 +49,7 @@ func (t *Trimmer) Trim(object any) (any, error) {
 	return trimmed, nil
 }
 
-// keptLabels and keptAnnotations say who has made a Secret.
+// keptLabels and keptAnnotations say who made a Secret.
 func keptLabels() []string { return []string{"app.kubernetes.io/managed-by"} }
 func keptAnnotations() []string {
 	return []string{"fairway.dev/secret", "fairway.dev/acme-directory", route.AnnotationIssuer}
@@ -68,8 +68,8 @@ func only(all map[string]string, names []string) map[string]string {
 	return kept
 }
 
-// keysOf is what Ingresses of ours want of the Secret. An error is for those to
-// deal with who look at the Ingresses next.
+// keysOf returns the data keys that Ingresses of ours want of the Secret. It
+// ignores errors: the next reader of the Ingresses meets and handles them.
 func (t *Trimmer) keysOf(name types.NamespacedName) []string {
 	objects := t.objects.Load()
 	if objects == nil {
