@@ -14,13 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// answers is what the API server has said about a namespace.
+// answers are what the API server has said about a namespace.
 type answers struct {
 	begun     time.Time
 	ingresses map[string]ingress
 	services  map[string]*corev1.Service // nil: there is none
 	slices    map[string][]*discoveryv1.EndpointSlice
-	// all says that what is not among the services, or the slices, is not there.
+	// allServices and allSlices say that the maps are complete: what is missing
+	// does not exist.
 	allServices, allSlices bool
 }
 
@@ -31,13 +32,13 @@ func newAnswers(now time.Time) *answers {
 	}
 }
 
-// ingress is an Ingress as it was said to be.
+// ingress is an answer about an Ingress.
 type ingress struct {
 	object  *networkingv1.Ingress // nil: there is none
-	against string                // the version that the cache had
+	against string                // the version that the cache had then
 }
 
-// isNewer says that the answer is not older than what the cache has.
+// isNewer reports whether the answer is at least as new as what the cache has.
 func (i ingress) isNewer(cached *networkingv1.Ingress) bool {
 	version := versionOf(cached)
 	return version == i.against || i.object != nil && version == versionOf(i.object)
@@ -47,9 +48,10 @@ func versionOf(object client.Object) string {
 	return string(object.GetUID()) + "/" + object.GetResourceVersion()
 }
 
-// Backends is the Ingresses of one namespace, which are as the caches have them,
-// and of the Services that they want those that exist, all as the API server has
-// them. wanted is called for each Ingress that exists.
+// Backends returns the Ingresses of one namespace, and the Services that they
+// want, as the API server has them. cached are the Ingresses as the caches have
+// them. wanted is called for each Ingress that exists. What does not exist is left
+// out.
 func (a *Reader) Backends(
 	ctx context.Context, namespace string, cached []*networkingv1.Ingress, wanted func(*networkingv1.Ingress) []string,
 ) ([]*networkingv1.Ingress, map[string]*corev1.Service, error) {
@@ -81,8 +83,8 @@ func (a *Reader) Backends(
 	return fresh, services, nil
 }
 
-// ingresses asks for those of which nothing is known that is as new as the cache.
-// Where there are many, most will not have changed, as their versions tell.
+// ingresses asks for the Ingresses of which no answer is as new as the cache. If
+// there are many, it compares versions first, because most will not have changed.
 func (a *Reader) ingresses(ctx context.Context, namespace string, known *answers, cached []*networkingv1.Ingress) error {
 	var ask []*networkingv1.Ingress
 	for _, c := range cached {
@@ -93,7 +95,7 @@ func (a *Reader) ingresses(ctx context.Context, namespace string, known *answers
 	if len(ask) == 0 {
 		return nil
 	}
-	// What was said of Services is older than what is said now of Ingresses.
+	// What was said of Services is older than what will be said of the Ingresses.
 	clear(known.services)
 	known.allServices = false
 	if len(ask) > few {
@@ -116,7 +118,7 @@ func (a *Reader) ingresses(ctx context.Context, namespace string, known *answers
 	return nil
 }
 
-// changed is those of the Ingresses that are not as the cache has them.
+// changed returns the Ingresses that differ from what the cache has.
 func (a *Reader) changed(
 	ctx context.Context, namespace string, known *answers, cached []*networkingv1.Ingress,
 ) ([]*networkingv1.Ingress, error) {
@@ -143,7 +145,7 @@ func (a *Reader) changed(
 	return left, nil
 }
 
-// services asks for those of which nothing is known.
+// services asks for the Services of which nothing is known.
 func (a *Reader) services(ctx context.Context, namespace string, known *answers, names []string) error {
 	ask := map[string]bool{}
 	for _, name := range names {
@@ -176,7 +178,7 @@ func (a *Reader) services(ctx context.Context, namespace string, known *answers,
 	return nil
 }
 
-// Slices is the EndpointSlices of a Service as the API server has them.
+// Slices returns the EndpointSlices of a Service as the API server has them.
 func (a *Reader) Slices(ctx context.Context, service types.NamespacedName) ([]*discoveryv1.EndpointSlice, error) {
 	known, err := a.enter(service.Namespace)
 	if err != nil {
@@ -206,7 +208,7 @@ func (a *Reader) Slices(ctx context.Context, service types.NamespacedName) ([]*d
 	return known.slices[service.Name], nil
 }
 
-// get reads an object, and says whether there is one.
+// get reads an object, and reports whether it exists.
 func (a *Reader) get(ctx context.Context, name types.NamespacedName, object client.Object) (found bool, err error) {
 	err = a.request(ctx, name.Namespace, func(ctx context.Context) error { return a.reader.Get(ctx, name, object) })
 	switch {

@@ -1,11 +1,12 @@
-// Package apireader asks the API server itself, for reconcilers whose caches may be
-// behind, before something that works would break.
+// Package apireader asks the API server itself before a reconciler with a stale
+// cache would break something that works.
 //
-// It does not decide what breaks (controllers/edge/ingress, controllers/edge/endpoints).
-// Its invariants: an answer is not older than what the caller had seen; what is
-// asked about a namespace at once is a handful of requests, however much is
-// missing there, and is bounded over time; and whoever has to wait is told to come
-// back, so that most workers are always free for others.
+// It does not decide what breaks (controllers/edge/ingress,
+// controllers/edge/endpoints). Its invariants: an answer is never older than what
+// the caller had seen; a question about a namespace takes a handful of requests,
+// however much is missing there, and their rate is bounded; and a caller that
+// would have to wait is told to come back, so that most workers are always free
+// for others.
 package apireader
 
 import (
@@ -20,17 +21,18 @@ import (
 )
 
 const (
-	// asking is how many ask at once, each about another namespace; of the workers
-	// of a controller, the others are free (assembly.workers).
+	// asking is how many callers ask at once, each about another namespace. The
+	// other workers of a controller stay free (assembly.workers).
 	asking = 2
-	// few objects of a namespace are asked for by name; for more it is listed.
+	// Up to few objects of a namespace are each read by name; for more, the
+	// namespace is listed.
 	few = 4
-	// A namespace may be asked about burst times at once, and rate times a second
-	// over time.
+	// A namespace may get burst requests at once, and rate requests a second over
+	// time.
 	burst = 20
 	rate  = 5
-	// turn is the time between two who were told to come back, and longestWait what
-	// they are told at most.
+	// turn is the time between two callers that were told to come back.
+	// longestWait is the most that a caller is told.
 	turn        = 50 * time.Millisecond
 	longestWait = 5 * time.Second
 	// memory is how long an answer is good for, unless an event comes first.
@@ -45,8 +47,8 @@ type LaterError struct{ After time.Duration }
 // Error implements error.
 func (l *LaterError) Error() string { return "others ask the API server now" }
 
-// Reader asks on behalf of one controller. Use New. Its methods are safe for
-// concurrent use.
+// Reader reads for one controller. Use New. Its methods are safe for concurrent
+// use.
 type Reader struct {
 	reader client.Reader
 	now    func() time.Time
@@ -58,8 +60,8 @@ type Reader struct {
 	namespaces map[string]*namespace
 }
 
-// New is an Reader of the API server that reader reads. now is the clock; time.Now
-// if nil.
+// New makes a Reader of the API server that reader reads. now is the clock; nil:
+// time.Now.
 func New(reader client.Reader, now func() time.Time) *Reader {
 	if now == nil {
 		now = time.Now
@@ -67,17 +69,17 @@ func New(reader client.Reader, now func() time.Time) *Reader {
 	return &Reader{reader: reader, now: now, namespaces: map[string]*namespace{}}
 }
 
-// namespace is what was asked about one.
+// namespace is what was asked about one namespace.
 type namespace struct {
 	busy    bool
 	left    float64   // requests that may be made at once
-	used    time.Time // last; left is of then
+	used    time.Time // time of the last use; left is as of then
 	answers *answers  // nil: none that is good
 }
 
-// enter lets the caller ask about a namespace, until it calls leave. Nobody else
-// does so meanwhile. The answers are those that are still good; he may add to
-// them.
+// enter lets the caller ask about a namespace until it calls leave. Until then no
+// other caller may. It returns the answers that are still good; the caller may add
+// to them.
 func (a *Reader) enter(name string) (*answers, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -100,7 +102,7 @@ func (a *Reader) enter(name string) (*answers, error) {
 	return in.answers, nil
 }
 
-// later is when to come back: everybody at another time.
+// later returns when to come back: each caller at another time.
 func (a *Reader) later(now time.Time) error {
 	if a.next.Before(now) {
 		a.next = now
@@ -116,7 +118,7 @@ func (a *Reader) leave(name string) {
 	a.asking--
 }
 
-// forgetOld forgets what was not asked about for long.
+// forgetOld drops namespaces that nobody has asked about for long.
 func (a *Reader) forgetOld(now time.Time) {
 	for name, in := range a.namespaces {
 		if !in.busy && now.Sub(in.used) > memory {
@@ -125,9 +127,8 @@ func (a *Reader) forgetOld(now time.Time) {
 	}
 }
 
-// Forget says that something in a namespace has changed, as far as a watch tells:
-// what was asked about it before is no longer good. Call it before the keys of the
-// change are queued.
+// Forget says that a watch has seen a change in a namespace: earlier answers about
+// it are no longer good. Call it before the keys of the change are queued.
 func (a *Reader) Forget(name string) {
 	if a == nil {
 		return
@@ -139,7 +140,7 @@ func (a *Reader) Forget(name string) {
 	}
 }
 
-// request makes a request about a namespace, if it may.
+// request makes a request about a namespace, if the budget allows it.
 func (a *Reader) request(ctx context.Context, name string, do func(context.Context) error) error {
 	if err := a.spend(name); err != nil {
 		return err

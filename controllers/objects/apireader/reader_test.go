@@ -20,7 +20,7 @@ type server struct {
 	client.Reader
 
 	asked int
-	hangs chan struct{} // nil: it does not; else it says that it does
+	hangs chan struct{} // nil: it answers; else it receives a value when a request hangs
 }
 
 func (s *server) Get(ctx context.Context, name client.ObjectKey, into client.Object, opts ...client.GetOption) error {
@@ -84,7 +84,7 @@ func TestManyIngressesAreFewQuestions(t *testing.T) {
 	if _, err := backends(t, a, "shop", cached...); err != nil || s.asked != 3 {
 		t.Errorf("asked again: %d questions, %v", s.asked, err)
 	}
-	// The cache has something newer than what was said: that is asked for, and
+	// The cache has something newer than the last answer: that is asked for, and
 	// what it names.
 	cached[5] = cached[5].DeepCopy()
 	cached[5].ResourceVersion = "1000"

@@ -27,7 +27,7 @@ import (
 // Reporter hears what is wrong with the files, from Start on, whenever that
 // changes.
 type Reporter interface {
-	// Report replaces what the key was reported with before.
+	// Report replaces the key's last report.
 	Report(ctx context.Context, key any, problems []problem.Problem)
 }
 
@@ -39,32 +39,32 @@ type Options struct {
 	Reporter Reporter // may be nil
 	Log      logr.Logger
 	Limits   Limits
-	// Now is the clock; time.Now if nil.
+	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 
-// Cache is the objects of the files, as of a moment ago.
+// Cache holds the objects of the files, as of a moment ago.
 type Cache struct {
 	cache.Cache
 	options Options
 	store   *store
 	scheme  *runtime.Scheme
-	input   []byte // what came from standard input
+	input   []byte // from standard input
 
-	reported bool // once at least; of the goroutine that scans
+	reported bool // at least once; only the goroutine that scans uses it
 
 	mu       sync.Mutex
 	tree     *tree
-	merged   bool // once at least
+	merged   bool // at least once
 	problems []problem.Problem
 }
 
 // reportKey is the Reporter's key of a Cache.
 type reportKey struct{ cache *Cache }
 
-// New reads the files once. An error is a path that cannot be read at all: with
-// those that it is told to read, there is nothing to go on with. What is wrong
-// inside the files is in Problems.
+// New reads the files once. It returns an error if one of the paths cannot be read
+// at all: the caller asked for that path. What is wrong inside the files is in
+// Problems.
 func New(options Options) (*Cache, error) {
 	if options.Now == nil {
 		options.Now = time.Now
@@ -100,7 +100,7 @@ func New(options Options) (*Cache, error) {
 	return c, err
 }
 
-// unread is an error if one of the paths themselves could not be read.
+// unread returns an error if one of the paths themselves could not be read.
 func (c *Cache) unread(paths []string) error {
 	var wrong []error
 	for _, path := range paths {
@@ -111,8 +111,8 @@ func (c *Cache) unread(paths []string) error {
 	return errors.Join(wrong...)
 }
 
-// informers are controller-runtime's own, over our store. Nothing ever talks to
-// the host of the configuration, which is there because one must be.
+// informers makes controller-runtime's own informers over our store. Nothing ever
+// talks to the host of the configuration, which cache.New demands.
 func (c *Cache) informers() (cache.Cache, error) {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for _, k := range kinds() {
@@ -132,7 +132,7 @@ func (c *Cache) informers() (cache.Cache, error) {
 	})
 }
 
-// Start keeps the objects as the files are until ctx ends.
+// Start keeps the objects up to date with the files until ctx ends.
 func (c *Cache) Start(ctx context.Context) error {
 	var watching sync.WaitGroup
 	watching.Go(func() { c.watch(ctx) })
@@ -142,19 +142,19 @@ func (c *Cache) Start(ctx context.Context) error {
 	return err
 }
 
-// Live reads the objects as of the last look at the files: what the informers
-// will know in a moment.
+// Live reads the objects as of the last scan of the files. The informers will have
+// them in a moment.
 func (c *Cache) Live() client.Reader { return live{c.store, c.scheme} }
 
-// Problems are what is wrong with the files now.
+// Problems returns what is wrong with the files now.
 func (c *Cache) Problems() []problem.Problem {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.problems
 }
 
-// scan looks at the files and returns what must be watched to hear of changes.
-// It is called by one goroutine at a time.
+// scan reads the changed files and returns the folders to watch for changes. Only
+// one goroutine at a time may call it.
 func (c *Cache) scan(ctx context.Context, touched map[string]bool) map[string]bool {
 	folders, changed := c.look(touched)
 	if (changed || !c.reported) && c.options.Reporter != nil {
@@ -179,7 +179,7 @@ func (c *Cache) look(touched map[string]bool) (folders map[string]bool, changed 
 	return folders, true
 }
 
-// PassedOver is what stands in the files and is not read, by file and line.
+// PassedOver returns what the files hold that is not read, by file and line.
 func (c *Cache) PassedOver() []PassedOver {
 	c.mu.Lock()
 	defer c.mu.Unlock()

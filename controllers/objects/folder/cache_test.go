@@ -155,7 +155,7 @@ func TestASwappedLink(t *testing.T) {
 	link("..2", "dir/..data")
 	within(t, soon, seen(t, c, "a:81"))
 
-	// A folder that is itself a link, as deployments by symlink have it.
+	// A folder that is itself a link, as in deployments by symlink.
 	write(t, "releases/1/b.yaml", doc{"b", 80, ""}.text())
 	write(t, "releases/2/b.yaml", doc{"b", 81, ""}.text())
 	link("releases/1", "current")

@@ -19,18 +19,18 @@ import (
 const (
 	UnreadableFile     problem.Reason = "UnreadableFile"     // or folder
 	InvalidSyntax      problem.Reason = "InvalidSyntax"      // neither YAML nor JSON
-	InvalidField       problem.Reason = "InvalidField"       // unknown, there twice, or of another type
+	InvalidField       problem.Reason = "InvalidField"       // unknown, given twice, or of another type
 	InvalidObject      problem.Reason = "InvalidObject"      // without kind or name, or with a wrong one
-	UnsupportedVersion problem.Reason = "UnsupportedVersion" // a kind that is read, in a version that is not
+	UnsupportedVersion problem.Reason = "UnsupportedVersion" // of a kind that is read, in a version that is not
 	DuplicateObject    problem.Reason = "DuplicateObject"    // declared before
-	NoServiceName      problem.Reason = "NoServiceName"      // an EndpointSlice that is nobody's
+	NoServiceName      problem.Reason = "NoServiceName"      // an EndpointSlice that belongs to no Service
 )
 
-// content is what stands in one file.
+// content is what one file holds.
 type content struct {
 	declared []declared
-	// unknown says that something stands there of which nobody can say what it
-	// is: it could be any object.
+	// unknown says that something in the file cannot be identified: it could be
+	// any object.
 	unknown  bool
 	mistakes []mistake
 	passed   []PassedOver
@@ -43,7 +43,7 @@ type declared struct {
 	place  place
 }
 
-// place is where an object stands.
+// place is where an object is.
 type place struct {
 	file     string
 	line     int
@@ -51,22 +51,23 @@ type place struct {
 	item     string // in the document: "items[3]", or empty
 }
 
-// mistake is a Problem in the making: what becomes of the object depends on
-// what was there before.
+// mistake becomes a Problem once it is known what was there before: that decides
+// the fate of the object.
 type mistake struct {
 	line    int
 	reason  problem.Reason
 	message string
-	// ref is the object that it costs; the zero value is an unknown one.
+	// ref is the affected object; zero: unknown.
 	ref ref
-	// harmless ones cost nothing: the object counts all the same.
+	// harmless mistakes do not affect the object: it counts all the same.
 	harmless bool
-	// foreign is why the document is passed over, and no mistake, if nothing else
-	// in its file is an object of Kubernetes, or was; empty: it is a mistake.
+	// foreign, if not empty, is why the document is passed over rather than a
+	// mistake. That is so if nothing else in its file is, or was, an object of
+	// Kubernetes.
 	foreign string
 }
 
-// parse reads a file. It needs nothing but what it is given.
+// parse reads a file. It depends on its arguments alone.
 func parse(file string, text []byte) content {
 	var c content
 	documents, mistakes := document.Split(text)
@@ -84,11 +85,11 @@ func parse(file string, text []byte) content {
 	return c
 }
 
-// header is what all objects have in common.
+// header holds the fields that all objects have.
 type header struct {
 	APIVersion string          `json:"apiVersion"`
 	Kind       string          `json:"kind"`
-	Sops       json.RawMessage `json:"sops"` // of SOPS, in what it has encrypted
+	Sops       json.RawMessage `json:"sops"` // the mark of SOPS in what it has encrypted
 	Metadata   *struct {
 		Namespace string `json:"namespace"`
 		Name      string `json:"name"`
@@ -143,7 +144,7 @@ func (c *content) list(at place, value document.Value, h header) bool {
 	return true
 }
 
-// withKind is an item of a typed list, whose items need not say their kind.
+// withKind completes an item of a typed list: such items need not say their kind.
 func withKind(item document.Value, list header) document.Value {
 	var h header
 	if list.Kind == "List" || !item.Peek(&h) || h.Kind != "" {
@@ -193,12 +194,13 @@ func (c *content) object(at place, value document.Value, k kind, h header, unsup
 	}
 }
 
-// checkSettings finds what else is wrong with the configuration of a gateway in
-// which a field is unknown: it does not count, so that nobody else will look.
+// checkSettings finds what else is wrong with a gateway's configuration that has
+// an unknown field. Such a configuration does not count, so nothing else checks
+// it.
 func (c *content) checkSettings(value document.Value, r ref, k kind) {
 	object := k.empty()
 	if !value.Peek(object) {
-		return // what there is cannot be read as settings
+		return // it cannot be read as settings
 	}
 	var spec v1alpha1.GatewayConfigSpec
 	switch config := object.(type) {
@@ -210,7 +212,7 @@ func (c *content) checkSettings(value document.Value, r ref, k kind) {
 		return
 	}
 	base := route.DefaultSettings()
-	base.HTTPSPort = 443 // as that of a controller without flags
+	base.HTTPSPort = 443 // as for a controller without flags
 	_, problems := route.BuildSettings(base, problem.Object{}, spec)
 	for _, p := range problems {
 		c.mistakes = append(c.mistakes, mistake{
@@ -235,11 +237,11 @@ func (c *content) add(reason problem.Reason, r ref, mistakes []document.Mistake)
 	}
 }
 
-// FileKind is the kind of the object that Problems of files have. Its name is the
-// file's path.
+// FileKind is the kind of the object of a file's Problems. The object's name is
+// the file's path.
 const FileKind = "File"
 
-// fileProblem is a Problem of a file, on a line or, with 0, as a whole.
+// fileProblem makes a Problem of a file: on a line, or with line 0 as a whole.
 func fileProblem(file string, line int, reason problem.Reason, message string) problem.Problem {
 	p := problem.Problem{
 		Object:  problem.Object{Kind: FileKind, Name: types.NamespacedName{Name: file}},

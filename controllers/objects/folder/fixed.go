@@ -9,9 +9,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
-// Fixed is a Cache of objects that stand in no file and never change: of a
-// cluster, as it was at one moment. Objects of kinds that are not read are left
-// out.
+// Fixed makes a Cache of objects that are in no file and never change: those of a
+// cluster at one moment. It leaves out objects of kinds that are not read.
 func Fixed(objects []client.Object) (*Cache, error) {
 	scheme, err := index.Scheme()
 	if err != nil {

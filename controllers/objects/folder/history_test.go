@@ -67,7 +67,7 @@ func stored(t *testing.T, c *Cache) []corev1.Service {
 type doc struct {
 	name string // of its Service
 	port int
-	// how it is broken: not, in a field, or so that nobody can read it.
+	// how it is broken: not at all, in a field, or so that it cannot be read.
 	state string
 }
 

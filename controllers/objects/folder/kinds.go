@@ -25,7 +25,7 @@ type kind struct {
 	empty      func() client.Object
 }
 
-// kinds are those that Fairway serves from.
+// kinds returns the kinds that Fairway serves from.
 func kinds() []kind {
 	return []kind{
 		{networkingv1.SchemeGroupVersion.WithKind("Ingress"), true, func() client.Object { return &networkingv1.Ingress{} }},
@@ -40,12 +40,13 @@ func kinds() []kind {
 	}
 }
 
-// retired are groups whose Ingresses have moved to another.
+// retired reports whether a group is one whose Ingresses have moved to another
+// group.
 func retired(group string) bool { return group == "extensions" }
 
-// kindOf finds the kind of a manifest. A kind that is read, in a version that is
-// not, is found too, with an error that says which one is; others' kinds are
-// not ok.
+// kindOf finds the kind of a manifest. For a kind that is read, in a version that
+// is not, it returns the kind with an error that names the right version. For
+// other kinds ok is false and there is no error.
 func kindOf(apiVersion, name string) (found kind, ok bool, err error) {
 	gv, err := schema.ParseGroupVersion(apiVersion)
 	if err != nil {
@@ -89,7 +90,7 @@ func compareRefs(a, b ref) int {
 	)
 }
 
-// refOf is the name of an object of a kind, as it would be in a cluster.
+// refOf returns the name of an object of a kind, as it would be in a cluster.
 func (k kind) refOf(namespace, name string) (ref, error) {
 	r := ref{k.Kind, types.NamespacedName{Name: name}}
 	if name == "" {
@@ -122,9 +123,8 @@ func completeSecret(o *corev1.Secret) {
 	o.StringData = nil
 }
 
-// complete makes an object what it would be had it come from an API server:
-// named in full, with defaults where the API has them, and without what only a
-// server may say.
+// complete makes an object what it would be if it came from an API server: with
+// its full name and the API's defaults, and without what only a server may set.
 func complete(object client.Object, r ref) {
 	object.SetNamespace(r.name.Namespace)
 	object.SetManagedFields(nil)

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// live reads the store itself, which is what asking the API server is in a
-// cluster: informers are behind it, each as far as it happens to be.
+// live reads the store directly, as a client in a cluster reads from the API
+// server. Informers are behind it, each by an amount of its own.
 type live struct {
 	store  *store
 	scheme *runtime.Scheme
@@ -43,8 +43,8 @@ func (l live) Get(_ context.Context, key client.ObjectKey, into client.Object, _
 	return nil
 }
 
-// List implements client.Reader, without field selectors: those are indexes of
-// a cache, which an API server does not have either.
+// List implements client.Reader, without field selectors: those are indexes of a
+// cache, and an API server does not have them either.
 func (l live) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
 	kind, err := apiutil.GVKForObject(into, l.scheme)
 	if err != nil {
@@ -73,7 +73,7 @@ func (l live) List(_ context.Context, into client.ObjectList, options ...client.
 	return meta.SetList(into, selected)
 }
 
-// metadataOf is what names an object and its version.
+// metadataOf returns what names an object and its version.
 func metadataOf(object client.Object) metav1.PartialObjectMetadata {
 	return metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(), ResourceVersion: object.GetResourceVersion(),

@@ -13,7 +13,7 @@ type Place struct {
 	Line int // 0: the file as a whole
 }
 
-// String is "shop/cart.yaml:12", as editors understand it.
+// String returns text such as "shop/cart.yaml:12", which editors understand.
 func (p Place) String() string {
 	if p.Line == 0 {
 		return p.File
@@ -21,8 +21,8 @@ func (p Place) String() string {
 	return fmt.Sprintf("%s:%d", p.File, p.Line)
 }
 
-// Locate finds where a Problem stands: that of a file, or one in an object that
-// stands in a file. It reads the file again, so that it is for people's pace.
+// Locate returns the place of a Problem with a file, or with an object of a file.
+// It reads the file again, so it is only fast enough for people.
 func (c *Cache) Locate(p problem.Problem) (Place, bool) {
 	if p.Object.Kind == FileKind {
 		place := Place{File: p.Object.Name.Name}
@@ -33,7 +33,7 @@ func (c *Cache) Locate(p problem.Problem) (Place, bool) {
 	found, ok := c.tree.objects[ref{p.Object.Kind, p.Object.Name}]
 	if !ok {
 		if found, ok = c.tree.mirrored[ref{p.Object.Kind, p.Object.Name}]; ok {
-			p.Field = "" // of the slice, which is nowhere
+			p.Field = "" // it is of the slice, which is in no file
 		}
 	}
 	c.mu.Unlock()
@@ -51,7 +51,7 @@ func (c *Cache) Locate(p problem.Problem) (Place, bool) {
 	return place, true
 }
 
-// lineOf is the line of a field of the object, if the text of its file still
+// lineOf returns the line of a field of the object, if the text of its file still
 // has the object there.
 func (p place) lineOf(field string, text []byte) (int, bool) {
 	documents, mistakes := document.Split(text)

@@ -19,8 +19,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// endpoints are what people wrote before there were EndpointSlices, and write
-// still. Kubernetes has deprecated the type and goes on mirroring it.
+// endpoints are what people wrote before there were EndpointSlices, and still
+// write. Kubernetes has deprecated the type but still mirrors it.
 type endpoints = corev1.Endpoints //nolint:staticcheck // it is read for as long as people write it
 
 const (
@@ -30,8 +30,8 @@ const (
 )
 
 const (
-	// mirroredBy is the manager of EndpointSlices that a control plane makes of
-	// Endpoints.
+	// mirroredBy is the manager of the EndpointSlices that a control plane makes
+	// of Endpoints.
 	mirroredBy = "endpointslicemirroring-controller.k8s.io"
 	// maxMirrored is how many addresses of a subset it mirrors, by default.
 	maxMirrored = 1000
@@ -47,9 +47,9 @@ func completeEndpoints(o *endpoints) {
 }
 
 // mirror makes EndpointSlices of the Endpoints, as the mirroring controller of a
-// control plane does: of those that belong to a Service without a selector, and
-// that nobody has excepted. Slices that such a controller has made before, as they
-// stand in a dump of a cluster, give way.
+// control plane does. It does so for Endpoints of a Service without a selector,
+// unless a label or annotation excepts them. It replaces slices that such a
+// controller made before, which a dump of a cluster may hold.
 func (t *tree) mirror() (all map[ref]locatedObject, problems []problem.Problem) {
 	t.mirrored, t.unmirrored = map[ref]locatedObject{}, nil
 	found := t.endpoints()
@@ -91,7 +91,7 @@ func (t *tree) endpoints() []ref {
 	return sortedRefs(found)
 }
 
-// mirroredBefore is the slices among the files that are mirrored ones, by Service.
+// mirroredBefore returns the mirrored slices among the files, by Service.
 func (t *tree) mirroredBefore() map[types.NamespacedName][]ref {
 	found := map[types.NamespacedName][]ref{}
 	for r, s := range t.objects {
@@ -103,7 +103,7 @@ func (t *tree) mirroredBefore() map[types.NamespacedName][]ref {
 	return found
 }
 
-// exception is why no slices are made of the Endpoints; empty: they are.
+// exception returns why no slices are made of the Endpoints; empty: they are made.
 func (t *tree) exception(r ref, from *endpoints) string {
 	_, elects := from.Annotations[resourcelock.LeaderElectionRecordAnnotationKey]
 	switch service, ok := t.objects[ref{kindService, r.name}]; {
@@ -119,7 +119,7 @@ func (t *tree) exception(r ref, from *endpoints) string {
 	return ""
 }
 
-// place gives a slice a name that is free.
+// place gives a slice a free name.
 func (t *tree) place(taken map[ref]locatedObject, slice *discoveryv1.EndpointSlice, number int) ref {
 	for ; ; number++ {
 		r := ref{kindEndpointSlice, types.NamespacedName{
@@ -133,15 +133,15 @@ func (t *tree) place(taken map[ref]locatedObject, slice *discoveryv1.EndpointSli
 	}
 }
 
-// group is the addresses of all subsets that have the same ports.
+// group holds the addresses of all subsets that have the same ports.
 type group struct {
 	ports []discoveryv1.EndpointPort
 	ready map[netip.Addr]bool
 	order []discoveryv1.Endpoint
 }
 
-// slicesOf is what the Endpoints say: a slice for each set of ports and each
-// family of addresses. Of what a cluster leaves out there is a fault, for people.
+// slicesOf makes the slices of Endpoints: one for each set of ports and family of
+// addresses. faults say, for people, what a cluster would leave out.
 func slicesOf(from *endpoints) (made []*discoveryv1.EndpointSlice, faults []string) {
 	groups := map[string]*group{}
 	var order []string
@@ -179,7 +179,7 @@ func slicesOf(from *endpoints) (made []*discoveryv1.EndpointSlice, faults []stri
 	return made, faults
 }
 
-// add notes an address. One that is ready anywhere is ready.
+// add notes an address. An address that is ready anywhere is ready.
 func (g *group) add(address corev1.EndpointAddress, ready bool) bool {
 	ip, err := netip.ParseAddr(strings.TrimSpace(address.IP))
 	if err != nil || ip.Zone() != "" {
@@ -198,8 +198,8 @@ func (g *group) add(address corev1.EndpointAddress, ready bool) bool {
 	return true
 }
 
-// bound keeps as many addresses as a cluster mirrors, the ready ones first, and
-// returns how many there are beyond.
+// bound keeps as many addresses as a cluster mirrors, the ready ones first. It
+// returns how many more there are.
 func (g *group) bound() (extra int) {
 	for i := range g.order {
 		g.order[i].Conditions.Ready = new(g.ready[g.addressOf(i)])
@@ -251,11 +251,11 @@ func portsOf(ports []corev1.EndpointPort) []discoveryv1.EndpointPort {
 	return made
 }
 
-// keyOf is equal for equal sets of ports, in whatever order they stand.
+// keyOf returns the same key for equal sets of ports, in whatever order.
 func keyOf(ports []corev1.EndpointPort) string {
 	texts := make([]string, len(ports))
 	for i, port := range ports {
-		text, _ := json.Marshal(port) // of plain values
+		text, _ := json.Marshal(port) // cannot fail: plain values
 		texts[i] = string(text)
 	}
 	slices.Sort(texts)

@@ -12,19 +12,19 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// PassedOver is something in a file that is not read, and that is no mistake:
-// folders of manifests hold other things too.
+// PassedOver is something in a file that is not read and is no mistake: folders of
+// manifests hold other things too.
 type PassedOver struct {
 	Place
 
-	// Kind is that of an object of Kubernetes that Fairway does not read
-	// ("Deployment"); empty: it is something else, which Why says.
+	// Kind is the kind of an object of Kubernetes that Fairway does not read
+	// ("Deployment"). If it is empty, Why says what the thing is.
 	Kind string
-	// Why is for people, as what follows "passed over: ".
+	// Why is for people; it completes "passed over: ".
 	Why string
 }
 
-// String is a line for people.
+// String returns a line for people.
 func (p PassedOver) String() string {
 	if p.Kind != "" {
 		return fmt.Sprintf("%s: passed over: %s", p.Place, p.Kind)
@@ -36,17 +36,17 @@ func (c *content) pass(at place, kind, why string) {
 	c.passed = append(c.passed, PassedOver{Place: Place{at.file, at.line}, Kind: kind, Why: why})
 }
 
-// doubt notes a document that is no object, and could be what is left of one.
+// doubt notes a document that is no object but could be the rest of one.
 func (c *content) doubt(at place, reason problem.Reason, message, why string) {
 	c.unknown = true
 	c.mistakes = append(c.mistakes, mistake{line: at.line, reason: reason, message: message, foreign: why})
 }
 
-// noObject is why most neighbours of manifests are passed over.
+// noObject is why most other files beside manifests are passed over.
 const noObject = "it is no Kubernetes object"
 
 // incomplete judges a document without kind or apiVersion. Values and settings of
-// other tools have some of the fields of an object, too.
+// other tools have some of an object's fields, too.
 func (c *content) incomplete(at place, h header) {
 	const message = "an object needs both kind and apiVersion"
 	named := h.Metadata != nil && h.Metadata.Name != ""
@@ -62,8 +62,8 @@ func (c *content) incomplete(at place, h header) {
 	}
 }
 
-// misshapen judges a document whose kind, apiVersion or metadata are not what
-// they are in an object.
+// misshapen judges a document whose kind, apiVersion or metadata have types that
+// they cannot have in an object.
 func (c *content) misshapen(at place, value document.Value) {
 	mistakes := value.Decode(&header{})
 	var loose struct {
@@ -89,7 +89,7 @@ func (c *content) misshapen(at place, value document.Value) {
 	}
 }
 
-// holdsObjects reports whether a list has objects in it of a kind that is read.
+// holdsObjects reports whether a list holds objects of a kind that is read.
 func holdsObjects(value document.Value) bool {
 	var list []json.RawMessage
 	if !value.Peek(&list) {
@@ -101,9 +101,9 @@ func holdsObjects(value document.Value) bool {
 	})
 }
 
-// unreadable judges what is neither YAML nor JSON: a template is said to be one,
-// once for its file; and what says of itself neither its kind nor its apiVersion
-// may be anybody's.
+// unreadable judges what is neither YAML nor JSON. It reports a template as a
+// template, once for its file. A document with neither kind nor apiVersion may be
+// no object at all.
 func (c *content) unreadable(file string, d document.Document, mistakes []document.Mistake) {
 	text := bytes.ReplaceAll(d.Text, []byte("\x00"), nil) // of UTF-16
 	if marker := template.FindIndex(text); marker != nil {
@@ -120,18 +120,19 @@ func (c *content) unreadable(file string, d document.Document, mistakes []docume
 }
 
 var (
-	// template is what Helm, Jinja and their like replace.
+	// template matches what Helm, Jinja and the like replace.
 	template = regexp.MustCompile(`\{\{|\{%`)
-	// identity is a line that says what an object is; kindLine is its kind.
+	// identity matches a line that says what an object is; kindLine matches its
+	// kind.
 	identity = regexp.MustCompile(`(?m)^[ \t{,-]*["']?(?:kind|apiVersion)["']?[ \t]*:`)
 	kindLine = regexp.MustCompile(`(?m)^[ \t{,-]*["']?kind["']?[ \t]*:[ \t]*["']?([A-Za-z]+|\{\{)`)
 )
 
 const renderFirst = "it is a template, not a manifest: render it first, for example with helm template CHART | fairway check -"
 
-// template notes a document that must be rendered before anybody can read it. It
-// is a mistake where it may become an object that is read: whoever has a folder
-// checked wants to hear that those were not.
+// template notes a document that must be rendered before it can be read. It is a
+// mistake if it may become an object that is read: a user who has a folder checked
+// wants to hear that such objects were not.
 func (c *content) template(at place, text []byte) {
 	var ours bool
 	for _, kind := range kindLine.FindAllSubmatch(text, -1) {
@@ -152,7 +153,7 @@ func isEncrypted(h header, value document.Value) bool {
 	return len(h.Sops) > 0 && bytes.Contains(value.JSON, []byte("ENC["))
 }
 
-// name is what a document that cannot be read further says that it is.
+// name returns what a document says that it is, if it cannot be read further.
 func (h header) name() string {
 	switch {
 	case h.Kind == "" || strings.HasPrefix(h.Kind, "ENC["):

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Limits bound what is read. The zero value of each is its default.
+// Limits bound what is read. A zero field has its default.
 type Limits struct {
 	Depth    int   // of folders in folders; 16
 	Files    int   // 20,000
@@ -35,23 +35,23 @@ func (l Limits) withDefaults() Limits {
 // listing is what a walk has found.
 type listing struct {
 	files map[string]fs.FileInfo
-	// folders are what must be watched to hear of changes, by real path. False:
-	// only for the paths themselves, which lie in it.
+	// folders are the folders to watch for changes, by real path. False means that
+	// only the paths themselves matter there.
 	folders map[string]bool
-	// dark are files and folders that cannot be seen into: what they held is
-	// unknown, which is not the same as gone.
+	// dark are files and folders that cannot be read. What they held is unknown,
+	// which is not the same as gone.
 	dark map[string]error
-	// full says that there are more files than are read.
+	// full says that there are more files than may be read.
 	full   bool
-	walked map[string]bool // folders by real path
+	walked map[string]bool // folders, by real path
 }
 
-// walk lists all manifests under the paths, without reading them. A folder that
-// can be reached on several ways is walked once.
+// walk lists all manifests under the paths, without reading them. It walks a
+// folder once, even if several ways lead to it.
 func walk(paths []string, limits Limits) *listing {
 	l := &listing{files: map[string]fs.FileInfo{}, folders: map[string]bool{}, dark: map[string]error{}, walked: map[string]bool{}}
 	for _, path := range paths {
-		// What is replaced, or comes back, is heard of in the folder above it.
+		// The folder above tells when the path is replaced or comes back.
 		if above, err := filepath.EvalSymlinks(filepath.Dir(filepath.Clean(path))); err == nil {
 			if _, known := l.folders[above]; !known {
 				l.folders[above] = false
@@ -94,7 +94,7 @@ func (l *listing) folder(path string, depth int, limits Limits) {
 		if strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
-		info, err := os.Stat(name) // what a link leads to
+		info, err := os.Stat(name) // follows links
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && entry.Type()&fs.ModeSymlink == 0:
 			// gone since
@@ -129,7 +129,7 @@ func (l *listing) file(path string, info fs.FileInfo, limits Limits) {
 	}
 }
 
-// isDark reports whether nobody can say what became of a file.
+// isDark reports whether the fate of a file is unknown.
 func (l *listing) isDark(file string) bool {
 	for path := range l.dark {
 		if isIn(path, file) {
@@ -139,7 +139,7 @@ func (l *listing) isDark(file string) bool {
 	return l.full
 }
 
-// isIn reports whether a file is a path, or lies below it.
+// isIn reports whether a file is path, or is below it.
 func isIn(path, file string) bool {
 	return file == path || strings.HasPrefix(file, strings.TrimSuffix(path, "/")+"/")
 }
@@ -175,7 +175,7 @@ func readBounded(from io.Reader, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// plain is an error without the path, which stands beside it anyway.
+// plain returns an error without the path, which the message names anyway.
 func plain(err error) error {
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		return fmt.Errorf("cannot be read: %w", path.Err)

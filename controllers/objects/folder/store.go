@@ -19,11 +19,11 @@ import (
 )
 
 // history is how many events are remembered for a watch that begins late or is
-// slow. One that needs older ones is told to list again.
+// slow. A watch that needs older ones is told to list again.
 const history = 10_000
 
-// store holds objects as an API server does: versioned, to be listed and
-// watched. All kinds change together.
+// store holds objects as an API server does: with versions, for lists and watches.
+// All kinds change together.
 type store struct {
 	mu      sync.Mutex
 	version uint64 // of the newest event
@@ -34,7 +34,7 @@ type store struct {
 	watches sync.WaitGroup
 }
 
-// versioned is an object and what it was made of.
+// versioned is an object and the source that it was made of.
 type versioned struct {
 	client.Object
 	source client.Object
@@ -50,7 +50,7 @@ func newStore() *store {
 	return &store{objects: map[ref]versioned{}, news: make(chan struct{})}
 }
 
-// set makes objects all that there is, and reports whether that is news.
+// set makes objects all that exist, and reports whether anything changed.
 func (s *store) set(objects map[ref]locatedObject) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *store) happened(kind watch.EventType, r ref, object client.Object) {
 	s.events = append(s.events, event{s.version, r.kind, watch.Event{Type: kind, Object: object}})
 }
 
-// equal reports whether an object is what a stored one was made of.
+// equal reports whether fresh equals the source of a stored object.
 func equal(stored versioned, fresh client.Object) bool {
 	return apiequality.Semantic.DeepEqual(stored.source, fresh)
 }
@@ -113,16 +113,16 @@ func sortedRefs[V any](of map[ref]V) []ref {
 	return refs
 }
 
-// copyOf is a copy that shares everything but the metadata's own fields, which
-// is all that is ever changed.
+// copyOf returns a copy that shares everything except the metadata's own fields:
+// only those are ever changed.
 func copyOf(object client.Object) client.Object {
 	fresh := reflect.New(reflect.TypeOf(object).Elem())
 	fresh.Elem().Set(reflect.ValueOf(object).Elem())
 	return fresh.Interface().(client.Object)
 }
 
-// listWatch is what an informer of a kind lists and watches. A kind that is
-// not read has no objects.
+// listWatch is what an informer of a kind lists and watches. A kind that is not
+// read has no objects.
 type listWatch struct {
 	store  *store
 	kind   schema.GroupVersionKind
@@ -184,8 +184,8 @@ func (s *store) list(kind, namespace string) ([]runtime.Object, uint64) {
 	return found, s.version
 }
 
-// since are the events after a version, and a channel that is closed when there
-// are more. It is not ok when some of them are forgotten.
+// since returns the events after a version, and a channel that is closed when
+// there are more. It is not ok if some of them are forgotten.
 func (s *store) since(version uint64) (events []event, news <-chan struct{}, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

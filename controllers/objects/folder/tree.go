@@ -14,26 +14,26 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 )
 
-// racy is how old a file must be for its time to tell whether it was changed:
-// the clocks of file systems are coarse.
+// racy is how old a file must be before its time tells whether it was changed: the
+// clocks of file systems are coarse.
 const racy = 2 * time.Second
 
-// stdin is the name of what was read from standard input.
+// stdin is the name of the text from standard input.
 const stdin = "<stdin>"
 
-// tree is the state of all files. It is changed by one goroutine.
+// tree is the state of all files. Only one goroutine changes it.
 type tree struct {
 	paths  []string
 	limits Limits
 	files  map[string]*file
 	dark   map[string]error
-	// objects are what the files declare together, as of the last merge, and
-	// mirrored the EndpointSlices that are made of Endpoints.
+	// objects are what all files declare, as of the last merge. mirrored are the
+	// EndpointSlices that are made of Endpoints.
 	objects, mirrored map[ref]locatedObject
-	unmirrored        []PassedOver // Endpoints of which none are made
+	unmirrored        []PassedOver // Endpoints of which no slices are made
 }
 
-// locatedObject is an object and where it stands.
+// locatedObject is an object and its place.
 type locatedObject struct {
 	object client.Object
 	place  place
@@ -42,11 +42,11 @@ type locatedObject struct {
 // file is one file and what is remembered of it.
 type file struct {
 	info    fs.FileInfo
-	settled bool // info tells whether the file has changed since
+	settled bool // if info is still the same, so is the file
 	sum     [sha256.Size]byte
 	content content
-	// kept are good versions of objects that the file does not declare well
-	// any more, but has not taken back either.
+	// kept are last good versions of objects that the file does not declare well
+	// any more but has not withdrawn.
 	kept map[ref]locatedObject
 }
 
@@ -54,9 +54,9 @@ func newTree(paths []string, limits Limits) *tree {
 	return &tree{paths: paths, limits: limits.withDefaults(), files: map[string]*file{}, objects: map[ref]locatedObject{}}
 }
 
-// scan brings the tree up to the files. Those that look unchanged are read only
-// if they were touched. It reports whether anything has changed, and what must
-// be watched.
+// scan brings the tree up to date with the files. It reads files that look
+// unchanged only if they were touched. It reports whether anything changed, and
+// which folders to watch.
 func (t *tree) scan(now time.Time, touched map[string]bool) (changed bool, folders map[string]bool) {
 	found := walk(t.paths, t.limits)
 	for _, path := range found.sortedFiles() {
@@ -92,7 +92,7 @@ func same(a, b fs.FileInfo) bool {
 	return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && os.SameFile(a, b)
 }
 
-// take makes text the text of a file, and reports whether that is a change.
+// take sets the text of a file, and reports whether that is a change.
 func (t *tree) take(path string, text []byte) bool {
 	before := t.files[path]
 	sum := sha256.Sum256(text)
@@ -113,7 +113,7 @@ func (t *tree) keep(now content, before *file) map[ref]locatedObject {
 		if d.object != nil {
 			good[d.ref] = true
 		} else if last, ok := t.objects[d.ref]; ok {
-			kept[d.ref] = last // wherever it stood: it may just have moved here
+			kept[d.ref] = last // wherever it was: it may just have moved here
 		}
 	}
 	if before == nil {
@@ -129,7 +129,8 @@ func (t *tree) keep(now content, before *file) map[ref]locatedObject {
 	return kept
 }
 
-// last is all that a file stands for: what it declares and what it keeps.
+// last returns all objects of a file: those that it declares and those that it
+// keeps.
 func (f *file) last() map[ref]locatedObject {
 	all := maps.Clone(f.kept)
 	for _, d := range f.content.declared {
@@ -140,8 +141,8 @@ func (f *file) last() map[ref]locatedObject {
 	return all
 }
 
-// merge puts the files together. What is declared well counts before what is
-// only kept; else the first file does.
+// merge puts the files together. A good declaration comes before a kept version;
+// otherwise the first file counts.
 func (t *tree) merge() (map[ref]locatedObject, []problem.Problem) {
 	objects := map[ref]locatedObject{}
 	problems := t.darkProblems()
@@ -175,14 +176,14 @@ func (t *tree) merge() (map[ref]locatedObject, []problem.Problem) {
 }
 
 // ofKubernetes reports whether a file has anything to do with Kubernetes: it holds
-// an object, or what is surely meant to be one, or held one.
+// or held an object, or holds what is surely meant to be one.
 func (f *file) ofKubernetes() bool {
 	return len(f.content.declared) > 0 || len(f.kept) > 0 ||
 		slices.ContainsFunc(f.content.passed, func(p PassedOver) bool { return p.Kind != "" }) ||
 		slices.ContainsFunc(f.content.mistakes, func(m mistake) bool { return m.foreign == "" })
 }
 
-// passedOver is what is not read of the files, in their order.
+// passedOver returns what is not read of the files, in their order.
 func (t *tree) passedOver() []PassedOver {
 	var all []PassedOver
 	for _, path := range slices.Sorted(maps.Keys(t.files)) {
@@ -197,7 +198,7 @@ func (t *tree) passedOver() []PassedOver {
 	return append(all, t.unmirrored...)
 }
 
-// darkProblems are those of what cannot be seen into.
+// darkProblems returns the Problems of what cannot be read.
 func (t *tree) darkProblems() []problem.Problem {
 	var problems []problem.Problem
 	for path, err := range t.dark {
@@ -220,7 +221,7 @@ func (t *tree) holds(path string) bool {
 	return false
 }
 
-// mistakes are the Problems of one file, with what becomes of the objects.
+// mistakes returns the Problems of one file. Each says what happens to the object.
 func (t *tree) mistakes(path string, objects map[ref]locatedObject) []problem.Problem {
 	var problems []problem.Problem
 	f := t.files[path]

@@ -10,24 +10,24 @@ import (
 )
 
 const (
-	// quiet is how long nothing may happen before the files are looked at: an
-	// editor writes a file in several steps, a checkout many files. Patience is
-	// how long that may put it off.
+	// quiet is how long nothing must happen before the files are scanned: an
+	// editor writes a file in several steps, a checkout writes many files.
+	// patience is how long that may delay a scan.
 	quiet    = 50 * time.Millisecond
 	patience = 300 * time.Millisecond
-	// Files are looked at now and then even if nothing was heard, because not
-	// every file system says everything.
+	// The files are scanned now and then even without an event, because some file
+	// systems do not report every change.
 	rescan = 2 * time.Second
 )
 
-// watch looks at the files whenever something happens to them, until ctx ends.
+// watch scans the files whenever something happens to them, until ctx ends.
 func (c *Cache) watch(ctx context.Context) {
 	w := &watcher{cache: c, watched: map[string]bool{}}
 	notifier, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.warn("", err)
 	} else {
-		defer func() { _ = notifier.Close() }() // nothing is lost with it
+		defer func() { _ = notifier.Close() }() // closing loses nothing
 		w.notifier = notifier
 	}
 	w.look(ctx)
@@ -36,7 +36,7 @@ func (c *Cache) watch(ctx context.Context) {
 
 type watcher struct {
 	cache    *Cache
-	notifier *fsnotify.Watcher // nil: the kernel tells nothing
+	notifier *fsnotify.Watcher // nil: the kernel reports nothing
 	watched  map[string]bool   // as listing.folders
 	touched  map[string]bool   // since the last look
 	warned   bool
@@ -73,7 +73,7 @@ func (w *watcher) run(ctx context.Context) {
 		case <-latest:
 		case <-ticker.C:
 			if w.touched != nil {
-				continue // it is looked at soon
+				continue // a scan comes soon
 			}
 		}
 		settled, latest = nil, nil
@@ -81,9 +81,8 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// concerns reports whether an event may change what is read. A watched folder
-// that comes or goes must be watched anew: the kernel watches the folder, not
-// its name.
+// concerns reports whether an event may change what is read. A watched folder that
+// comes or goes must be watched anew: the kernel watches the folder, not its name.
 func (w *watcher) concerns(e fsnotify.Event) bool {
 	if _, ok := w.watched[e.Name]; ok && e.Op&(fsnotify.Create|fsnotify.Remove|fsnotify.Rename) != 0 {
 		_ = w.notifier.Remove(e.Name) // the kernel may have done that
@@ -98,8 +97,8 @@ func (w *watcher) concerns(e fsnotify.Event) bool {
 	})
 }
 
-// look scans the files, and once more if there are new folders: something may
-// have come into them before they were watched.
+// look scans the files, and once more if there are new folders: files may have
+// come into them before they were watched.
 func (w *watcher) look(ctx context.Context) {
 	touched := w.touched
 	w.touched = nil
@@ -108,8 +107,7 @@ func (w *watcher) look(ctx context.Context) {
 	}
 }
 
-// follow watches the folders and no others. It reports whether there are new
-// ones.
+// follow watches the given folders and no others. It reports whether any are new.
 func (w *watcher) follow(folders map[string]bool) bool {
 	if w.notifier == nil {
 		return false
@@ -136,7 +134,7 @@ func (w *watcher) follow(folders map[string]bool) bool {
 	return added
 }
 
-// warn says once that some changes will be noticed late.
+// warn logs once that some changes will be noticed late.
 func (w *watcher) warn(folder string, err error) {
 	if !w.warned {
 		w.warned = true

@@ -1,8 +1,8 @@
 // Package hostkeys remembers which keys of a host have something: values that are
 // published, or Problems.
 //
-// It is no input of what is published, only of what is looked at again: when a
-// class goes, or moves to another gateway, no object names the old one any more.
+// It never decides what is published, only what is looked at again. When a class
+// goes, or moves to another gateway, no object names the old gateway any more.
 package hostkeys
 
 import (
@@ -17,14 +17,14 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Set is of one reconciler. The zero value is empty.
+// Set belongs to one reconciler. The zero value is empty.
 type Set struct {
 	mu       sync.Mutex
 	gateways map[route.Hostname][]route.Gateway
 }
 
-// Note says whether key has something. A run notes that it has before it looks,
-// so that an event from then on finds it.
+// Note says whether key has something. A run notes that it has before it looks, so
+// that an event from then on finds it.
 func (l *Set) Note(key route.Key, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -48,16 +48,16 @@ func (l *Set) Note(key route.Key, known bool) {
 	l.gateways[key.Host] = gateways
 }
 
-// of is the gateways that know the host.
+// of returns the gateways that know the host.
 func (l *Set) of(host route.Hostname) []route.Gateway {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.gateways[host])
 }
 
-// Keys is those hosts of the Ingresses, each once, on the gateways of the
-// Ingresses and on those that know the host: at the time of an event the class
-// that decided before may be gone.
+// Keys returns the keys of the hosts of the Ingresses, each once. They are on the
+// gateways of the Ingresses and on those that know the host: at the time of an
+// event, the class that decided before may be gone.
 func (l *Set) Keys(
 	ctx context.Context, objects index.Objects,
 	ingresses []*networkingv1.Ingress, hosts func(*networkingv1.Ingress) []route.Hostname,

@@ -10,11 +10,11 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// authorityField is what Services are found by that name an Authority: its text,
-// and anyAuthority.
+// authorityField is the field by which Services with an Authority are found. Its
+// values are the Authority's text and anyAuthority.
 const authorityField = "fairway.authority"
 
-// anyAuthority cannot be the text of one.
+// anyAuthority cannot be the text of an Authority.
 const anyAuthority = "-"
 
 func authoritiesOf(object client.Object) []string {
@@ -25,12 +25,12 @@ func authoritiesOf(object client.Object) []string {
 	return []string{authority.String(), anyAuthority}
 }
 
-// ServicesOfAuthority is the Services that name the Authority.
+// ServicesOfAuthority returns the Services that name the Authority.
 func (o Objects) ServicesOfAuthority(ctx context.Context, authority route.Authority) ([]*corev1.Service, error) {
 	return o.servicesOf(ctx, authority.String())
 }
 
-// ServicesWithAuthority is the Services that name any.
+// ServicesWithAuthority returns the Services that name any Authority.
 func (o Objects) ServicesWithAuthority(ctx context.Context) ([]*corev1.Service, error) {
 	return o.servicesOf(ctx, anyAuthority)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Backends is every Service port that the Ingress names, as it names it, in
+// Backends returns every Service port that the Ingress names, as it names it, in
 // any of its rules or as its default.
 func Backends(ingress *networkingv1.Ingress) []networkingv1.IngressServiceBackend {
 	var backends []networkingv1.IngressServiceBackend
@@ -29,7 +29,7 @@ func Backends(ingress *networkingv1.Ingress) []networkingv1.IngressServiceBacken
 	return backends
 }
 
-// Offers says whether the Service has the port that a backend names.
+// Offers reports whether the Service has the port that a backend names.
 func Offers(service *corev1.Service, port networkingv1.ServiceBackendPort) bool {
 	for _, offered := range service.Spec.Ports {
 		if Names(port, offered) {
@@ -39,7 +39,7 @@ func Offers(service *corev1.Service, port networkingv1.ServiceBackendPort) bool 
 	return false
 }
 
-// Names says whether a backend's port means that port of the Service.
+// Names reports whether a backend's port means that port of the Service.
 func Names(port networkingv1.ServiceBackendPort, offered corev1.ServicePort) bool {
 	if port.Name != "" {
 		return port.Name == offered.Name
@@ -47,7 +47,7 @@ func Names(port networkingv1.ServiceBackendPort, offered corev1.ServicePort) boo
 	return port.Number == offered.Port
 }
 
-// Ports is all ports of the Service.
+// Ports returns all ports of the Service.
 func Ports(service *corev1.Service) []route.ServicePort {
 	name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}
 	ports := make([]route.ServicePort, 0, len(service.Spec.Ports))

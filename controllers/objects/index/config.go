@@ -18,7 +18,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Scheme is all kinds that are read: Kubernetes' own and ours.
+// Scheme makes a scheme of all kinds that are read: Kubernetes' own and ours.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
@@ -27,7 +27,7 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// Config is the settings of a gateway as an object has them, of either kind.
+// Config is an object of either kind that holds the settings of a gateway.
 type Config struct {
 	client.Object
 
@@ -35,8 +35,8 @@ type Config struct {
 	Status v1alpha1.GatewayConfigStatus
 }
 
-// Configs is the settings of all gateways that have any. Where a cluster does
-// not have the custom resources there are none.
+// Configs returns the settings of all gateways that have any. There are none where
+// a cluster does not have the custom resources.
 func (o Objects) Configs(ctx context.Context) (map[route.Gateway]Config, error) {
 	configs := map[route.Gateway]Config{}
 	var cluster v1alpha1.ClusterGatewayConfigList
@@ -58,9 +58,9 @@ func (o Objects) Configs(ctx context.Context) (map[route.Gateway]Config, error) 
 	return configs, nil
 }
 
-// listCustom lists what the cluster may not know. A cache of some namespaces asks
-// the cluster whether the kind has any, unless it watches the kind: so whoever gets
-// no answer has none of it.
+// listCustom lists a kind that the cluster may not have. A cache of some
+// namespaces that does not watch the kind asks the cluster whether it has any. If
+// that question gets no answer, the cache has none of the kind.
 func (o Objects) listCustom(ctx context.Context, list client.ObjectList) error {
 	err := o.Cluster.List(ctx, list, client.UnsafeDisableDeepCopy)
 	if unknown := (*cache.ErrResourceNotCached)(nil); errors.As(err, &unknown) || meta.IsNoMatchError(err) || isOfAPIServer(err) {
@@ -69,7 +69,7 @@ func (o Objects) listCustom(ctx context.Context, list client.ObjectList) error {
 	return err
 }
 
-// isOfAPIServer says of an error of a cache that it comes from the API server, or
+// isOfAPIServer reports whether an error of a cache comes from the API server, or
 // from the way to it.
 func isOfAPIServer(err error) bool {
 	status, failed, away := apierrors.APIStatus(nil), (*apiutil.ErrResourceDiscoveryFailed)(nil), (*url.Error)(nil)

@@ -1,8 +1,8 @@
-// Package index is how reconcilers find the objects that concern their key:
-// by lookups whose cost is that of what they find, never of what exists.
+// Package index finds the objects that concern a reconciler's key, by lookups
+// whose cost depends on what they find and not on what exists.
 //
-// It reads a cache and nothing else. What it returns is shared with that cache
-// and must not be changed.
+// It reads a cache and nothing else. What it returns is shared with that cache and
+// must not be changed.
 package index
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// The fields by which objects are found. They exist in the cache alone.
+// The fields by which objects are found. They exist only in the cache.
 const (
 	hostField    = "fairway.host"
 	serviceField = "fairway.service"
@@ -29,7 +29,7 @@ const (
 	secretField  = "fairway.secret"
 )
 
-// classAnnotation is how Ingresses named their class before spec had a field.
+// classAnnotation named the class of an Ingress before spec had a field for it.
 const classAnnotation = "kubernetes.io/ingress.class"
 
 // Register adds the indexes that Objects reads. Call it before the cache
@@ -90,9 +90,9 @@ func secretsOf(object client.Object) []string {
 	return secrets
 }
 
-// classesOf is every class name that could decide whose the Ingress is; which
-// one does is not the index's to say. Without any it is noClass: the default
-// class decides.
+// classesOf returns every class name that could decide who serves the Ingress; the
+// index does not decide which one does. Without any it returns noClass: then the
+// default class decides.
 func classesOf(object client.Object) []string {
 	var classes []string
 	ingress := object.(*networkingv1.Ingress)
@@ -125,14 +125,14 @@ type Objects struct {
 	Cluster client.Reader // a cache with the indexes of Register
 }
 
-// Classes says which Ingresses are ours, and which gateways there are.
+// Classes returns which Ingresses are ours, and which gateways exist.
 func (o Objects) Classes(ctx context.Context) (route.Classes, error) {
 	classes, err := o.classes(ctx)
 	return route.NewClasses(classes, o.classOptions(classes)), err
 }
 
-// ClassesOfGateway is the classes of ours that name the gateway; for an empty
-// one, those whose parameters name none.
+// ClassesOfGateway returns the classes of ours that name the gateway. For an empty
+// gateway, it returns those whose parameters name none.
 func (o Objects) ClassesOfGateway(ctx context.Context, gateway route.Gateway) ([]*networkingv1.IngressClass, error) {
 	all, err := o.classes(ctx)
 	options := o.classOptions(all)
@@ -145,8 +145,8 @@ func (o Objects) ClassesOfGateway(ctx context.Context, gateway route.Gateway) ([
 	return named, err
 }
 
-// NamedGateways is the gateways that the classes of ours name, whether they are
-// served by them (see OneGateway) or not.
+// NamedGateways returns the gateways that classes of ours name, even if those do
+// not serve them (see OneGateway).
 func (o Objects) NamedGateways(ctx context.Context) ([]route.Gateway, error) {
 	all, err := o.classes(ctx)
 	var gateways []route.Gateway
@@ -174,12 +174,12 @@ func (o Objects) classes(ctx context.Context) ([]*networkingv1.IngressClass, err
 	return pointers(list.Items), nil
 }
 
-// AllClasses is all IngressClasses, whoever's they are.
+// AllClasses returns all IngressClasses, of any controller.
 func (o Objects) AllClasses(ctx context.Context) ([]*networkingv1.IngressClass, error) {
 	return o.classes(ctx)
 }
 
-// Ingress is the Ingress of that name, in scope or not; nil if there is none.
+// Ingress returns the Ingress of that name, in scope or not; nil if there is none.
 func (o Objects) Ingress(ctx context.Context, name types.NamespacedName) (*networkingv1.Ingress, error) {
 	ingress := &networkingv1.Ingress{}
 	switch err := o.Cluster.Get(ctx, name, ingress, client.UnsafeDisableDeepCopy); {
@@ -191,36 +191,36 @@ func (o Objects) Ingress(ctx context.Context, name types.NamespacedName) (*netwo
 	return ingress, nil
 }
 
-// Ingresses is all that are in scope, whoever's they are.
+// Ingresses returns all Ingresses in scope, of any controller.
 func (o Objects) Ingresses(ctx context.Context) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx)
 }
 
-// IngressesOfHost is those that have rules for the host, or for route.AnyHost
-// those that concern the default host.
+// IngressesOfHost returns those that have rules for the host. For route.AnyHost,
+// it returns those that concern the default host.
 func (o Objects) IngressesOfHost(ctx context.Context, host route.Hostname) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx, client.MatchingFields{hostField: string(host)})
 }
 
-// IngressesOfService is those with a backend that names the Service.
+// IngressesOfService returns those with a backend that names the Service.
 func (o Objects) IngressesOfService(ctx context.Context, service types.NamespacedName) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx, client.InNamespace(service.Namespace), client.MatchingFields{serviceField: service.Name})
 }
 
-// IngressesOfTLS is those that want the server name over TLS.
+// IngressesOfTLS returns those that want the server name over TLS.
 func (o Objects) IngressesOfTLS(ctx context.Context, name route.Hostname) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx, client.MatchingFields{tlsField: string(name)})
 }
 
-// IngressesOfSecret is those that name the Secret: in spec.tls, or as that by
-// which clients are verified.
+// IngressesOfSecret returns those that name the Secret, in spec.tls or as client
+// CA.
 func (o Objects) IngressesOfSecret(ctx context.Context, secret types.NamespacedName) ([]*networkingv1.Ingress, error) {
 	return o.ingresses(ctx, client.InNamespace(secret.Namespace), client.MatchingFields{secretField: secret.Name})
 }
 
-// IngressesOfClass is those that the class decides on: those that name it,
-// those that name none if it is a default class, and all if it is what keeps
-// ClaimWithoutClasses from claiming them.
+// IngressesOfClass returns those for which the class matters: those that name it,
+// and those that name none if it is a default class. With ClaimWithoutClasses the
+// existence of any class matters to all.
 func (o Objects) IngressesOfClass(ctx context.Context, class *networkingv1.IngressClass) ([]*networkingv1.Ingress, error) {
 	if o.ClaimWithoutClasses {
 		return o.ingresses(ctx)
@@ -241,7 +241,7 @@ func (o Objects) ingresses(ctx context.Context, opts ...client.ListOption) ([]*n
 	return o.inScope(ctx, pointers(list.Items))
 }
 
-// Slices is the EndpointSlices of the Service.
+// Slices returns the EndpointSlices of the Service.
 func (o Objects) Slices(ctx context.Context, service types.NamespacedName) ([]*discoveryv1.EndpointSlice, error) {
 	var list discoveryv1.EndpointSliceList
 	err := o.Cluster.List(ctx, &list, client.InNamespace(service.Namespace),
@@ -252,7 +252,7 @@ func (o Objects) Slices(ctx context.Context, service types.NamespacedName) ([]*d
 	return pointers(list.Items), nil
 }
 
-// Service is the Service of that name, nil if there is none.
+// Service returns the Service of that name, nil if there is none.
 func (o Objects) Service(ctx context.Context, name types.NamespacedName) (*corev1.Service, error) {
 	service := &corev1.Service{}
 	switch err := o.Cluster.Get(ctx, name, service, client.UnsafeDisableDeepCopy); {

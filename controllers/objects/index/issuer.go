@@ -17,7 +17,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// IssuerRequests says of Ingresses which Issuer they ask for their certificates.
+// IssuerRequests says which Issuer each Ingress asks for its certificates.
 type IssuerRequests struct {
 	classes  route.Classes
 	gateways map[route.Gateway]string
@@ -27,10 +27,10 @@ type IssuerRequests struct {
 type IssuerRequest struct {
 	Gateway route.Gateway // that serves it; empty: it is not ours
 	Issuer  string        // empty: none
-	Own     bool          // it asks itself, not its gateway for it
+	Own     bool          // it names the Issuer itself, not its gateway for it
 }
 
-// IssuerRequests is what all Ingresses ask for, as it is now.
+// Asks returns what all Ingresses ask for now.
 func (o Objects) Asks(ctx context.Context) (IssuerRequests, error) {
 	classes, err := o.Classes(ctx)
 	if err != nil {
@@ -49,7 +49,7 @@ func (o Objects) Asks(ctx context.Context) (IssuerRequests, error) {
 	return asks, nil
 }
 
-// Of is what ing asks for.
+// Of returns what ing asks for.
 func (a IssuerRequests) Of(ing *networkingv1.Ingress) IssuerRequest {
 	gateway, ours := a.classes.Gateway(ing)
 	if !ours {
@@ -59,8 +59,8 @@ func (a IssuerRequests) Of(ing *networkingv1.Ingress) IssuerRequest {
 	return IssuerRequest{Gateway: gateway, Issuer: issuer, Own: own}
 }
 
-// Issuer is the Issuer of that name, nil if there is none, or if the cluster
-// does not have the kind.
+// Issuer returns the Issuer of that name, nil if there is none or the cluster does
+// not have the kind.
 func (o Objects) Issuer(ctx context.Context, name string) (*v1alpha1.Issuer, error) {
 	issuer := &v1alpha1.Issuer{}
 	err := o.Cluster.Get(ctx, client.ObjectKey{Name: name}, issuer, client.UnsafeDisableDeepCopy)
@@ -74,7 +74,7 @@ func (o Objects) Issuer(ctx context.Context, name string) (*v1alpha1.Issuer, err
 	return issuer, nil
 }
 
-// Issuers is all of them.
+// Issuers returns all Issuers.
 func (o Objects) Issuers(ctx context.Context) ([]*v1alpha1.Issuer, error) {
 	var list v1alpha1.IssuerList
 	if err := o.listCustom(ctx, &list); err != nil {
@@ -83,7 +83,7 @@ func (o Objects) Issuers(ctx context.Context) ([]*v1alpha1.Issuer, error) {
 	return pointers(list.Items), nil
 }
 
-// Secret is the Secret of that name as the cache has it, nil if it has none.
+// Secret returns the Secret of that name as the cache has it, nil if it has none.
 func (o Objects) Secret(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
 	switch err := o.Cluster.Get(ctx, name, secret, client.UnsafeDisableDeepCopy); {

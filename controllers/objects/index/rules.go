@@ -12,7 +12,7 @@ import (
 // An Ingress may name a thousand hosts and as many Services. The functions here
 // keep a change of one of them from costing all.
 
-// ServicesOf is the Services that the Ingress names for one host.
+// ServicesOf returns the Services that the Ingress names for one host.
 func ServicesOf(ingress *networkingv1.Ingress, host route.Hostname) []types.NamespacedName {
 	raw := string(host)
 	if host == route.AnyHost {
@@ -21,7 +21,7 @@ func ServicesOf(ingress *networkingv1.Ingress, host route.Hostname) []types.Name
 	return route.ServicesOf(withRules(ingress, func(rule networkingv1.IngressRule) bool { return rule.Host == raw }))
 }
 
-// HostsOf is the hosts for which the Ingress names the Service.
+// HostsOf returns the hosts for which the Ingress names the Service.
 func HostsOf(ingress *networkingv1.Ingress, service types.NamespacedName) []route.Hostname {
 	if names(ingress.Spec.DefaultBackend, service.Name) {
 		return route.HostsOf(ingress)
@@ -41,7 +41,7 @@ func names(backend *networkingv1.IngressBackend, service string) bool {
 	return backend != nil && backend.Service != nil && backend.Service.Name == service
 }
 
-// withRules is a view of the Ingress that has only those of its rules.
+// withRules returns a view of the Ingress with only the rules to keep.
 func withRules(ingress *networkingv1.Ingress, keep func(networkingv1.IngressRule) bool) *networkingv1.Ingress {
 	if !slices.ContainsFunc(ingress.Spec.Rules, func(rule networkingv1.IngressRule) bool { return !keep(rule) }) {
 		return ingress

@@ -16,31 +16,32 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/watch"
 )
 
-// Scope says which Ingresses are looked at. The zero value looks at all.
+// Scope says which Ingresses are considered. The zero value considers all.
 type Scope struct {
-	// Namespaces selects by the labels of its Namespace whether an Ingress is
-	// looked at; nil selects all.
+	// Namespaces selects Ingresses by the labels of their Namespace; nil selects
+	// all.
 	Namespaces labels.Selector
 	// Classes, if there are any, are the only IngressClasses that can be ours.
 	Classes []string
 	// ClaimWithoutClasses makes every Ingress ours for as long as there is no
-	// IngressClass at all: so it is with a folder of manifests, and never in a
+	// IngressClass at all. It is for a folder of manifests, and never for a
 	// cluster.
 	ClaimWithoutClasses bool
-	// OneGateway makes the default gateway that of every class of ours: for a
+	// OneGateway makes the default gateway serve every class of ours. It is for a
 	// process that runs one Envoy.
 	OneGateway bool
 }
 
-// Namespace is what is read of a Namespace: its metadata.
+// Namespace returns an empty object for reading Namespaces: only their metadata is
+// read.
 func Namespace() *metav1.PartialObjectMetadata {
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	return namespace
 }
 
-// SourceOfNamespaces are the watches by which the selection of Namespaces wakes
-// keys: none, if all are selected. The witness may be nil.
+// SourceOfNamespaces returns the watches by which the selection of Namespaces
+// wakes keys: none if all are selected. witness observes them; it may be nil.
 func SourceOfNamespaces[K comparable](
 	objects cache.Cache, scope Scope, keys watch.Keys[*networkingv1.Ingress, K],
 	witness watch.Observer[*metav1.PartialObjectMetadata, K],
@@ -71,7 +72,7 @@ func SourceOfNamespaces[K comparable](
 	}
 }
 
-// inScope is those of the Ingresses whose Namespaces are selected.
+// inScope returns the Ingresses whose Namespaces are selected.
 func (o Objects) inScope(ctx context.Context, ingresses []*networkingv1.Ingress) ([]*networkingv1.Ingress, error) {
 	if o.Namespaces == nil {
 		return ingresses, nil
@@ -94,7 +95,7 @@ func (o Objects) inScope(ctx context.Context, ingresses []*networkingv1.Ingress)
 	return found, nil
 }
 
-// Selects says whether the Ingresses of a namespace are looked at.
+// Selects reports whether the Ingresses of a namespace are considered.
 func (o Objects) Selects(ctx context.Context, namespace string) (bool, error) {
 	if o.Namespaces == nil {
 		return true, nil

@@ -1,12 +1,11 @@
-// Package reconnect keeps to an API server that is away for a while.
+// Package reconnect keeps trying to reach an API server that is away for a while.
 //
-// client-go's reflectors wait longer after each failure, up to a minute at last,
-// so that after two minutes without an API server a controller could be blind for
-// one more. Here a watch for which no connection can be made stays and tries again
-// each second, as long as its caller wants; it is no load, because there is nobody
-// to bear it. What fails in any other way is the caller's, and so is how long he
-// waits then: a server that answers badly must not be asked by everybody each
-// second.
+// client-go's reflectors wait longer after each failure, in the end up to a
+// minute. So after two minutes without an API server, a controller could be blind
+// for one more. Here a watch that cannot connect stays and tries again each
+// second, as long as its caller wants. That is no load: there is no server to bear
+// it. Any other failure goes to the caller, which decides how long to wait. A
+// server that answers badly must not get requests from everybody each second.
 package reconnect
 
 import (
@@ -23,12 +22,12 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// pause is the time between two tries, and up to as much again, so that those
-// who lost the same server do not come back all at once.
+// pause is the time between two tries. Up to as much again is added, so that
+// clients that lost the same server do not come back all at once.
 const pause = 500 * time.Millisecond
 
-// RetryWatches has the watches of the clients that are made of config wait for the
-// API server. It says in log when it cannot be reached, and when it can again.
+// RetryWatches makes the watches of clients made from config wait for the API
+// server. It logs when the server cannot be reached, and when it can again.
 func RetryWatches(config *rest.Config, log logr.Logger) {
 	absence := &outage{log: log}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -59,8 +58,8 @@ func (p *retryingTransport) RoundTrip(request *http.Request) (*http.Response, er
 // WrappedRoundTripper lets client-go find the transport inside.
 func (p *retryingTransport) WrappedRoundTripper() http.RoundTripper { return p.next }
 
-// watches says whether a request is one of a reflector: it watches, or begins to
-// list what is watched then.
+// watches reports whether a request is one of a reflector: a watch, or the list
+// that precedes it.
 func watches(request *http.Request) bool {
 	if request.Method != http.MethodGet {
 		return false
@@ -69,7 +68,7 @@ func watches(request *http.Request) bool {
 	return err == nil && (query.Get("watch") == "true" || query.Has("resourceVersion"))
 }
 
-// unreachable says whether no connection could be made, to the server or to the
+// unreachable reports whether no connection could be made to the server, or to the
 // proxy before it.
 func unreachable(err error) bool {
 	for op := (*net.OpError)(nil); errors.As(err, &op); err = op.Err {
@@ -91,8 +90,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// outage is the time in which watches wait. It is told once, however many do:
-// when the first begins to, and when none does any more.
+// outage is a time in which watches wait. It is logged once, however many wait:
+// when the first begins, and when the last ends.
 type outage struct {
 	log logr.Logger
 
@@ -110,7 +109,7 @@ func (a *outage) begins(err error) {
 	}
 }
 
-// ends takes how the last try of a watch ended that waited.
+// ends takes the result of the last try of a watch that waited.
 func (a *outage) ends(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

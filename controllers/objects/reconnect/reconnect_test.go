@@ -108,7 +108,7 @@ func TestWatchesWaitForTheServer(t *testing.T) {
 			answers <- answer{status, err}
 		}()
 	}
-	// Who asks for one object decides himself how long he waits.
+	// A client that asks for one object decides itself how long it waits.
 	if _, err := get(t.Context(), getPath); err == nil {
 		t.Error("who asks nobody for an object gets an answer")
 	}

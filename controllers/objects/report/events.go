@@ -15,18 +15,19 @@ import (
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
-// maxMessage is what an Event of events.k8s.io may hold, in bytes.
+// maxMessage is the most bytes that the message of an Event of events.k8s.io may
+// have.
 const maxMessage = 1024
 
-// Events is a Subscriber that writes a Warning on the object of each Problem
-// that appears. Problems of what is no object of the cluster are left out.
+// Events is a Subscriber that writes a Warning on the object of each Problem that
+// appears. It leaves out Problems of things that are no objects of the cluster.
 //
-// The recorder is client-go's for core/v1, not that for events.k8s.io: the
-// latter takes two Problems with the same reason for one and hides the second's
-// message. Its broadcaster bounds a flood: an object gets 25 events and then
-// one every five minutes; more than ten of a reason in ten minutes are combined;
-// what a queue of 1,000 cannot hold is dropped. Nothing is lost by that, since
-// the log and Reporter.Problems have all of them.
+// The recorder is client-go's for core/v1, not the one for events.k8s.io: that one
+// takes two Problems with the same reason for one and hides the second message.
+// The broadcaster bounds a flood. An object gets 25 events and then one every five
+// minutes; more than ten of a reason in ten minutes are combined; what a queue of
+// 1,000 cannot hold is dropped. Nothing is lost by that: the log and
+// Reporter.Problems have all of them.
 type Events struct {
 	Recorder record.EventRecorder
 	Objects  client.Reader // a cache: kubectl describe finds events by UID
@@ -48,7 +49,8 @@ func (e Events) Appeared(ctx context.Context, p problem.Problem) {
 // Resolved implements Subscriber. Events age by themselves.
 func (e Events) Resolved(context.Context, problem.Problem) {}
 
-// reference is nil for what is not, or no longer, an object of the cluster.
+// reference returns nil for anything that is not, or no longer, an object of the
+// cluster.
 func (e Events) reference(ctx context.Context, o problem.Object) *corev1.ObjectReference {
 	object, kind := empty(o.Kind)
 	if object == nil || e.Objects.Get(ctx, o.Name, object, client.UnsafeDisableDeepCopy) != nil {

@@ -9,13 +9,14 @@ import (
 	"github.com/fairwaynet/fairway/api/shrink"
 )
 
-// gap is how far back a new leader looks: what appeared while nobody led has
-// been told by nobody. It is longer than a Lease can be without an owner.
+// gap is how far back a new leader looks: no replica has told of what appeared
+// while there was no leader. It is longer than a Lease can be without a holder.
 const gap = time.Minute
 
-// LeaderOnly is a Subscriber that tells another one while this replica leads. Every
-// replica finds the same Problems, so that one of them is enough; and a new
-// leader tells only what appeared a moment ago.
+// LeaderOnly is a Subscriber that passes Problems on to another one while this
+// replica leads. Every replica finds the same Problems, so one teller is enough. A
+// new leader tells of the Problems that appeared within the last moment, but of no
+// older ones.
 type LeaderOnly struct {
 	To Subscriber
 	// Now is the clock, time.Now by default.
@@ -23,10 +24,10 @@ type LeaderOnly struct {
 
 	mu     sync.Mutex
 	leads  bool
-	untold map[problem.Problem]time.Time // by us, since when they are there
+	untold map[problem.Problem]time.Time // that this replica has not told of, by when they appeared
 }
 
-// Lead tells for one term: it is a task of the leader.
+// Lead passes Problems on for one term: it is a task of the leader.
 func (l *LeaderOnly) Lead(ctx context.Context) error {
 	l.begin(ctx)
 	<-ctx.Done()

@@ -40,7 +40,7 @@ func TestOnlyTheLeaderTells(t *testing.T) {
 	led.Resolved(t.Context(), of("mended"))
 	ctx, resign := context.WithCancel(t.Context())
 	resign()
-	if err := led.Lead(ctx); err != nil { // a term that is over when it begins
+	if err := led.Lead(ctx); err != nil { // a term that ends as it begins
 		t.Fatal(err)
 	}
 	led.Appeared(t.Context(), of("after"))

@@ -9,10 +9,10 @@ import (
 	"k8s.io/client-go/tools/record"
 )
 
-// Once is an EventSink in which equal events have equal names, so that what a
-// replica has told is not told again by the next leader, or after a restart, for
-// as long as the API server keeps events (an hour, by default). A recurrence
-// that one process sees is counted on the event, as ever.
+// Once is an EventSink that gives equal events equal names. So the next leader, or
+// the same one after a restart, does not write again what was written before. That
+// holds for as long as the API server keeps events (an hour, by default). A
+// recurrence that one process sees is counted on the event, as usual.
 type Once struct{ record.EventSink }
 
 // Create implements record.EventSink.

@@ -1,10 +1,10 @@
-// Package report keeps what is wrong with users' objects, and tells those who
-// want to know when a Problem appears and when it is resolved.
+// Package report keeps what is wrong with users' objects. It tells its subscribers
+// when a Problem appears and when it is resolved.
 //
-// A Problem belongs to the keys that found it: each report of a key replaces
-// the key's earlier one, and a Problem that several keys found stays until the
-// last of them no longer does. So subscribers hear of each Problem once when it
-// appears and once when it is gone, however often its keys are reconciled.
+// A Problem belongs to the keys that found it. Each report of a key replaces the
+// key's earlier one, and a Problem that several keys found stays until none of
+// them finds it any more. So subscribers hear of each Problem once when it appears
+// and once when it is gone, however often its keys are reconciled.
 package report
 
 import (
@@ -20,14 +20,14 @@ import (
 )
 
 // Subscriber is told of every change, one at a time and in order. It must not
-// block, nor call the Reporter.
+// block, and must not call the Reporter.
 type Subscriber interface {
 	Appeared(context.Context, problem.Problem)
 	Resolved(context.Context, problem.Problem)
 }
 
 // Reporter is the union of what all keys have reported. The zero value has no
-// subscribers and is ready to use, by any number of goroutines. It is a
+// subscribers and is ready to use by any number of goroutines. It is a
 // prometheus.Collector of the number of Problems by kind and reason.
 type Reporter struct {
 	subscribers []Subscriber
@@ -37,13 +37,13 @@ type Reporter struct {
 	finder map[problem.Problem]int   // how many keys found it
 }
 
-// New is a Reporter with those subscribers.
+// New makes a Reporter with the given subscribers.
 func New(subscribers ...Subscriber) *Reporter {
 	return &Reporter{subscribers: subscribers}
 }
 
 // Report makes problems all that is wrong with the key, which must be of a
-// comparable type of its own. None: the key is forgotten.
+// comparable type of its own. If there are none, the key is forgotten.
 func (r *Reporter) Report(ctx context.Context, key any, problems []problem.Problem) {
 	now := problem.Sort(slices.Clone(problems))
 
@@ -93,7 +93,7 @@ func (r *Reporter) remove(ctx context.Context, p problem.Problem) {
 	}
 }
 
-// Problems is all that is wrong now, in order and without duplicates.
+// Problems returns all that is wrong now, in order and without duplicates.
 func (r *Reporter) Problems() []problem.Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,7 +104,7 @@ func (r *Reporter) Problems() []problem.Problem {
 func (r *Reporter) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- description() }
 
 // Collect implements prometheus.Collector. A reason without Problems has no
-// sample, so that a mended mistake leaves nothing behind.
+// sample, so that a mistake that was mended leaves nothing behind.
 func (r *Reporter) Collect(metrics chan<- prometheus.Metric) {
 	type labels struct{ kind, reason string }
 	counts := map[labels]int{}

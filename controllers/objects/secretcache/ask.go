@@ -15,29 +15,31 @@ import (
 	"github.com/fairwaynet/fairway/api/shrink"
 )
 
-// What the API server is asked, at most.
+// Bounds on what the API server is asked.
 const (
-	// asking is how many namespaces are asked about at once, and askingInVain how
-	// many of those that failed last time: what hangs must not hold up the rest.
+	// asking is how many namespaces are asked about at once. askingInVain is how
+	// many of them may be namespaces that failed last time: what hangs must not
+	// hold up the rest.
 	asking       = 4
 	askingInVain = 2
-	// few Secrets of a namespace that are due are each asked for. For more, the
-	// namespace is listed (names and versions), at most every listRest, and then
-	// those are asked for that are there and new, perVisit at a time.
+	// If at most few Secrets of a namespace are due, each is asked for. If more
+	// are due, the namespace is listed (names and versions), at most every
+	// listRest. Then the Secrets that exist and are new are asked for, perVisit at
+	// a time.
 	few      = 4
 	listRest = 5 * time.Second
 	perVisit = 20
-	// visitRest is between two visits of a namespace.
+	// visitRest is the time between two visits of a namespace.
 	visitRest = 100 * time.Millisecond
 	// patience is how long a request may take.
 	patience = 5 * time.Second
 )
 
-// When a Secret is asked for again of whose changes nothing tells: one that is
-// there after again, one that is not after againMissing, then after twice that, up
-// to againAtLast. One that the API server did not give is asked for after
-// firstRetry, then after twice that, up to lastRetry; so is its namespace, if it
-// was no refusal.
+// When to ask again for a Secret that no watch covers. One that exists is asked
+// for after again. One that does not exist is asked for after againMissing, then
+// after twice that, up to againAtLast. One that the API server did not give is
+// asked for after firstRetry, then after twice that, up to lastRetry. The same
+// goes for its namespace, unless the API server refused.
 const (
 	again        = 30 * time.Second
 	againMissing = 30 * time.Second
@@ -46,19 +48,19 @@ const (
 	lastRetry    = 30 * time.Second
 )
 
-// namespace is the entries of one, and what has been asked about it.
+// namespace holds the entries of one namespace, and what has been asked about it.
 type namespace struct {
 	name    string
 	entries map[*entry]struct{}
 
-	due      time.Time // of the first entry, or earlier
+	due      time.Time // when the first entry is due, or earlier
 	rest     time.Time // no visit before
 	busy     bool      // it is visited
 	visited  uint64    // the number of the last visit
-	failures int       // visits that got no answer, since one that did
+	failures int       // visits without an answer since one that got one
 
-	listed   time.Time         // when it was
-	versions map[string]string // what was there, and is not yet asked for
+	listed   time.Time         // when it was listed last
+	versions map[string]string // of Secrets that exist and are not yet asked for
 	unlisted bool              // it may not be listed
 }
 
@@ -68,16 +70,16 @@ func (c *Cache) Run(ctx context.Context) error {
 	return nil
 }
 
-// Settle asks the API server for what nothing is known of, and returns when there
-// is nothing of that kind left, or after the time that it is given.
+// Settle asks the API server for the entries of which nothing is known. It returns
+// when there are none left, or after within.
 func (c *Cache) Settle(ctx context.Context, within time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	c.work(ctx, c.settled)
 }
 
-// Step asks for what is due in one namespace, and reports whether there was one:
-// Run, for who has a clock of his own.
+// Step asks for what is due in one namespace, and reports whether there was one.
+// It is Run for a caller with its own clock.
 func (c *Cache) Step(ctx context.Context) bool {
 	c.mu.Lock()
 	in, _ := c.next(c.now())
@@ -88,8 +90,8 @@ func (c *Cache) Step(ctx context.Context) bool {
 	return in != nil
 }
 
-// settled says that something is known of all entries, be it that the API server
-// does not give them.
+// settled reports whether something is known of all entries. That may be that the
+// API server does not give them.
 func (c *Cache) settled() bool {
 	for _, e := range c.entries {
 		if !e.fresh && e.err == nil {
@@ -99,8 +101,8 @@ func (c *Cache) settled() bool {
 	return c.busy == 0
 }
 
-// work visits namespaces, several at once, until ctx ends or enough, which is
-// called under the lock, says so.
+// work visits namespaces, several at once, until ctx ends or enough returns true.
+// enough is called under the lock.
 func (c *Cache) work(ctx context.Context, enough func() bool) {
 	ended := make(chan struct{}, asking)
 	for range asking {
@@ -137,9 +139,9 @@ func sleep(ctx context.Context, poked <-chan struct{}, wait time.Duration) {
 	}
 }
 
-// next is the namespace to visit now, which is marked busy: of those with
-// something due, the one whose last visit is longest ago. If there is none, it
-// says how long to wait.
+// next returns the namespace to visit now, and marks it busy. Of those with
+// something due, it is the one whose last visit is longest ago. If there is none,
+// next returns how long to wait.
 func (c *Cache) next(now time.Time) (*namespace, time.Duration) {
 	var first *namespace
 	wait := time.Hour
@@ -168,9 +170,9 @@ func (c *Cache) next(now time.Time) (*namespace, time.Duration) {
 	return first, 0
 }
 
-// nextVisit is when the namespace is to be visited, or forgotten if it has no
-// entries: not before a visit would be allowed, or who wants something else each
-// time would have it visited each time.
+// nextVisit returns when the namespace is to be visited, or forgotten if it has no
+// entries. It is never before a visit is allowed: otherwise a key that wants
+// another Secret each time would cause a visit each time.
 func (n *namespace) nextVisit() time.Time {
 	at := n.due
 	if len(n.entries) == 0 {
@@ -198,13 +200,13 @@ func (c *Cache) visit(ctx context.Context, in *namespace) {
 	c.leave(ctx, in, failed)
 }
 
-// question is an entry that is asked for.
+// question is a request for an entry.
 type question struct {
 	entry   *entry
 	changes uint64
 }
 
-// plan is what to ask for in a namespace, and whether to list it first.
+// plan returns what to ask for in a namespace, and whether to list it first.
 func (c *Cache) plan(in *namespace) (due []question, list bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -220,7 +222,7 @@ func (c *Cache) plan(in *namespace) (due []question, list bool) {
 	return slices.DeleteFunc(due, func(q question) bool { return in.versions[q.entry.name.Name] == "" }), false
 }
 
-// dueAt is what is due, the longest first.
+// dueAt returns what is due, longest due first.
 func (n *namespace) dueAt(now time.Time) []question {
 	var due []question
 	for e := range n.entries {
@@ -234,8 +236,8 @@ func (n *namespace) dueAt(now time.Time) []question {
 	return due
 }
 
-// list answers those of the questions that the names and versions of a namespace's
-// Secrets answer, and returns the others.
+// list answers the questions that the names and versions of a namespace's Secrets
+// can answer. It returns the others.
 func (c *Cache) list(ctx context.Context, in *namespace, due []question) ([]question, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
@@ -250,8 +252,8 @@ func (c *Cache) list(ctx context.Context, in *namespace, due []question) ([]ques
 	return c.compare(in, due, versions), nil
 }
 
-// compare answers those of the questions that the versions answer, and returns
-// the others.
+// compare answers the questions that the versions can answer. It returns the
+// others.
 func (c *Cache) compare(in *namespace, due []question, versions map[string]string) []question {
 	var left []question
 	wake := map[holder]struct{}{}
@@ -279,7 +281,8 @@ func (c *Cache) compare(in *namespace, due []question, versions map[string]strin
 	return left
 }
 
-// listFailed has what cannot be listed be asked for, each by its name.
+// listFailed marks a namespace that cannot be listed, so that each Secret is asked
+// for by name.
 func (c *Cache) listFailed(in *namespace, due []question, err error) ([]question, error) {
 	if isSilence(err) {
 		return due, err
@@ -290,7 +293,8 @@ func (c *Cache) listFailed(in *namespace, due []question, err error) ([]question
 	return due, nil
 }
 
-// ask asks for one Secret. An error is one by which all others would end, too.
+// ask asks for one Secret. It returns an error only if all other questions would
+// fail too.
 func (c *Cache) ask(ctx context.Context, q question) error {
 	var secret *corev1.Secret
 	err := c.request(ctx, func(ctx context.Context) (err error) {
@@ -316,8 +320,8 @@ func (c *Cache) request(ctx context.Context, do func(context.Context) error) err
 	return do(ctx)
 }
 
-// isSilence says of an error that the API server has said nothing about what it
-// was asked: it is away, too busy, or broken.
+// isSilence reports whether an error means that the API server has not answered
+// the question: it is away, too busy, or broken.
 func isSilence(err error) bool {
 	status := apierrors.APIStatus(nil)
 	if !errors.As(err, &status) {
@@ -326,7 +330,7 @@ func isSilence(err error) bool {
 	return apierrors.IsTooManyRequests(err) || apierrors.IsTimeout(err) || status.Status().Code >= 500
 }
 
-// answer is what the API server said to a question.
+// answer takes the API server's answer to a question.
 func (c *Cache) answer(q question, secret *corev1.Secret, err error) {
 	c.mu.Lock()
 	wake := c.settle(q, secret, err)
@@ -336,7 +340,7 @@ func (c *Cache) answer(q question, secret *corev1.Secret, err error) {
 	}
 }
 
-// settle notes an answer, and returns who wants to hear of it.
+// settle notes an answer, and returns the holders to wake.
 func (c *Cache) settle(q question, secret *corev1.Secret, err error) []holder {
 	e, now := q.entry, c.now()
 	same := (e.fresh || e.err != nil) && Why(e.err) == Why(err) && (err != nil || versionOf(secret) == versionOf(e.secret))
@@ -368,7 +372,7 @@ func (c *Cache) settle(q question, secret *corev1.Secret, err error) []holder {
 	return all
 }
 
-// waitAfter is how long an answer holds.
+// waitAfter returns how long an answer holds.
 func (e *entry) waitAfter(secret *corev1.Secret, failed bool) time.Duration {
 	switch {
 	case secret != nil:
@@ -380,8 +384,8 @@ func (e *entry) waitAfter(secret *corev1.Secret, failed bool) time.Duration {
 	}
 }
 
-// leave ends a visit. failed is why nothing more could be asked: then all that
-// was due has no answer.
+// leave ends a visit. failed is why nothing more could be asked: then everything
+// that was due gets that error.
 func (c *Cache) leave(ctx context.Context, in *namespace, failed error) {
 	if failed != nil && ctx.Err() == nil {
 		c.fail(in, failed)
@@ -405,7 +409,7 @@ func (c *Cache) leave(ctx context.Context, in *namespace, failed error) {
 	c.schedule(in, now)
 }
 
-// fail answers all that is due in a namespace by an error.
+// fail answers all that is due in a namespace with an error.
 func (c *Cache) fail(in *namespace, err error) {
 	wake := map[holder]struct{}{}
 	c.mu.Lock()
@@ -420,7 +424,7 @@ func (c *Cache) fail(in *namespace, err error) {
 	}
 }
 
-// schedule says when a namespace is to be visited again.
+// schedule sets when a namespace is to be visited again.
 func (c *Cache) schedule(in *namespace, now time.Time) {
 	in.due = time.Time{}
 	due := 0
@@ -439,8 +443,8 @@ func (c *Cache) schedule(in *namespace, now time.Time) {
 	c.poked = make(chan struct{})
 }
 
-// Why is what people are told of an error: the same for the same cause. It is
-// empty for none.
+// Why returns what people are told of an error: the same text for the same cause,
+// and none for nil.
 func Why(err error) string {
 	switch {
 	case err == nil:

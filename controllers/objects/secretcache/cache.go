@@ -1,12 +1,13 @@
-// Package secretcache says what the Secrets hold that reconcilers' keys name: as
-// the watch tells of them where it does, else as the API server says when it is
-// asked for them by name.
+// Package secretcache knows what the Secrets hold that reconcilers' keys name. It
+// takes that from the watch where the watch covers a Secret. Other Secrets it
+// reads from the API server by name.
 //
-// It neither knows what a Secret is for nor writes any (controllers/objects/secretstore). Its
-// invariants: no reconciler waits for the API server here, so that a Secret which
-// is slow to come, or never does, costs the keys that name it and no other; what
-// the API server is asked depends on the namespaces with such Secrets, not on how
-// many each of them names; and nothing is remembered that no key names.
+// It neither knows what a Secret is for nor writes any
+// (controllers/objects/secretstore). Its invariants: no reconciler waits for the
+// API server here, so a Secret that is slow to come, or never comes, affects only
+// the keys that name it; the number of requests depends on the namespaces with
+// such Secrets, not on how many Secrets each has; and a Secret that no key names
+// is not remembered.
 package secretcache
 
 import (
@@ -27,13 +28,13 @@ import (
 // safe for concurrent use.
 type Cache struct {
 	watched client.Reader
-	live    client.Reader // nil: what is watched is all there is
+	live    client.Reader // nil: the watched Secrets are all there are
 	now     func() time.Time
-	partial func(types.NamespacedName) bool // a Secret that is not there may exist; nil: none
+	partial func(types.NamespacedName) bool // a missing Secret may exist elsewhere; nil: none may
 
 	mu         sync.Mutex
 	entries    map[types.NamespacedName]*entry
-	namespaces map[string]*namespace // that have entries
+	namespaces map[string]*namespace // the namespaces of the entries
 	visits     uint64                // so far
 	busy       int                   // namespaces that are asked about now
 	failing    int                   // of these, those that failed last time
@@ -41,9 +42,9 @@ type Cache struct {
 	poked      chan struct{}         // closed when there may be something to do
 }
 
-// New is a Cache of the Secrets that watched has, and of those that only live
-// has: the API server itself, or nil where there is none. now is the clock;
-// time.Now if nil.
+// New makes a Cache of the Secrets that watched has, and of those that only live
+// has. live is the API server itself, or nil where there is none. now is the
+// clock; nil: time.Now.
 func New(watched, live client.Reader, now func() time.Time) *Cache {
 	if now == nil {
 		now = time.Now
@@ -54,42 +55,42 @@ func New(watched, live client.Reader, now func() time.Time) *Cache {
 	}
 }
 
-// Partial says of which Secrets that are not there nobody knows whether they exist:
-// the reader was given some Secrets only. Call it before the first is read.
+// Partial sets which missing Secrets may exist all the same: the reader was given
+// only some Secrets. Call it before the first is read.
 func (c *Cache) Partial(mayExist func(types.NamespacedName) bool) *Cache {
 	c.partial = mayExist
 	return c
 }
 
-// entry is a Secret of which the watch does not tell, or not enough.
+// entry is a Secret that the watch does not cover, or not fully.
 type entry struct {
 	name      types.NamespacedName
 	holders   map[holder]struct{}
-	unwatched bool // no watch is looked at
+	unwatched bool // do not look at the watch
 
-	secret  *corev1.Secret // as it was given last, with what anybody reads; nil: none
-	known   bool           // secret is an answer, if perhaps an old one
-	fresh   bool           // and nothing was heard since that could change it
+	secret  *corev1.Secret // as the API server last gave it, with keptKeys only; nil: none
+	known   bool           // secret is an answer, though perhaps an old one
+	fresh   bool           // and no event since could have changed it
 	err     error          // why the last question has no answer
-	against string         // the version that the watch had last
-	changes uint64         // how often it was found to be not fresh
+	against string         // the version that the watch last had
+	changes uint64         // how often it was found not to be fresh
 
-	due  time.Time     // when it is to be asked
-	wait time.Duration // until it is asked again, if nothing changes
+	due  time.Time     // when to ask for it
+	wait time.Duration // until it is asked for again, if nothing changes
 }
 
-// holder is a key that an entry matters to. It is comparable.
+// holder is a key to which an entry matters. It is comparable.
 type holder interface{ wake() }
 
 // answer is what is known of a Secret.
 type answer struct {
 	secret *corev1.Secret // nil: there is none
-	known  bool           // false: nobody can tell, and the holder is woken when that changes
+	known  bool           // if false, the holder is woken when that changes
 	err    error          // the API server's last word, if that was no answer
 }
 
-// look is what is known of a Secret now. It counts as watched only if the watch
-// has kept one of the data keys. The next Run or Settle asks for a Secret that is
+// look returns what is known of a Secret now. It takes the watch's version only if
+// that has one of the data keys. The next Run or Settle asks for a Secret that is
 // not known.
 func (c *Cache) look(ctx context.Context, by holder, name types.NamespacedName, unwatched bool, keys ...string) (answer, error) {
 	var seen *corev1.Secret
@@ -118,13 +119,13 @@ func (c *Cache) look(ctx context.Context, by holder, name types.NamespacedName, 
 	return answer{secret: e.secret, known: e.known && (e.fresh || e.err != nil), err: e.err}, nil
 }
 
-// saw says that a watch has told of a Secret.
+// saw says that a watch has reported a Secret.
 func (c *Cache) saw(ctx context.Context, name types.NamespacedName) {
 	c.mu.Lock()
 	e := c.entries[name]
 	c.mu.Unlock()
 	if e == nil {
-		return // most are nobody's
+		return // most Secrets have no holder
 	}
 	seen, err := get(ctx, c.watched, name, client.UnsafeDisableDeepCopy)
 	c.mu.Lock()
@@ -165,7 +166,8 @@ func (c *Cache) add(name types.NamespacedName, unwatched bool) *entry {
 	return e
 }
 
-// spoil has an entry asked for, as what is known of it may no longer hold.
+// spoil marks an entry to be asked for, because what is known of it may no longer
+// hold.
 func (c *Cache) spoil(e *entry) {
 	e.changes++
 	e.fresh, e.wait, e.due = false, 0, c.now()
@@ -174,7 +176,7 @@ func (c *Cache) spoil(e *entry) {
 	}
 }
 
-// poke wakes those who ask: something of the namespace is due then.
+// poke wakes the askers: something of the namespace is due at due.
 func (c *Cache) poke(in *namespace, due time.Time) {
 	if in.due.IsZero() || due.Before(in.due) {
 		in.due = due
@@ -183,12 +185,12 @@ func (c *Cache) poke(in *namespace, due time.Time) {
 	c.poked = make(chan struct{})
 }
 
-// keptKeys are those of a Secret that anybody here reads.
+// keptKeys returns the data keys that any reader here uses.
 func keptKeys() []string {
 	return []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, corev1.ServiceAccountRootCAKey}
 }
 
-// kept is a Secret with what anybody reads.
+// kept returns a copy of a Secret with keptKeys only.
 func kept(secret *corev1.Secret) *corev1.Secret {
 	if secret == nil {
 		return nil
@@ -212,7 +214,7 @@ func hasAny(secret *corev1.Secret, keys []string) bool {
 	return false
 }
 
-// versionOf is which Secret it is, and which version of it; empty for none.
+// versionOf identifies a Secret and its version; empty for none.
 func versionOf(secret *corev1.Secret) string {
 	if secret == nil {
 		return ""

@@ -19,7 +19,7 @@ import (
 
 // shelf is Secrets: those of an API server, or those that a watch has kept.
 type shelf struct {
-	client.Reader // for what nobody calls
+	client.Reader // for the methods that are never called
 
 	mu      sync.Mutex
 	secrets map[types.NamespacedName]*corev1.Secret

@@ -12,8 +12,8 @@ import (
 	"github.com/fairwaynet/fairway/api/shrink"
 )
 
-// Reader is how one reconciler, whose keys are of type K, sees the Secrets, as
-// values of type C. A Secret that many keys name is parsed once. Use NewReader.
+// Reader shows the Secrets to one reconciler, whose keys are of type K, as values
+// of type C. It parses a Secret once, however many keys name it. Use NewReader.
 type Reader[K comparable, C any] struct {
 	cache *Cache
 	parse func(types.NamespacedName, *corev1.Secret) C
@@ -24,7 +24,7 @@ type Reader[K comparable, C any] struct {
 	held    map[K][]types.NamespacedName
 	users   map[types.NamespacedName]int // how many keys hold it
 	known   map[types.NamespacedName]parsed[C]
-	waiting map[K]struct{} // who was told that something is not known; see Waiting
+	waiting map[K]struct{} // keys that were told that something is not known; see Waiting
 }
 
 // parsed is what a version of a Secret holds.
@@ -33,26 +33,26 @@ type parsed[C any] struct {
 	content C
 }
 
-// NewReader is a Reader that parses Secrets by parse, which is given nil for one
-// that is not there. keys are those of its data that matter. woken hears of each
-// key for which something is known now that was not, or was something else.
+// NewReader makes a Reader that parses Secrets by parse, which gets nil for a
+// Secret that does not exist. keys are the data keys that matter. woken is called
+// for each key when what is known of its Secrets changes.
 func NewReader[K comparable, C any](cache *Cache, woken func(K), parse func(types.NamespacedName, *corev1.Secret) C, keys ...string) *Reader[K, C] {
 	return &Reader[K, C]{cache: cache, parse: parse, keys: keys, woken: woken}
 }
 
 // Answer is what is known of a Secret.
 type Answer[C any] struct {
-	// Content is what it holds; the zero value if it is not Known.
+	// Content is what the Secret holds; the zero value if it is not Known.
 	Content C
-	// Known says that there is a Content. If there is none and no Err, the key
-	// is woken as soon as there is.
+	// Known says that there is a Content. If there is neither Content nor Err, the
+	// key is woken as soon as there is.
 	Known bool
-	// Partial says that there is no Secret here, and that it may exist all the
-	// same (Cache.Partial): that is no mistake of whoever names it.
+	// Partial says that there is no Secret here but that it may exist elsewhere
+	// (Cache.Partial). So naming it is no mistake.
 	Partial bool
 	// Err is why the API server does not give the Secret (see Why). Content is
-	// then what it held before. It is asked again, and the key is woken when it
-	// says something else.
+	// then what the Secret held before. It is asked for again, and the key is
+	// woken when the answer changes.
 	Err error
 }
 
@@ -64,8 +64,8 @@ type use[K comparable, C any] struct {
 
 func (u use[K, C]) wake() { u.reader.woken(u.key) }
 
-// Hold takes which Secrets matter to key from now on, each once, before they are
-// read. What matters to no key any more is forgotten.
+// Hold sets which Secrets matter to key from now on, each once. Call it before
+// reading them. A Secret that matters to no key is forgotten.
 func (r *Reader[K, C]) Hold(key K, names []types.NamespacedName) {
 	r.mu.Lock()
 	before := r.held[key]
@@ -98,7 +98,7 @@ func (r *Reader[K, C]) Hold(key K, names []types.NamespacedName) {
 	}
 }
 
-// Read is what the Secret holds that key has taken hold of.
+// Read returns what a Secret holds. key must hold it.
 func (r *Reader[K, C]) Read(ctx context.Context, key K, name types.NamespacedName) (Answer[C], error) {
 	return r.read(ctx, key, name, false)
 }
@@ -131,8 +131,8 @@ func (r *Reader[K, C]) wait(key K, err error) {
 	}
 }
 
-// Waiting is the keys for which something was not known since it was called
-// last, and may be now.
+// Waiting returns the keys that lacked something since the last call and may have
+// it now.
 func (r *Reader[K, C]) Waiting() []K {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,19 +141,20 @@ func (r *Reader[K, C]) Waiting() []K {
 	return keys
 }
 
-// Holds says whether any Secret matters to any key.
+// Holds reports whether any Secret matters to any key.
 func (r *Reader[K, C]) Holds() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.held)+len(r.users)+len(r.known) > 0
 }
 
-// Saw says that a watch has told of a Secret. Call it before the keys are queued.
+// Saw says that a watch has reported a Secret. Call it before the keys are queued.
 func (r *Reader[K, C]) Saw(ctx context.Context, secret *corev1.Secret) {
 	r.cache.saw(ctx, types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name})
 }
 
-// contentOf parses a Secret, nil if there is none, unless this version of it is.
+// contentOf parses a Secret, unless this version of it is parsed already. secret
+// is nil if there is none.
 func (r *Reader[K, C]) contentOf(name types.NamespacedName, secret *corev1.Secret) C {
 	if secret == nil {
 		r.mu.Lock()
@@ -171,7 +172,7 @@ func (r *Reader[K, C]) contentOf(name types.NamespacedName, secret *corev1.Secre
 	content := r.parse(name, secret)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.users[name] > 0 { // else nobody would have it forgotten
+	if r.users[name] > 0 { // else it would never be forgotten
 		r.known[name] = parsed[C]{version, content}
 	}
 	return content

@@ -23,8 +23,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Files is a Store in a folder: a manifest for each Secret, that only its owner
-// may read, in the form that controllers/objects/folder reads. Use OpenFiles.
+// Files is a Store in a folder. It keeps a manifest for each Secret, which only
+// the owner may read, in the form that controllers/objects/folder reads. Use
+// OpenFiles.
 type Files struct {
 	dir    string
 	lock   *os.File
@@ -35,12 +36,12 @@ type Files struct {
 
 var _ Store = (*Files)(nil)
 
-// managedBy is on Secrets that we write, which are nowhere else.
+// managedBy is the label on Secrets that we write. Those are only in this folder.
 const managedBy = "app.kubernetes.io/managed-by"
 
-// OpenFiles is the Store in the folder dir, which is made if it is not there. No
-// other process can open it until Close. Secrets that others have written are
-// found in others, which may be nil, and are never changed.
+// OpenFiles opens the Store in the folder dir, and makes the folder if need be. No
+// other process can open it until Close. others, which may be nil, has the Secrets
+// that others have written; they are never changed.
 func OpenFiles(dir string, others client.Reader) (*Files, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open folder of secrets: %w", err)
@@ -58,7 +59,7 @@ func OpenFiles(dir string, others client.Reader) (*Files, error) {
 	return &Files{dir: dir, lock: lock, others: others}, nil
 }
 
-// Close lets others open the folder.
+// Close lets other processes open the folder.
 func (f *Files) Close() error { return f.lock.Close() }
 
 // Get implements Store.
@@ -137,8 +138,8 @@ func (f *Files) Delete(_ context.Context, secret *corev1.Secret) error {
 	return wrote("delete", secret, err)
 }
 
-// Apply implements Store. Nobody else writes here, so that there is nobody to be
-// in conflict with.
+// Apply implements Store. There are no conflicts, because no other process writes
+// here.
 func (f *Files) Apply(_ context.Context, secret *corev1.Secret, dryRun bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -163,7 +164,7 @@ func merged(all, more map[string]string) map[string]string {
 	return all
 }
 
-// unchanged is an error if the Secret is not the version that was read.
+// unchanged returns an error if the Secret is not the version that was read.
 func (f *Files) unchanged(secret *corev1.Secret) error {
 	found, err := f.read(nameOf(secret))
 	switch {
@@ -177,7 +178,7 @@ func (f *Files) unchanged(secret *corev1.Secret) error {
 	return nil
 }
 
-// path is where a Secret is. Namespaces have no dots.
+// path returns the file of a Secret. Namespaces have no dots.
 func (f *Files) path(name types.NamespacedName) string {
 	return filepath.Join(f.dir, name.Namespace+"."+name.Name+".yaml")
 }
@@ -191,14 +192,14 @@ func (f *Files) read(name types.NamespacedName) (*corev1.Secret, error) {
 		return nil, fmt.Errorf("read secret %s: %w", name, err)
 	}
 	secret := &corev1.Secret{}
-	if yaml.UnmarshalStrict(text, secret) != nil { // whose words could hold the key
+	if yaml.UnmarshalStrict(text, secret) != nil { // its error could quote the key
 		return nil, fmt.Errorf("read secret %s: %s is no manifest of a Secret", name, f.path(name))
 	}
 	secret.ResourceVersion = versionOf(text)
 	return secret, nil
 }
 
-// write replaces the file, or leaves it as it was. The Secret gets its new
+// write replaces the file, or leaves it as it was. It sets the Secret's new
 // version.
 func (f *Files) write(secret *corev1.Secret) error {
 	stored := &corev1.Secret{
@@ -213,7 +214,7 @@ func (f *Files) write(secret *corev1.Secret) error {
 		return err
 	}
 	text = bytes.ReplaceAll(text, []byte("  creationTimestamp: null\n"), nil)
-	// A leading dot: nobody reads it as a manifest.
+	// A leading dot, so that the folder is not read with it as a manifest.
 	file, err := os.CreateTemp(f.dir, ".secret-") // of mode 0600
 	if err != nil {
 		return err
@@ -229,8 +230,8 @@ func (f *Files) write(secret *corev1.Secret) error {
 	return f.sync()
 }
 
-// sync has the folder's own entries on disk: an order that was placed must not
-// be forgotten by a power cut.
+// sync puts the folder's own entries on disk: a power cut must not lose an order
+// that was placed.
 func (f *Files) sync() error {
 	dir, err := os.Open(f.dir)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Nowhere is a Store that keeps nothing: what others have written can be read,
-// and every write is an error.
+// Nowhere is a Store that keeps nothing. It can read what others have written;
+// every write is an error.
 type Nowhere struct{ Others client.Reader }
 
 var _ Store = Nowhere{}

@@ -1,9 +1,9 @@
 // Package secretstore keeps the Secrets that controllers write: in a cluster, or
-// where there is none in files.
+// in files where there is no cluster.
 //
-// It knows neither what they hold nor whose they are. Its invariant: a write is
-// whole or did not happen, and one that rests on an older version of the Secret
-// than the newest fails.
+// It knows neither what they hold nor who uses them. Its invariant: a write
+// happens completely or not at all, and it fails if it is based on any but the
+// newest version of the Secret.
 package secretstore
 
 import (
@@ -21,23 +21,25 @@ import (
 // Store is where Secrets are. Errors are those of the API: not found, already
 // exists, conflict, forbidden.
 type Store interface {
-	// Get is the Secret as it is now, nil if there is none. It may be changed.
+	// Get returns the Secret as it is now, nil if there is none. The caller may
+	// change it.
 	Get(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error)
-	// List is the Secrets of a namespace that have a label with the value "true".
+	// List returns the Secrets of a namespace that have a label with the value
+	// "true".
 	List(ctx context.Context, namespace, label string) ([]corev1.Secret, error)
-	// Create makes a Secret that is not there yet.
+	// Create makes a Secret that does not exist yet.
 	Create(ctx context.Context, secret *corev1.Secret) error
 	// Update replaces the version that was read.
 	Update(ctx context.Context, secret *corev1.Secret) error
-	// Delete deletes the version that was read. One that is gone is no error.
+	// Delete deletes the version that was read. A Secret that is gone is no error.
 	Delete(ctx context.Context, secret *corev1.Secret) error
-	// Apply makes labels, annotations, type and data what is given, and leaves
-	// the rest; where another has written the same it is a conflict. With dryRun
-	// it only says whether it could.
+	// Apply sets the given labels, annotations, type and data, and leaves the
+	// rest. It is a conflict if another has written the same fields. With dryRun
+	// it only checks whether it could.
 	Apply(ctx context.Context, secret *corev1.Secret, dryRun bool) error
 }
 
-// FieldOwner is who applies, for the API server.
+// FieldOwner is our field manager for server-side apply.
 const FieldOwner = "fairway-certificates"
 
 // Cluster is a Store in a cluster.
@@ -96,7 +98,7 @@ func (c Cluster) Apply(ctx context.Context, secret *corev1.Secret, dryRun bool) 
 	return wrote("apply", secret, c.Writer.Apply(ctx, wanted, options...))
 }
 
-// wrote is an error that says what was to be written, and never what it held:
+// wrote wraps an error with what was to be written, but never with what that held:
 // the API server repeats values that it refuses.
 func wrote(verb string, secret *corev1.Secret, err error) error {
 	if err == nil {
@@ -108,8 +110,8 @@ func wrote(verb string, secret *corev1.Secret, err error) error {
 	return fmt.Errorf("%s secret %s/%s: %w", verb, secret.Namespace, secret.Name, err)
 }
 
-// refusedError is what an API server says is invalid, without what was written
-// there.
+// refusedError is an API server's report that an object is invalid, without the
+// values.
 type refusedError struct{ apierrors.APIStatus }
 
 // Error names the fields.

@@ -50,14 +50,15 @@ func EndpointSlice(object *discoveryv1.EndpointSlice) any {
 	}
 }
 
-// Secret is the essence of a Secret: its version, for its bytes may not be there.
+// Secret is the essence of a Secret: its version, because the cache may lack its
+// bytes.
 func Secret(object *corev1.Secret) any {
 	return [2]string{string(object.UID), object.ResourceVersion}
 }
 
-// meta is who the object is and what its user wrote on it. An object that was
-// deleted and made again between two lists is another one: its age decides who
-// wins a conflict.
+// meta is the object's identity and what its user wrote on it. An object that was
+// deleted and made again between two lists is another object: its age decides
+// conflicts.
 func meta(object metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		UID:               object.UID,

@@ -1,9 +1,9 @@
 // Package watch turns events of objects into keys of a reconciler's queue.
 //
 // It does not decide which keys an object concerns (the reconciler's mapping
-// function does) and reads nothing itself. Its invariant: an event wakes the
-// keys of the object as it was and as it is, so that a key is never left
-// behind by an object that moved away from it.
+// function does) and reads nothing itself. Its invariant: an event wakes the keys
+// of the object as it was and as it is, so a key still hears of an object that
+// moved away from it.
 package watch
 
 import (
@@ -19,36 +19,36 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// Keys is the keys that an object concerns, by what is known now.
+// Keys returns the keys that an object concerns, by what is known now.
 type Keys[O client.Object, K comparable] func(context.Context, O) ([]K, error)
 
 // Essence is the part of an object on which anything can depend, as a value to
-// compare: an update that does not change it wakes nothing.
+// compare. An update that does not change it wakes no key.
 type Essence[O client.Object] func(O) any
 
-// Observer hears of every event of a kind before its keys are queued: the object
-// as it is now, or was before it was gone, and the keys. There are none of an
-// event that changes nothing essential.
+// Observer hears of every event of a kind before its keys are queued. It gets the
+// object as it is now, or as it was last if it is gone, and the keys. An event
+// that changes nothing essential has no keys.
 type Observer[O client.Object, K comparable] func(ctx context.Context, object O, gone bool, keys []K)
 
-// Source watches the objects of a kind. Objects that were there when the watch
-// began wake nothing: they belong to the first pass, which reads the cache
-// after all watches have begun.
+// Source watches the objects of a kind. Objects that exist when the watch begins
+// wake no keys: the first pass handles them, and it reads the cache after all
+// watches have begun.
 func Source[O client.Object, K comparable](
 	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K],
 ) source.TypedSyncingSource[K] {
 	return ObservedSource(objects, kind, essence, keys, nil)
 }
 
-// LateSource is Source for a watch that begins when the first pass is over:
-// objects that are there wake their keys.
+// LateSource is Source for a watch that begins after the first pass: objects that
+// exist wake their keys.
 func LateSource[O client.Object, K comparable](
 	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K],
 ) source.TypedSyncingSource[K] {
 	return source.TypedKind(objects, kind, handler.TypedEventHandler[O, K](late[O, K]{Handler(essence, keys, nil)}))
 }
 
-// late takes objects that were there for new ones.
+// late treats objects that exist as new ones.
 type late[O client.Object, K comparable] struct {
 	handler.TypedEventHandler[O, K]
 }
@@ -59,15 +59,15 @@ func (l late[O, K]) Create(ctx context.Context, e event.TypedCreateEvent[O], q w
 	l.TypedEventHandler.Create(ctx, e, q)
 }
 
-// ObservedSource is Source with a observer, which may be nil. It hears of the objects
-// that were there too.
+// ObservedSource is Source with an observer, which may be nil. The observer also
+// hears of the objects that exist when the watch begins.
 func ObservedSource[O client.Object, K comparable](
 	objects cache.Cache, kind O, essence Essence[O], keys Keys[O, K], observer Observer[O, K],
 ) source.TypedSyncingSource[K] {
 	return source.TypedKind(objects, kind, Handler(essence, keys, observer))
 }
 
-// Handler is the event handler of ObservedSource.
+// Handler returns the event handler of ObservedSource.
 func Handler[O client.Object, K comparable](
 	essence Essence[O], keys Keys[O, K], observer Observer[O, K],
 ) handler.TypedEventHandler[O, K] {
@@ -103,8 +103,8 @@ func Handler[O client.Object, K comparable](
 	}
 }
 
-// all is the keys of the objects, each once. A mapping fails only when an index
-// is missing, which is our mistake and not to be mended by waiting.
+// all returns the keys of the objects, each once. A mapping fails only if an index
+// is missing. That is a bug of ours, which waiting does not mend.
 func all[O client.Object, K comparable](ctx context.Context, keys Keys[O, K], objects ...O) []K {
 	var every []K
 	seen := map[K]bool{}
