@@ -15,18 +15,18 @@ import (
 	"github.com/fairwaynet/fairway/xds/identity"
 )
 
-// Keys are the controllers' certificate and the authorities of gateways, as
-// the newest good Secret says. What changes counts from the next connection on.
+// Keys hold the controllers' certificate and the authorities of gateways, from the
+// newest good Secret. A change takes effect from the next connection on.
 type Keys struct {
 	Log logr.Logger
 
 	current atomic.Pointer[tls.Config]
 }
 
-// ErrNoKeys is what Config says before there is a certificate.
+// ErrNoKeys is the error of Config before there is a certificate.
 var ErrNoKeys = errors.New("the leader has not yet written the controllers' certificate")
 
-// Config is how a controller serves TLS now.
+// Config returns the TLS configuration by which a controller serves now.
 func (k *Keys) Config() (*tls.Config, error) {
 	if config := k.current.Load(); config != nil {
 		return config, nil
@@ -34,8 +34,8 @@ func (k *Keys) Config() (*tls.Config, error) {
 	return nil, ErrNoKeys
 }
 
-// load takes what a Secret says. A broken one changes nothing; the leader mends
-// it.
+// load takes the content of a Secret. A broken Secret changes nothing; the leader
+// mends it.
 func (k *Keys) load(s *corev1.Secret) {
 	if s.Name != identity.ControllerSecret {
 		return

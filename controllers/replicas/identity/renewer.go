@@ -1,12 +1,11 @@
-// Package identity keeps, in Secrets of the controllers' own namespace, what
-// proves to be a controller and what proves to be a gateway: the leader writes
-// them, every replica reads its own certificate from there.
+// Package identity keeps the certificates by which controllers and gateways prove
+// what they are, in Secrets of the controllers' own namespace. The leader writes
+// the Secrets; every replica reads its own certificate from there.
 //
-// It decides nothing of what is good or when it is renewed (xds/identity), and
-// does not know how Envoys connect. Its invariant: nothing is signed by an
-// authority before the API server has stored that authority, so that two
-// replicas that both believe to lead never hand out what the other does not
-// trust.
+// It does not decide what is good or when it is renewed (xds/identity), and does
+// not know how Envoys connect. Its invariant: an authority signs nothing before
+// the API server has stored it. So two replicas that both believe to lead never
+// hand out certificates that the other does not trust.
 package identity
 
 import (
@@ -28,31 +27,31 @@ import (
 const (
 	// Label is on all Secrets of this package; its value is for people.
 	Label = "fairway.dev/identity"
-	// Type is theirs. It is not kubernetes.io/tls, so that no Ingress can name
-	// one as the certificate of a host.
+	// Type is the type of these Secrets. It is not kubernetes.io/tls, so that no
+	// Ingress can name one as the certificate of a host.
 	Type corev1.SecretType = "fairway.dev/identity"
 
 	gatewayAnnotation = "fairway.dev/gateway"
 
 	caFile, certificateFile, keyFile = "ca.crt", corev1.TLSCertKey, corev1.TLSPrivateKeyKey
 
-	// A pass that failed is made again after firstRetry, then twice that, up to
-	// lastRetry.
+	// A pass that failed is made again after firstRetry, then after twice that, up
+	// to lastRetry.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 30 * time.Second
 )
 
-// Renewer keeps the Secrets as they should be. It is a task of the leader.
+// Renewer keeps the Secrets up to date. It is a task of the leader.
 type Renewer struct {
 	Secrets   client.Reader // a cache of those with Label in Namespace
 	Live      client.Reader // the API server itself
 	Writer    client.Writer
 	Namespace string
-	// Gateways are all that there are.
+	// Gateways returns all gateways.
 	Gateways func(context.Context) ([]route.Gateway, error)
 	Policy   identity.Policy
 	Now      func() time.Time
-	// Wake says that something may have changed. It holds one.
+	// Wake gets a value when something may have changed. It holds one value.
 	Wake chan struct{}
 	Log  logr.Logger
 }
@@ -85,8 +84,8 @@ func (k *Renewer) Run(ctx context.Context) error {
 	return nil
 }
 
-// complain logs what a person should look at: not that somebody else was
-// faster.
+// complain logs what a person should look at. That somebody else wrote first is no
+// such thing.
 func (k *Renewer) complain(err error) {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		k.Log.V(1).Info("a Secret was written by somebody else meanwhile; trying again", "cause", err.Error())
@@ -95,18 +94,18 @@ func (k *Renewer) complain(err error) {
 	k.Log.Error(err, "cannot keep the certificates of controllers and gateways; trying again")
 }
 
-// secret is one Secret: whose it is, and what it holds.
+// secret is one Secret: its subject, and what it holds.
 type secret struct {
 	name    string
 	label   string
-	gateway route.Gateway // empty: not a gateway's
+	gateway route.Gateway // empty: not of a gateway
 	subject identity.Subject
-	object  *corev1.Secret // nil: there is none
+	object  *corev1.Secret // nil: it does not exist
 	files   identity.Files
 }
 
-// Reconcile makes one pass over all Secrets. One that cannot be written does
-// not keep the others from being.
+// Reconcile makes one pass over all Secrets. If one cannot be written, the others
+// still are.
 func (k *Renewer) Reconcile(ctx context.Context) error {
 	gateways, err := k.Gateways(ctx)
 	if err != nil {
@@ -136,7 +135,7 @@ func (k *Renewer) Reconcile(ctx context.Context) error {
 	return errors.Join(append(failed, k.forget(ctx, users))...)
 }
 
-// read takes what there is. What the cache does not know may only have lost its
+// read reads what exists. A Secret that the cache lacks may only have lost its
 // label.
 func (k *Renewer) read(ctx context.Context, s *secret) error {
 	name := client.ObjectKey{Namespace: k.Namespace, Name: s.name}
@@ -155,7 +154,7 @@ func (k *Renewer) read(ctx context.Context, s *secret) error {
 	return nil
 }
 
-// filesOf is what a Secret holds.
+// filesOf returns what a Secret holds.
 func filesOf(s *corev1.Secret) identity.Files {
 	return identity.Files{CA: s.Data[caFile], Certificate: s.Data[certificateFile], Key: s.Data[keyFile]}
 }
@@ -203,7 +202,8 @@ func (k *Renewer) write(ctx context.Context, s *secret, files identity.Files, re
 	return nil
 }
 
-// marked reports whether what is stored says of itself what it should.
+// marked reports whether the stored Secret has the right type, label and
+// annotation.
 func (s *secret) marked(wanted *corev1.Secret) bool {
 	return s.object != nil && s.object.Type == Type && s.object.Labels[Label] == wanted.Labels[Label] &&
 		s.object.Annotations[gatewayAnnotation] == wanted.Annotations[gatewayAnnotation]
@@ -221,8 +221,8 @@ func (k *Renewer) wanted(s *secret, files identity.Files) *corev1.Secret {
 	return wanted
 }
 
-// store writes over what was read, and nothing else: who was faster wins. A
-// Secret that cannot be changed is replaced.
+// store writes only over the version that was read: the first writer wins. It
+// replaces a Secret that cannot be changed.
 func (k *Renewer) store(ctx context.Context, s *secret, wanted *corev1.Secret) error {
 	if s.object == nil {
 		return k.Writer.Create(ctx, wanted)
@@ -246,8 +246,8 @@ func (k *Renewer) delete(ctx context.Context, object *corev1.Secret) error {
 	return client.IgnoreNotFound(k.Writer.Delete(ctx, object, client.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion}))
 }
 
-// forget deletes the Secrets of gateways that are gone, but not before their
-// certificates are of no more use: a class may come back.
+// forget deletes the Secrets of gateways that are gone. It waits until their
+// certificates have expired, because a class may come back.
 func (k *Renewer) forget(ctx context.Context, users []*secret) error {
 	var all corev1.SecretList
 	if err := k.Secrets.List(ctx, &all, client.InNamespace(k.Namespace), client.MatchingLabels{Label: "gateway"}); err != nil {

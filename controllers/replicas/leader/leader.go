@@ -1,16 +1,16 @@
-// Package leader elects, by a Lease, the one replica that writes, and runs what
-// writes for as long as it is elected.
+// Package leader elects, by a Lease, the one replica that writes. It runs the
+// writing tasks for as long as this replica is elected.
 //
-// It never ends the process: a replica that has lost the Lease, because the
-// API server is away or another was faster, goes on serving Envoys and stands
-// again. Its invariant: a task of this replica runs only while it holds the
-// Lease. When the Lease could not be renewed in time the tasks are stopped
-// before another may take it; on a clean stop the Lease is given back after
-// they have ended, so that another replica takes over at once.
+// It never ends the process: a replica that has lost the Lease, because the API
+// server is away or another was faster, goes on serving Envoys and stands for
+// election again. Its invariant: a task of this replica runs only while it holds
+// the Lease. If the Lease cannot be renewed in time, the tasks are stopped before
+// another replica may take it. On a clean stop the Lease is released after the
+// tasks have ended, so that another replica takes over at once.
 //
-// It is client-go's election and not the manager's, because the manager ends
-// the process with the Lease. A manager.Runnable that needs leader election
-// would therefore run on every replica: add a task here instead.
+// It uses client-go's election and not the manager's, because the manager ends the
+// process with the Lease. So a manager.Runnable that needs leader election would
+// run on every replica: add a task here instead.
 package leader
 
 import (
@@ -30,18 +30,19 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// Durations are how long the Lease holds. The zero value of each is its default.
+// Durations are the times of the Lease. A zero field has its default.
 type Durations struct {
-	// Lease is how long a replica that has vanished is waited for. Default 15 s.
+	// Lease is how long to wait for a replica that has vanished. Default 15 s.
 	Lease time.Duration
-	// Renew is how long the leader tries to renew before it gives up; less than
-	// Lease, so that its tasks have ended when another begins. Default 10 s.
+	// Renew is how long the leader tries to renew before it gives up. It is less
+	// than Lease, so that its tasks have ended when another replica's begin.
+	// Default 10 s.
 	Renew time.Duration
 	// Retry is the time between two tries. Default 2 s.
 	Retry time.Duration
 }
 
-// Default is t with the defaults in place of what is zero.
+// Default returns t with the defaults in place of zero fields.
 func (t Durations) Default() Durations {
 	or := func(d *time.Duration, value time.Duration) {
 		if *d == 0 {
@@ -54,7 +55,7 @@ func (t Durations) Default() Durations {
 	return t
 }
 
-// Validate says what is wrong with the durations.
+// Validate returns what is wrong with the durations.
 func (t Durations) Validate() error {
 	t = t.Default()
 	switch {
@@ -69,13 +70,13 @@ func (t Durations) Validate() error {
 	return nil
 }
 
-// Elector stands for election until its context ends. It is a manager.Runnable
-// and a prometheus.Collector (fairway_leader).
+// Elector stands for election until its context ends. It is a manager.Runnable and
+// a prometheus.Collector (fairway_leader).
 type Elector struct {
 	Leases coordinationv1.LeasesGetter
-	// Lease is the Lease that is fought for.
+	// Lease is the Lease that the replicas compete for.
 	Lease types.NamespacedName
-	// Identity is this replica's; no two that run may have the same.
+	// Identity is this replica's name; no two running replicas may have the same.
 	Identity string
 	Terms    Durations
 	Log      logr.Logger
@@ -84,19 +85,19 @@ type Elector struct {
 	leads atomic.Bool
 }
 
-// Add makes run a task of the leader. It is called anew in each term, with a
-// context that ends with the term, and must return soon after that. When it
-// returns earlier it is called again, after a second and with each time twice
-// that, up to 30 s. Call Add before Start. The name is for the log.
+// Add makes run a task of the leader. Each term calls it with a context that ends
+// with the term; it must return soon after that. If it returns earlier, it is
+// called again after a second, then after twice that, up to 30 s. Call Add before
+// Start. The name is for the log.
 func (e *Elector) Add(name string, run func(context.Context) error) {
 	e.tasks = append(e.tasks, task{name, run})
 }
 
-// Leads says whether this replica is the leader now.
+// Leads reports whether this replica is the leader now.
 func (e *Elector) Leads() bool { return e.leads.Load() }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: every replica
-// stands.
+// stands for election.
 func (e *Elector) NeedLeaderElection() bool { return false }
 
 // Start stands for election until ctx ends, term after term.
@@ -112,7 +113,7 @@ func (e *Elector) Start(ctx context.Context) error {
 	return nil
 }
 
-// stand is one term: from standing to the end of the tasks.
+// stand runs one term: from standing for election to the end of the tasks.
 func (e *Elector) stand(ctx context.Context) error {
 	// The election outlives ctx until the tasks have ended.
 	election, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -155,8 +156,8 @@ func (e *Elector) stand(ctx context.Context) error {
 	return nil
 }
 
-// release gives the Lease back if it is ours. client-go would do it while the
-// tasks still run.
+// release releases the Lease if it is ours. client-go would do so while the tasks
+// still run.
 func (e *Elector) release(ctx context.Context, lock resourcelock.Interface) {
 	ctx, cancel := context.WithTimeout(ctx, e.Terms.Default().Retry)
 	defer cancel()

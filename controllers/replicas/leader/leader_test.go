@@ -30,7 +30,7 @@ type throne struct {
 
 	mu    sync.Mutex
 	on    string
-	terms []string // who led, one after the other
+	terms []string // the leaders, one after the other
 }
 
 func (s *throne) sit(ctx context.Context, who string) error {

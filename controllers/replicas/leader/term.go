@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// A task that ends before its term does is run again after firstRetry, then
+// A task that ends before its term does is run again after firstRetry, then after
 // twice that, up to lastRetry.
 const (
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
 )
 
-// task is what only the leader does.
+// task is work that only the leader does.
 type task struct {
 	name string
 	run  func(context.Context) error
 }
 
-// term is the time for which this replica leads: never, or once.
+// term is the time for which this replica leads, after one election. It may be
+// empty.
 type term struct {
 	elector *Elector
 
@@ -49,8 +50,8 @@ func (t *term) run(ctx context.Context) {
 	close(t.done)
 }
 
-// begin says false when the term is over before it began: client-go calls run
-// on a goroutine that nobody waits for.
+// begin returns false if the term is over before it began: client-go calls run on
+// a goroutine that it does not wait for.
 func (t *term) begin(ctx context.Context) (context.Context, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,9 +1,9 @@
 // Package leaderelected runs a controller for as long as this replica leads.
 //
-// Its watches last as long as the process and cost next to nothing while another
-// replica leads; its queue and reconciler are of one term, and begin with all
-// keys that there are. It decides nothing of who leads (controllers/replicas/leader). Its
-// invariant: what one term has remembered is unknown to the next.
+// Its watches last as long as the process, and cost next to nothing while another
+// replica leads. Its queue and reconciler last for one term, which begins with all
+// keys. It does not decide who leads (controllers/replicas/leader). Its invariant:
+// a term knows nothing that an earlier term has remembered.
 package leaderelected
 
 import (
@@ -32,12 +32,12 @@ const (
 	lastRetry  = time.Minute
 )
 
-// Reconciler is a reconciler of one term.
+// Reconciler is a reconciler for one term.
 type Reconciler[K comparable] interface {
 	reconcile.TypedReconciler[K]
-	// Keys is all keys that there is something to do for.
+	// Keys returns all keys that need work.
 	Keys(context.Context) ([]K, error)
-	// Resign takes back what it has told of, but not what it has done.
+	// Resign withdraws what it has reported, but not what it has done.
 	Resign(context.Context)
 }
 
@@ -47,8 +47,8 @@ type Controller[K comparable] struct {
 	Workers int
 	// New makes a Reconciler for a new term.
 	New func() Reconciler[K]
-	// A key whose reconciliation failed is tried again after FirstRetry, then twice
-	// that, up to LastRetry; 0: 100 ms and a minute.
+	// A key whose reconciliation failed is tried again after FirstRetry, then
+	// after twice that, up to LastRetry. Zero means 100 ms and a minute.
 	FirstRetry, LastRetry time.Duration
 	Log                   logr.Logger
 
@@ -59,9 +59,9 @@ type Controller[K comparable] struct {
 
 type queue[K comparable] = workqueue.TypedRateLimitingInterface[K]
 
-// Watch has the events of a kind wake keys, from now on, in every term. Call it at
-// any time, once a kind; an error is that the cluster does not have the kind, or
-// of a cache that does not work.
+// Watch makes the events of a kind wake keys, from now on, in every term. Call it
+// at any time, once for each kind. It returns an error if the cluster does not
+// have the kind, or if the cache does not work.
 func Watch[K comparable, O client.Object](
 	ctx context.Context, c *Controller[K], objects cache.Cache, kind O, essence watch.Essence[O], keys watch.Keys[O, K],
 ) error {
@@ -94,7 +94,7 @@ func Watch[K comparable, O client.Object](
 
 func wake[K comparable, O client.Object](ctx context.Context, c *Controller[K], keys watch.Keys[O, K], objects ...any) {
 	if !c.Leads() {
-		return // the next term looks at all
+		return // the next term begins with all keys
 	}
 	for _, object := range objects {
 		o, ok := object.(O)
@@ -109,21 +109,21 @@ func wake[K comparable, O client.Object](ctx context.Context, c *Controller[K], 
 	}
 }
 
-// Leads reports whether there is a term.
+// Leads reports whether there is a term now.
 func (c *Controller[K]) Leads() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.queue != nil
 }
 
-// Current is the Reconciler of the term; nil: there is no term.
+// Current returns the Reconciler of the term; nil: there is no term.
 func (c *Controller[K]) Current() Reconciler[K] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.current
 }
 
-// Wake has keys looked at.
+// Wake queues keys.
 func (c *Controller[K]) Wake(keys ...K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,7 +135,7 @@ func (c *Controller[K]) Wake(keys ...K) {
 	}
 }
 
-// WakeAll has all keys looked at.
+// WakeAll queues all keys.
 func (c *Controller[K]) WakeAll(ctx context.Context) error {
 	current := c.Current()
 	if current == nil {
@@ -146,7 +146,7 @@ func (c *Controller[K]) WakeAll(ctx context.Context) error {
 	return err
 }
 
-// Lead does the work for one term: a task of the leader.
+// Lead works for one term: it is a task of the leader.
 func (c *Controller[K]) Lead(ctx context.Context) error {
 	reconciler := c.New()
 	working, err := controller.NewTypedUnmanaged(c.Name, controller.TypedOptions[K]{
@@ -156,7 +156,7 @@ func (c *Controller[K]) Lead(ctx context.Context) error {
 		UsePriorityQueue:        new(true),
 		RecoverPanic:            new(true),
 		NeedLeaderElection:      new(false),
-		SkipNameValidation:      new(true), // a term comes after another
+		SkipNameValidation:      new(true), // each term has a controller of that name
 		LogConstructor: func(key *K) logr.Logger {
 			if key == nil {
 				return c.Log.V(1).WithValues("controller", c.Name) // of starting and stopping

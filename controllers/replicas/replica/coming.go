@@ -8,22 +8,22 @@ import (
 	"github.com/fairwaynet/fairway/api/shrink"
 )
 
-// coming is that events of an Ingress are on their way, by their versions.
+// coming says that events of an Ingress are on their way. It has their versions.
 type coming struct {
 	oldest, newest Version
 	since          time.Time
 }
 
-// lost is how long an event may be on its way. What has not come by then never
-// will: a list that was given up halfway, an object that was gone before anybody
-// listened.
+// lost is how long an event may be on its way. An event that has not come by then
+// never will: a list was given up halfway, or the object was gone before the
+// handler was added.
 const lost = 30 * time.Second
 
-// Coming takes that an event of an Ingress in this version is on its way. A watch
-// delivers events in the order of their versions, but after a gap in it (the API
-// server answers 410) all that changed meanwhile comes as a list, in no such
-// order. So call it for each before the first of them reaches Saw: until Saw has
-// taken it too, nothing that is as new is claimed.
+// Coming says that an event of an Ingress in this version is on its way. A watch
+// delivers events in the order of their versions. But after a gap (the API server
+// answers 410) a list delivers all that changed meanwhile, in no such order. So
+// call Coming for each object of the list before the first of them reaches Saw.
+// Until Saw has taken an event, the Tracker claims no version that is as new.
 func (t *Tracker) Coming(name types.NamespacedName, version Version) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -38,7 +38,7 @@ func (t *Tracker) Coming(name types.NamespacedName, version Version) {
 	set(&t.coming, name, c)
 }
 
-// came takes that the event of an Ingress in this version is here.
+// came says that the event of an Ingress in this version is here.
 func (t *Tracker) came(name types.NamespacedName, version Version) {
 	t.seen = max(t.seen, version)
 	c, known := t.coming[name]
@@ -52,7 +52,7 @@ func (t *Tracker) came(name types.NamespacedName, version Version) {
 	}
 }
 
-// watermark is the version up to which every event is here.
+// watermark returns the version up to which every event is here.
 func (t *Tracker) watermark() Version {
 	mark := t.seen
 	now := t.now()

@@ -11,42 +11,43 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// reign is for how long after a renewal began a replica keeps its Envoys. It
-// leaves them homecoming to be with another, until the others stop waiting for
-// those of this one.
+// reign is how long after the begin of a renewal a replica keeps its Envoys. Then
+// they have homecoming to connect to another replica, before the others stop
+// waiting for this one's Envoys.
 const reign = Duration - homecoming
 
-// Contact knows whether this replica is in contact with the API server: its
-// Lease was renewed a moment ago. Before the first time it is not.
+// Contact knows whether this replica is in contact with the API server: whether
+// its Lease was renewed a moment ago. Before the first renewal it is not.
 //
-// The time of a renewal is when it began, by our monotonic clock. The others count
-// from when they saw it, which is later; so we know that we are cut off before
-// they take us for dead. Use NewContact.
+// The time of a renewal is when it began, by our monotonic clock. The other
+// replicas count from when they saw it, which is later. So we know that we are cut
+// off before they take us for dead. Use NewContact.
 type Contact struct {
 	log   logr.Logger
 	lost  func(since time.Time)
 	found func()
 
 	mu      sync.Mutex
-	last    time.Time // when the last renewal began; at first, when we did
-	ever    bool      // there was one
-	failure error     // of the last try; nil: it did not fail
+	last    time.Time // when the last renewal began; before the first, when the Contact was made
+	ever    bool      // there was a renewal
+	failure error     // of the last try; nil: it succeeded
 	out     bool
-	back    time.Time // when it was last found again
+	back    time.Time // when contact was last regained
 	timer   *time.Timer
 	changed chan struct{} // closed when out changes
 }
 
-// NewContact is a Contact from now on. lost hears, at once and whenever it is so,
-// that there has been no contact since a moment, and found that there is again.
-// They are called one at a time, must not block, and must not call the Contact.
+// NewContact makes a Contact. It calls lost, at once and on every loss, with the
+// time since when there has been no contact. It calls found when there is contact
+// again. Both are called one at a time, must not block, and must not call the
+// Contact.
 func NewContact(log logr.Logger, lost func(since time.Time), found func()) *Contact {
 	c := &Contact{log: log, lost: lost, found: found, last: time.Now(), out: true, changed: make(chan struct{})}
 	lost(c.last)
 	return c
 }
 
-// renewed takes that a renewal succeeded that began at a moment.
+// renewed says that a renewal which began at began has succeeded.
 func (c *Contact) renewed(began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +58,7 @@ func (c *Contact) renewed(began time.Time) {
 		c.timer.Stop()
 	}
 	if left <= 0 {
-		c.lose() // it was under way for too long to tell us anything
+		c.lose() // it took too long to tell us anything
 		return
 	}
 	c.timer = time.AfterFunc(left, c.late)
@@ -72,14 +73,14 @@ func (c *Contact) renewed(began time.Time) {
 	c.found()
 }
 
-// failed takes that a renewal did not succeed.
+// failed says that a renewal has failed.
 func (c *Contact) failed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failure = err
 }
 
-// late is called when a renewal is due that has not come.
+// late is called when a renewal is overdue.
 func (c *Contact) late() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -107,15 +108,15 @@ func (c *Contact) turn(out bool) {
 	c.changed = make(chan struct{})
 }
 
-// settled reports whether there is contact, and for so long that those who were
-// sent away by us have found a controller.
+// settled reports whether there is contact, and whether it has lasted so long that
+// the Envoys which we sent away have found a controller.
 func (c *Contact) settled(now time.Time) (in, settled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.out, !c.out && now.Sub(c.back) >= homecoming
 }
 
-// Err says why this replica is cut off; nil: it is not.
+// Err returns why this replica is cut off; nil: it is not.
 func (c *Contact) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,7 +134,7 @@ func (c *Contact) Err() error {
 }
 
 // While runs do whenever there is contact, until ctx ends. The context of do ends
-// with the contact. An error of do that was not asked to end ends While.
+// with the contact. If do returns an error on its own, While returns it.
 func (c *Contact) While(ctx context.Context, do func(context.Context) error) error {
 	for {
 		c.mu.Lock()

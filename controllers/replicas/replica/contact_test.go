@@ -24,7 +24,7 @@ import (
 type road struct {
 	mu     sync.Mutex
 	cut    bool
-	silent bool // requests are not answered rather than refused
+	silent bool // requests get no answer rather than a refusal
 }
 
 func (r *road) set(cut, silent bool) {
@@ -97,7 +97,7 @@ func cutAt(t *testing.T, at time.Duration, silent bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expires := got.Spec.RenewTime.Add(Duration) // the clock of the others is the same here
+	expires := got.Spec.RenewTime.Add(Duration) // the other replicas' clock is the same here
 	<-time.After(time.Minute)
 	synctest.Wait()
 	if early := expires.Sub(lost); !lost.After(found) || early < homecoming-time.Millisecond || early > homecoming+time.Second {
@@ -114,7 +114,7 @@ func cutAt(t *testing.T, at time.Duration, silent bool) {
 	mended := time.Now()
 	<-time.After(writing + again + time.Second)
 	synctest.Wait()
-	// Nobody may know of the Envoy yet.
+	// No other replica may know of the Envoy yet.
 	if got := tracker.Report().Gateways["g"]; got.Awaited != 1 {
 		t.Errorf("a moment after it is in contact again: %+v", got)
 	}

@@ -22,35 +22,34 @@ import (
 
 // How a Lease is kept.
 const (
-	// Duration is how long a replica is counted that says nothing more.
+	// Duration is how long a replica that goes silent still counts.
 	Duration = 15 * time.Second
 
 	renewal  = 3 * time.Second
 	writing  = 3 * time.Second        // for one write
 	spacing  = 100 * time.Millisecond // of writes
-	revisit  = 5 * time.Second        // of the Envoys
-	refresh  = 100 * time.Millisecond // of the Envoys, while some are awaited
+	revisit  = 5 * time.Second        // of looks at the Envoys
+	refresh  = 100 * time.Millisecond // the same, while some Envoys are awaited
 	again    = time.Second            // after a write that failed
-	farewell = 2 * time.Second        // for the last one
+	farewell = 2 * time.Second        // for the last write
 
 	namePrefix   = "fairway-controller-"
 	fieldManager = "fairway-replica"
 )
 
-// Lease keeps this replica's Lease as its Tracker reports. It is a
-// manager.Runnable.
+// Lease keeps this replica's Lease up to date with what its Tracker reports. It is
+// a manager.Runnable.
 type Lease struct {
 	Leases    coordinationv1.LeasesGetter
 	Namespace string
 	Identity  string
 	Version   string // of this replica, for people
 	Tracker   *Tracker
-	// Envoys tells who is connected; it is Server.Envoys.
+	// Envoys returns the connected Envoys; it is Server.Envoys.
 	Envoys func() []server.EnvoyState
-	// Contact hears of each renewal; nil: nobody does.
+	// Contact hears of each renewal; may be nil.
 	Contact *Contact
-	// Reconnect gives the connection up on which a write was not answered; may be
-	// nil.
+	// Reconnect closes a connection on which a write was not answered; may be nil.
 	Reconnect func()
 	// Unproved counts certificates that gateways do not serve; it is
 	// Server.Unproved. It may be nil.
@@ -65,23 +64,24 @@ type Lease struct {
 	sent      []route.Gateway // whose Envoys were here until we sent them away
 }
 
-// NewLease is a Lease that hears of l's Tracker.
+// NewLease prepares l, and makes it hear of its Tracker.
 func NewLease(l *Lease) *Lease {
 	l.wakes = make(chan struct{}, 1)
 	l.Tracker.Changed = l.wake
 	return l
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica
-// has one.
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica has
+// a Lease.
 func (l *Lease) NeedLeaderElection() bool { return false }
 
-// Start writes the Lease when there is something new, and every few seconds,
-// until ctx ends. Then it removes it, so that nobody waits for it to expire.
+// Start writes the Lease when there is something new, and every few seconds, until
+// ctx ends. Then it removes the Lease, so that no other replica waits for it to
+// expire.
 func (l *Lease) Start(ctx context.Context) error {
 	var written map[string]string
-	// When it has to be written anyway, and when the Envoys are looked at though
-	// nobody said anything of them. However often we are woken, both come.
+	// next is when the Lease must be written in any case; look is when to look at
+	// the Envoys even without an event. Both come, however often we are woken.
 	var next, look time.Time
 	writes := rate.NewLimiter(rate.Every(spacing), 1)
 	timer := time.NewTimer(0)
@@ -95,7 +95,7 @@ func (l *Lease) Start(ctx context.Context) error {
 		case <-l.wakes:
 		}
 		if writes.Wait(ctx) != nil {
-			continue // it is over
+			continue // ctx has ended
 		}
 		if !time.Now().Before(look) {
 			l.EnvoysChanged()
@@ -105,7 +105,7 @@ func (l *Lease) Start(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("report to other replicas: %w", err)
 		}
-		// After a write that failed nothing is written before its time.
+		// After a write that failed, wait until next.
 		if now := time.Now(); !now.Before(next) || written != nil && !maps.Equal(report, written) {
 			written, next = report, now.Add(renewal)
 			if err := l.renew(ctx, report); err != nil {
@@ -118,14 +118,14 @@ func (l *Lease) Start(ctx context.Context) error {
 	}
 }
 
-// report is what the Lease shall carry.
+// report returns the annotations that the Lease is to carry.
 func (l *Lease) report() (map[string]string, error) {
 	report := l.Tracker.Report()
 	report.Version = l.Version
 	return report.Annotations()
 }
 
-// patience is the time until the Envoys have to be looked at again.
+// patience returns the time until the next look at the Envoys.
 func (l *Lease) patience() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,13 +165,13 @@ func (l *Lease) EnvoysChanged() {
 	l.awaitSent(counts, now)
 	l.Tracker.Envoys(counts)
 	if l.awaited && !before {
-		l.wake() // they are looked at more often now
+		l.wake() // so that they are looked at more often from now on
 	}
 }
 
-// awaitSent has those awaited who were sent away because we were cut off, for as
-// long as they may need to find a controller: when we are back, nobody else may
-// know of them yet.
+// awaitSent marks Envoys as awaited that were sent away because we were cut off,
+// for as long as they may need to find a controller. When we are back, no other
+// replica may know of them yet.
 func (l *Lease) awaitSent(counts map[route.Gateway]Gateway, now time.Time) {
 	if l.Contact == nil {
 		return

@@ -4,21 +4,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics is a prometheus.Collector of what a Tracker waits for
-// (docs/metrics.md).
+// Metrics is a prometheus.Collector of what a Tracker waits for (docs/metrics.md).
 type Metrics struct {
 	tracker      *Tracker
 	waiting, lag *prometheus.Desc
 }
 
-// NewMetrics is the Metrics of a Tracker.
+// NewMetrics makes the Metrics of a Tracker.
 func NewMetrics(t *Tracker) *Metrics {
 	return &Metrics{
 		tracker: t,
 		waiting: prometheus.NewDesc("fairway_ingresses_held_up",
 			"Ingresses that changed and that some Envoy of this replica does not serve yet.", nil, nil),
 		lag: prometheus.NewDesc("fairway_watermark_lag_seconds",
-			"For how long the oldest of the Ingresses that are held up has been.", nil, nil),
+			"How long the oldest of the held-up Ingresses has been held up.", nil, nil),
 	}
 }
 

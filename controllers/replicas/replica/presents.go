@@ -8,11 +8,11 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Presents says whether an ACME challenge, given by its digest, is answered
-// wherever it can be asked for: by all Envoys of the gateway, and if every is
-// true by every replica, with and without Envoys.
+// Presents reports whether an ACME challenge, given by its digest, is answered
+// wherever an authority may ask. That is at all Envoys of the gateway, and if
+// every is true at every replica, with or without Envoys.
 func (v *View) Presents(digest string, gateway route.Gateway, every bool) Verdict {
-	own := v.Tracker.challenges() // not under the lock: others look at us from there
+	own := v.Tracker.challenges() // not under the lock: challenges may call functions that use the View
 	envoys := v.Tracker.envoys(gateway)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -46,8 +46,8 @@ func (v *View) Presents(digest string, gateway route.Gateway, every bool) Verdic
 	return Verdict{Served: true}
 }
 
-// judgeChallenge says whether one replica answers a challenge, as far as it has
-// to, and how many Envoys do.
+// judgeChallenge reports whether one replica answers a challenge, as far as it
+// must, and how many of its Envoys do.
 func judgeChallenge(envoys Gateway, answers, every bool) (Verdict, int) {
 	switch {
 	case envoys.Awaited > 0:

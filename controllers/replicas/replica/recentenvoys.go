@@ -8,17 +8,17 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// How long an Envoy that catches up is awaited, and how long one that is gone is
-// remembered.
+// catchUpTimeout is how long to wait for an Envoy that catches up. recentMemory is
+// how long to remember an Envoy that is gone.
 const (
 	catchUpTimeout = 10 * time.Second
 	recentMemory   = time.Minute
 )
 
-// recentEnvoys counts the Envoys that came a moment ago. Such an Envoy may serve
-// what another replica gave it, so that for a while nobody can say that every
-// Envoy serves something. One that does not catch up in that time is not awaited
-// again before it has, however often it connects.
+// recentEnvoys counts the Envoys that came a moment ago. Such an Envoy may still
+// serve what another replica gave it. So for a while it is unknown whether every
+// Envoy serves something. An Envoy that does not catch up in that time is not
+// awaited again until it has, however often it connects.
 type recentEnvoys struct{ known map[node]*connectionTimes }
 
 type node struct {
@@ -28,7 +28,7 @@ type node struct {
 
 type connectionTimes struct{ first, last time.Time }
 
-// count is the connected Envoys by gateway.
+// count returns the connected Envoys by gateway.
 func (n *recentEnvoys) count(envoys []server.EnvoyState, now time.Time) map[route.Gateway]Gateway {
 	counts := map[route.Gateway]Gateway{}
 	for _, e := range envoys {
@@ -51,7 +51,7 @@ func (n *recentEnvoys) count(envoys []server.EnvoyState, now time.Time) map[rout
 	return counts
 }
 
-// maxVersions bounds what a Lease says of Envoys of many versions.
+// maxVersions bounds the Envoy versions in a Lease.
 const maxVersions = 8
 
 func withVersion(versions []string, version string) []string {

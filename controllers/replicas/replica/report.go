@@ -1,13 +1,14 @@
-// Package replica is how the replicas tell one another what their Envoys serve.
+// Package replica lets the replicas tell one another what their Envoys serve.
 //
-// Each has a Lease of its own with what its Tracker reports: a watermark, the
-// version up to which it has seen every Ingress and its Envoys serve it; the
-// Ingresses that are held up, as exceptions; and its Envoys by gateway. A View
-// reads those of all, and says whether every Envoy serves an Ingress. Who writes
-// that into the Ingress is not its business (controllers/edge/ingressstatus).
+// Each replica has a Lease of its own, which carries what its Tracker reports: a
+// watermark, up to which it has seen every version of an Ingress and its Envoys
+// serve it; the Ingresses that are held up, as exceptions; and its Envoys by
+// gateway. A View reads all these Leases, and says whether every Envoy serves an
+// Ingress. It does not write that into the Ingress (controllers/edge/ingressstatus
+// does).
 //
-// Its invariant: no report claims a version of an Ingress that some Envoy of the
-// replica has not accepted, and a claim that is not yet there comes.
+// Its invariants: no report claims a version of an Ingress that some Envoy of the
+// replica has not accepted; and every claim comes eventually.
 package replica
 
 import (
@@ -54,14 +55,15 @@ type Report struct {
 	Version string
 }
 
-// maxChallenges bounds them: a Lease is small. More than so many names at once
-// are proved one after the other.
+// maxChallenges bounds the Challenges: a Lease is small. If more names are to be
+// proved at once, some wait.
 const maxChallenges = 200
 
-// maxHeldUp bounds the exceptions. Were there more, the watermark stays below.
+// maxHeldUp bounds the exceptions. If there are more, the watermark stays below
+// them.
 const maxHeldUp = 100
 
-// HeldUp is an Ingress that is not yet served, although the watermark says so.
+// HeldUp is an Ingress that is not yet served although the watermark includes it.
 type HeldUp struct {
 	Ingress types.NamespacedName
 	Version Version
@@ -78,16 +80,16 @@ const (
 	Rejected HeldUpReason = "Rejected" // by an Envoy
 )
 
-// Gateway is the Envoys of a gateway that are connected to a replica.
+// Gateway counts the Envoys of a gateway that are connected to a replica.
 type Gateway struct {
 	Envoys int `json:"envoys"`
-	Synced int `json:"synced"` // of them have caught up
-	// Awaited of the others came a moment ago: they may serve an older picture
-	// until they have caught up.
+	Synced int `json:"synced"` // those that have caught up
+	// Awaited counts those of the others that came a moment ago: they may serve an
+	// older picture until they have caught up.
 	Awaited int `json:"awaited,omitempty"`
-	// Versions are those of the Envoys, for people: each once, in order.
+	// Versions are the versions of the Envoys, for people: each once, in order.
 	Versions []string `json:"versions,omitempty"`
-	// Unproved counts certificates that clients should get and do not.
+	// Unproved counts certificates that clients should get but do not.
 	Unproved int `json:"unproved,omitempty"`
 }
 
@@ -118,7 +120,7 @@ type heldUp struct {
 	Detail  string       `json:"detail,omitempty"`
 }
 
-// Annotations is the report as a Lease carries it.
+// Annotations returns the report as a Lease carries it.
 func (r Report) Annotations() (map[string]string, error) {
 	list := make([]heldUp, len(r.HeldUp))
 	for i, h := range r.HeldUp {
@@ -165,8 +167,8 @@ func ParseReport(annotations map[string]string) (Report, error) {
 	return r, nil
 }
 
-// scope is a set of objects with a state each, and a word for it that two
-// replicas with the same set have in common.
+// scope is a set of objects, each with a state. Its sum is the same at two
+// replicas with the same set.
 type scope struct {
 	states map[object]string
 	sum    uint64
@@ -185,7 +187,7 @@ func (s *scope) set(kind, name, state string) {
 	s.sum ^= o.hash(state)
 }
 
-// hash is 0 of what is not there.
+// hash returns 0 for an empty state: the object does not exist.
 func (o object) hash(state string) uint64 {
 	if state == "" {
 		return 0
@@ -198,7 +200,7 @@ func (o object) hash(state string) uint64 {
 	return h.Sum64()
 }
 
-// String is empty for the empty set.
+// String returns the sum as text, empty for the empty set.
 func (s *scope) String() string {
 	if len(s.states) == 0 {
 		return ""
@@ -206,7 +208,8 @@ func (s *scope) String() string {
 	return strconv.FormatUint(s.sum, 16)
 }
 
-// maxDetail bounds what an Envoy said, in bytes: a Lease has a hundred of them.
+// maxDetail bounds an Envoy's message, in bytes: a Lease may have a hundred of
+// them.
 const maxDetail = 300
 
 func shorten(text string) string {

@@ -13,30 +13,31 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// Hosts tells what became of what was published. It is *server.Server.
+// Hosts returns the state of what was published. It is *server.Server.
 type Hosts interface {
 	Host(key route.Key) server.HostState
 }
 
-// Tracker knows which Ingresses this replica's Envoys do not serve yet, and how
-// far it has come with the others.
+// Tracker knows which Ingresses this replica's Envoys do not serve yet, and up to
+// which version they serve the others.
 //
 // It hears of every event of an Ingress before the keys that the event concerns
-// are queued, of every run of their reconciler, and of what Envoys accept. An
-// Ingress waits from its event on until each of those keys was reconciled by a
-// run that began after the event, and what that run published is accepted by
-// every Envoy. It asks Hosts for that and remembers no answer, so that it does
-// not matter in which order things are heard.
+// are queued. It also hears of every run of their reconciler, and of what Envoys
+// accept. An Ingress waits from its event on until two things are true: each of
+// those keys was reconciled by a run that began after the event, and every Envoy
+// has accepted what that run published. The Tracker asks Hosts for the latter and
+// remembers no answer, so the order in which it hears things does not matter.
 type Tracker struct {
 	Hosts Hosts
-	// Settled hears that an Ingress waits no more, Moved that there are other
-	// Envoys, Changed that Report has changed for whatever reason. Each may be
-	// nil, is called without locks, and must not block.
+	// Settled hears that an Ingress no longer waits. Moved hears that the Envoys
+	// have changed. Changed hears that Report has changed for whatever reason.
+	// Each may be nil, is called without locks, and must not block.
 	Settled func(types.NamespacedName)
 	Moved   func()
 	Changed func()
-	// Challenges tells the digests of the ACME challenges that are answered here,
-	// sorted; nil: there are none. Touch says that it may tell others.
+	// Challenges returns the digests of the ACME challenges that are answered
+	// here, sorted; nil: there are none. Call Touch when its result may have
+	// changed.
 	Challenges func() []string
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
@@ -44,16 +45,16 @@ type Tracker struct {
 	mu       sync.Mutex
 	sequence uint64 // of events
 	seen     Version
-	coming   map[types.NamespacedName]coming // events that Saw has yet to take
+	coming   map[types.NamespacedName]coming // events that are still to reach Saw
 	scope    scope
 	work     map[route.Key]*work
 	waiting  map[types.NamespacedName]*wait
 	gateways map[route.Gateway]Gateway
 }
 
-// work is a key on which Ingresses wait.
+// work is a key for which Ingresses wait.
 type work struct {
-	wanted, done uint64 // of the newest event, and of the newest that a run has seen
+	wanted, done uint64 // the newest event, and the newest event that a run has seen
 	ingresses    map[types.NamespacedName]struct{}
 }
 
@@ -65,21 +66,21 @@ type wait struct {
 }
 
 // Saw takes an event of an Ingress: it has this version, and these keys will be
-// reconciled. None: nothing changed that concerns Envoy. Call it before the
-// keys are queued.
+// reconciled. No keys mean that nothing changed that concerns Envoy. Call it
+// before the keys are queued.
 func (t *Tracker) Saw(name types.NamespacedName, version Version, keys []route.Key) {
 	t.mu.Lock()
 	t.came(name, version)
 	t.await(name, version, keys)
 	t.mu.Unlock()
 	if len(keys) > 0 {
-		t.changed() // that nothing concerns can wait until something else is told
+		t.changed() // a version without keys can wait for the next report
 	}
 }
 
-// Concerns takes that an event of another object concerns an Ingress, which has
-// these keys and this version in the cache. That cache is ahead of the events of
-// Ingresses: the version says nothing of what Saw was told.
+// Concerns says that an event of another object concerns an Ingress, which has
+// these keys and this version in the cache. The cache may be ahead of the events
+// of Ingresses, so the version does not imply that Saw has taken it.
 func (t *Tracker) Concerns(name types.NamespacedName, version Version, keys []route.Key) {
 	t.mu.Lock()
 	t.await(name, version, keys)
@@ -113,9 +114,9 @@ func (t *Tracker) await(name types.NamespacedName, version Version, keys []route
 	}
 }
 
-// Scope takes an event of an object that decides which Ingresses are ours: it
-// is there in this state, or gone if that is empty. Call it after Concerns was
-// told of every Ingress that it concerns.
+// Scope takes an event of an object that decides which Ingresses are ours. It
+// exists in this state, or is gone if state is empty. Call it after calling
+// Concerns for every Ingress that it concerns.
 func (t *Tracker) Scope(kind, name, state string) {
 	t.mu.Lock()
 	t.scope.set(kind, name, state)
@@ -123,7 +124,7 @@ func (t *Tracker) Scope(kind, name, state string) {
 	t.changed()
 }
 
-// Knows says whether Scope was told of exactly these objects of the kind, in
+// Knows reports whether Scope was told of exactly these objects of the kind, in
 // these states, by name.
 func (t *Tracker) Knows(kind string, states map[string]string) bool {
 	t.mu.Lock()
@@ -141,18 +142,17 @@ func (t *Tracker) Knows(kind string, states map[string]string) bool {
 	return known == len(states)
 }
 
-// Run is a moment: what was seen before it is known to a run that begins now.
+// Run is a moment: a run that begins now knows all events before it.
 type Run uint64
 
-// Begin is called before a run of a key looks at anything.
+// Begin must be called before a run of a key reads anything.
 func (t *Tracker) Begin() Run {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return Run(t.sequence)
 }
 
-// Finish takes the end of a run of key that began at run and published what it
-// found.
+// Finish says that a run of key, which began at run, has published what it found.
 func (t *Tracker) Finish(key route.Key, run Run) {
 	t.settle(func() []route.Key {
 		if k := t.work[key]; k != nil {
@@ -162,8 +162,8 @@ func (t *Tracker) Finish(key route.Key, run Run) {
 	})
 }
 
-// FinishAll is Finish for the pass that makes the first picture: it is a run of
-// every key.
+// FinishAll is Finish for the pass that makes the first picture: it counts as a
+// run of every key.
 func (t *Tracker) FinishAll(run Run) {
 	t.settle(func() []route.Key {
 		for _, k := range t.work {
@@ -173,13 +173,13 @@ func (t *Tracker) FinishAll(run Run) {
 	})
 }
 
-// Heard says that something became of what is published for key.
+// Heard says that the state of what is published for key has changed.
 func (t *Tracker) Heard(key route.Key) {
 	t.settle(func() []route.Key { return []route.Key{key} })
 }
 
-// Envoys takes how many Envoys there are, and looks at everything anew: without
-// Envoys nobody says that something is accepted.
+// Envoys takes the number of Envoys, and checks every key again: without Envoys,
+// none reports that it has accepted something.
 func (t *Tracker) Envoys(gateways map[route.Gateway]Gateway) {
 	changed := false
 	t.settle(func() []route.Key {
@@ -195,7 +195,7 @@ func (t *Tracker) Envoys(gateways map[route.Gateway]Gateway) {
 	}
 }
 
-// settle looks at keys again: those that are served are waited for no more.
+// settle checks keys again. Ingresses stop waiting for those that are served.
 func (t *Tracker) settle(keys func() []route.Key) {
 	t.mu.Lock()
 	var settled []types.NamespacedName
@@ -221,8 +221,8 @@ func (t *Tracker) settle(keys func() []route.Key) {
 	}
 }
 
-// accepted says that no Envoy has anything else than what is asked for, and that
-// a new certificate was seen.
+// accepted reports whether no Envoy has anything other than what is wanted, and
+// whether a new certificate was seen in use.
 func accepted(s server.HostState) bool {
 	if s.Published {
 		return s.Served && !s.ProofPending
@@ -230,8 +230,8 @@ func accepted(s server.HostState) bool {
 	return !s.Withdrawing
 }
 
-// release takes key from those that wait for it, and returns those that wait
-// for nothing else.
+// release removes key from the Ingresses that wait for it. It returns those that
+// wait for nothing else.
 func (t *Tracker) release(key route.Key, k *work) []types.NamespacedName {
 	var settled []types.NamespacedName
 	shrink.Delete(&t.work, key)
@@ -246,7 +246,7 @@ func (t *Tracker) release(key route.Key, k *work) []types.NamespacedName {
 	return settled
 }
 
-// Report is what the other replicas are told.
+// Report returns what the other replicas are told.
 func (t *Tracker) Report() Report {
 	challenges := t.challenges()
 	t.mu.Lock()
@@ -272,7 +272,7 @@ func (t *Tracker) Report() Report {
 	return report
 }
 
-// Touch says that what Challenges tells may have changed.
+// Touch says that the result of Challenges may have changed.
 func (t *Tracker) Touch() { t.changed() }
 
 func (t *Tracker) challenges() []string {
@@ -282,8 +282,8 @@ func (t *Tracker) challenges() []string {
 	return t.Challenges()
 }
 
-// counts says that Envoys are waited for. A gateway without any here holds
-// nothing up: those that come are given everything before they serve.
+// counts reports whether w waits for any Envoys. A gateway that has none here
+// holds nothing up: an Envoy that comes gets everything before it serves.
 func (t *Tracker) counts(w *wait) bool {
 	for key := range w.keys {
 		if t.gateways[key.Gateway].Synced > 0 {
@@ -293,8 +293,8 @@ func (t *Tracker) counts(w *wait) bool {
 	return false
 }
 
-// why says for which key an Ingress waits: one that was refused before one that
-// is only late.
+// why returns the key for which an Ingress waits. A key that was refused comes
+// before one that is only late.
 func (t *Tracker) why(w *wait) (reason HeldUpReason, detail string) {
 	keys := slices.SortedFunc(maps.Keys(w.keys), compareKeys)
 	for _, key := range keys {
@@ -312,7 +312,7 @@ func (t *Tracker) why(w *wait) (reason HeldUpReason, detail string) {
 
 // claim is what this replica says of one Ingress.
 type claim struct {
-	seen     Version // up to which it has seen the Ingress
+	seen     Version // the version up to which it has seen the Ingress
 	held     *HeldUp // nil: it does not wait
 	scope    string
 	gateways map[route.Gateway]Gateway // not to be changed
@@ -334,7 +334,7 @@ func (t *Tracker) claim(name types.NamespacedName) claim {
 	return c
 }
 
-// HeldUp is how many Ingresses Envoys do not serve yet, and for how long the
+// HeldUp returns how many Ingresses the Envoys do not serve yet, and how long the
 // oldest of them has waited.
 func (t *Tracker) HeldUp() (count int, oldest time.Duration) {
 	t.mu.Lock()

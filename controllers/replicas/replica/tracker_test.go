@@ -134,7 +134,7 @@ func (w *world) publish(key route.Key, found content) {
 	}
 	h.wanted = found
 	if found == nil && w.envoys == 0 {
-		h.older = nil // nobody has it, and who comes is not given it
+		h.older = nil // no Envoy has it, and one that comes does not get it
 	}
 }
 
@@ -324,7 +324,7 @@ func TestAnotherObjectsEventClaimsNoVersion(t *testing.T) {
 	w := newWorld(0)
 	w.connect(1)
 	w.Saw(nameOf("told"), 5, []route.Key{keyOf("told.test")})
-	for i := range 150 { // version 6 is not told of
+	for i := range 150 { // version 6 is never delivered
 		name := fmt.Sprintf("concerned-%d", i)
 		w.Concerns(nameOf(name), replica.Version(7+i), []route.Key{keyOf(name)})
 		if got := w.Report().Watermark; got > 5 {
@@ -367,7 +367,7 @@ func TestAListAfterAGapClaimsNothingEarly(t *testing.T) {
 	w.Saw(nameOf("b"), 5, nil)
 	wants(5)
 	w.Saw(nameOf("c"), 7, nil)
-	wants(5) // what of b is between 5 and 10 nobody knows
+	wants(5) // what of b lies between 5 and 10 is not known
 	w.Saw(nameOf("b"), 10, nil)
 	wants(10)
 
@@ -375,5 +375,5 @@ func TestAListAfterAGapClaimsNothingEarly(t *testing.T) {
 	w.Saw(nameOf("a"), 12, nil)
 	wants(10)
 	now = now.Add(time.Minute)
-	wants(12) // it does not come any more
+	wants(12) // it will not come any more
 }

@@ -16,15 +16,15 @@ import (
 
 // View is what all replicas report, ours included.
 //
-// A replica whose Lease is not renewed counts no more. Whether it is renewed is
-// seen by our own clock, and only while we see our own Lease renewed by the same
-// watch: after the API server was away everybody's looks old.
+// A replica whose Lease is not renewed no longer counts. We judge that by our own
+// clock, and only while the same watch shows our own Lease being renewed: after an
+// outage of the API server, every Lease looks old.
 type View struct {
-	// Identity is this replica's, and Tracker what it knows of itself.
+	// Identity is this replica's name, and Tracker what it knows of itself.
 	Identity string
 	Tracker  *Tracker
 	Log      logr.Logger
-	// Changed hears that a Lease changed; may be nil, must not block.
+	// Changed is called when a Lease has changed; may be nil, must not block.
 	Changed func()
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
@@ -44,19 +44,19 @@ type other struct {
 	report   Report
 	broken   string // why the report cannot be read; empty: it can
 	held     map[types.NamespacedName]HeldUp
-	seen     time.Time // renewed, by our clock
+	seen     time.Time // when it was last seen renewed, by our clock
 }
 
-// gap is for how long our own Lease may not have been seen renewed, and we count as
-// ones who would have heard of others.
+// gap is how long our own Lease may go without being seen renewed. Until then we
+// trust that we would have heard of other replicas.
 const gap = 10 * time.Second
 
-// stale is how long a Lease must not have been renewed to be removed.
+// stale is how long a Lease must not have been renewed before it is removed.
 const stale = 10 * Duration
 
-// homecoming is how long Envoys may take to connect again that have lost their
-// controller: they wait 5 s at most between two tries. Until then an Envoy may
-// serve what it got long ago, and nobody knows of it.
+// homecoming is how long Envoys may take to connect again after they have lost
+// their controller: they wait at most 5 s between two tries. Until then an Envoy
+// may serve an old picture without any replica knowing of it.
 const homecoming = 6 * time.Second
 
 // Update takes a Lease of a replica as it is now.
@@ -70,7 +70,7 @@ func (v *View) Update(lease *coordinationv1.Lease) {
 	}
 }
 
-// take reports whether something is new for others.
+// take notes a Lease, and reports whether that of another replica has changed.
 func (v *View) take(lease *coordinationv1.Lease, identity string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -90,7 +90,7 @@ func (v *View) take(lease *coordinationv1.Lease, identity string) bool {
 	o := &other{identity: identity, version: lease.ResourceVersion, report: report, held: map[types.NamespacedName]HeldUp{}, seen: now}
 	if err != nil {
 		o.broken = err.Error()
-		if known == nil || known.broken != o.broken { // else it has been said
+		if known == nil || known.broken != o.broken { // else it was logged already
 			v.Log.Error(err, "cannot read the lease of a replica: no ingress is given an address while it lives", "replica", identity)
 		}
 	}
@@ -101,7 +101,7 @@ func (v *View) take(lease *coordinationv1.Lease, identity string) bool {
 	return true
 }
 
-// Remove takes that a Lease is gone.
+// Remove says that a Lease is gone.
 func (v *View) Remove(lease *coordinationv1.Lease) {
 	v.mu.Lock()
 	if o := v.others[lease.Name]; o != nil && len(o.report.Gateways) > 0 && !v.expired(o, v.now()) {
@@ -114,9 +114,9 @@ func (v *View) Remove(lease *coordinationv1.Lease) {
 	}
 }
 
-// expired says that o has said nothing for as long as it is counted, and that
-// we would have heard it. What its owner's clock said then does not matter: that
-// may be wrong, and its Envoys right.
+// expired reports whether o has been silent for Duration although we would have
+// heard it. It ignores the time that o's own clock wrote: that clock may be wrong
+// while its Envoys are right.
 func (v *View) expired(o *other, now time.Time) bool {
 	heard := o.seen
 	if heard.Before(v.since) {
@@ -125,7 +125,7 @@ func (v *View) expired(o *other, now time.Time) bool {
 	return now.Sub(heard) >= Duration && now.Sub(v.last) < Duration
 }
 
-// Relics are the names of Leases that have long expired.
+// Relics returns the names of Leases that have long expired.
 func (v *View) Relics() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -143,11 +143,11 @@ func (v *View) Relics() []string {
 // Verdict says whether every Envoy serves an Ingress.
 type Verdict struct {
 	Served bool
-	// Reason and Detail say why not, Replica whose Envoys it is about.
+	// Reason and Detail say why not; Replica is the replica whose Envoys do not.
 	Reason  Obstacle
 	Detail  string
 	Replica string
-	// Again is when to ask again though no Changed was heard.
+	// Again is when to ask again even if Changed is not called.
 	Again time.Duration
 }
 
@@ -156,17 +156,17 @@ type Obstacle string
 
 // The obstacles.
 const (
-	NoEnvoy  Obstacle = "NoEnvoy"  // of the gateway is connected to any replica
+	NoEnvoy  Obstacle = "NoEnvoy"  // no Envoy of the gateway is connected to any replica
 	Homeless Obstacle = "Homeless" // Envoys may not be connected again yet, since a replica started or left
-	NotYet   Obstacle = "NotYet"   // some replica has yet to say that its Envoys serve it
+	NotYet   Obstacle = "NotYet"   // some replica has yet to report that its Envoys serve it
 	Refused  Obstacle = "Refused"  // an Envoy refused one of its hosts
 	Newcomer Obstacle = "Newcomer" // an Envoy has just come, and catches up
-	// Unreadable is a replica that lives and whose Lease says nothing that could
-	// be read: it may have Envoys, and nobody knows what they serve.
+	// Unreadable means that the Lease of a live replica cannot be read: it may
+	// have Envoys, and what they serve is unknown.
 	Unreadable Obstacle = "Unreadable"
 )
 
-// Served says whether every Envoy of the gateway, at all replicas, serves the
+// Served reports whether every Envoy of the gateway, at all replicas, serves the
 // Ingress in this version.
 func (v *View) Served(name types.NamespacedName, version Version, gateway route.Gateway) Verdict {
 	v.mu.Lock()
@@ -199,8 +199,8 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 	return Verdict{Served: true}
 }
 
-// complete says whether all Envoys that run have had the time to connect: since
-// we watch, and since a replica went that had some.
+// complete reports whether all running Envoys have had the time to connect: since
+// we began to watch, and since a replica with Envoys left.
 func (v *View) complete(now time.Time) Verdict {
 	from := v.since
 	if from.Before(v.left) {
@@ -216,7 +216,8 @@ func (v *View) complete(now time.Time) Verdict {
 	return Verdict{Served: true}
 }
 
-// judge says whether the Envoys of o serve an Ingress, and how many there are.
+// judge reports whether the Envoys of o serve an Ingress, and how many Envoys
+// there are.
 func (o *other) judge(name types.NamespacedName, version Version, gateway route.Gateway, scope string) (Verdict, int) {
 	if o.broken != "" {
 		return Verdict{Reason: Unreadable, Detail: "its Lease cannot be read: " + o.broken}, 0
@@ -231,8 +232,8 @@ func (o *other) heldUp(name types.NamespacedName) *HeldUp {
 	return nil
 }
 
-// Judge says whether the Envoys of one replica serve an Ingress, if it has any,
-// and how many of them there are.
+// Judge reports whether the Envoys of one replica, if any, serve an Ingress, and
+// how many of them there are.
 func Judge(envoys Gateway, claimed bool, held *HeldUp) (Verdict, int) {
 	switch {
 	case envoys.Awaited > 0:

@@ -86,7 +86,7 @@ func TestEnvoysWithoutControllerAreAwaited(t *testing.T) {
 	p.Remove(p.hear("without", replica.Report{}))
 	p.wants("")
 	p.pass(time.Minute, false)
-	p.hear("own", replica.Report{}) // it is back; who else is?
+	p.hear("own", replica.Report{}) // it is back; others may be too
 	p.wants(replica.Homeless)
 	p.pass(6*time.Second, true)
 	p.wants("")
@@ -176,12 +176,12 @@ func TestExpiredLease(t *testing.T) {
 	p.wants(replica.NotYet)
 	p.pass(2*time.Second, true)
 	p.wants("")
-	p.Update(lease) // the same again says nothing new
+	p.Update(lease) // the same again is no news
 	p.wants("")
 	p.hear("other", replica.Report{Gateways: envoys(1)})
 	p.wants(replica.NotYet)
 	p.Remove(lease)
-	p.pass(6*time.Second, true) // in which its Envoys come back
+	p.pass(6*time.Second, true) // its Envoys come back meanwhile
 	p.wants("")
 }
 

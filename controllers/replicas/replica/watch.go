@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Watch tells view of the Leases of all replicas until ctx ends. They are few,
-// and no others are read.
+// Watch tells view of the Leases of all replicas until ctx ends. There are few of
+// them, and it reads no other Leases.
 func Watch(ctx context.Context, leases typedv1.CoordinationV1Interface, namespace string, view *View) error {
 	source := cache.NewFilteredListWatchFromClient(leases.RESTClient(), "leases", namespace,
 		func(options *metav1.ListOptions) { options.LabelSelector = Label + "=true" })
@@ -45,8 +45,8 @@ func trim(object any) (any, error) {
 	return object, nil
 }
 
-// RemoveExpired removes the Leases of replicas that are long gone, until ctx
-// ends. Only the leader does.
+// RemoveExpired removes the Leases of replicas that are long gone, until ctx ends.
+// Only the leader runs it.
 func RemoveExpired(ctx context.Context, leases typedv1.LeasesGetter, namespace string, view *View) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
