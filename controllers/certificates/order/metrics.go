@@ -36,7 +36,7 @@ func NewMetrics(states *States) *Metrics {
 		states:   states,
 		attempts: counter("fairway_acme_orders_total", "Orders that were begun, again ones included.", "issuer"),
 		issues:   counter("fairway_acme_issued_total", "Certificates that were issued and written.", "issuer"),
-		failures: counter("fairway_acme_failures_total", "Orders that failed, by whose move it is.", "issuer", "kind"),
+		failures: counter("fairway_acme_failures_total", "Orders that failed, by who has to act.", "issuer", "kind"),
 		issuers:  map[string]bool{},
 	}
 }
