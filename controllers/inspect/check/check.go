@@ -1,7 +1,7 @@
-// Package check says what is wrong with manifests before anybody applies them.
+// Package check finds what is wrong with manifests before they are applied.
 //
 // It is the controllers' own first pass over the files, and serves nothing. Its
-// invariant: what a controller would report of the same objects, it finds.
+// invariant: it finds what a controller would report of the same objects.
 package check
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
-// Finding is a Problem and where it stands. Its JSON, which docs/check.md
-// documents, does not change.
+// Finding is a Problem and its place. docs/check.md documents its JSON, which does
+// not change.
 type Finding struct {
 	File      string `json:"file,omitempty"`
 	Line      int    `json:"line,omitempty"`
@@ -42,8 +42,8 @@ type Findings struct {
 	Skipped
 }
 
-// Files does the first pass over files and folders and nothing more. "-" is stdin.
-// An error is that a file cannot be read.
+// Files makes the first pass over files and folders, and nothing more. "-" is
+// stdin. It returns an error if a file cannot be read.
 func Files(ctx context.Context, paths []string, stdin io.Reader) (Findings, error) {
 	files, err := folder.New(folder.Options{Paths: paths, Stdin: stdin})
 	if err != nil {
@@ -76,7 +76,8 @@ func Files(ctx context.Context, paths []string, stdin io.Reader) (Findings, erro
 	return found, nil
 }
 
-// askedOfIssuers is what is wrong with Issuers, and with what is asked of them.
+// askedOfIssuers returns what is wrong with Issuers, and with what is asked of
+// them.
 func askedOfIssuers(ctx context.Context, objects index.Objects) ([]problem.Problem, error) {
 	problems, err := order.Check(ctx, objects)
 	if err != nil {
@@ -89,7 +90,7 @@ func askedOfIssuers(ctx context.Context, objects index.Objects) ([]problem.Probl
 	return problems, err
 }
 
-// FindingOf is a Problem where locate says that it stands.
+// FindingOf makes a Finding of a Problem, at the place that locate returns.
 func FindingOf(locate func(problem.Problem) (folder.Place, bool), p problem.Problem) Finding {
 	f := Finding{
 		Kind: p.Object.Kind, Namespace: p.Object.Name.Namespace, Name: p.Object.Name.Name,
@@ -99,12 +100,12 @@ func FindingOf(locate func(problem.Problem) (folder.Place, bool), p problem.Prob
 		f.File, f.Line = place.File, place.Line
 	}
 	if f.Kind == folder.FileKind {
-		f.Field = "" // it is the line
+		f.Field = "" // File and Line have it
 	}
 	return f
 }
 
-// String is one line for people, which editors can follow to the place.
+// String returns one line for people, from which editors can open the place.
 func (f Finding) String() string {
 	var text string
 	if f.File != "" {

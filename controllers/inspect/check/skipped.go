@@ -12,12 +12,12 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Skipped is what the files hold and Fairway does not look at, which is no Problem.
-// Its JSON, which docs/check.md documents, does not change.
+// Skipped is what the files hold but Fairway does not consider. None of it is a
+// Problem. docs/check.md documents its JSON, which does not change.
 type Skipped struct {
 	Over    []Neighbour  `json:"passedOver"`
 	Classes []OtherClass `json:"otherClasses"`
-	ours    []string     // the classes of Fairway's
+	ours    []string     // the classes that are Fairway's
 }
 
 // Neighbour is something in a file that is not read.
@@ -28,14 +28,15 @@ type Neighbour struct {
 	Why  string `json:"why,omitempty"`  // of anything else
 }
 
-// OtherClass is how many Ingresses name a class that is not Fairway's. Those of
-// the empty class name none.
+// OtherClass counts the Ingresses that name a class which is not Fairway's. For
+// the empty class, they name none.
 type OtherClass struct {
 	Class     string `json:"class"`
 	Ingresses int    `json:"ingresses"`
 }
 
-// SkippedOf is what the files hold besides the objects that Fairway looks at.
+// SkippedOf returns what the files hold besides the objects that Fairway
+// considers.
 func SkippedOf(ctx context.Context, files *folder.Cache, objects index.Objects) (Skipped, error) {
 	found := Skipped{Over: []Neighbour{}, Classes: []OtherClass{}}
 	for _, p := range files.PassedOver() {
@@ -69,10 +70,11 @@ func SkippedOf(ctx context.Context, files *folder.Cache, objects index.Objects) 
 	return found, err
 }
 
-// maxNeighbours is how many neighbours of manifests are named to people.
+// maxNeighbours is how many Neighbours the text for people names.
 const maxNeighbours = 10
 
-// Lines are for people: what is no object by name, the others by number.
+// Lines returns the text for people. It names what is no object, and counts the
+// rest.
 func (s Skipped) Lines() []string {
 	var lines []string
 	kinds := map[string]int{}
@@ -99,7 +101,7 @@ func (s Skipped) Lines() []string {
 	return lines
 }
 
-// othersLine says which Ingresses were not looked at.
+// othersLine says which Ingresses were not considered.
 func (s Skipped) othersLine() string {
 	if len(s.Classes) == 0 {
 		return ""
@@ -119,10 +121,10 @@ func (s Skipped) othersLine() string {
 	return fmt.Sprintf("not looked at: %s; %s", strings.Join(parts, ", "), ours)
 }
 
-// maxNames is how many classes are named to people.
+// maxNames is how many classes the text for people names.
 const maxNames = 10
 
-// names lists the first few.
+// names lists the first few classes.
 func names(classes []string) string {
 	if len(classes) > maxNames {
 		return strings.Join(classes[:maxNames], " ") + " …"
@@ -137,7 +139,7 @@ func ingresses(n int) string {
 	return fmt.Sprintf("%d Ingresses", n)
 }
 
-// numbered is "ConfigMap, Deployment (3)".
+// numbered returns text such as "ConfigMap, Deployment (3)".
 func numbered(kinds map[string]int) string {
 	var parts []string
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {

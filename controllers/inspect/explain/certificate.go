@@ -17,19 +17,19 @@ import (
 // defaultName is the name of the default certificate.
 const defaultName = string(route.AnyHost)
 
-// Certificate is what a client is shown in the TLS handshake, as the Secrets
-// stand.
+// Certificate is what a client gets in the TLS handshake, as the Secrets stand.
 type Certificate struct {
-	// Name is whose it is: the full name, the wildcard that covers it, or "*" for
-	// the default certificate.
+	// Name is the name that has the certificate: the full name, the wildcard that
+	// covers it, or "*" for the default certificate.
 	Name string `json:"name"`
-	// Why says why it is the default one; empty if it is not.
+	// Why says why it is the default certificate; empty if it is not.
 	Why string `json:"why,omitempty"`
-	// Shown is in which Secret it is; two if there is one for each kind of key,
-	// none if it is not known, or is the default one of all gateways.
+	// Shown lists the certificate's Secret. There are two if there is one for each
+	// kind of key. There are none if the Secret is not known, or if it is the
+	// default certificate of all gateways.
 	Shown []CertificateOf `json:"shown"`
-	// Unread are Secrets, namespace/name, that come first, and that nobody has
-	// looked into: they are not among the files, or could not be read.
+	// Unread are Secrets, namespace/name, that take precedence but were not read:
+	// they are not among the files, or could not be read.
 	Unread []string `json:"unread,omitempty"`
 }
 
@@ -98,7 +98,7 @@ func certificateOf(name route.Hostname, looked servercert.Preview) *Certificate 
 	return c
 }
 
-// lines are what people are told, each a line.
+// lines returns the text for people, line by line.
 func (c *Certificate) lines() []string {
 	var lines []string
 	for _, secret := range c.Unread {
@@ -123,7 +123,8 @@ func (c *Certificate) lines() []string {
 	return lines
 }
 
-// String is "in Secret shop/web-tls, ECDSA, for shop.test, until 2027-01-31".
+// String returns text such as "in Secret shop/web-tls, ECDSA, for shop.test, until
+// 2027-01-31".
 func (c CertificateOf) String() string {
 	const day = "2006-01-02"
 	term, now := "until "+c.NotAfter.UTC().Format(day), time.Now()

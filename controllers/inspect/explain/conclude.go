@@ -86,7 +86,7 @@ func (w *trace) concludeUnavailable(taken route.Route) {
 	said.next("the wider routes that match, too, are not tried: their backends never expected this path")
 }
 
-// servedPaths lists some of what a host serves.
+// servedPaths lists some of the paths that a host serves.
 func servedPaths(host *route.Host) string {
 	if len(host.Routes) == 0 {
 		return "the host serves no path at all"
@@ -103,7 +103,7 @@ func servedPaths(host *route.Host) string {
 	return "served are " + strings.Join(paths, ", ")
 }
 
-// concludeNoHost looks for Ingresses that name the host and do not count.
+// concludeNoHost looks for Ingresses that name the host but do not count.
 func (w *trace) concludeNoHost(ctx context.Context, trace route.Trace) error {
 	classes, err := w.objects.Classes(ctx)
 	if err != nil {
@@ -132,7 +132,8 @@ func (w *trace) concludeNoHost(ctx context.Context, trace route.Trace) error {
 	return nil
 }
 
-// names says whether an Ingress has a rule for one of the hosts, other than any.
+// names reports whether an Ingress has a rule for one of the hosts, other than
+// any.
 func names(ing *networkingv1.Ingress, hosts []route.Hostname) bool {
 	return slices.ContainsFunc(ing.Spec.Rules, func(rule networkingv1.IngressRule) bool {
 		host := strings.ToLower(strings.TrimSuffix(rule.Host, "."))

@@ -7,23 +7,24 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// EndMisdirected is that of a request whose connection is not one that its host
-// serves: it came without TLS, was verified otherwise, or ended at the gateway and
-// not at the backend.
+// EndMisdirected is the end of a request over a connection by which its host
+// serves nothing. The connection came without TLS, was verified in another way, or
+// ended at the gateway and not at the backend.
 const EndMisdirected route.End = "Misdirected"
 
-// Connection is what the host does otherwise than others with connections over
-// TLS.
+// Connection says how the host treats connections over TLS, if it differs from
+// other hosts.
 type Connection struct {
-	// ClientCA is the Secret by which clients are verified, "namespace/name";
-	// Required says that they have to have a certificate.
+	// ClientCA is the Secret by which clients are verified, "namespace/name".
+	// Required says that clients must have a certificate.
 	ClientCA string `json:"clientCA,omitempty"`
 	Required bool   `json:"required,omitempty"`
 	// Passthrough says that connections are passed on to the backend as they are.
 	Passthrough bool `json:"passthrough,omitempty"`
 }
 
-// String is "only with a certificate by an authority of Secret shop/staff-ca".
+// String returns text such as "only with a certificate by an authority of Secret
+// shop/staff-ca".
 func (c *Connection) String() string {
 	by := "certificate by an authority of Secret " + c.ClientCA
 	switch {
@@ -36,7 +37,7 @@ func (c *Connection) String() string {
 	}
 }
 
-// label is what it is about, as the text calls it.
+// label returns the label of its line in the text.
 func (c *Connection) label() string {
 	if c.Passthrough {
 		return "tls"
@@ -44,8 +45,8 @@ func (c *Connection) label() string {
 	return "clients"
 }
 
-// connect says what becomes of the connection of a request, and whether it ends
-// there.
+// connect adds what happens to the connection of a request. It reports whether the
+// request ends there.
 func (w *trace) connect(request Request, trace route.Trace) (ends bool) {
 	host := trace.Served
 	if host == nil || host.Client == nil && host.Passthrough == nil {
@@ -63,7 +64,7 @@ func (w *trace) connect(request Request, trace route.Trace) (ends bool) {
 }
 
 // isForcedToTLS reports whether all requests over HTTP for a host are sent to
-// HTTPS: nothing of it is served without.
+// HTTPS. Then nothing of it is served without TLS.
 func isForcedToTLS(host *route.Host) bool {
 	return (host.Client != nil || host.Passthrough != nil) &&
 		slices.ContainsFunc(host.Routes, func(r route.Route) bool { return r.Redirect })

@@ -1,10 +1,10 @@
-// Package explain says of a URL what becomes of a request for it, and why.
+// Package explain explains what happens to a request for a URL, and why.
 //
 // It gathers what xds/route.Explain needs, from the same objects and by the same
-// Build functions as the controllers, and puts the outcome into words. It asks
-// no gateway: it says what Envoy does once it has what the objects ask for. Its
-// invariant: an explanation ends where the request does, and says what to do
-// next wherever that is not at a backend.
+// Build functions as the controllers, and puts the outcome into words. It asks no
+// gateway: it says what Envoy does once Envoy has what the objects ask for. Its
+// invariant: an explanation ends where the request does, and unless that is at a
+// backend, it says what to do next.
 package explain
 
 import (
@@ -26,26 +26,26 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Ends beside those of xds/route.
+// Ends in addition to those of xds/route.
 const (
 	EndNoListener    route.End = "NoListener"    // nothing listens for the scheme
 	EndNoCertificate route.End = "NoCertificate" // the TLS handshake fails
 	EndNoEndpoints   route.End = "NoEndpoints"   // the backend has no endpoint that could be used
 )
 
-// Question is a request, and at which gateway.
+// Question is a request, and the gateway that gets it.
 type Question struct {
 	Request Request
-	// Gateway asks at the gateway of that name, Class at that of the
-	// IngressClass. With neither, it is asked at the one that serves the host.
+	// Gateway names the gateway; Class names the IngressClass whose gateway it is.
+	// With neither, it is the gateway that serves the host.
 	Gateway route.Gateway
 	Class   string
-	// MissingSecrets are those that are known not to exist. Of others that are not
-	// among the objects nothing is known.
+	// MissingSecrets are known not to exist. Whether other Secrets exist that are
+	// not among the objects is unknown.
 	MissingSecrets map[types.NamespacedName]bool
 }
 
-// Explain answers a question about the objects that Controllers look at.
+// Explain answers a question about the objects that Controllers consider.
 func Explain(ctx context.Context, controllers *edge.Controllers, question Question) (*Explanation, error) {
 	w := &trace{
 		objects:  index.Objects{Cluster: controllers.Cache, Scope: controllers.Scope},
@@ -74,13 +74,13 @@ type trace struct {
 	question Question
 	gateway  route.Gateway
 	settings route.Settings
-	// chain is the filter chain of the connection, by its server name; the zero
-	// Chain without TLS.
+	// server is the host that serves the server name of the connection; nil: none,
+	// or no TLS.
 	chain route.Chain
 	said  *Explanation
 }
 
-// choose finds the gateway at which is asked, and its settings.
+// choose finds the gateway of the question, and its settings.
 func (w *trace) choose(ctx context.Context) error {
 	classes, err := w.objects.Classes(ctx)
 	if err != nil {
@@ -103,7 +103,8 @@ func (w *trace) choose(ctx context.Context) error {
 	return nil
 }
 
-// gatewayOf is the gateway that is named, or else the one that serves the host.
+// gatewayOf returns the gateway that the question names, or else the one that
+// serves the host.
 func (w *trace) gatewayOf(ctx context.Context, classes route.Classes) (route.Gateway, error) {
 	if w.question.Gateway != "" {
 		return w.question.Gateway, nil
@@ -120,7 +121,7 @@ func (w *trace) gatewayOf(ctx context.Context, classes route.Classes) (route.Gat
 		return gateway, nil
 	}
 	var serving []route.Gateway
-	probe := route.Request{Authority: w.question.Request.Authority, Target: "/"} // of the host, whatever the path
+	probe := route.Request{Authority: w.question.Request.Authority, Target: "/"} // for the host, whatever the path
 	for _, gateway := range classes.Gateways() {
 		trace, err := w.trace(ctx, gateway, w.base, probe)
 		if err != nil {
@@ -140,8 +141,9 @@ func (w *trace) gatewayOf(ctx context.Context, classes route.Classes) (route.Gat
 	}
 }
 
-// knowsClass says whether there is the IngressClass, or at least an Ingress that
-// names it: where there are no classes at all, as in files, any name would do.
+// knowsClass reports whether the IngressClass exists, or at least an Ingress names
+// it. Without that check any name would do where there are no classes at all, as
+// in files.
 func (w *trace) knowsClass(ctx context.Context, name string) (bool, error) {
 	classes, err1 := w.objects.AllClasses(ctx)
 	ingresses, err2 := w.objects.Ingresses(ctx)
@@ -158,13 +160,13 @@ type AmbiguousError struct {
 	Gateways []route.Gateway
 }
 
-// Error names them.
+// Error names the gateways.
 func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%s is served by several gateways: %s; say which with --gateway or --class", e.Host, list(e.Gateways))
 }
 
-// follow goes with the request to its end, and with a client that is sent to
-// another path, or to HTTPS.
+// follow takes the request to its end, also if the client is redirected to another
+// path or to HTTPS.
 func (w *trace) follow(ctx context.Context) error {
 	request := w.question.Request
 	if !w.listens(request) {
@@ -205,8 +207,8 @@ func (w *trace) follow(ctx context.Context) error {
 	return w.conclude(ctx, trace)
 }
 
-// secures reports whether the client is sent to HTTPS, where the same route takes
-// its request.
+// secures reports whether the client is redirected to HTTPS, where the same route
+// takes its request.
 func (w *trace) secures(request Request, trace route.Trace) bool {
 	if request.Scheme != "http" || w.settings.HTTPSPort == 0 || trace.Served == nil {
 		return false
@@ -214,7 +216,7 @@ func (w *trace) secures(request Request, trace route.Trace) bool {
 	return isForcedToTLS(trace.Served) || len(trace.Matching) > 0 && trace.Matching[0].Redirect
 }
 
-// listens says whether there is a listener for the scheme.
+// listens reports whether there is a listener for the scheme, and adds it.
 func (w *trace) listens(request Request) bool {
 	listener := Listener{Name: request.Scheme, Port: w.settings.HTTPPort}
 	if request.Scheme == "https" {
@@ -230,8 +232,8 @@ func (w *trace) listens(request Request) bool {
 	return true
 }
 
-// trace follows a request through a gateway. What is wrong with the hosts that
-// it comes by goes to the explanation, if it is that of the gateway.
+// trace follows a request through a gateway. If that is the chosen gateway, it
+// adds what is wrong with the hosts on the way.
 func (w *trace) trace(ctx context.Context, gateway route.Gateway, settings route.Settings, request route.Request) (route.Trace, error) {
 	hosts := &ingress.Reconciler{Objects: w.objects, LocalBackends: w.base.LocalBackends}
 	var failed error
@@ -247,7 +249,7 @@ func (w *trace) trace(ctx context.Context, gateway route.Gateway, settings route
 	return trace, failed
 }
 
-// arrive describes the route that takes the request, and what is behind it.
+// arrive adds the route that takes the request, and its backend.
 func (w *trace) arrive(ctx context.Context, trace route.Trace) error {
 	ingresses, err := ingress.Of(ctx, w.objects, trace.Served.Key)
 	if err != nil {
@@ -276,7 +278,7 @@ func (w *trace) arrive(ctx context.Context, trace route.Trace) error {
 	return w.endpoints(ctx, cluster.Port)
 }
 
-// endpoints describes the endpoints of a Service port.
+// endpoints adds the endpoints of a Service port.
 func (w *trace) endpoints(ctx context.Context, port route.ServicePort) error {
 	backends := endpoints.New(w.objects, nil, nil, nil)
 	backends.LocalBackends = w.local
@@ -301,8 +303,8 @@ func (w *trace) endpoints(ctx context.Context, port route.ServicePort) error {
 	return nil
 }
 
-// keepConcerned leaves out what is wrong with other paths of the Ingresses that
-// the request came by.
+// keepConcerned drops Problems with other paths of the Ingresses on the request's
+// way.
 func (w *trace) keepConcerned(ctx context.Context) error {
 	w.said.Problems = problem.Sort(w.said.Problems)
 	ingresses, err := w.objects.Ingresses(ctx)

@@ -10,8 +10,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Explanation is what becomes of a request. Its JSON, which is documented in
-// docs/explain.md, does not change while Version is 1.
+// Explanation is what happens to a request. docs/explain.md documents its JSON,
+// which does not change while Version is 1.
 type Explanation struct {
 	Version  int       `json:"version"`
 	URL      string    `json:"url"`
@@ -20,31 +20,31 @@ type Explanation struct {
 	Redirect string    `json:"redirect,omitempty"` // to where a 307 or 308 sent the client first
 	Path     *Path     `json:"path,omitempty"`
 	Host     *Host     `json:"host,omitempty"`
-	// Certificate is nil without TLS, and where it ends at the backend.
+	// Certificate is nil without TLS, or if TLS ends at the backend.
 	Certificate *Certificate `json:"certificate,omitempty"`
-	// Connection is nil for a host that treats them as all others do.
+	// Connection is nil for a host that treats connections as all others do.
 	Connection *Connection `json:"connection,omitempty"`
 	Route      *RouteOf    `json:"route,omitempty"`
 	Others     []RouteOf   `json:"others"` // the next best first
 	Backend    *Backend    `json:"backend,omitempty"`
-	// Endpoints are those that are used first.
+	// Endpoints are sorted: those in use come first.
 	Endpoints []EndpointOf `json:"endpoints"`
 
 	End    route.End `json:"end"`
 	Status int       `json:"status,omitempty"` // of the gateway's own answer
-	// Serving is whether Envoys serve it already; nil when unknown.
+	// Serving says whether Envoys serve it already; nil: not known.
 	Serving *Serving `json:"serving,omitempty"`
 	Summary string   `json:"summary"`
 	Next    []string `json:"next"`
 
-	Problems []problem.Problem `json:"-"` // its place is the command's to say
+	Problems []problem.Problem `json:"-"` // the command decides where they go
 }
 
 // Served reports whether a backend answers.
 func (e *Explanation) Served() bool { return e.End == route.EndForwarded }
 
-// Serving is what is known of the Envoys of the gateway, and whether they serve
-// the Ingress of the route as it stands.
+// Serving is what is known of the Envoys of the gateway. It says whether they
+// serve the Ingress of the route as it stands.
 type Serving struct {
 	Envoys int    `json:"envoys"`
 	State  string `json:"state"`
@@ -64,7 +64,7 @@ type Path struct {
 	Steps []string `json:"steps,omitempty"`
 }
 
-// Host is which host serves, and how it was found.
+// Host is the host that serves, and how it was found.
 type Host struct {
 	Asked  []string `json:"asked"`
 	Served string   `json:"served,omitempty"`
@@ -87,16 +87,17 @@ type Backend struct {
 	Protocol string `json:"protocol"`
 	TLS      bool   `json:"tls"`
 	DNS      string `json:"dns,omitempty"`
-	DNSPort  int32  `json:"dnsPort,omitempty"` // where it is another than Port
+	DNSPort  int32  `json:"dnsPort,omitempty"` // if it differs from Port
 	// PerClient says that clients share no connections to it.
 	PerClient bool `json:"perClient,omitempty"`
 	// VerifiedBy vouches for the backend's certificate: namespace/name of a
-	// Secret, or "system"; empty: nobody. ServerName is what it must be for.
+	// Secret, or "system"; empty: it is not verified. ServerName is the name that
+	// the certificate must be for.
 	VerifiedBy string `json:"verifiedBy,omitempty"`
 	ServerName string `json:"serverName,omitempty"`
 }
 
-// EndpointOf is an endpoint and what it is good for.
+// EndpointOf is an endpoint and its use.
 type EndpointOf struct {
 	Address   string `json:"address"`
 	Zone      string `json:"zone,omitempty"`
@@ -109,7 +110,8 @@ func (e *Explanation) next(format string, args ...any) {
 	e.Next = append(e.Next, fmt.Sprintf(format, args...))
 }
 
-// path adds what became of the path, after what became of it before a redirect.
+// path adds what happened to the path, after what happened to it before a
+// redirect.
 func (e *Explanation) path(trace route.Trace) {
 	var steps []string
 	if e.Path != nil {
@@ -118,7 +120,7 @@ func (e *Explanation) path(trace route.Trace) {
 	e.Path = &Path{Path: trace.Path.Path, Query: trace.Path.Query, Steps: append(steps, trace.Path.Steps...)}
 }
 
-// secured adds that the client is sent to a URL of HTTPS.
+// secured adds that the client is redirected to an HTTPS URL.
 func (e *Explanation) secured(url string) {
 	e.Path.Steps = append(e.Path.Steps, "answered 308: the client is sent to "+url)
 	e.Redirect = cmp.Or(e.Redirect, url)

@@ -12,17 +12,17 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Gathered is what a cluster holds of what is needed to explain a request.
+// Gathered is what a cluster holds that is needed to explain a request.
 type Gathered struct {
 	Objects []client.Object
-	// MissingSecrets are those that were asked for and do not exist. A Secret that
-	// is neither there nor here could not be read.
+	// MissingSecrets were asked for and do not exist. A Secret that is neither
+	// here nor among Objects could not be read.
 	MissingSecrets map[types.NamespacedName]bool
 }
 
-// Gather reads from a cluster what is needed to explain a request: all that
-// routes, and of Services and Secrets those to which requests for the host can
-// go, and that can be shown to who connects for it.
+// Gather reads from a cluster what is needed to explain a request. That is all
+// that decides the routing, the Services to which requests for the host can go,
+// and the Secrets whose certificates its clients may get.
 func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathered, error) {
 	objects, err := reader.Routing(ctx)
 	if err != nil {
@@ -54,7 +54,7 @@ func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathe
 	return Gathered{slices.Concat(objects, found, secrets), missing}, nil
 }
 
-// classesIn are the IngressClasses among objects.
+// classesIn returns the IngressClasses among objects.
 func classesIn(objects []client.Object) route.Classes {
 	var classes []*networkingv1.IngressClass
 	for _, object := range objects {

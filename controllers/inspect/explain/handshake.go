@@ -9,10 +9,10 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// handshake says what becomes of the connection of a client of HTTPS: which
-// certificate it is shown, or to which backend it is passed through. It ends the
-// trace if that fails, because nothing at all is known of the server name, or if no
-// more is to be said.
+// handshake adds what happens to the connection of an HTTPS client: which
+// certificate it gets, or to which backend it is passed through. ended is true if
+// the handshake fails because nothing serves the server name, or if there is no
+// more to say.
 func (w *trace) handshake(ctx context.Context, request Request) (ended bool, err error) {
 	name, sent, ok := request.serverName()
 	if request.Scheme != "https" || !ok {
@@ -46,8 +46,8 @@ func (w *trace) connected(ctx context.Context, name route.Hostname, sent bool) (
 	return route.Trace{Served: host}, err
 }
 
-// pass ends the walk at the backend that has the connection. Nobody else sees
-// what is asked for.
+// pass ends the trace at the backend that gets the connection. Only the backend
+// sees the request.
 func (w *trace) pass(ctx context.Context, request Request, trace route.Trace) error {
 	path, query, asked := strings.Cut(request.Target, "?")
 	if asked {

@@ -15,7 +15,7 @@ import (
 // maxURL bounds a URL in bytes. Gateways take less.
 const maxURL = 64 << 10
 
-// Request is what a client sends when it is given a URL.
+// Request is what a client sends for a URL.
 type Request struct {
 	Scheme    string // "http" or "https"
 	Authority string
@@ -24,13 +24,14 @@ type Request struct {
 	Length    int64 // of the body; 0: none
 
 	server string // of the URL, if a header names another host
-	// What only some clients escape stands in the path, or the query, of the URL.
+	// The path, or the query, of the URL has characters that only some clients
+	// escape.
 	rawPath, rawQuery bool
 }
 
-// ParseURL is the request for a URL, without a scheme for http. The path is left
-// as it is, but that clients leave out the fragment and escape what a request
-// line cannot hold.
+// ParseURL returns the request for a URL; a URL without a scheme is for http. It
+// changes the path only as clients do: they leave out the fragment, and escape
+// what a request line cannot hold.
 func ParseURL(text string) (Request, error) {
 	if len(text) > maxURL {
 		return Request{}, fmt.Errorf("the URL has %d bytes, more than %d", len(text), maxURL)
@@ -69,8 +70,8 @@ func isRaw(text string) bool {
 	return strings.ContainsFunc(text, func(c rune) bool { return c > 0x7f })
 }
 
-// unescaped says what becomes of the letters beyond ASCII in the URL; empty: it has
-// none.
+// unescaped says what happens to the letters beyond ASCII in the URL; empty: it
+// has none.
 func (r Request) unescaped() string {
 	over := ""
 	switch {
@@ -96,8 +97,8 @@ func (r Request) checkHost() error {
 	}
 }
 
-// AddHeader takes a header of the request. Of all headers, these decide what
-// becomes of it: Host and Content-Length.
+// AddHeader takes a header of the request. Only two headers matter for its way:
+// Host and Content-Length.
 func (r *Request) AddHeader(header string) error {
 	name, value, found := strings.Cut(header, ":")
 	value = strings.TrimSpace(value)
@@ -118,19 +119,20 @@ func (r *Request) AddHeader(header string) error {
 	return nil
 }
 
-// String is the URL.
+// String returns the URL.
 func (r Request) String() string { return r.Scheme + "://" + r.Authority + r.Target }
 
-// serverName is what a client says in a TLS handshake: the host of the URL, unless
-// that is an IP address. ok is false for a host that nobody can connect to.
+// serverName returns the server name that a client sends in a TLS handshake: the
+// host of the URL. sent is false if that is an IP address. ok is false for a host
+// to which no client can connect.
 func (r Request) serverName() (name route.Hostname, sent, ok bool) {
 	name, ok = route.HostOf(cmp.Or(r.server, r.Authority))
 	_, err := netip.ParseAddr(strings.Trim(string(name), "[]"))
 	return name, ok && err != nil, ok
 }
 
-// anew is the request of a client that was sent to HTTPS: it connects to the host
-// that it was sent to.
+// anew returns the request of a client that was redirected to HTTPS: it connects
+// to the host of the redirect.
 func (r Request) anew() Request {
 	r.Scheme, r.server = "https", ""
 	return r
@@ -140,9 +142,9 @@ func (r Request) sent() route.Request {
 	return route.Request{Authority: r.Authority, Target: r.Target, Method: r.Method, Length: r.Length}
 }
 
-// secured is the URL of HTTPS to which the gateway sends a client. The port that
-// the client named is that of HTTP, and does not stay; to a client that named
-// none, 443 is not named.
+// secured returns the HTTPS URL to which the gateway redirects a client. A port
+// that the client named is that of HTTP, so it is replaced. If the client named
+// none, 443 is left out.
 func (r Request) secured(port uint16, target string) string {
 	authority, named := r.Authority, false
 	if at := strings.LastIndexByte(authority, ':'); at >= 0 && strings.Trim(authority[at+1:], "0123456789") == "" {
@@ -154,8 +156,8 @@ func (r Request) secured(port uint16, target string) string {
 	return "https://" + authority + target
 }
 
-// escaped is a target with what a request line cannot hold escaped, as clients
-// do it.
+// escaped returns a target in which everything that a request line cannot hold is
+// escaped, as clients do.
 func escaped(target string) string {
 	var out strings.Builder
 	for i := range len(target) {

@@ -8,8 +8,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Text is the explanation for people: the way from top to bottom, and at its end
-// what came of it.
+// Text returns the explanation for people: the way of the request from top to
+// bottom, and then the outcome.
 func (e *Explanation) Text() string {
 	var t text
 	t.line("", "%s", e.URL)
@@ -48,7 +48,7 @@ func (e *Explanation) Text() string {
 	return t.String()
 }
 
-// String is how the host was found.
+// String says how the host was found.
 func (h *Host) String() string {
 	asked := strings.Join(h.Asked[:len(h.Asked)-1], " nor ")
 	switch h.Match {
@@ -63,7 +63,7 @@ func (h *Host) String() string {
 	}
 }
 
-// String is "3 Envoys, which all have it".
+// String returns text such as "3 Envoys; Served as it stands".
 func (s *Serving) String() string {
 	envoys := fmt.Sprintf("%d Envoys", s.Envoys)
 	if s.Envoys == 1 {
@@ -77,8 +77,8 @@ func (s *Serving) String() string {
 	}
 }
 
-// text is lines of a label and what it is about. A label that was there already
-// is not repeated.
+// text consists of lines, each with a label. It does not repeat the label of the
+// line before.
 type text struct {
 	strings.Builder
 	label string
@@ -112,7 +112,8 @@ func (t *text) route(e *Explanation) {
 	}
 }
 
-// String is "Prefix /cart, spec.rules[0].http.paths[1] of Ingress shop/web".
+// String returns text such as "Prefix /cart, spec.rules[0].http.paths[1] of
+// Ingress shop/web".
 func (r RouteOf) String() string {
 	field := ""
 	if r.Field != "" {
@@ -138,7 +139,7 @@ func (t *text) backend(e *Explanation) {
 	}
 }
 
-// String is "Service shop/cart, port 80, HTTP/1.1".
+// String returns text such as "Service shop/cart, port 80, HTTP/1.1".
 func (b *Backend) String() string {
 	spoken := map[string]string{"http1": "HTTP/1.1", "http2": "HTTP/2", "auto": "HTTP/2 or HTTP/1.1"}[b.Protocol]
 	switch {
@@ -150,7 +151,7 @@ func (b *Backend) String() string {
 	return fmt.Sprintf("Service %s, port %d, %s", b.Service, b.Port, spoken)
 }
 
-// String is "10.0.0.1:8080, ready, zone eu-1, Pod cart-1".
+// String returns text such as "10.0.0.1:8080, ready, zone eu-1, Pod cart-1".
 func (e EndpointOf) String() string {
 	said := []string{e.Address}
 	switch e.Condition {
@@ -173,7 +174,7 @@ func (e EndpointOf) String() string {
 	return strings.Join(said, ", ")
 }
 
-// printable keeps what others wrote from steering a terminal.
+// printable replaces characters in foreign text that could control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -14,17 +14,17 @@ import (
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 )
 
-// Issuer is whom certificates are asked from.
+// Issuer is an Issuer from which certificates are ordered.
 type Issuer struct {
 	Name    string `json:"name"`
 	Ready   bool   `json:"ready"`
-	Why     string `json:"why,omitempty"` // it is not
+	Why     string `json:"why,omitempty"` // why it is not ready
 	Issued  int32  `json:"issued"`
 	Pending int32  `json:"pending"`
 	Failing int32  `json:"failing"`
 }
 
-// Certificate is what has become of a certificate that is asked from an Issuer.
+// Certificate is the state of a certificate that is asked from an Issuer.
 type Certificate struct {
 	Namespace string     `json:"namespace"`
 	Secret    string     `json:"secret"`
@@ -36,8 +36,8 @@ type Certificate struct {
 	Expires   *time.Time `json:"expires,omitempty"`
 }
 
-// certificates describes what the Issuers say of themselves: what is not as it
-// should be, and then what is renewed first.
+// certificates adds what the Issuers report: their state, and the certificates
+// that their status lists.
 func (o *Overview) certificates(ctx context.Context, reader snapshot.Reader) error {
 	issuers, err := reader.Issuers(ctx)
 	if forbidden := (*snapshot.PermissionError)(nil); errors.As(err, &forbidden) {
@@ -90,12 +90,12 @@ func certificateOf(issuer string, from v1alpha1.CertificateState) Certificate {
 	return c
 }
 
-// needsPerson reports whether somebody should look at the certificates.
+// needsPerson reports whether a person should look at the certificates.
 func (o *Overview) needsPerson() bool {
 	return slices.ContainsFunc(o.Issuers, func(i Issuer) bool { return !i.Ready || i.Failing > 0 })
 }
 
-// addCertificates is the Issuers and certificates as rows of the table.
+// addCertificates adds the Issuers and certificates as rows of the table.
 func (o *Overview) addCertificates(row func(cells ...string)) {
 	if len(o.Issuers) == 0 {
 		return
@@ -115,7 +115,8 @@ func (o *Overview) addCertificates(row func(cells ...string)) {
 	}
 }
 
-// whysOfCertificates is a line for each of them that is not as it should be.
+// whysOfCertificates says a line for each Issuer or certificate that is not as it
+// should be.
 func (o *Overview) whysOfCertificates(say func(format string, args ...any)) {
 	for _, i := range o.Issuers {
 		if i.Why != "" {

@@ -1,8 +1,8 @@
-// Package overview says what Fairway does in a cluster, for people who look at
-// it: its controllers, its gateways, and what has become of each Ingress.
+// Package overview shows people what Fairway does in a cluster: its controllers,
+// its gateways, and the state of each Ingress.
 //
-// It reads objects and the Leases of the replicas, and talks to no controller.
-// Its invariant: it says that an Ingress is served exactly where the replicas
+// It reads objects and the Leases of the replicas, and talks to no controller. Its
+// invariant: it says that an Ingress is served exactly where the replicas
 // themselves would, and its Problems are those of a first pass of their own.
 package overview
 
@@ -24,8 +24,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Overview is the state of Fairway in a cluster. Its JSON, which is documented in
-// docs/explain.md, does not change while Version is 1.
+// Overview is the state of Fairway in a cluster. docs/explain.md documents its
+// JSON, which does not change while Version is 1.
 type Overview struct {
 	Version     int          `json:"version"`
 	Controllers []Controller `json:"controllers"`
@@ -35,10 +35,10 @@ type Overview struct {
 	// Issuers and the certificates that are asked from them.
 	Issuers      []Issuer      `json:"issuers,omitempty"`
 	Certificates []Certificate `json:"certificates,omitempty"`
-	// Unknown is what could not be read, and what therefore is not said.
+	// Unknown lists what could not be read and is therefore missing.
 	Unknown []string `json:"unknown,omitempty"`
 
-	Problems []problem.Problem `json:"-"` // their form is the command's to say
+	Problems []problem.Problem `json:"-"` // the command decides their form
 }
 
 // Controller is a replica of the controller.
@@ -47,7 +47,7 @@ type Controller struct {
 	Identity  string    `json:"identity"`
 	Leader    bool      `json:"leader"`
 	Alive     bool      `json:"alive"`
-	Version   string    `json:"version,omitempty"` // unless it does not say
+	Version   string    `json:"version,omitempty"` // empty: not reported
 	Renewed   time.Time `json:"renewed"`
 	Envoys    int       `json:"envoys"`
 	HeldUp    int       `json:"heldUp"`
@@ -59,14 +59,14 @@ type Gateway struct {
 	Classes []string `json:"classes"`
 	Hosts   int      `json:"hosts"`
 	Envoys  int      `json:"envoys"` // connected
-	Synced  int      `json:"synced"` // of them serve what they were sent
-	// Versions are those of its Envoys, each once.
+	Synced  int      `json:"synced"` // those that serve what they were sent
+	// Versions are the versions of its Envoys, each once.
 	Versions []string `json:"versions"`
-	// Unproved counts certificates that clients should get and do not.
+	// Unproved counts certificates that clients should get but do not.
 	Unproved int `json:"unproved,omitempty"`
 }
 
-// Ingress is what has become of an Ingress.
+// Ingress is the state of an Ingress.
 type Ingress struct {
 	Namespace string   `json:"namespace"`
 	Name      string   `json:"name"`
@@ -79,7 +79,7 @@ type Ingress struct {
 	Problems  int      `json:"problems"`
 }
 
-// State is whether an Ingress is served as it stands.
+// State says whether an Ingress is served as it stands.
 type State string
 
 // The states of Ingresses.
@@ -90,7 +90,7 @@ const (
 	Unknown State = "Unknown" // the Leases could not be read
 )
 
-// Of is the overview of a cluster at a moment.
+// Of makes the overview of a cluster at a moment.
 func Of(ctx context.Context, reader snapshot.Reader, now time.Time) (*Overview, error) {
 	routing, err1 := reader.Routing(ctx)
 	services, err2 := reader.AllServices(ctx)
@@ -123,7 +123,7 @@ func Of(ctx context.Context, reader snapshot.Reader, now time.Time) (*Overview, 
 	return o, err
 }
 
-// gateways describes those of the picture.
+// gateways adds the gateways of the picture.
 func (o *Overview) gateways(picture *edge.Picture, routing []object, replicas *Replicas) {
 	for name := range picture.Settings {
 		g := Gateway{Name: string(name), Classes: []string{}}
@@ -147,7 +147,7 @@ func (o *Overview) gateways(picture *edge.Picture, routing []object, replicas *R
 	slices.SortFunc(o.Gateways, func(a, b Gateway) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// ingresses describes those that are ours.
+// ingresses adds the Ingresses that are ours.
 func (o *Overview) ingresses(routing []object, replicas *Replicas) {
 	classes := route.NewClasses(of[*networkingv1.IngressClass](routing), route.ClassOptions{})
 	for _, ing := range of[*networkingv1.Ingress](routing) {
@@ -203,7 +203,7 @@ func (o *Overview) Healthy() bool {
 	return !slices.ContainsFunc(o.Ingresses, func(i Ingress) bool { return i.State != Served })
 }
 
-// Only leaves out the Ingresses and Problems of other namespaces.
+// Only drops the Ingresses, certificates and Problems of other namespaces.
 func (o *Overview) Only(namespace string) {
 	o.Ingresses = slices.DeleteFunc(o.Ingresses, func(i Ingress) bool { return i.Namespace != namespace })
 	o.Certificates = slices.DeleteFunc(o.Certificates, func(c Certificate) bool { return c.Namespace != namespace })

@@ -19,7 +19,7 @@ import (
 
 type object = client.Object
 
-// of are those of the objects that are of a type.
+// of returns the objects that are of type T.
 func of[T object](objects []object) []T {
 	var found []T
 	for _, o := range objects {
@@ -30,32 +30,31 @@ func of[T object](objects []object) []T {
 	return found
 }
 
-// Replicas are what the controllers of a cluster say of themselves in their
-// Leases.
+// Replicas are what the controllers of a cluster report in their Leases.
 type Replicas struct {
 	Controllers []Controller
-	// Unknown is what could not be read.
+	// Unknown lists what could not be read.
 	Unknown []string
 
-	known bool // their Leases could be read
+	known bool // the Leases could be read
 	alive []report
 }
 
-// report is what a live replica says.
+// report is what a live replica reports.
 type report struct {
 	replica.Report
 	identity string
-	broken   error // it cannot be read
+	broken   error // why it cannot be read
 }
 
-// electedName is the Lease that the leader holds.
+// electedName is the name of the leader's Lease.
 const electedName = "fairway-controller"
 
-// grace is how much older than its owner says a Lease may look: clocks differ.
+// grace is how much longer than its duration a Lease counts: clocks differ.
 const grace = 15 * time.Second
 
-// ReplicasOf reads the Leases of a cluster. Without the permission to, nothing is
-// known, and that is said.
+// ReplicasOf reads the Leases of a cluster. Without the permission to read them,
+// it says so in Unknown.
 func ReplicasOf(ctx context.Context, reader snapshot.Reader, now time.Time) (*Replicas, error) {
 	leases, err := reader.Leases(ctx, replica.Label)
 	var forbidden *snapshot.PermissionError
@@ -95,7 +94,7 @@ func (r *Replicas) add(lease *coordinationv1.Lease, leader string, now time.Time
 	}
 }
 
-// leadersOf is who leads, by namespace of the installation.
+// leadersOf returns the leader's identity, by namespace of the installation.
 func leadersOf(leases []*coordinationv1.Lease, now time.Time) map[string]string {
 	leaders := map[string]string{}
 	for _, lease := range leases {
@@ -122,8 +121,8 @@ func controllerOf(lease *coordinationv1.Lease, now time.Time) Controller {
 	return c
 }
 
-// EnvoysOf counts the Envoys of a gateway that are connected, and those of them
-// that have caught up.
+// EnvoysOf counts the connected Envoys of a gateway, and those of them that have
+// caught up.
 func (r *Replicas) EnvoysOf(gateway route.Gateway) (envoys, synced int) {
 	for _, report := range r.alive {
 		envoys += report.Gateways[gateway].Envoys
@@ -132,7 +131,7 @@ func (r *Replicas) EnvoysOf(gateway route.Gateway) (envoys, synced int) {
 	return envoys, synced
 }
 
-// versionsOf is which versions the Envoys of a gateway have, each once.
+// versionsOf returns the versions of the Envoys of a gateway, each once.
 func (r *Replicas) versionsOf(gateway route.Gateway) []string {
 	versions := []string{}
 	for _, report := range r.alive {
@@ -142,7 +141,7 @@ func (r *Replicas) versionsOf(gateway route.Gateway) []string {
 	return slices.Compact(versions)
 }
 
-// UnprovedOf counts the certificates that clients of a gateway should get and do
+// UnprovedOf counts the certificates that clients of a gateway should get but do
 // not.
 func (r *Replicas) UnprovedOf(gateway route.Gateway) int {
 	unproved := 0
@@ -152,7 +151,7 @@ func (r *Replicas) UnprovedOf(gateway route.Gateway) int {
 	return unproved
 }
 
-// StateOf says whether every Envoy of the gateway serves the Ingress as it
+// StateOf returns whether every Envoy of the gateway serves the Ingress as it
 // stands, and why not.
 func (r *Replicas) StateOf(ing *networkingv1.Ingress, gateway route.Gateway) (State, string) {
 	switch {
@@ -185,7 +184,7 @@ func (r *Replicas) StateOf(ing *networkingv1.Ingress, gateway route.Gateway) (St
 	return Served, ""
 }
 
-// judge says whether the Envoys of a replica serve a version of an Ingress, in
+// judge returns whether the Envoys of a replica serve a version of an Ingress, in
 // the replicas' own words, and how many of them there are.
 func (r report) judge(name client.ObjectKey, version replica.Version, gateway route.Gateway) (replica.Verdict, int) {
 	var held *replica.HeldUp

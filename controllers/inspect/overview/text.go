@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// Text is the overview for people, without the Problems.
+// Text returns the overview for people, without the Problems.
 func (o *Overview) Text() string {
 	var out strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
@@ -69,7 +69,7 @@ func (g Gateway) envoys() string {
 	return said
 }
 
-// short keeps an Ingress of many hosts on one line.
+// short keeps an Ingress with many hosts on one line.
 func short(hosts []string) []string {
 	const most = 3
 	if len(hosts) <= most {
@@ -85,7 +85,7 @@ func orNone(words []string) string {
 	return strings.Join(words, ", ")
 }
 
-// printable keeps what others wrote from steering a terminal.
+// printable replaces characters in foreign text that could control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) || r == '\t' {

@@ -18,7 +18,7 @@ import (
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
-// PermissionError is what somebody may not read.
+// PermissionError is a permission that the user lacks.
 type PermissionError struct {
 	Verb, Resource string // "list", "leases.coordination.k8s.io"
 	Namespace      string // empty: in all
@@ -34,15 +34,15 @@ func (m *PermissionError) Error() string {
 	return fmt.Sprintf("you need the permission to %s %s %s", m.Verb, m.Resource, where)
 }
 
-// Unwrap is what the API server said.
+// Unwrap returns the API server's error.
 func (m *PermissionError) Unwrap() error { return m.Cause }
 
-// Reader reads a cluster as its user may.
+// Reader reads a cluster with the permissions of its user.
 type Reader struct {
 	client.Reader
 }
 
-// Routing is what decides which gateway serves what, and how: IngressClasses,
+// Routing returns what decides which gateway serves what, and how: IngressClasses,
 // Ingresses, and the configurations of gateways.
 func (r Reader) Routing(ctx context.Context) ([]client.Object, error) {
 	var all []client.Object
@@ -62,19 +62,19 @@ func (r Reader) Routing(ctx context.Context) ([]client.Object, error) {
 	return all, errors.Join(wrong...)
 }
 
-// Issuers is all Issuers. What they say of certificates stands in their status.
+// Issuers returns all Issuers. Their status says what became of certificates.
 func (r Reader) Issuers(ctx context.Context) ([]client.Object, error) {
 	return r.list(ctx, &v1alpha1.IssuerList{}, "issuers.fairway.dev", "")
 }
 
-// AllServices is all Services and EndpointSlices.
+// AllServices returns all Services and EndpointSlices.
 func (r Reader) AllServices(ctx context.Context) ([]client.Object, error) {
 	services, err1 := r.list(ctx, &corev1.ServiceList{}, "services", "")
 	slices, err2 := r.list(ctx, &discoveryv1.EndpointSliceList{}, "endpointslices.discovery.k8s.io", "")
 	return append(services, slices...), errors.Join(err1, err2)
 }
 
-// Services is those of the names that exist, with their EndpointSlices.
+// Services returns the named Services that exist, with their EndpointSlices.
 func (r Reader) Services(ctx context.Context, names []types.NamespacedName) ([]client.Object, error) {
 	var found []client.Object
 	for _, name := range names {
@@ -97,8 +97,9 @@ func (r Reader) Services(ctx context.Context, names []types.NamespacedName) ([]c
 	return found, nil
 }
 
-// Secrets is those of the names that exist and can be read, and the names of
-// those that do not exist. That others cannot be read is no error: few people may.
+// Secrets returns the named Secrets that exist and can be read, and the names of
+// those that do not exist. A Secret that cannot be read is no error: few people
+// may read Secrets.
 func (r Reader) Secrets(ctx context.Context, names []types.NamespacedName) (found []client.Object, missing map[types.NamespacedName]bool) {
 	missing = map[types.NamespacedName]bool{}
 	for _, name := range names {
@@ -113,7 +114,7 @@ func (r Reader) Secrets(ctx context.Context, names []types.NamespacedName) (foun
 	return found, missing
 }
 
-// page is how many objects are asked for at once.
+// page is how many objects one request asks for.
 const page = 500
 
 // list reads a kind page by page.
@@ -125,7 +126,7 @@ func (r Reader) list(
 		asked := append(options, client.InNamespace(namespace), client.Limit(page), client.Continue(next))
 		switch err := r.List(ctx, list, asked...); {
 		case meta.IsNoMatchError(err):
-			return nil, nil // none, where the kind is not installed
+			return nil, nil // none, because the kind is not installed
 		case apierrors.IsForbidden(err):
 			return nil, &PermissionError{"list", resource, namespace, err}
 		case err != nil:
@@ -148,8 +149,8 @@ func (r Reader) list(
 	}
 }
 
-// Leases is those in the namespaces that hold one with the label: of replicas,
-// and of their leader.
+// Leases returns all Leases in the namespaces that have one with the label. These
+// are the Leases of replicas and of their leader.
 func (r Reader) Leases(ctx context.Context, label string) ([]*coordinationv1.Lease, error) {
 	const resource = "leases.coordination.k8s.io"
 	labelled, err := r.list(ctx, &coordinationv1.LeaseList{}, resource, "", client.HasLabels{label})

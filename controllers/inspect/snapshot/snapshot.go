@@ -1,9 +1,9 @@
-// Package snapshot looks once at what Fairway serves, or would serve, for people
-// who ask: from files, or from a cluster as they may read it.
+// Package snapshot shows people once what Fairway serves, or would serve: from
+// files, or from a cluster as far as they may read it.
 //
-// It watches nothing, writes nothing and needs no controller. Its invariant: what
-// is seen in a snapshot is what the controllers see, because it is their own first
-// pass, over the same objects.
+// It watches nothing, writes nothing and needs no controller. Its invariant: a
+// snapshot sees what the controllers see, because it is their own first pass over
+// the same objects.
 package snapshot
 
 import (
@@ -18,20 +18,20 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Take calls see with Controllers over the objects, for their FirstPass. They and
-// their cache end with the call.
+// Take calls see with Controllers over the objects, for their FirstPass. The
+// Controllers and their cache end with the call.
 func Take(
 	ctx context.Context, objects *folder.Cache, scope index.Scope, see func(context.Context, *edge.Controllers) error,
 ) (err error) {
 	base := route.DefaultSettings()
-	base.HTTPSPort = 443 // as that of a controller without flags
+	base.HTTPSPort = 443 // as for a controller without flags
 	controllers := &edge.Controllers{
 		Cache:    objects,
 		Reporter: report.New(),
 		Base:     base,
 		Scope:    scope,
-		// Secrets are not kept with other manifests, and whoever asks may not
-		// read those of a cluster.
+		// Secrets are not kept with other manifests, and the user may not be
+		// allowed to read those of a cluster.
 		PartialSecrets: true,
 	}
 	if err := controllers.Index(ctx); err != nil {
