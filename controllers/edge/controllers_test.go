@@ -70,7 +70,7 @@ func portOf(service string, port int32) route.ServicePort {
 	return route.ServicePort{Service: types.NamespacedName{Namespace: "shop", Name: service}, Port: port}
 }
 
-// What refers comes after what it refers to, Open after everything, and the
+// An object comes after those that it refers to, and Open after everything. The
 // controllers have nothing to add: nothing is published twice.
 func TestStartPublishesOnePictureInOrder(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

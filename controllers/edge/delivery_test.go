@@ -84,8 +84,8 @@ func summaries(r *report.Reporter) []string {
 	return lines
 }
 
-// An Ingress that goes away takes the blame along, even when no Envoy is there
-// to serve the removal.
+// With an Ingress its Problem goes away, even if no Envoy is there to serve the
+// removal.
 func TestARejectionGoesWithTheHost(t *testing.T) {
 	w := newWorld()
 	w.apply(ingressOf("shop.test", "cart"))
@@ -104,7 +104,7 @@ func TestARejectionGoesWithTheHost(t *testing.T) {
 	}
 }
 
-// stateful is a Publisher whose answer about a host a test decides.
+// stateful is a Publisher whose host states a test sets.
 type stateful struct {
 	*wall
 

@@ -11,8 +11,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// What becomes of a certificate is told on the Ingresses that ask for it, until
-// it is over; that of the default one on its Secret.
+// A fault with a certificate is a Problem on the Ingresses that ask for it, until
+// it is over. For the default certificate, the Problem is on its Secret.
 func TestACertificateThatIsNotServedIsAProblem(t *testing.T) {
 	w := newWorld()
 	asks, asksNot := ingressOf("shop.test", "cart"), ingressOf("other.test", "cart")

@@ -80,7 +80,7 @@ func walk(t *testing.T, seed uint64) {
 	}
 }
 
-// stage is Controllers whose every step a test takes.
+// stage is Controllers of which a test takes every step.
 type stage struct {
 	world       *world
 	live        *apiServer
@@ -153,8 +153,8 @@ func (s *stage) ask(ctx context.Context, after time.Duration) bool {
 	return s.secrets.Step(ctx)
 }
 
-// remind has keys of the first pass be looked at again: by the queue's own clock,
-// which nobody waits for.
+// remind makes keys of the first pass be looked at again. In a real queue its own
+// clock does that; the test does not wait for it.
 func remind[K comparable](ctx context.Context, t *testing.T, q line[K], keys func(context.Context) ([]K, error)) {
 	t.Helper()
 	all, err := keys(ctx)
@@ -205,7 +205,7 @@ func (q line[K]) work(ctx context.Context) bool {
 	return true
 }
 
-// wait lets the time pass after which keys are looked at again.
+// wait passes the time after which keys are looked at again.
 func (q line[K]) wait() {
 	for key, again := range q.later {
 		if again {
@@ -356,7 +356,7 @@ func isWrong(fresh *Picture, gateway route.Gateway) bool {
 }
 
 // compareGateways leaves out the settings of gateways whose configuration is
-// wrong: they are those from before it was, which a fresh start cannot know.
+// wrong. Those have earlier settings, which a fresh start cannot know.
 func (s *stage) compareGateways(t *testing.T, seed uint64, fresh *Picture) {
 	t.Helper()
 	for gateway := range fresh.Settings {
@@ -369,8 +369,8 @@ func (s *stage) compareGateways(t *testing.T, seed uint64, fresh *Picture) {
 	}
 }
 
-// compareCertificates fails the test unless the certificates are those of a
-// fresh start, or where that has none that can be used, ones that could.
+// compareCertificates fails the test unless the certificates are those of a fresh
+// start. If that finds none that can be used, earlier usable ones are fine.
 func (s *stage) compareCertificates(t *testing.T, seed uint64, fresh *Picture) {
 	t.Helper()
 	for key, want := range fresh.Certificates {

@@ -19,9 +19,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// Of thousands of names that come and go nothing stays, on a replica to which no
-// Envoy is connected and which does not lead: nobody tells it that anything is
-// served, and nobody takes what it has to tell.
+// When thousands of names come and go, nothing of them stays. This replica has no
+// Envoys and does not lead: so it never hears that anything is served, and nobody
+// takes its Problems.
 func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 	s := start(t.Context(), t, newWorld())
 	led := &report.LeaderOnly{}
@@ -79,8 +79,8 @@ func anyLeaves(ads *server.Server) bool {
 	return false
 }
 
-// comers are an Ingress of three hosts with what it names: a Service, one that is
-// not there, a certificate, and authorities of clients that are not there.
+// comers are an Ingress of three hosts and what it names: a Service, a missing
+// Service, a certificate, and missing authorities of clients.
 func comers(name string) []client.Object {
 	ingress := ingressOf(name+".test", name)
 	ingress.Spec.TLS = []networkingv1.IngressTLS{{SecretName: name, Hosts: []string{name + ".test"}}}

@@ -17,7 +17,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// served is on the Namespaces that are looked at, if not all are.
+// served is the label of the Namespaces that are selected, if not all are.
 var served = map[string]string{"served": "yes"}
 
 // mutate changes any one object. There are few names of each kind, so that
@@ -66,7 +66,7 @@ func (w *world) mutate(random *rand.Rand) {
 	}
 }
 
-// pickAny is an object that is there, or nil.
+// pickAny returns an object that exists, or nil.
 func pickAny[O client.Object](w *world, random *rand.Rand) (none O) {
 	objects := w.kindOf(none).server
 	if len(objects) == 0 {

@@ -54,8 +54,8 @@ func ingressesAt(version string, each map[string]string) *networkingv1.IngressLi
 	return list
 }
 
-// A real cache says of everything in a list that it comes before it tells of the
-// first: on that depends that no replica claims a version early.
+// A real cache transforms everything in a list before it delivers the first event.
+// Without that a replica could claim a version early.
 func TestACacheTransformsAListBeforeItTells(t *testing.T) {
 	source := &lists{all: []*networkingv1.IngressList{
 		ingressesAt("20", map[string]string{"a": "10", "b": "20"}),

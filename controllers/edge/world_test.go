@@ -28,11 +28,10 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
-// world is an API server and a cache that follows it, each kind of objects at
-// its own pace: what the server has, a store has only once it received it, and
-// a handler has heard of it only once it was told. All three are separate steps
-// that a test takes, so that informers can be out of step in every way that
-// real ones can.
+// world is an API server and a cache that follows it, each kind of objects at its
+// own pace. A store gets what the server has only when it receives it, and a
+// handler hears of it only after that. A test takes these steps separately, so
+// that informers can be out of step in every way that real ones can.
 type world struct {
 	kinds []*kind
 	now   time.Time
@@ -60,7 +59,7 @@ type change struct {
 	missed bool          // of a relist: no watch saw the deletion itself
 }
 
-// listener is a handler and what it was not yet told.
+// listener is a handler and the events that it has not heard yet.
 type listener struct {
 	handler toolscache.ResourceEventHandler
 	pending []func()
@@ -105,7 +104,8 @@ func (w *world) apply(objects ...client.Object) {
 	}
 }
 
-// watched is what the watch tells of an object: of Secrets it has one type only.
+// watched returns what the watch delivers of an object: of Secrets it has one type
+// only.
 func watched(object client.Object) client.Object {
 	if secret, ok := object.(*corev1.Secret); ok && secret.Type != corev1.SecretTypeTLS {
 		return nil
@@ -174,8 +174,8 @@ func (k *kind) receive() bool {
 	return true
 }
 
-// relist forgets what was in between: the stream broke, and the store will see
-// only how it ended.
+// relist drops what happened in between: the stream broke, and the store will see
+// only the result.
 func (k *kind) relist() {
 	last := map[string]int{}
 	for i, c := range k.stream {
@@ -199,14 +199,14 @@ func (k *kind) tell(event func(toolscache.ResourceEventHandler)) {
 	}
 }
 
-// hear lets any one handler of the kind hear of its next event.
+// hear delivers the next event to one handler of the kind.
 func (k *kind) hear(random *rand.Rand) {
 	if len(k.listeners) > 0 {
 		k.listeners[random.IntN(len(k.listeners))].hear()
 	}
 }
 
-// hear lets the handler hear of the next event.
+// hear delivers the next event to the handler.
 func (l *listener) hear() bool {
 	if len(l.pending) == 0 {
 		return false
@@ -292,14 +292,14 @@ func (w *world) RemoveInformer(context.Context, client.Object) error { return er
 func (w *world) Start(context.Context) error                         { return nil }
 func (w *world) WaitForCacheSync(context.Context) bool               { return true }
 
-// informer is a kind as those see it who listen.
+// informer is a kind as its handlers see it.
 type informer struct {
 	cache.Informer // for the methods that are never called
 
 	kind *kind
 }
 
-// AddEventHandlerWithOptions tells the handler first what is there already.
+// AddEventHandlerWithOptions first delivers to the handler what exists already.
 func (i informer) AddEventHandlerWithOptions(
 	handler toolscache.ResourceEventHandler, _ toolscache.HandlerOptions,
 ) (toolscache.ResourceEventHandlerRegistration, error) {

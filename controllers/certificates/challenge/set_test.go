@@ -12,7 +12,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// hosts are what became of what was published.
+// hosts are the states of published hosts.
 type hosts map[route.Key]server.HostState
 
 func (h hosts) Host(key route.Key) server.HostState { return h[key] }
@@ -45,7 +45,7 @@ func queued(t *testing.T) (*Set, func() []route.Key) {
 	}
 }
 
-// Orders come, change and go; only hosts that answer otherwise are woken.
+// Orders come, change and go; only hosts whose answers change are woken.
 func TestSetWakesWhatChanges(t *testing.T) {
 	s, woken := queued(t)
 	for _, step := range []struct {

@@ -27,7 +27,7 @@ import (
 
 const namespace = "fairway-system"
 
-// said is the last that was said of an Issuer.
+// said is the last status of an Issuer.
 type said struct{ v1alpha1.IssuerStatus }
 
 func (s *said) Write(_ context.Context, _ *v1alpha1.Issuer, status v1alpha1.IssuerStatus) error {
@@ -56,7 +56,7 @@ func newWorld(t *testing.T, held ...*corev1.Secret) *world {
 	return &world{files, report.New()}
 }
 
-// look is one term that looks at one Issuer.
+// look runs one term that looks at one Issuer.
 func (w *world) look(t *testing.T, spec v1alpha1.IssuerSpec) (*said, *order.Account) {
 	t.Helper()
 	scheme, err := index.Scheme()
@@ -91,8 +91,8 @@ func eabSecret(value string) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "eab"}, Data: map[string][]byte{"key": []byte(value)}}
 }
 
-// Whatever is wrong with an Issuer is a condition that says what to do, and a
-// Problem; no certificate is ordered from it.
+// Every fault of an Issuer is in a condition that says what to do, and in a
+// Problem. No certificate is ordered from such an Issuer.
 func TestWhatIsWrong(t *testing.T) {
 	authority := acme.Start(t, acme.Options{ExternalAccounts: map[string]string{"kid-1": eabKey()}})
 	right := func() v1alpha1.IssuerSpec {
@@ -145,8 +145,8 @@ func TestWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A new term goes on with the account that there is. One that cannot be read is
-// kept: somebody may have a copy.
+// A new term uses the account that exists. It keeps an account that it cannot
+// read: somebody may have a copy.
 func TestAccountsStay(t *testing.T) {
 	authority := acme.Start(t, acme.Options{})
 	w := newWorld(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/fairwaynet/fairway/tls/acme"
 )
 
-// desks are Limiter with a clock, and what they have woken.
+// desks are a Limiter with a clock, and the callers that it has woken.
 type lanes struct {
 	*testing.T
 	Limiter
@@ -30,7 +30,7 @@ func (d *lanes) take(who, issuer, directory string) *Permit {
 	return permit
 }
 
-// takes is how many of n get a turn.
+// takes returns how many of n get a permit.
 func (d *lanes) takes(n int, issuer, directory string) (limiter []*Permit) {
 	for i := range n {
 		if permit := d.take(fmt.Sprint(issuer, i), issuer, directory); permit != nil {
@@ -40,11 +40,11 @@ func (d *lanes) takes(n int, issuer, directory string) (limiter []*Permit) {
 	return limiter
 }
 
-// away is how an authority that does not answer fails.
+// away is the failure of an authority that does not answer.
 var away = context.DeadlineExceeded
 
-// One that has not answered yet is asked by one at a time; then by as many as may,
-// so many of them for one Issuer.
+// An authority that has not answered yet gets one permit at a time. Then it gets
+// as many as allowed, and each Issuer up to its own bound.
 func TestTurnsAreBounded(t *testing.T) {
 	d := newDesks(t)
 	first := d.takes(100, "a", "ca")
@@ -68,7 +68,7 @@ func TestTurnsAreBounded(t *testing.T) {
 	}
 }
 
-// Waiting orders are woken in their order, and one that has gone holds none up.
+// Waiting orders are woken in their order. An order that is gone holds none up.
 func TestTheLineIsInOrder(t *testing.T) {
 	d := newDesks(t)
 	first := d.take("first", "a", "ca")
@@ -93,8 +93,8 @@ func TestTheLineIsInOrder(t *testing.T) {
 	}
 }
 
-// Those who find that an authority does not answer have it left alone by all, for
-// longer each time; the first who is answered ends that.
+// Once an authority does not answer, nobody asks it for a while, longer each time.
+// The first answer ends that.
 func TestOneBackOffForAll(t *testing.T) {
 	d := newDesks(t)
 	d.take("first", "a", "ca").End(Outcome{})
@@ -134,7 +134,7 @@ func TestOneBackOffForAll(t *testing.T) {
 	}
 }
 
-// What is wrong with a request, or with what else an Issuer needs, is not held
+// A fault of a request, or of something else that an Issuer needs, is not held
 // against the authority.
 func TestWhatIsHeldAgainstAnAuthority(t *testing.T) {
 	for _, c := range []struct {

@@ -32,7 +32,8 @@ import (
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
 )
 
-// Real authority, real files; no Envoy: the authority looks at nothing.
+// The authority and the files are real. There is no Envoy: the authority validates
+// nothing.
 
 var shop = order.Key{Namespace: "shop", Name: "tls"} // a constant
 
@@ -83,7 +84,7 @@ func (b indexed) IndexField(_ context.Context, object client.Object, field strin
 	return nil
 }
 
-// flaky is a Store that fails once, at a write of which the process then dies.
+// flaky is a Store that fails once. Its process dies of that.
 type flaky struct {
 	secretstore.Store
 
@@ -142,7 +143,7 @@ type process struct {
 	told []string // events
 }
 
-// start starts a process, which knows nothing of those before.
+// start starts a process, which knows nothing of earlier ones.
 func (w *world) start(t *testing.T, log logr.Logger) *process {
 	t.Helper()
 	ignore := func(string) {}
@@ -190,8 +191,8 @@ type nowhere struct{}
 
 func (nowhere) Write(context.Context, *v1alpha1.Issuer, v1alpha1.IssuerStatus) error { return nil }
 
-// run does what the queues would, until there is nothing to do soon; an error is
-// that the process has died.
+// run does what the queues would do, until nothing is due soon. It returns an
+// error if the process has died.
 func (p *process) run(t *testing.T) error {
 	t.Helper()
 	if _, err := p.issuers.Reconcile(t.Context(), "pebble"); err != nil {
@@ -214,7 +215,7 @@ func (p *process) run(t *testing.T) error {
 	return nil
 }
 
-// certificate is what is in the Secret.
+// certificate returns the certificate in the Secret.
 func (w *world) certificate(t *testing.T) *certificate.Certificate {
 	t.Helper()
 	secret, err := w.store.Get(t.Context(), shop)
@@ -231,7 +232,7 @@ func (w *world) certificate(t *testing.T) *certificate.Certificate {
 	return parsed
 }
 
-// underWay is how many orders are stored.
+// underWay returns how many orders are stored.
 func (w *world) underWay(t *testing.T) int {
 	t.Helper()
 	orders, err := w.store.List(t.Context(), "fairway-system", challenge.SecretLabel)
@@ -241,8 +242,8 @@ func (w *world) underWay(t *testing.T) int {
 	return len(orders)
 }
 
-// A process that dies at any write, done or not, costs neither a second order
-// nor a second account nor a certificate: the next one goes on.
+// A process may die at any write, done or not. That costs no second order, no
+// second account and no certificate: the next process goes on.
 func TestCrashAtEveryWrite(t *testing.T) {
 	authority := acme.Start(t, acme.Options{AlwaysValid: true})
 	for _, after := range []bool{false, true} {
@@ -278,8 +279,8 @@ func TestCrashAtEveryWrite(t *testing.T) {
 	}
 }
 
-// A certificate is renewed when its time has come, with a new key, and what is
-// there stays until then. Nothing is written while there is nothing to do.
+// A certificate is renewed when its time has come, with a new key. The old one
+// stays until then. Nothing is written while nothing is due.
 func TestRenewal(t *testing.T) {
 	authority := acme.Start(t, acme.Options{AlwaysValid: true})
 	w := newWorld(t, authority)
@@ -310,8 +311,8 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// A renewal that has begun is finished by the next leader, whatever that knows of
-// why it began: else it would be ordered again.
+// The next leader finishes a renewal that has begun, even if it does not know why
+// it began: else it would be ordered again.
 func TestRenewalThatHasBegunIsFinished(t *testing.T) {
 	authority := acme.Start(t, acme.Options{AlwaysValid: true})
 	w := newWorld(t, authority)
@@ -336,8 +337,8 @@ func TestRenewalThatHasBegunIsFinished(t *testing.T) {
 	}
 }
 
-// An Issuer that wants other keys has the certificate replaced, and so has
-// somebody who deletes the Secret.
+// A certificate is replaced when its Issuer wants another kind of key, and when
+// its Secret is deleted.
 func TestReplacement(t *testing.T) {
 	authority := acme.Start(t, acme.Options{AlwaysValid: true})
 	w := newWorld(t, authority)
@@ -379,7 +380,8 @@ func TestReplacement(t *testing.T) {
 	}
 }
 
-// What fails is tried again on a schedule, over restarts too, and said.
+// A failed order is tried again on a schedule, also after a restart, and a Problem
+// says so.
 func TestFailuresKeepTheirSchedule(t *testing.T) {
 	authority := acme.Start(t, acme.Options{AlwaysValid: true, Blocked: []string{"shop.test"}})
 	w := newWorld(t, authority)

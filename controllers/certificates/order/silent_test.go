@@ -24,7 +24,7 @@ import (
 	"github.com/fairwaynet/fairway/test/acme"
 )
 
-// moody is an authority that works until it is told otherwise.
+// moody is an authority that works until its mood changes.
 type moody struct {
 	server *httptest.Server
 
@@ -36,14 +36,15 @@ type moody struct {
 	most int // the most at a time since the mood was set
 }
 
-// mood is what it does in place of work. A nil answer is none.
+// mood is what the authority does instead of its work. If answer is nil, it does
+// not answer.
 type mood struct {
 	name   string
 	take   bool // connections are accepted but never answered
 	answer http.HandlerFunc
 }
 
-// before puts one before a real authority.
+// before puts a moody authority in front of a real one.
 func before(t *testing.T, authority *acme.Authority) *moody {
 	t.Helper()
 	to, err := url.Parse(authority.Directory)
@@ -57,7 +58,7 @@ func before(t *testing.T, authority *acme.Authority) *moody {
 	m := &moody{}
 	works := &httputil.ReverseProxy{
 		Transport: authority.Transport(),
-		// The authority's URLs are those by which it is asked.
+		// The authority's URLs have the host under which it is asked.
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host})
 			r.Out.Host = r.In.Host
@@ -103,7 +104,7 @@ func (m *moody) leave() {
 	m.busy--
 }
 
-// door is where connections to a moody authority come in.
+// door is the listener of a moody authority.
 type door struct {
 	net.Listener
 
@@ -132,13 +133,13 @@ func (d door) Accept() (net.Conn, error) {
 	}
 }
 
-// becomes changes its mood; connections that there are end.
+// becomes changes the mood; open connections end.
 func (m *moody) becomes(mood *mood) {
 	m.mood.Store(mood)
 	m.server.CloseClientConnections()
 }
 
-// issuer is one that orders there.
+// issuer is an Issuer that orders from the moody authority.
 func (m *moody) issuer(name string) *v1alpha1.Issuer {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: m.server.Certificate().Raw})
 	return &v1alpha1.Issuer{
@@ -147,8 +148,8 @@ func (m *moody) issuer(name string) *v1alpha1.Issuer {
 	}
 }
 
-// What is asked of an authority that does not answer costs another's orders
-// nothing, however much it is, and that authority little.
+// However much is asked of an authority that does not answer, the orders of
+// another cost nothing more. The silent authority itself gets few requests.
 func TestOneSilentAuthorityDelaysNoOther(t *testing.T) {
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not now", code) }
@@ -184,8 +185,8 @@ func TestOneSilentAuthorityDelaysNoOther(t *testing.T) {
 	}
 }
 
-// lead starts a process with the clock of this machine, which has looked at its
-// Issuer.
+// lead starts a process with the clock of this machine. The process has looked at
+// its Issuer.
 func (w *world) lead(t *testing.T) *process {
 	t.Helper()
 	w.real = true
@@ -201,11 +202,11 @@ func (p *process) look(t *testing.T, issuer string) {
 	}
 }
 
-// many is more than there are workers. A client of a cluster that is no cache makes
-// hundreds slow by itself.
+// many is more than there are workers. More would only test the fake client: it is
+// no cache, and slow with hundreds of objects.
 const many = 100
 
-// asked has many Ingresses want a certificate each from an Issuer.
+// asked makes many Ingresses ask an Issuer for a certificate each.
 func (p *process) asked(t *testing.T, issuer string) *process {
 	t.Helper()
 	for i := range many {
@@ -225,7 +226,7 @@ func (w *world) create(t *testing.T, object client.Object) {
 	}
 }
 
-// orderedWithin is how long the order of the one certificate takes, with the
+// orderedWithin returns how long the order of the one certificate takes, with the
 // workers and the queue of a leader.
 func (p *process) orderedWithin(t *testing.T) time.Duration {
 	t.Helper()

@@ -27,8 +27,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestWishes: a case is a sentence, the objects that there are, and what shall be
-// ordered for them, whatever their order.
+// TestWishes: a case is a sentence, the objects that exist, and what is to be
+// ordered for them, whatever the objects' order.
 func TestWishes(t *testing.T) {
 	cases, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || cases == nil {
@@ -104,7 +104,7 @@ func clusterOf(t *testing.T, objects []client.Object) client.WithWatch {
 	return builder.Build()
 }
 
-// wishes is what is wanted for every Secret that an Ingress names.
+// wishes returns the Spec of every Secret that an Ingress names.
 func wishes(t *testing.T, objects []client.Object) []txtar.File {
 	t.Helper()
 	cluster := clusterOf(t, objects)

@@ -14,9 +14,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// FuzzSecret: whatever a Secret is, a name has a certificate or its Ingress a
-// Problem that people can read, and never the one without reason; and what was
-// served before is, as long as there is nothing better.
+// FuzzSecret: for any Secret, either the name has a certificate, or its Ingress
+// has a Problem that people can read. What was served before stays as long as
+// there is nothing better.
 func FuzzSecret(f *testing.F) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	made, err := certificate.SelfSigned(now, rand.Reader)

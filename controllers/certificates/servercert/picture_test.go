@@ -71,7 +71,7 @@ func newTheatre(t *testing.T, objects ...client.Object) *theatre {
 }
 
 // picture builds all names, and again those that waited for Secrets. It returns
-// what was told of Ingresses, and the names that have a certificate.
+// the Problems of Ingresses, and the names that have a certificate.
 func (s *theatre) picture(t *testing.T) (told map[string]string, served map[route.Hostname]bool) {
 	t.Helper()
 	told, served = map[string]string{}, map[route.Hostname]bool{}
@@ -97,10 +97,10 @@ func (s *theatre) picture(t *testing.T) (told map[string]string, served map[rout
 	return told, served
 }
 
-// A restarted controller must have in its first picture each certificate that
-// can be read, however many Ingresses name Secrets that are missing: Envoys that
-// connect to it would be told that the others do not exist. The API server is
-// asked for what is missing once, not once for each.
+// The first picture of a restarted controller must have each certificate that can
+// be read, however many Ingresses name Secrets that are missing. Otherwise Envoys
+// that connect to it would hear that the others do not exist. The API server is
+// asked for all missing Secrets at once, and not for each.
 func TestMissingSecretsKeepNoOtherFromTheFirstPicture(t *testing.T) {
 	const missing = 300
 	objects := []client.Object{ingressOf("z"), secretOf(t, "z")}
@@ -120,8 +120,7 @@ func TestMissingSecretsKeepNoOtherFromTheFirstPicture(t *testing.T) {
 	}
 }
 
-// failing is an API server that fails for some Secrets, and counts what it is
-// asked.
+// failing is an API server that fails for some Secrets, and counts its requests.
 type failing struct {
 	client.Reader
 	names map[string]error
@@ -141,8 +140,8 @@ func (f *failing) List(ctx context.Context, list client.ObjectList, options ...c
 	return f.Reader.List(ctx, list, options...)
 }
 
-// A Secret that the API server does not give costs the names that want it: they
-// have a Problem, and everything else is in the first picture.
+// A Secret that the API server does not give affects only the names that want it:
+// they have a Problem. Everything else is in the first picture.
 func TestAnErrorCostsOneNameOfTheFirstPicture(t *testing.T) {
 	s := newTheatre(t, ingressOf("a"), ingressOf("b"), ingressOf("c"))
 	s.live.names = map[string]error{"b": apierrors.NewForbidden(corev1.Resource("secrets"), "b", nil)}
@@ -179,8 +178,8 @@ func TestWhatNobodyNamesIsForgotten(t *testing.T) {
 	}
 }
 
-// Ingresses that ask for TLS at a gateway without an HTTPS port are told, for as
-// long as it has none.
+// Ingresses that ask for TLS at a gateway without an HTTPS port have a Problem for
+// as long as it has none.
 func TestTLSAtAGatewayWithoutIt(t *testing.T) {
 	s := newTheatre(t, ingressOf("web"), secretOf(t, "web"))
 	key := Key{Gateway: route.DefaultGateway, Host: "web.test"}

@@ -14,8 +14,9 @@ import (
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
-// Replicas that start at once agree on one certificate, and so do later ones;
-// what cannot be served is replaced, what is not ours is not touched.
+// Replicas that start at once agree on one certificate, and so do later ones. A
+// certificate that cannot be served is replaced; a Secret that is not ours is not
+// touched.
 func TestAllReplicasShareACertificate(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	name := types.NamespacedName{Namespace: "fairway-system", Name: SharedSecret}

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What no Ingress names costs its name, not its bytes: 10,000 Secrets with
-// 8 KiB each would else fill 80 MiB.
+// A Secret that no Ingress names costs the memory for its name, and not for its
+// bytes: 10,000 Secrets with 8 KiB each would else fill 80 MiB.
 func TestSecretsThatNobodyNamesCostLittle(t *testing.T) {
 	const count, most = 10_000, 10 << 20
 	var trimmer Trimmer
@@ -51,7 +51,7 @@ func heap() int64 {
 }
 
 // isTrimmed reports whether the bytes of a Secret from a cache are missing. The
-// API lets no Secret of this type be without both keys.
+// API allows no Secret of this type without both keys.
 func isTrimmed(secret *corev1.Secret) bool {
 	return secret.Type == corev1.SecretTypeTLS && secret.Data[corev1.TLSCertKey] == nil && secret.Data[corev1.TLSPrivateKeyKey] == nil
 }

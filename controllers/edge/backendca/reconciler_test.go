@@ -99,7 +99,7 @@ func secretWith(kind corev1.SecretType, data map[string]string) *corev1.Secret {
 	return secret
 }
 
-// serviceThat names an authority, and speaks TLS.
+// serviceThat makes a Service that names an authority and speaks TLS.
 func serviceThat(names string) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{

@@ -42,7 +42,7 @@ func clusterOf(t *testing.T, objects ...client.Object) client.Client {
 	return builder.Build()
 }
 
-// to is an Ingress of a class that leads to a port of a Service, by name or
+// to is an Ingress of a class that routes to a port of a Service, by name or
 // number.
 func to(name, class, service string, port networkingv1.ServiceBackendPort) *networkingv1.Ingress {
 	return &networkingv1.Ingress{
@@ -295,7 +295,7 @@ func TestWhatIsPublished(t *testing.T) {
 }
 
 // However many Services have no slice, and however often their ports are looked
-// at, that is a handful of questions, until something changes.
+// at, that takes a handful of questions until something changes.
 func TestServicesWithoutSlicesAreFewQuestions(t *testing.T) {
 	const many = 100
 	var cached, there []client.Object

@@ -19,8 +19,8 @@ func serviceOf(port int32) *corev1.Service {
 	return service
 }
 
-// A gateway is told the ports of its own Service, or else those of the Service of
-// all; a change wakes those that it concerns.
+// A gateway has the ports of its own Service, or else those of the Service of all.
+// A change wakes the gateways that it concerns.
 func TestAGatewayHasThePortsOfItsService(t *testing.T) {
 	s := newStage(t)
 	s.set("1", specOf(8080, 8443))
@@ -76,7 +76,7 @@ func sameGateways(got map[route.Gateway]bool, want []route.Gateway) bool {
 	return len(got) == len(want)
 }
 
-// The first picture waits for what is said of each Service, once, and not forever.
+// The first picture waits until each Service is heard of, once, and not for ever.
 func TestPublishedServicesAreWaitedFor(t *testing.T) {
 	const long = time.Minute
 	(*PublishedServices)(nil).Wait(t.Context(), long)

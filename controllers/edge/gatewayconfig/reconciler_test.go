@@ -62,7 +62,7 @@ func (s *stage) restart() {
 	}
 }
 
-// set makes the configuration of the gateway inner that, or deletes it.
+// set creates the configuration of the gateway inner, or deletes it.
 func (s *stage) set(uid types.UID, spec *v1alpha1.GatewayConfigSpec) {
 	s.t.Helper()
 	config := &v1alpha1.ClusterGatewayConfig{ObjectMeta: metav1.ObjectMeta{Name: "inner", UID: uid}}
@@ -76,7 +76,7 @@ func (s *stage) set(uid types.UID, spec *v1alpha1.GatewayConfigSpec) {
 	}
 }
 
-// reconciled is the gateway's ports after a run, and how much is wrong.
+// reconciled returns the gateway's ports after a run, and the number of Problems.
 func (s *stage) reconciled() (http, https uint16, problems int) {
 	s.t.Helper()
 	if _, err := s.r.Reconcile(s.t.Context(), inner); err != nil {
@@ -140,7 +140,7 @@ func TestWithoutCustomResourcesGatewaysHaveTheBase(t *testing.T) {
 	}
 }
 
-// The condition is written when it changes and not else, and only while Run runs.
+// The condition is written only when it changes, and only while Run runs.
 func TestConditions(t *testing.T) {
 	s := newStage(t)
 	writes := make(chan struct{}, 100)
@@ -185,7 +185,7 @@ func (s *stage) condition() metav1.Condition {
 	return config.Status.Conditions[0]
 }
 
-// counting tells of each write of a status.
+// counting counts each write of a status.
 type counting struct {
 	client.Client
 	writes chan struct{}

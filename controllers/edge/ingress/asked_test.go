@@ -57,8 +57,8 @@ func (l *late) Get(ctx context.Context, name client.ObjectKey, into client.Objec
 // still is a clock.
 func still() time.Time { return time.Unix(1_800_000_000, 0) }
 
-// However many Services a host misses, what a run asks the API server is a handful
-// of questions, and nothing is asked again.
+// However many Services a host misses, a run asks the API server only a handful of
+// questions, and none of them twice.
 func TestWhatARunAsks(t *testing.T) {
 	const many = 2000
 	good, ingress := offering(serviceNamed("shop", "cart"), 80), manyPaths("cart", "cart", 0)

@@ -76,8 +76,8 @@ func TestOnlyARouteThatWorksBreaks(t *testing.T) {
 	}
 }
 
-// Whatever the routes: where a request that was forwarded is answered 503 for want
-// of a Service, the route that answers it is among those that break.
+// For any routes: if a request was forwarded and is now answered 503 for want of a
+// Service, breaking has the route that answers it.
 func TestEveryRouteThatBreaksIsFound(t *testing.T) {
 	paths := []string{"/", "/a", "=/a", "=/a/", "/a/b", "=/a/b", "/a/b/c", "/ab", "=/ab"}
 	requests := []string{"/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/x", "/ab", "/abc", "/x"}
@@ -103,7 +103,7 @@ func TestEveryRouteThatBreaksIsFound(t *testing.T) {
 	}
 }
 
-// answering is the route that answers a request, as the Ingress API says.
+// answering returns the route that answers a request, as the Ingress API says.
 func answering(host *route.Host, path string) (best *route.Route) {
 	for i := range host.Routes {
 		r := &host.Routes[i]

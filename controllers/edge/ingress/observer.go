@@ -74,7 +74,7 @@ func (r *Reconciler) sawKeys(ctx context.Context, keys []route.Key) {
 	for _, key := range keys {
 		ingresses, err := r.Objects.IngressesOfHost(ctx, key.Host)
 		if err != nil {
-			log.FromContext(ctx).Error(err, "cannot tell whom a host concerns", "host", key.Host)
+			log.FromContext(ctx).Error(err, "cannot tell which ingresses a host concerns", "host", key.Host)
 		}
 		for _, ingress := range ingresses {
 			r.Tracker.Concerns(client.ObjectKeyFromObject(ingress), versionOf(ctx, ingress), []route.Key{key})

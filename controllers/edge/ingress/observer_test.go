@@ -13,8 +13,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// The event of a class may come before those of Ingresses that the cache has
-// already: it makes the Ingress wait, and claims nothing of others.
+// The event of a class may come before events of Ingresses that the cache already
+// has. It makes the Ingress wait, and claims no version of other Ingresses.
 func TestTheEventOfAClassClaimsNoIngress(t *testing.T) {
 	shop := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop", ResourceVersion: "500"}}
 	shop.Spec.Rules = []networkingv1.IngressRule{{Host: "shop.test"}}

@@ -10,8 +10,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 )
 
-// What an Ingress was given is remembered for as long as it matters, and no longer:
-// a leader lives long.
+// The last write to an Ingress is remembered for as long as it matters, and no
+// longer: a leader lives long.
 func TestGiftsAreForgottenAfterTheTruce(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	ing := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}

@@ -37,7 +37,7 @@ func (w *trace) conclude(ctx context.Context, trace route.Trace) error {
 		said.Summary = fmt.Sprintf("404: no Ingress serves the path %s of host %s.", said.Path.Path, said.Host.Served)
 		said.next("add a rule for it; %s", servedPaths(trace.Served))
 		if said.Host.Match != "default" {
-			said.next("no other host is asked: whoever names a host takes all of its requests")
+			said.next("no other host is tried: the host that matches best takes all of its requests")
 		}
 	case route.EndNoHost:
 		said.Summary = fmt.Sprintf("404: nobody serves host %s at gateway %s.", trace.Host, said.Gateway)

@@ -58,7 +58,7 @@ func isLater(err error) bool {
 	return errors.As(err, &later) && later.After > 0 && later.After <= longestWait
 }
 
-// Many Ingresses of a namespace, too, are few questions: only those that have
+// Many Ingresses of a namespace take few questions too: only those that have
 // changed are read.
 func TestManyIngressesAreFewQuestions(t *testing.T) {
 	var there []client.Object
@@ -93,8 +93,8 @@ func TestManyIngressesAreFewQuestions(t *testing.T) {
 	}
 }
 
-// What can be asked about a namespace is bounded over time, and no other is bound
-// by it.
+// The questions about a namespace are bounded over time, and that bounds no other
+// namespace.
 func TestANamespaceHasABudget(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	s := serverOf()
@@ -123,8 +123,8 @@ func TestANamespaceHasABudget(t *testing.T) {
 	}
 }
 
-// While the API server hangs, only some can wait for it: all others are told to
-// come back, at different times.
+// While the API server hangs, only some callers can wait for it. All others are
+// told to come back, at different times.
 func TestThoseWhoWaitAreFew(t *testing.T) {
 	s := serverOf()
 	s.hangs = make(chan struct{})
@@ -164,7 +164,7 @@ func TestThoseWhoWaitAreFew(t *testing.T) {
 	}
 }
 
-// One namespace is asked about by one at a time.
+// Only one caller at a time asks about a namespace.
 func TestANamespaceIsAskedAboutOnceAtATime(t *testing.T) {
 	a := New(serverOf(), nil)
 	if _, err := a.enter("shop"); err != nil {

@@ -48,7 +48,8 @@ func start(t *testing.T, paths ...string) *Cache {
 	return c
 }
 
-// within polls until a check has nothing to say, which is promised within a limit.
+// within polls until a check returns nothing to complain of. It fails after a
+// while, which is generous only because the machine may be busy.
 func within(t *testing.T, limit time.Duration, check func() error) {
 	t.Helper()
 	began := time.Now()

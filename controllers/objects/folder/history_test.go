@@ -16,9 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestAnyHistoryEndsAsAFreshStart: whatever is done to a folder, once nothing
-// in it is broken it holds what a fresh start finds in it; and before that,
-// what is broken has cost nothing but itself.
+// TestAnyHistoryEndsAsAFreshStart: whatever is done to a folder, once nothing in
+// it is broken, the cache holds what a fresh start finds. Before that, a broken
+// object affects only itself.
 func TestAnyHistoryEndsAsAFreshStart(t *testing.T) {
 	for range 40 {
 		seed := rand.Uint64()
@@ -82,7 +82,7 @@ func (d doc) text() string {
 	return text
 }
 
-// editor does to a folder what people do.
+// editor changes a folder as people do.
 type editor struct {
 	t      *testing.T
 	random *rand.Rand
@@ -167,8 +167,8 @@ func (w *editor) mend() {
 	}
 }
 
-// checkBroken: every object that is declared well anywhere is there, in a
-// version that is declared.
+// checkBroken: every object that is declared well anywhere exists, in a version
+// that is declared.
 func (w *editor) checkBroken(c *Cache) {
 	w.t.Helper()
 	wanted := map[string][]int{}

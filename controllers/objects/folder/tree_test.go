@@ -120,8 +120,8 @@ func open(t *testing.T, paths ...string) *Cache {
 	return c
 }
 
-// describe is a line for each object that others see: where it stands and what tells versions
-// of it apart.
+// describe writes a line for each object that readers see: its place, and what
+// tells its versions apart.
 func (c *Cache) describe() string {
 	var text strings.Builder
 	all := maps.Clone(c.tree.objects)
@@ -286,8 +286,8 @@ type reporterFunc func([]problem.Problem)
 
 func (f reporterFunc) Report(_ context.Context, _ any, problems []problem.Problem) { f(problems) }
 
-// FuzzParse: whatever stands in a file, reading it neither panics nor names
-// lines that are not there, and what it declares has names.
+// FuzzParse: for any file, parse neither panics nor names lines that do not exist,
+// and everything that it declares has a name.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		service, "kind: List\napiVersion: v1\nitems:\n- " + strings.ReplaceAll(service, "\n", "\n  "),
@@ -317,8 +317,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// A file in UTF-16, as Windows redirects output into one, holds all its objects,
-// and what is wrong with them has its line.
+// A file in UTF-16, as Windows writes redirected output, holds all its objects,
+// and mistakes in them have their line.
 func TestUTF16(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.yaml")
@@ -342,7 +342,7 @@ func TestUTF16(t *testing.T) {
 	}
 }
 
-// Of more addresses than a cluster mirrors the ready ones count first.
+// If there are more addresses than a cluster mirrors, the ready ones count first.
 func TestManyEndpoints(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.yaml")

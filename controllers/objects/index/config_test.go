@@ -21,8 +21,8 @@ type failing struct {
 
 func (f failing) List(context.Context, client.ObjectList, ...client.ListOption) error { return f.err }
 
-// A cluster that does not say whether it has our kinds has none of them: that ends
-// no start. What is wrong with the cache itself does.
+// A cluster that does not say whether it has our kinds counts as having none: that
+// fails no start. A fault of the cache itself does.
 func TestACustomKindThatNobodyAnswersFor(t *testing.T) {
 	group := schema.GroupVersion{Group: "fairway.dev", Version: "v1alpha1"}
 	broken := errors.New("there is no such index")

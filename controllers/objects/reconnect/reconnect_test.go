@@ -46,7 +46,7 @@ func (s *said) all() []string {
 	return s.lines
 }
 
-// away is an address where nobody listens, and who comes there later.
+// away is an address at which no server listens until later.
 type away struct {
 	address string
 	url     string
@@ -146,7 +146,8 @@ func TestWatchesEndWithTheirCaller(t *testing.T) {
 	}
 }
 
-// What waiting does not mend is told at once, and so is what would be a load.
+// A failure that waiting does not mend is returned at once, and so is one where
+// retrying would be a load.
 func TestWatchesDoNotWaitForAServerThatIsThere(t *testing.T) {
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(untrusted.Close)
@@ -173,7 +174,7 @@ func TestWatchesDoNotWaitForAServerThatIsThere(t *testing.T) {
 	}
 }
 
-// A proxy that is away is as good as a server that is.
+// A proxy that is away counts as a server that is away.
 func TestWatchesWaitForTheProxy(t *testing.T) {
 	proxy := newAway(t)
 	config := &rest.Config{Host: "https://api.test", Proxy: func(*http.Request) (*url.URL, error) { return url.Parse(proxy.url) }}

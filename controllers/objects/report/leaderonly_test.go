@@ -15,7 +15,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 )
 
-// ear hears what is told.
+// ear records what it hears.
 type ear struct{ heard []string }
 
 func (e *ear) Appeared(_ context.Context, p problem.Problem) {
@@ -27,8 +27,8 @@ func (e *ear) Resolved(_ context.Context, p problem.Problem) {
 
 func of(message string) problem.Problem { return problem.Problem{Message: message} }
 
-// A replica that does not lead tells nothing; when it leads it tells what
-// appeared just before, and from then on everything.
+// A replica that does not lead passes nothing on. When it begins to lead, it
+// passes on what appeared just before, and from then on everything.
 func TestOnlyTheLeaderTells(t *testing.T) {
 	now := time.Unix(0, 0)
 	heard := &ear{}
@@ -63,7 +63,7 @@ func (s *store) Create(event *corev1.Event) (*corev1.Event, error) {
 	return event, nil
 }
 
-// What another replica has told is not told again.
+// The leader does not write again what another replica has written.
 func TestEqualEventsAreOne(t *testing.T) {
 	s := &store{events: map[string]int{}}
 	sink := report.Once{EventSink: s}

@@ -101,7 +101,7 @@ fairway_problems{kind="Ingress",reason="Test"} 2
 	}
 }
 
-// Whatever keys report in whatever order, the Problems are the union of their
+// Whatever keys report, in whatever order, the Problems are the union of their
 // last reports, and subscribers have heard of exactly those.
 func TestAnyHistoryIsTheUnionOfTheLastReports(t *testing.T) {
 	for seed := range uint64(50) {
@@ -139,7 +139,7 @@ func (b *balance) add(p problem.Problem, n int) {
 	b.there[p] += n
 }
 
-// now holds a Problem as often as the subscriber was told of it too often.
+// now returns the Problems that count as present, and marks those told wrongly.
 func (b *balance) now() []problem.Problem {
 	var list []problem.Problem
 	for p, n := range b.there {

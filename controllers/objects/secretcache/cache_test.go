@@ -55,7 +55,7 @@ func (s *shelf) ask(ctx context.Context, namespace, name string) error {
 	return fails(ctx, namespace, name)
 }
 
-// taken is what was asked since it was called last, sorted.
+// taken returns what was asked since its last call, sorted.
 func (s *shelf) taken() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,14 +104,14 @@ func secretOf(namespace, name, version, holds string) *corev1.Secret {
 	}
 }
 
-// trimmed is a Secret as a watch keeps it of which nobody wanted the content.
+// trimmed is a Secret as a watch keeps it if no Ingress named it when it came.
 func trimmed(secret *corev1.Secret) *corev1.Secret {
 	less := secret.DeepCopy()
 	less.Data = nil
 	return less
 }
 
-// stage is a Cache between a watch and an API server, and who reads it by.
+// stage is a Cache between a watch and an API server, with its Reader.
 type stage struct {
 	*testing.T
 
@@ -165,8 +165,8 @@ func (s *stage) read(key, name string) string {
 	return said
 }
 
-// wants fails the test unless a key reads that of a Secret, and the API server was
-// asked that since.
+// wants fails the test unless a key reads that content of a Secret and the API
+// server got those questions since the last call.
 func (s *stage) wants(key, name, content, asked string) {
 	s.Helper()
 	if got := s.read(key, name); got != content {
@@ -177,7 +177,7 @@ func (s *stage) wants(key, name, content, asked string) {
 	}
 }
 
-// pass lets time pass, and what is due then be asked for.
+// pass lets time pass, and lets the Cache ask for what is due then.
 func (s *stage) pass(d time.Duration) {
 	s.now = s.now.Add(d)
 	for s.cache.Step(s.Context()) {
@@ -246,7 +246,8 @@ func TestWhatTheWatchHasNotKeptIsAskedForOnce(t *testing.T) {
 	s.wakes("key")
 }
 
-// A Secret that came and went while the watch told of it late is not believed in.
+// A Secret that came and went, and of which the watch tells late, is not taken to
+// exist.
 func TestAnEventOfASecretThatWasAskedForCounts(t *testing.T) {
 	s := newStage(t)
 	secret := secretOf("shop", "a", "1", "first")
@@ -262,8 +263,8 @@ func TestAnEventOfASecretThatWasAskedForCounts(t *testing.T) {
 	s.wants("key", "a", "nothing", "shop a")
 }
 
-// What no watch tells of is asked for again, what is missing ever less often; who
-// wants it hears of changes only.
+// A Secret that no watch covers is asked for again, a missing one ever less often.
+// A key that wants it hears only of changes.
 func TestUnwatchedSecretsAreAskedForAgain(t *testing.T) {
 	s := newStage(t)
 	s.hold("key", "a")
@@ -293,8 +294,8 @@ func TestUnwatchedSecretsAreAskedForAgain(t *testing.T) {
 	s.wants("key", "a", "second", "shop a")
 }
 
-// However many Secrets of a namespace are missing, they are one question; and
-// what is there is asked for when it has changed.
+// However many Secrets of a namespace are missing, they take one question. A
+// Secret that exists is asked for when it has changed.
 func TestManySecretsAreOneQuestion(t *testing.T) {
 	s := newStage(t)
 	var names []string

@@ -13,8 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// What the API server does not give is as it was, and asked for again with
-// patience; the key hears when that begins and when it ends.
+// If the API server does not give a Secret, its last content counts, and it is
+// asked for again with patience. The key is woken when that begins and when it
+// ends.
 func TestErrors(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -60,8 +61,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What hangs holds up its namespace, and no other: neither one that is asked about
-// for the first time, nor at the start.
+// A namespace that hangs holds up no other: neither one that is asked about for
+// the first time, nor one at the start.
 func TestWhatHangsHoldsUpItsNamespaceOnly(t *testing.T) {
 	s := newStage(t)
 	s.cache.now = time.Now
@@ -142,7 +143,7 @@ func TestWhatNobodyWantsIsForgotten(t *testing.T) {
 	}
 }
 
-// Only what somebody reads of a Secret is kept.
+// Only the data keys that somebody reads are kept.
 func TestNothingElseIsKept(t *testing.T) {
 	s := newStage(t)
 	s.server.put(secretOf("shop", "a", "1", "first"))

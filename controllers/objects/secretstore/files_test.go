@@ -23,7 +23,7 @@ func secretOf(name, value string) *corev1.Secret {
 	}
 }
 
-// stores are all that there are: they do the same.
+// stores are all Stores: they behave alike.
 func stores(t *testing.T) map[string]Store {
 	t.Helper()
 	cluster := fake.NewClientBuilder().Build()
@@ -103,7 +103,7 @@ func testStore(ctx context.Context, t *testing.T, store Store) {
 	}
 }
 
-// What files hold is for their owner alone, and what serves from them reads it.
+// Only the owner can read the files, and controllers/objects/folder reads them.
 func TestFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	files, err := OpenFiles(dir, nil)
@@ -164,7 +164,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// A file that is no Secret any more is an error, and what it held is not told.
+// A file that is no longer a Secret is an error, which does not quote the file.
 func TestBrokenFiles(t *testing.T) {
 	dir := t.TempDir()
 	files, err := OpenFiles(dir, nil)

@@ -72,7 +72,7 @@ func TestWhichKeysAnEventWakes(t *testing.T) {
 	}
 }
 
-// Half a mapping is worth more than none.
+// The keys that a failing mapping has found are still woken.
 func TestKeysFoundBesideAnErrorAreWoken(t *testing.T) {
 	queue := &list{}
 	handler := watch.Handler(watch.Service, func(context.Context, *corev1.Service) ([]string, error) {

@@ -47,7 +47,7 @@ func newWorld(t *testing.T) *world {
 	return &world{Client: c, now: time.Now(), gateways: []route.Gateway{"default", "shop/blue"}}
 }
 
-// keeper is one that sees the cluster as it is.
+// keeper is a Renewer that sees the cluster as it is.
 func (w *world) keeper() *identity.Renewer {
 	return &identity.Renewer{
 		Secrets: w, Live: w, Writer: w, Namespace: namespace,
@@ -82,7 +82,7 @@ func (w *world) secret(t *testing.T, name string) *corev1.Secret {
 	return s
 }
 
-// versions are what there is, by name.
+// versions are the versions of the existing Secrets, by name.
 func (w *world) versions(t *testing.T) string {
 	t.Helper()
 	var list corev1.SecretList

@@ -24,7 +24,7 @@ const patience = 30 * time.Second
 // terms are short, but for the Lease, which nobody waits for: that is what is seen.
 var terms = leader.Durations{Lease: 20 * time.Second, Renew: 2 * time.Second, Retry: 200 * time.Millisecond}
 
-// throne notes who leads, and that never two do.
+// throne notes the leaders, and checks that there are never two at once.
 type throne struct {
 	t *testing.T
 
@@ -102,8 +102,8 @@ func TestElection(t *testing.T) {
 	t.Run("away", func(t *testing.T) { testAPIServerAway(t, c) })
 }
 
-// A leader that stops gives the Lease back when its tasks have ended: another
-// leads long before the Lease would expire.
+// A leader that stops releases the Lease when its tasks have ended: another
+// replica leads long before the Lease would expire.
 func testCleanStop(t *testing.T, c *cluster.Cluster) {
 	s := &throne{t: t}
 	sitting := func(who string) func(context.Context) error {
@@ -146,8 +146,8 @@ func testTaskEnds(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-// With the API server away the leader stops writing before its Lease expires,
-// and stands again; nothing ends.
+// While the API server is away, the leader stops writing before its Lease expires,
+// and stands for election again. The process goes on.
 func testAPIServerAway(t *testing.T, c *cluster.Cluster) {
 	s := &throne{t: t}
 	only := start(t, c, "only", func(ctx context.Context) error { return s.sit(ctx, "only") })

@@ -20,7 +20,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// road is that between a replica and the API server.
+// road is the connection between a replica and the API server.
 type road struct {
 	mu     sync.Mutex
 	cut    bool
@@ -44,9 +44,10 @@ func (r *road) react(clienttesting.Action) (bool, runtime.Object, error) {
 	return cut, nil, errors.New("connection refused")
 }
 
-// Whenever the road to the API server is cut, Envoys are sent away in time: they
-// have those seconds that the others give Envoys without a controller, before the
-// Lease has expired for the others. And not before that is needed.
+// Whenever the connection to the API server is cut, Envoys are sent away in time.
+// Before the Lease expires for the other replicas, the Envoys have as many seconds
+// as the others give Envoys without a controller. They are not sent away before
+// that is needed.
 func TestEnvoysAreHandedOverBeforeTheLeaseHasExpired(t *testing.T) {
 	for _, silent := range []bool{false, true} {
 		for at := range 6 {
@@ -128,7 +129,7 @@ func cutAt(t *testing.T, at time.Duration, silent bool) {
 	}
 }
 
-// A renewal whose answer comes too late says nothing of now.
+// A renewal whose answer comes too late says nothing about now.
 func TestALateAnswerIsNoContact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		contact := NewContact(logr.Discard(), func(time.Time) {}, func() { t.Error("found") })

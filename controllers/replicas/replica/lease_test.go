@@ -19,8 +19,8 @@ type hostless struct{}
 
 func (hostless) Host(route.Key) server.HostState { return server.HostState{} }
 
-// Something changes all the time: the Lease is renewed nevertheless, and an Envoy
-// that does not catch up is awaited no longer than otherwise.
+// Even if something changes all the time, the Lease is renewed. An Envoy that does
+// not catch up is awaited no longer than usual.
 func TestConstantWakesStarveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clients := fake.NewClientset()

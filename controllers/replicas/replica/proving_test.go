@@ -10,7 +10,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// state is what became of the only host.
+// state is the state of the only host.
 type state server.HostState
 
 // Host implements replica.Hosts.

@@ -24,8 +24,8 @@ func nameOf(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: "shop", Name: name}
 }
 
-// world is a cluster of Ingresses, a queue, and Envoys, as simple as can be: a
-// host is what the versions of its Ingresses are.
+// world is a cluster of Ingresses, a queue, and Envoys, as simple as can be. The
+// content of a host is the versions of its Ingresses.
 type world struct {
 	replica.Tracker
 
@@ -46,7 +46,7 @@ type object struct {
 // content is the Ingresses of a host, by the version of their essence.
 type content map[types.NamespacedName]replica.Version
 
-// host is what the server has of a key.
+// host is what the server holds for a key.
 type host struct {
 	wanted, served content // nil: not there
 	older          content // what was accepted last
@@ -93,7 +93,7 @@ func (w *world) change(name types.NamespacedName, hosts ...route.Key) {
 	}
 }
 
-// touch writes what changes nothing essential.
+// touch writes a change of nothing essential.
 func (w *world) touch(name types.NamespacedName) {
 	w.version++
 	if o, ok := w.objects[name]; ok {

@@ -36,7 +36,7 @@ func newPanorama(t *testing.T) *panorama {
 	return p
 }
 
-// hear is a Lease that was written now.
+// hear delivers a Lease that was written now.
 func (p *panorama) hear(identity string, report replica.Report) *coordinationv1.Lease {
 	p.t.Helper()
 	annotations, err := report.Annotations()
@@ -52,7 +52,7 @@ func (p *panorama) hear(identity string, report replica.Report) *coordinationv1.
 	return lease
 }
 
-// pass lets time pass in which our own Lease is renewed, or nothing is heard.
+// pass lets time pass, in which our own Lease is renewed or nothing is heard.
 func (p *panorama) pass(d time.Duration, connected bool) {
 	for end := p.now.Add(d); p.now.Before(end); {
 		p.now = p.now.Add(time.Second)
@@ -70,9 +70,9 @@ func (p *panorama) wants(obstacle replica.Obstacle) {
 	}
 }
 
-// Envoys that have lost their controller need a while to find another, and serve
-// meanwhile what they have. Who has just started, or seen a replica go, does not
-// know of them.
+// Envoys that have lost their controller need a while to find another, and
+// meanwhile serve what they have. A replica that has just started, or has seen
+// another one go, does not know of them.
 func TestEnvoysWithoutControllerAreAwaited(t *testing.T) {
 	p := newPanorama(t)
 	p.wants("")
@@ -129,8 +129,8 @@ func TestWhatOtherReplicasSay(t *testing.T) {
 	}
 }
 
-// A replica that lives and whose Lease cannot be read may have Envoys: nobody is
-// given an address meanwhile, and the log says so once.
+// A live replica whose Lease cannot be read may have Envoys. No Ingress is given
+// an address meanwhile, and the log says so once.
 func TestUnreadableLease(t *testing.T) {
 	p := newPanorama(t)
 	p.Tracker.Challenges = func() []string { return []string{"digest"} }
@@ -203,7 +203,7 @@ func TestClocksAreNotCompared(t *testing.T) {
 	}
 }
 
-// While nothing is heard at all, and for a while after, nobody counts as gone.
+// While nothing is heard at all, and for a while after, no replica counts as gone.
 func TestNobodyIsGoneWhileNothingIsHeard(t *testing.T) {
 	p := newPanorama(t)
 	p.hear("other", replica.Report{Gateways: envoys(1)})
