@@ -12,11 +12,12 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// metadataNamespace is where routes say why they answer as they do.
+// metadataNamespace is the namespace of the route metadata that holds the reason
+// for an answer.
 const metadataNamespace = "fairway"
 
-// accessLog is one line of JSON per request on Envoy's standard output. The
-// query of a path, cookies and credentials are secrets and not in it.
+// accessLog writes one line of JSON per request to Envoy's standard output. The
+// line holds no secrets: no query, no cookies and no credentials.
 func accessLog(s route.Settings) []*logv3.AccessLog {
 	if !s.AccessLog {
 		return nil
@@ -24,8 +25,8 @@ func accessLog(s route.Settings) []*logv3.AccessLog {
 	return logLine(accessLogFields(s))
 }
 
-// passthroughLog is one line per connection that is handed on as it is. Its host
-// is the server name: of requests nothing is known.
+// passthroughLog writes one line per passed-through connection. Its host is the
+// server name (SNI), because Envoy does not see the requests.
 func passthroughLog(s route.Settings) []*logv3.AccessLog {
 	if !s.AccessLog {
 		return nil
@@ -48,7 +49,7 @@ func logLine(fields *structpb.Struct) []*logv3.AccessLog {
 	}}
 }
 
-// maxLoggedHeader is how many bytes of a header's value are logged.
+// maxLoggedHeader limits a logged header value, in bytes.
 const maxLoggedHeader = 1024
 
 func accessLogFields(s route.Settings) *structpb.Struct {
@@ -69,8 +70,8 @@ func accessLogFields(s route.Settings) *structpb.Struct {
 	return out
 }
 
-// addLoggedHeaders puts headers into an object of their own, so that no header
-// can be taken for a field.
+// addLoggedHeaders puts headers into an object of their own, so that a header
+// cannot be mistaken for a field.
 func addLoggedHeaders(out *structpb.Struct, name, operator string, headers []string) {
 	if len(headers) == 0 {
 		return
@@ -82,8 +83,9 @@ func addLoggedHeaders(out *structpb.Struct, name, operator string, headers []str
 	out.Fields[name] = structpb.NewStructValue(fields)
 }
 
-// received is what has come from an endpoint. Envoy calls each response that it
-// cannot take a protocol error; how far it came says more (docs/http.md).
+// received is the number of bytes that an endpoint has sent. Envoy reports every
+// response that it cannot parse as a protocol error; the byte counts show how far
+// the response got (docs/http.md).
 func received() *structpb.Value {
 	return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
 		"bytes":         structpb.NewStringValue("%UPSTREAM_WIRE_BYTES_RECEIVED%"),
@@ -92,8 +94,9 @@ func received() *structpb.Value {
 	}})
 }
 
-// logFormat is what Envoy writes for a field, empty for an unknown one. What a
-// client says is cut off, so that a request of 60 KiB is not as much of a log.
+// logFormat is Envoy's format string for a field, empty for an unknown field. It
+// truncates values that clients choose, so that a request of 60 KiB does not
+// write 60 KiB of log.
 func logFormat(field route.LogField) string {
 	return map[route.LogField]string{
 		route.LogTime:            "%START_TIME%",

@@ -13,25 +13,25 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
-// ACMECluster is the static cluster of an Envoy's bootstrap that leads to the
-// controllers' responder of TLS-ALPN-01. An Envoy without it closes the
-// connections that would go there.
+// ACMECluster is a static cluster in Envoy's bootstrap. It leads to the
+// controllers' TLS-ALPN-01 responder. An Envoy without this cluster closes
+// TLS-ALPN-01 connections.
 const ACMECluster = "fairway-acme"
 
-// Bounds on connections of TLS-ALPN-01, which anybody can open: an authority
-// makes one handshake, and hangs up.
+// Limits for TLS-ALPN-01 connections. Anyone can open one; an authority makes one
+// handshake and hangs up.
 const (
 	acmeProtocol    = "acme-tls/1"
-	acmeName        = "acme" // of the filter chain
-	acmeConnections = 50     // a second, as an average over some seconds
+	acmeName        = "acme" // name of the filter chain
+	acmeConnections = 50     // per second, averaged over some seconds
 	acmeBurst       = 200
 	acmeIdle        = 5 * time.Second
 	acmeLongest     = 10 * time.Second
 )
 
-// acmeChain passes connections that ask for nothing but TLS-ALPN-01 (RFC 8737),
-// as they are, to who can answer. It is there from the start: a chain that came
-// with a challenge would be a change of the listener.
+// acmeChain passes connections that offer only TLS-ALPN-01 (RFC 8737) through to
+// the responder. The chain is always present, because adding it with the first
+// challenge would change the listener.
 func acmeChain() *listenerv3.FilterChain {
 	return &listenerv3.FilterChain{
 		Name: acmeName,

@@ -8,15 +8,16 @@ import (
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 )
 
-// bodyLimitFilter answers 413 to a request whose body is larger than allowed.
-// It counts what streams by and buffers nothing.
+// bodyLimitFilter answers 413 to a request whose body is too large. It counts the
+// body as it streams and buffers nothing.
 const bodyLimitFilter = "fairway.body-limit"
 
-// bodyLimit is the filter of the chain: the gateway's own limit for requests
-// whose route has none. Without one it does nothing, but is there, because a
-// filter that a route would have to enable is not run for hosts that are found
-// by the fallback. Hosts that are found by their full name switch it off where
-// they have no limit, which saves a request some microseconds.
+// bodyLimit is the filter in the chain. It applies the gateway's limit to
+// requests whose route has none. Without a gateway limit the filter does nothing,
+// but it is still in the chain: Envoy does not run a filter that only the route
+// enables if the fallback finds the host. Hosts that are found by their full name
+// disable the filter if they have no limit, which saves some microseconds per
+// request.
 func bodyLimit(maxBytes int64) *compositev3.Composite {
 	if maxBytes <= 0 {
 		return &compositev3.Composite{}

@@ -16,8 +16,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// ChainName is the name of a filter chain: HTTPS for the zero Chain, and else
-// what it does: "client shop/staff-ca required", "pair *.shop.test",
+// ChainName is the name of a filter chain. The zero Chain is HTTPS; other names
+// say what the chain does: "client shop/staff-ca required", "pair *.shop.test",
 // "passthrough shop/cart:443". Different chains have different names.
 func ChainName(c route.Chain) string {
 	name := ""
@@ -36,12 +36,13 @@ func ChainName(c route.Chain) string {
 	return cmp.Or(strings.TrimSpace(name), HTTPS)
 }
 
-// closed is the name of a filter chain that does not exist: Envoy closes the
-// connections for which it is chosen.
+// closed is the name of a filter chain that does not exist. Envoy closes the
+// connections for which the matcher chooses it.
 const closed = "closed"
 
-// filterChains are the chains of the HTTPS listener, each once: first that of
-// all other names and that of TLS-ALPN-01, then those of their own, by name.
+// filterChains are the chains of the HTTPS listener, each once: the default
+// chain, the chain for TLS-ALPN-01, and then the chains of single server names,
+// sorted by name.
 func filterChains(s route.Settings, chains map[route.Hostname]route.Chain) []*listenerv3.FilterChain {
 	own := make(map[string]route.Chain)
 	for _, c := range chains {
@@ -66,7 +67,7 @@ func ownChain(name string, c route.Chain, s route.Settings) *listenerv3.FilterCh
 	return filterChain(name, downstreamTLS(s.TLS, c), nil, s)
 }
 
-// passthrough hands connections on as they are.
+// passthrough forwards connections without terminating TLS.
 func passthrough(name string, to route.Cluster, s route.Settings) *listenerv3.FilterChain {
 	return &listenerv3.FilterChain{
 		Name: name,
@@ -80,12 +81,12 @@ func passthrough(name string, to route.Cluster, s route.Settings) *listenerv3.Fi
 	}
 }
 
-// passthroughIdle is how long nothing may move on a connection that is handed
-// on. What it carries is unknown; it is treated as one long request.
+// passthroughIdle is the idle timeout of a passed-through connection. Its content
+// is unknown, so Envoy treats it as one long request.
 func passthroughIdle(s route.Settings) time.Duration { return s.StreamIdleTimeout }
 
-// authenticate has a TLS context serve the certificates of a chain, and demand
-// those of its clients.
+// authenticate makes a TLS context serve the certificates of a chain and request
+// client certificates.
 func authenticate(tls *tlsv3.DownstreamTlsContext, c route.Chain) {
 	common := tls.CommonTlsContext
 	if c.Pair != "" {

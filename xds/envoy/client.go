@@ -13,27 +13,27 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// clientHeader carries the policy by which the client of a request was verified:
-// that of the filter chain of its connection. It is ours: what a client sends in
-// it is thrown away, and no backend sees it.
+// clientHeader carries the client policy of the connection's filter chain, by
+// which Envoy verified the client. The header is internal: Envoy removes it from
+// requests of clients, and backends do not see it.
 const clientHeader = "x-fairway-client"
 
-// clientFilter keeps the identity of a client from hosts that did not ask for
-// it. It is in the chains alone in which there is any.
+// clientFilter hides the client's identity from hosts that did not ask for it.
+// Only chains that request client certificates have this filter.
 const clientFilter = "fairway.client"
 
 //go:embed client.lua
 var clientScript string
 
-// misdirected is the reason of the answer 421, which has a client repeat its
-// request over a connection of its own.
+// misdirected is the reason for a 421 answer, which makes a client repeat its
+// request over a new connection.
 const misdirected = "ClientCertificate"
 
-// guarded are the routes of a host that demands certificates of clients, behind
-// the one question that counts: was this done for the connection? By which
-// server name, port or protocol it came does not matter, so that there is no way
-// around it. Others are told to connect anew, over HTTPS; but certificate
-// authorities are answered.
+// guarded are the routes of a host that requires client certificates. They apply
+// only if Envoy verified the client of this connection by the host's policy. The
+// check ignores server name, port and protocol, so none of them can bypass it.
+// Other clients get 421 or a redirect to HTTPS, so that they connect again;
+// challenges of certificate authorities are answered in any case.
 func guarded(h *route.Host, s route.Settings, routes []*routev3.Route) *matcherv3.Matcher {
 	inside := routeList(routes)
 	if len(routes) > listedRoutes {
@@ -52,7 +52,7 @@ func guarded(h *route.Host, s route.Settings, routes []*routev3.Route) *matcherv
 	return byHeader(clientHeader, h.Client.String(), inside, routeList(outside))
 }
 
-// clientMetadata tells the filter what the host asks for.
+// clientMetadata tells the filter which policy the host requires.
 func clientMetadata(p route.ClientPolicy) *corev3.Metadata {
 	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
 		clientFilter: {Fields: map[string]*structpb.Value{"policy": structpb.NewStringValue(p.String())}},

@@ -19,15 +19,15 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Bounds of one cluster in one Envoy: far above what a healthy backend sees,
-// and low enough that one that hangs cannot eat all sockets.
+// Limits for one cluster in one Envoy. They are far above the load of a healthy
+// backend, and low enough that a hanging backend cannot use up all sockets.
 const (
 	maxUpstreamConnections = 16384
 	maxUpstreamRequests    = 65536
 	maxUpstreamRetries     = 1024
 )
 
-// Cluster is a Service port and how its endpoints are spoken to.
+// Cluster is a Service port and the way Envoy connects to its endpoints.
 func Cluster(c route.Cluster, s route.Settings) Resource {
 	cluster := &clusterv3.Cluster{
 		Name:                          ClusterName(c),
@@ -61,7 +61,7 @@ func Cluster(c route.Cluster, s route.Settings) Resource {
 	return resource(cluster)
 }
 
-// SameClusters reports whether every cluster is the same with both settings.
+// SameClusters reports whether both settings render every cluster alike.
 func SameClusters(a, b route.Settings) bool {
 	return a.OutlierDetection == b.OutlierDetection && a.ConnectTimeout == b.ConnectTimeout && a.UpstreamIdleTimeout == b.UpstreamIdleTimeout &&
 		a.HeaderCase == b.HeaderCase &&
@@ -78,9 +78,9 @@ func circuitBreakers() *clusterv3.CircuitBreakers {
 	}}}
 }
 
-// resolve makes a cluster of an ExternalName Service: every address of the
-// name is an endpoint, for as long as DNS says. A name that does not resolve
-// does not keep Envoy from starting.
+// resolve makes a cluster of an ExternalName Service. Every address of the name
+// is an endpoint, for the TTL that DNS gives. A name that does not resolve does
+// not keep Envoy from starting.
 func resolve(cluster *clusterv3.Cluster, c route.Cluster) {
 	cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{
 		ClusterType: &clusterv3.Cluster_CustomClusterType{
@@ -109,7 +109,8 @@ func resolve(cluster *clusterv3.Cluster, c route.Cluster) {
 	}
 }
 
-// dnsName escapes what no name has, so that a wrong one just does not resolve.
+// dnsName escapes characters that DNS names cannot hold, so that an invalid name
+// simply does not resolve.
 func dnsName(name string) string { return url.PathEscape(name) }
 
 func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOptions {
@@ -146,21 +147,22 @@ func upstreamHTTP(c route.Cluster, s route.Settings) *upstreamv3.HttpProtocolOpt
 	return options
 }
 
-// Bounds of what Envoy lets be set for one header over HTTP/2, in KiB.
+// Envoy's limits for the size of one HTTP/2 header field, in KiB.
 const leastHeaderField, mostHeaderField = 64, 256
 
-// upstreamHTTP2 lets one header be as large as all may be together, as far as
-// Envoy can.
+// upstreamHTTP2 lets one header field be as large as all headers may be together,
+// within Envoy's limit.
 func upstreamHTTP2(s route.Settings) *corev3.Http2ProtocolOptions {
 	options := &corev3.Http2ProtocolOptions{
-		// One bad response costs itself, and not the others of its connection.
+		// A malformed response resets its own stream and leaves the others of the
+		// connection.
 		OverrideStreamErrorOnInvalidHttpMessage: wrapperspb.Bool(true),
 	}
-	if s.MaxResponseHeaders >= leastHeaderField { // it may not exceed that of all
+	if s.MaxResponseHeaders >= leastHeaderField { // it may not exceed the limit for all headers
 		options.MaxHeaderFieldSizeKb = wrapperspb.UInt32(min(s.MaxResponseHeaders, mostHeaderField))
 	}
 	return options
 }
 
-// headersKb is a bound of headers that Envoy takes.
+// headersKb clamps a header limit to the range that Envoy accepts.
 func headersKb(kib uint32) uint32 { return min(max(kib, 1), 8192) }

@@ -11,30 +11,31 @@ import (
 	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 )
 
-// connectionsFilter keeps requests away from connections to backends that another
-// client has authenticated: some backends take whoever uses a connection for who
-// authenticated it (NTLM, and Kerberos by Negotiate; RFC 4559 says that it breaks
-// behind proxies that share connections).
+// connectionsFilter keeps a client's requests off backend connections that
+// another client has authenticated. With NTLM, and Kerberos by Negotiate, some
+// backends take every request on a connection for one of the user who
+// authenticated it (RFC 4559 says that this breaks behind proxies that share
+// connections).
 const connectionsFilter = "fairway.connections"
 
-// clientConnection names the connection of a client, and the client on it: a proxy
-// in front of us may share a connection, too. An object by that name that can be
-// hashed, and is shared with the upstream, is part of what Envoy keeps pools of
-// connections by.
+// clientConnection names the connection of a client, and the client on it,
+// because a proxy in front of the gateway may share a connection, too. Envoy
+// makes a filter state object part of the connection pool's key if it can be
+// hashed and is shared with the upstream.
 const clientConnection = "fairway.client-connection"
 
-// connections sets requests apart that authenticate in such a way; the route may
-// set all apart. What follows on such a connection to the backend is of the same
-// connection of a client.
+// connections gives requests that authenticate their connection a backend
+// connection of their own. A route may do so for all requests. Later requests on
+// such a backend connection come from the same client connection.
 func connections() *compositev3.Composite {
 	bound := inHeader("authorization", matching(connectionBound))
 	return &compositev3.Composite{Matcher: when(bound, execute("own", ownConnection()))}
 }
 
-// connectionBound is what Authorization begins with, in any case and in any of
-// several headers (Envoy joins them by commas), where it authenticates a
-// connection: NTLM, Negotiate and its successor, CredSSP of Windows Remote
-// Management.
+// connectionBound matches an Authorization header that authenticates a
+// connection: NTLM, Negotiate and its successor, and CredSSP of Windows Remote
+// Management. It ignores case and finds the scheme in any of several headers,
+// which Envoy joins with commas.
 const connectionBound = `(?i)(?:\C*,)?\s*(?:ntlm|negotiate|nego2|kerberos|credssp)\C*`
 
 func connectionsPerRoute() *anypb.Any {
@@ -54,14 +55,15 @@ func ownConnection() *setstatev3.Config {
 	}}}
 }
 
-// separate has a cluster keep connections for each of a client's. A client goes to
-// one endpoint by them, which else would not know it.
+// separate makes a cluster keep connection pools per client connection. A client
+// connection always uses the same endpoint, because another endpoint would not
+// know the client.
 func separate(cluster *clusterv3.Cluster) {
 	cluster.ConnectionPoolPerDownstreamConnection = true
 	cluster.LbPolicy = clusterv3.Cluster_RING_HASH
 }
 
-// byConnection chooses the endpoint by the connection of a client.
+// byConnection chooses the endpoint by the client's connection.
 func byConnection() []*routev3.RouteAction_HashPolicy {
 	return []*routev3.RouteAction_HashPolicy{{PolicySpecifier: &routev3.RouteAction_HashPolicy_FilterState_{
 		FilterState: &routev3.RouteAction_HashPolicy_FilterState{Key: clientConnection},

@@ -34,8 +34,8 @@ func Endpoints(b route.Backend) Resource {
 	return Resource{Type: TypeEndpoints, Name: load.ClusterName, Body: marshal(load)}
 }
 
-// reachable reports whether Envoy can be given the address. Link-local
-// addresses with a zone mean an interface of another machine.
+// reachable reports whether Envoy can use the address. The zone of a link-local
+// address names an interface of another machine.
 func reachable(a netip.AddrPort) bool {
 	return a.IsValid() && a.Port() != 0 && a.Addr().Zone() == ""
 }

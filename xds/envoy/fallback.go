@@ -6,13 +6,14 @@ import (
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 )
 
-// hostHeader carries the host under which a request looks for its routes. It
-// is ours: what a client sends in it is thrown away, and no backend sees it.
+// hostHeader carries the host whose routes a request uses. The header is
+// internal: Envoy removes it from requests of clients, and backends do not see
+// it.
 const hostHeader = "x-fairway-host"
 
-// The two filters that find the routes of hosts that are not served by their
-// full name as it was sent, in the order in which they run. Hosts that are do
-// without them.
+// Two filters, in the order in which they run, find the routes of a request whose
+// host, as sent, is not the full name of a served host. Other requests do not
+// need them.
 const (
 	spellingFilter = "fairway.spelling"
 	fallbackFilter = "fairway.fallback"

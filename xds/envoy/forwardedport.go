@@ -12,16 +12,16 @@ import (
 
 const portHeader = "x-forwarded-port"
 
-// forwardedPort tells the backend the port that the client used. Envoy's own way
-// (append_x_forwarded_port) tells the one of the listener, which nobody can reach
-// where a Service leads to it from another.
+// forwardedPort tells the backend the port that the client used. Envoy's own
+// option (append_x_forwarded_port) sends the listener's port, which clients
+// cannot reach if a Service maps another port to it.
 func forwardedPort(listener string, s route.Settings) *earlyv3.HeaderMutation {
 	port := usedPort(listener, s)
 	if s.TrustedHops == 0 {
 		return &earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{set(portHeader, port.format())}}
 	}
-	// What a trusted proxy says counts, also where it only says that the client
-	// came by the other scheme.
+	// A trusted proxy's word counts, even if it names only the scheme, and the
+	// scheme is not the listener's.
 	said := `request.headers['` + schemeHeader + `']`
 	isSecure := fmt.Sprintf("(%[1]s.startsWith('https') || %[1]s.startsWith('HTTPS'))", said)
 	other, differs := s.PublicHTTPS(), isSecure
@@ -33,10 +33,10 @@ func forwardedPort(listener string, s route.Settings) *earlyv3.HeaderMutation {
 	return &earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{setIfAbsent(portHeader, port.format())}}
 }
 
-// portExpression is a port in the language of expressions.
+// portExpression is a port as a CEL expression.
 type portExpression struct {
 	expression string
-	isNumber   bool // and nothing to be evaluated
+	isNumber   bool // a constant that needs no evaluation
 }
 
 func (p portExpression) format() string {
@@ -46,8 +46,9 @@ func (p portExpression) format() string {
 	return "%CEL(" + p.expression + ")%"
 }
 
-// usedPort is the port at which clients connect to what is in front of a listener.
-// A PROXY header says it, if it says another one than the listener's own.
+// usedPort is the port at which clients connect to the load balancer in front of
+// a listener. A PROXY header gives it, unless the header gives the listener's own
+// port.
 func usedPort(listener string, s route.Settings) portExpression {
 	public, configured, binds := s.PublicHTTPS(), s.Public.HTTPS, s.HTTPSPort
 	switch listener {

@@ -7,8 +7,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// headerCase is how the names of headers are written over HTTP/1.1, to clients as
-// to backends; nil: in lower case. HTTP/2 and HTTP/3 have no other.
+// headerCase formats header names over HTTP/1.1, to clients and to backends. Nil
+// means lower case, the only case in HTTP/2 and HTTP/3.
 func headerCase(choice route.HeaderCase) *corev3.Http1ProtocolOptions_HeaderKeyFormat {
 	switch choice {
 	case route.HeaderCaseLower:
@@ -25,7 +25,7 @@ func headerCase(choice route.HeaderCase) *corev3.Http1ProtocolOptions_HeaderKeyF
 				StatefulFormatter: &corev3.TypedExtensionConfig{
 					Name: "envoy.http.stateful_header_formatters.preserve_case",
 					TypedConfig: typed(&preservev3.PreserveCaseFormatterConfig{
-						// Those that the gateway adds.
+						// This formats the headers that the gateway adds.
 						FormatterTypeOnEnvoyHeaders: preservev3.PreserveCaseFormatterConfig_PROPER_CASE,
 					}),
 				},

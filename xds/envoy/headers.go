@@ -9,14 +9,14 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// requestHeaders is what becomes of a request's headers before it has a route.
-// A stranger's word on who the client is, and under which name it asked, is
-// thrown away; that of a trusted proxy is kept.
+// requestHeaders changes the headers of a request before Envoy chooses its route.
+// It removes a client's own claims about its address and the requested host; it
+// keeps those of a trusted proxy.
 func requestHeaders(s route.Settings) *earlyv3.HeaderMutation {
 	mutations := []*mutationv3.HeaderMutation{
 		removePrefix("x-envoy-"),
-		// Envoy has answered "100-continue" by now. Of what else may stand in it,
-		// gateways and backends think differently.
+		// Envoy has already answered "100-continue". Gateways and backends
+		// disagree about other values.
 		remove("expect"),
 		remove(clientHeader),
 		remove(hostHeader),
@@ -57,7 +57,7 @@ func setIfAbsent(name, format string) *mutationv3.HeaderMutation {
 	return mutation
 }
 
-// header replaces what a request has under that name.
+// header replaces all values of a header.
 func header(name, format string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: name, Value: format},

@@ -7,10 +7,12 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// hsts is what answers of a route over HTTPS say in Strict-Transport-Security.
+// hsts is the value of Strict-Transport-Security for a route's answers over
+// HTTPS.
 func hsts(r route.Route, s route.Settings) *route.HSTS { return r.HSTS.Of(s.TLS) }
 
-// sameHSTS reports whether hosts that leave it to the gateway say the same.
+// sameHSTS reports whether both settings give the same header for hosts that do
+// not set their own.
 func sameHSTS(a, b route.Settings) bool {
 	if a.TLS.HSTS == nil || b.TLS.HSTS == nil {
 		return a.TLS.HSTS == b.TLS.HSTS
@@ -18,8 +20,8 @@ func sameHSTS(a, b route.Settings) bool {
 	return *a.TLS.HSTS == *b.TLS.HSTS
 }
 
-// secureRouteOf is the route of requests that came over HTTPS. What the backend
-// says of itself stands; over HTTP the header would mean nothing (RFC 6797, 7.2).
+// secureRouteOf is the route of requests over HTTPS. It keeps a header that the
+// backend sets. Over HTTP browsers ignore the header (RFC 6797, 7.2).
 func secureRouteOf(r route.Route, match *routev3.RouteMatch, s route.Settings) *routev3.Route {
 	out := routeOf(r, match)
 	if said := hsts(r, s); said != nil {

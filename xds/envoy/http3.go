@@ -21,26 +21,27 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// http3 is the name of the listener of HTTP/3.
+// http3 is the name of the HTTP/3 listener.
 const http3 = "http3"
 
-// alternativeAge is for how many seconds a client remembers that there is HTTP/3.
-// Each answer says it anew; after HTTP/3 is switched off clients try it in vain for
-// so long.
+// alternativeAge is how many seconds a client remembers that the gateway speaks
+// HTTP/3. Each answer renews it. After HTTP/3 is switched off, clients try it in
+// vain for this long.
 const alternativeAge = 3600
 
-// Listed is a name in the listener of HTTP/3; route.AnyHost is for clients that
-// no other is for.
+// Listed is a name in the HTTP/3 listener. route.AnyHost is the chain for all
+// other names.
 type Listed struct {
 	Name route.Hostname
-	// Served says that there is a host of that very name. Its connections do
-	// without the filters that look for others, which cost Envoy ten times as much
-	// as all the rest: half a megabyte a name.
+	// Served says that a host with exactly this name exists. Its connections do
+	// without the filters that look for other hosts. These filters cost Envoy
+	// half a megabyte per name, ten times as much as everything else.
 	Served bool
 }
 
-// HTTP3Listener is the listener of HTTP/3: a chain for each name, whose secret is
-// that of ListedSecret. Envoy keeps the connections of the chains that do not change.
+// HTTP3Listener is the listener of HTTP/3. It has a chain for each name, with the
+// secret ListedSecret. Envoy keeps the connections of the chains that do not
+// change.
 func HTTP3Listener(s route.Settings, names []Listed) Resource {
 	address := socketAddress(s.Address, s.HTTPSPort)
 	address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
@@ -77,7 +78,7 @@ func HTTP3Listener(s route.Settings, names []Listed) Resource {
 	return resource(listener)
 }
 
-// serverNameMatch is nil for what no other chain is for.
+// serverNameMatch is nil for the chain that takes all other names.
 func serverNameMatch(name route.Hostname) *listenerv3.FilterChainMatch {
 	if name == route.AnyHost {
 		return nil
@@ -85,8 +86,9 @@ func serverNameMatch(name route.Hostname) *listenerv3.FilterChainMatch {
 	return &listenerv3.FilterChainMatch{ServerNames: []string{hostName(name)}}
 }
 
-// http3Manager is that of a chain. One that is for a host alone sends requests for
-// what it does not find to another connection, where it is looked for (421).
+// http3Manager is the connection manager of a chain. On a chain for a single
+// host, Envoy answers 421 to requests for other hosts, so that the client sends
+// them over another connection.
 func http3Manager(s route.Settings, served bool) *managerv3.HttpConnectionManager {
 	m := connectionManager(http3, nil, s)
 	if served {
@@ -103,16 +105,17 @@ func http3Manager(s route.Settings, served bool) *managerv3.HttpConnectionManage
 	m.Http3ProtocolOptions = &corev3.Http3ProtocolOptions{
 		QuicProtocolOptions:                     quicOptions(),
 		OverrideStreamErrorOnInvalidHttpMessage: wrapperspb.Bool(true),
-		// Values of headers may hold octets beyond ASCII (RFC 9110, section 5.5), as
-		// they may over the other protocols. Browsers send such cookies.
+		// Header values may hold octets beyond ASCII (RFC 9110, section 5.5), as
+		// over the other protocols. Browsers send such cookies.
 		DisallowObsText: wrapperspb.Bool(false),
 	}
 	return m
 }
 
-// withoutPort has requests look for their host without the port, where that is the
-// host of the connection; elsewhere a filter does so. The language of expressions
-// joins no texts, so that the header holds what is compared first.
+// withoutPort strips the port from the host by which Envoy looks for routes, if
+// the host is that of the connection; on other chains a filter does so. CEL
+// cannot concatenate strings here, so the header first holds the text to compare
+// with.
 func withoutPort(headers *earlyv3.HeaderMutation) *earlyv3.HeaderMutation {
 	const host = `%CEL(request.headers[':authority'].startsWith(request.headers['` + hostHeader + `']) ? ` +
 		`connection.requested_server_name : request.headers[':authority'])%`
@@ -120,7 +123,7 @@ func withoutPort(headers *earlyv3.HeaderMutation) *earlyv3.HeaderMutation {
 	return headers
 }
 
-// quicOptions bound what one connection may cost, as for HTTP/2.
+// quicOptions limit what one connection may cost, as for HTTP/2.
 func quicOptions() *corev3.QuicProtocolOptions {
 	return &corev3.QuicProtocolOptions{
 		MaxConcurrentStreams:        wrapperspb.UInt32(maxConcurrentStreams),
@@ -129,8 +132,9 @@ func quicOptions() *corev3.QuicProtocolOptions {
 	}
 }
 
-// quicSocket encrypts with the certificate of a name. Sessions are not resumed,
-// as over TCP, so that there is no early data either, which could be replayed.
+// quicSocket encrypts with the certificate of a name. As over TCP, it does not
+// resume sessions. So there is no early data either, which an attacker could
+// replay.
 func quicSocket(s route.Settings, name route.Hostname) *corev3.TransportSocket {
 	return &corev3.TransportSocket{
 		Name: "envoy.transport_sockets.quic",
@@ -147,11 +151,11 @@ func quicSocket(s route.Settings, name route.Hostname) *corev3.TransportSocket {
 	}
 }
 
-// listedPrefix begins the names of secrets that a listener names. A secret may
-// also have the name that a client sent; that cannot hold a zero byte.
+// listedPrefix begins the names of secrets that a listener names. Other secrets
+// have the name that a client sent as SNI, which cannot hold a zero byte.
 const listedPrefix = "listed\x00"
 
-// ListedSecret is the name of the secret of a name in the listener of HTTP/3.
+// ListedSecret is the name of the secret for a name in the HTTP/3 listener.
 func ListedSecret(name route.Hostname) string { return listedPrefix + string(name) }
 
 // ListedName is the inverse of ListedSecret.
@@ -160,10 +164,11 @@ func ListedName(secret string) (route.Hostname, bool) {
 	return route.Hostname(name), ok
 }
 
-// alternativeFilter tells clients of HTTPS that there is HTTP/3.
+// alternativeFilter tells clients over HTTPS that the gateway speaks HTTP/3.
 const alternativeFilter = "fairway.alternative"
 
-// alternative overwrites what a backend says: it knows of no port of ours.
+// alternative overwrites the header of a backend, which does not know the
+// gateway's ports.
 func alternative(s route.Settings) *headermutationv3.HeaderMutation {
 	service := `h3=":` + strconv.Itoa(int(s.PublicHTTP3())) + `"; ma=` + strconv.Itoa(alternativeAge)
 	return &headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{

@@ -16,17 +16,17 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// connectionBuffer is how many bytes Envoy keeps of one connection in one
-// direction before it stops reading. It bounds what a slow peer costs; it is an
-// HTTP/2 stream's window, so that one stream can fill it.
+// connectionBuffer is how many bytes Envoy buffers per connection and direction
+// before it stops reading. It limits the memory that a slow peer costs. It equals
+// the window of an HTTP/2 stream, so that one stream can fill it.
 const connectionBuffer = 64 << 10
 
 const (
 	// backlog is how many connections may wait for a worker to accept them. The
-	// kernel has a bound of its own, which is as large where nobody changed it.
+	// kernel has its own limit (net.core.somaxconn), with the same default.
 	backlog = 4096
-	// handshake is how long one of TLS may take, which may have to wait for a
-	// certificate to be asked for.
+	// handshake limits a TLS handshake, which may have to wait until Envoy has
+	// fetched a certificate.
 	handshake = 10 * time.Second
 )
 
@@ -36,11 +36,11 @@ const (
 	HTTPS = "https"
 )
 
-// Listeners are the listeners of a gateway, HTTP and HTTPS. A changed listener
-// drains its connections. So what is not a setting is in them only where it must
-// be: server names whose connections are treated otherwise than those of all
-// others (route.AnyHost, or the zero Chain) have filter chains of their own, and
-// a change of these, or of which names they have, drains no others.
+// Listeners are the HTTP and HTTPS listeners of a gateway. Envoy drains all
+// connections of a listener that changes, so a listener holds little but
+// settings. Server names whose connections are treated differently from those of
+// all others (route.AnyHost, or the zero Chain) have filter chains of their own.
+// A change of these chains, or of their names, does not drain other chains.
 func Listeners(s route.Settings, chains map[route.Hostname]route.Chain) []Resource {
 	var listeners []Resource
 	if s.HTTPPort != 0 {
@@ -77,8 +77,8 @@ func listener(name string, port uint16, s route.Settings) *listenerv3.Listener {
 	}
 }
 
-// tlsInspector reads from the first message of a client what chains are chosen
-// by.
+// tlsInspector reads SNI and ALPN from the ClientHello, by which the matcher
+// chooses a chain.
 func tlsInspector() *listenerv3.ListenerFilter {
 	return &listenerv3.ListenerFilter{
 		Name:       "envoy.filters.listener.tls_inspector",
@@ -86,11 +86,11 @@ func tlsInspector() *listenerv3.ListenerFilter {
 	}
 }
 
-// filterChain is one in which TLS, if there is any, ends, and HTTP is spoken.
+// filterChain terminates TLS, if any, and speaks HTTP.
 func filterChain(name string, tls *tlsv3.DownstreamTlsContext, client *route.ClientPolicy, s route.Settings) *listenerv3.FilterChain {
 	chain := &listenerv3.FilterChain{
 		Name: name,
-		// Nothing else bounds a handshake that does not go on.
+		// No other timeout covers a handshake that stalls.
 		TransportSocketConnectTimeout: duration(handshake),
 	}
 	prefix := HTTP
@@ -104,13 +104,14 @@ func filterChain(name string, tls *tlsv3.DownstreamTlsContext, client *route.Cli
 	return chain
 }
 
-// NoServerName is the name of the secret for clients that send no server name.
-// No client can send it as one; and "*" would mean all secrets to a server.
+// NoServerName is the name of the secret for clients that send no server name. A
+// client cannot send it as a server name. "*" would not do: in xDS it means all
+// secrets.
 const NoServerName = "no server name"
 
-// downstreamTLS chooses the certificate by SNI: the secret of that very name
-// is asked for at its first handshake. Envoy demands that sessions are not
-// resumed, because a session would outlive the choice.
+// downstreamTLS chooses the certificate by SNI: Envoy requests the secret of that
+// name at the first handshake. Envoy requires that session resumption is
+// disabled, because a session would outlive the choice.
 func downstreamTLS(t route.TLS, c route.Chain) *tlsv3.DownstreamTlsContext {
 	tls := &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: &tlsv3.CommonTlsContext{

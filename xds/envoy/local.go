@@ -18,9 +18,10 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// refuseLocal are the filters of a cluster whose endpoints Envoy finds by itself:
-// no connection is made to what is local. That holds for the address that a
-// request is about to be sent to, whatever the name meant a moment before.
+// refuseLocal are the filters of a cluster whose endpoints Envoy resolves by DNS.
+// They refuse connections to local addresses. They check the address to which the
+// request is about to be sent, so it does not matter what the name resolved to
+// before.
 func refuseLocal() []*managerv3.HttpFilter {
 	return []*managerv3.HttpFilter{
 		filter("envoy.filters.http.upstream_rbac", localRefused()),
@@ -46,9 +47,9 @@ func localRefused() *rbacv3.RBAC {
 	}}
 }
 
-// localBackend has requests that end so answered as those whose backend is known
-// to be local before it is resolved. Only few answers are 403, so that the
-// expression costs no others.
+// localBackend answers such a request like one whose backend is known to be local
+// before it is resolved. The expression runs only for 403 answers, of which there
+// are few.
 func localBackend() *managerv3.ResponseMapper {
 	return &managerv3.ResponseMapper{
 		Filter: allOfThem(

@@ -19,7 +19,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Bounds on one downstream connection.
+// Limits for one downstream connection.
 const (
 	maxRequestsPerConnection = 10000
 	maxConcurrentStreams     = 100
@@ -27,16 +27,17 @@ const (
 	connectionWindow         = 1 << 20
 )
 
-// hostOfHTTP10 is what a backend sees as the host of a request that names none,
-// as HTTP/1.0 allows. It is a name that nobody can own (RFC 6761).
+// hostOfHTTP10 is the host that a backend sees if a request names none, as
+// HTTP/1.0 allows. No one can own this name (RFC 6761).
 const hostOfHTTP10 = "http-1-0.invalid"
 
-// grpcWebFilter makes gRPC of what browsers can send of it, whatever the host: the
-// route could not switch it on, for it is found too late for some hosts.
+// grpcWebFilter translates gRPC-Web, which browsers send, into gRPC for every
+// host. The route cannot enable it, because for some hosts Envoy finds the route
+// too late.
 const grpcWebFilter = "envoy.filters.http.grpc_web"
 
-// connectionManager speaks HTTP with clients, of which client may demand
-// certificates.
+// connectionManager speaks HTTP with clients. A client policy, if any, demands
+// client certificates.
 func connectionManager(name string, client *route.ClientPolicy, s route.Settings) *managerv3.HttpConnectionManager {
 	m := &managerv3.HttpConnectionManager{
 		StatPrefix:       name,
@@ -59,7 +60,7 @@ func connectionManager(name string, client *route.ClientPolicy, s route.Settings
 	return m
 }
 
-// httpFilters are what a request passes, in order.
+// httpFilters are the filters that a request passes, in order.
 func httpFilters(client *route.ClientPolicy, s route.Settings) []*managerv3.HttpFilter {
 	filters := []*managerv3.HttpFilter{
 		filter(refusalsFilter, refusals()),
@@ -80,8 +81,9 @@ func httpFilters(client *route.ClientPolicy, s route.Settings) []*managerv3.Http
 		filter(connectionsFilter, connections()),
 		filter("envoy.filters.http.router", &routerv3.Router{
 			SuppressEnvoyHeaders: true,
-			// Those of each cluster, by code: the gateway keeps none of them, and
-			// looking up that it does not takes time of each request.
+			// The router's counters per cluster and code are off: the gateway
+			// keeps none of them, and looking them up would take time for each
+			// request.
 			DynamicStats: wrapperspb.Bool(false),
 		}),
 	)
@@ -94,8 +96,8 @@ func filter(name string, config proto.Message) *managerv3.HttpFilter {
 	}
 }
 
-// scopedRoutes must be equal in all connection managers: Envoy then keeps one
-// set of tables.
+// scopedRoutes must be equal in all connection managers, so that Envoy keeps only
+// one set of tables.
 func scopedRoutes() *managerv3.HttpConnectionManager_ScopedRoutes {
 	return &managerv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &managerv3.ScopedRoutes{
 		Name: "hosts",
@@ -129,16 +131,16 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 		MaxHeadersCount:          wrapperspb.UInt32(max(s.MaxRequestHeaderCount, 1)),
 		MaxRequestsPerConnection: wrapperspb.UInt32(maxRequestsPerConnection),
 	}
-	// Load balancers' health checks and old tools still speak HTTP/1.0; without
-	// a host they get the default host.
+	// Health checks of load balancers and old tools still speak HTTP/1.0. A
+	// request without a host gets the default host.
 	m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{
 		AcceptHttp_10: true, DefaultHostForHttp_10: hostOfHTTP10,
-		// A method is the backend's: LIST, BAN and VERSION-CONTROL pass, as they do
-		// over HTTP/2.
+		// The backend judges the method: LIST, BAN and VERSION-CONTROL pass, as
+		// they do over HTTP/2.
 		AllowCustomMethods: true,
-		// A protocol that is not spoken is as if it had not been asked for (RFC 9110,
-		// section 7.8). It must be gone before Envoy reads on: what follows an upgrade
-		// is no request to it.
+		// Envoy ignores an upgrade to a protocol that it does not speak (RFC
+		// 9110, section 7.8). It must drop the header before it reads on, because
+		// it would not parse the bytes after an upgrade as a request.
 		IgnoreHttp_11Upgrade: []*typematcherv3.StringMatcher{regexMatch(anythingBut(webSocket))},
 		HeaderKeyFormat:      headerCase(s.HeaderCase),
 	}
@@ -147,12 +149,13 @@ func bound(m *managerv3.HttpConnectionManager, s route.Settings) {
 		InitialStreamWindowSize:     wrapperspb.UInt32(streamWindow),
 		InitialConnectionWindowSize: wrapperspb.UInt32(connectionWindow),
 		AllowConnect:                true,
-		// One bad request among many of a proxy before us costs itself.
+		// A malformed request resets its own stream only: a proxy in front of the
+		// gateway sends many over one connection.
 		OverrideStreamErrorOnInvalidHttpMessage: wrapperspb.Bool(true),
 	}
 }
 
-// identify says who the client is, and which request this is.
+// identify determines the client's address and the request id.
 func identify(m *managerv3.HttpConnectionManager, listener string, s route.Settings) {
 	m.UseRemoteAddress = wrapperspb.Bool(true)
 	m.XffNumTrustedHops = s.TrustedHops
@@ -174,11 +177,12 @@ func earlyMutation(headers *earlyv3.HeaderMutation) *corev3.TypedExtensionConfig
 	}
 }
 
-// introduce has requests carry by what their client was verified, and who it is.
-// Whatever a client itself says of that never gets here, in any chain.
+// introduce adds headers that say by which policy Envoy verified the client, and
+// the client's identity. Every chain removes such headers if the client sent
+// them.
 func introduce(m *managerv3.HttpConnectionManager, client *route.ClientPolicy) {
 	if client == nil {
-		return // X-Forwarded-Client-Cert is thrown away
+		return // X-Forwarded-Client-Cert is removed
 	}
 	m.ForwardClientCertDetails = managerv3.HttpConnectionManager_SANITIZE_SET
 	m.SetCurrentClientCertDetails = &managerv3.HttpConnectionManager_SetCurrentClientCertDetails{
@@ -189,11 +193,10 @@ func introduce(m *managerv3.HttpConnectionManager, client *route.ClientPolicy) {
 	}))
 }
 
-// literal is text as a format string that says just that.
+// literal escapes text for use in a format string.
 func literal(text string) string { return strings.ReplaceAll(text, "%", "%%") }
 
-// purify gives a request's host and path one spelling, before anything looks
-// at them.
+// purify normalises the host and path of a request before any filter sees them.
 func purify(m *managerv3.HttpConnectionManager, s route.Settings) {
 	m.NormalizePath = wrapperspb.Bool(true)
 	switch s.EscapedSlashes {

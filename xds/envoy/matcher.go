@@ -17,18 +17,18 @@ import (
 )
 
 // connectionMatcher chooses the filter chain of a connection to the HTTPS
-// listener. Where it does not lead to any, the connection is closed.
+// listener. If it chooses none, Envoy closes the connection.
 //
-// It takes the place of the chains' own conditions. These would be a part of the
-// chain, so that a name which comes or goes would drain all connections of the
-// chain; and their wildcards stand for any number of labels.
+// It replaces the match conditions of the chains for two reasons. Conditions are
+// part of the chain, so that adding or removing a name would drain all of its
+// connections. And their wildcards match any number of labels.
 func connectionMatcher(s route.Settings, chains map[route.Hostname]route.Chain) *matcherv3.Matcher {
 	return ofTrusted(s, byProtocol(challenged(chains), byServerName(chains, toChain)))
 }
 
-// challenged is the choice of a chain for TLS-ALPN-01: that of challenges,
-// whatever the name, unless connections that ask for it are passed on. Who gets
-// those has certificates of its own, and answers for them.
+// challenged chooses the chain for TLS-ALPN-01. It is the chain for challenges,
+// except for names whose connections are passed through: their backend has its
+// own certificates and answers its own challenges.
 func challenged(chains map[route.Hostname]route.Chain) *matcherv3.Matcher_OnMatch {
 	passed, some := make(map[route.Hostname]route.Chain, len(chains)), false
 	for name, chain := range chains {
@@ -48,8 +48,7 @@ func challenged(chains map[route.Hostname]route.Chain) *matcherv3.Matcher_OnMatc
 	}))
 }
 
-// byProtocol takes out connections that ask for TLS-ALPN-01 and nothing else
-// (RFC 8737).
+// byProtocol selects connections that offer only TLS-ALPN-01 (RFC 8737).
 func byProtocol(challenged *matcherv3.Matcher_OnMatch, rest *matcherv3.Matcher) *matcherv3.Matcher {
 	return &matcherv3.Matcher{
 		MatcherType: &matcherv3.Matcher_MatcherTree_{MatcherTree: &matcherv3.Matcher_MatcherTree{
@@ -65,7 +64,7 @@ func byProtocol(challenged *matcherv3.Matcher_OnMatch, rest *matcherv3.Matcher) 
 }
 
 // byServerName chooses by the exact name, then by the wildcard over its first
-// label; any other name, and none at all, has what AnyHost has.
+// label. Other names, and clients without a name, get the choice for AnyHost.
 func byServerName(
 	chains map[route.Hostname]route.Chain, to func(route.Chain) *matcherv3.Matcher_OnMatch,
 ) *matcherv3.Matcher {
@@ -102,7 +101,7 @@ func byServerName(
 	}
 }
 
-// chainWithout is what a name has that is not mentioned.
+// chainWithout is the chain that a name would have without its own entry.
 func chainWithout(chains map[route.Hostname]route.Chain, name route.Hostname) route.Chain {
 	if wildcard, ok := name.Wildcard(); ok {
 		if chain, ok := chains[wildcard]; ok {
@@ -112,7 +111,7 @@ func chainWithout(chains map[route.Hostname]route.Chain, name route.Hostname) ro
 	return chains[route.AnyHost]
 }
 
-// oneLabelBelow is of the names that have one label more than parent.
+// oneLabelBelow matches names that have one label more than parent.
 func oneLabelBelow(parent string) *matcherv3.Matcher_MatcherList_Predicate {
 	name := input("server name", &networkv3.ServerNameInput{})
 	labels := fmt.Sprintf(`[^.]+(\.[^.]+){%d}`, strings.Count(parent, ".")+1)
@@ -122,7 +121,7 @@ func oneLabelBelow(parent string) *matcherv3.Matcher_MatcherList_Predicate {
 	)
 }
 
-// ofTrusted keeps out whoever may not send a PROXY header (see
+// ofTrusted admits only peers that may send a PROXY header (see
 // filterChainMatch).
 func ofTrusted(s route.Settings, rest *matcherv3.Matcher) *matcherv3.Matcher {
 	if s.ProxyProtocol == nil || len(s.ProxyProtocol.From) == 0 {
@@ -144,7 +143,7 @@ func ofTrusted(s route.Settings, rest *matcherv3.Matcher) *matcherv3.Matcher {
 	}
 }
 
-// toChain is the choice of a chain.
+// toChain is the action that chooses a chain.
 func toChain(c route.Chain) *matcherv3.Matcher_OnMatch { return toChainOf(ChainName(c)) }
 
 func toChainOf(name string) *matcherv3.Matcher_OnMatch {
@@ -153,7 +152,7 @@ func toChainOf(name string) *matcherv3.Matcher_OnMatch {
 	}}
 }
 
-// input is an extension of a matcher.
+// input wraps an extension of a matcher.
 func input(name string, config proto.Message) *xdscorev3.TypedExtensionConfig {
 	return &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: typed(config)}
 }

@@ -7,18 +7,18 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// EndpointsName is the name of the EDS resource of a Service port, which all
-// of its clusters share: "shop/cart:80".
+// EndpointsName is the name of the EDS resource of a Service port. All clusters
+// of the port share it: "shop/cart:80".
 func EndpointsName(p route.ServicePort) string {
 	return url.PathEscape(p.Service.Namespace) + "/" + url.PathEscape(p.Service.Name) +
 		":" + strconv.Itoa(int(p.Port))
 }
 
-// ClusterName is the name of a cluster: its Service port, and what it does
-// otherwise than speak plain HTTP/1.1 to published endpoints: "shop/cart:80",
+// ClusterName is the name of a cluster. It is the Service port, and whatever
+// differs from plain HTTP/1.1 to published endpoints: "shop/cart:80",
 // "shop/cart:80 h2", "shop/pay:443 tls-auto ca=shop/roots sni=pay.test",
-// "shop/bank:80 dns=bank.example port=8080", "shop/mail:80 per-client".
-// Different clusters have different names, whatever their parts hold.
+// "shop/bank:80 dns=bank.example port=8080", "shop/mail:80 per-client". Different
+// clusters always have different names, because each part is escaped.
 func ClusterName(c route.Cluster) string {
 	name := EndpointsName(c.Port) + policySuffix(c)
 	if c.DNS != "" {

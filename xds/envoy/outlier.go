@@ -12,27 +12,28 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// What becomes of endpoints that do not answer (docs/adr/0016).
+// How Envoy treats endpoints that do not answer (docs/adr/0016).
 const (
-	// mostEjected is how many endpoints in a hundred may be set aside; the last one
-	// never is.
+	// mostEjected is the highest percentage of endpoints that Envoy may eject. It
+	// never ejects the last one.
 	mostEjected = 90
-	// leastHealthy is how many in a hundred have to be left: with fewer all are
-	// used, because it is more likely that this end cannot reach them.
+	// leastHealthy is the lowest percentage of endpoints that must be left. With
+	// fewer, Envoy uses all of them, because the fault is then more likely on
+	// Envoy's side of the network.
 	leastHealthy = 30
-	// unreachable is how many attempts in a hundred have to fail. A request whose
-	// connection breaks after it was made counts as one that did and one that did
-	// not: half.
+	// unreachable is the percentage of attempts that must fail. If a connection
+	// breaks after it was made, Envoy counts one success and one failure for the
+	// request: half.
 	unreachable = 75
-	// ejectionJitter keeps endpoints of a node from coming back all at once.
+	// ejectionJitter keeps the endpoints of a node from returning all at once.
 	ejectionJitter = 2 * time.Second
 
-	// silence is how long an endpoint may acknowledge nothing, or take nothing of
-	// what waits for it, until its connection is given up.
+	// silence is how long an endpoint may acknowledge no data, or accept none of
+	// the data that is waiting for it, before Envoy closes the connection.
 	silence = 30 * time.Second
 )
 
-// connectTimeout is how long a connection attempt of the cluster may take.
+// connectTimeout limits one connection attempt of the cluster.
 func connectTimeout(c route.Cluster, s route.Settings) time.Duration {
 	if s.ConnectTimeout == 0 {
 		return c.ConnectTimeout()
@@ -40,17 +41,17 @@ func connectTimeout(c route.Cluster, s route.Settings) time.Duration {
 	return max(s.ConnectTimeout, time.Millisecond)
 }
 
-// outlierDetection sets aside endpoints to which, for a while, hardly any
-// connection could be made. What they answer does not count, nor do connections
-// that break: a stranger who finds a request at which a backend hangs up would have
-// all of its endpoints set aside.
+// outlierDetection ejects endpoints to which hardly any connection could be made
+// for a while. Responses do not count, nor do broken connections: otherwise an
+// attacker who finds a request at which a backend hangs up could eject all of its
+// endpoints.
 func outlierDetection(connect time.Duration, o route.OutlierDetection) *clusterv3.OutlierDetection {
 	none := wrapperspb.UInt32(0)
 	return &clusterv3.OutlierDetection{
 		SplitExternalLocalOriginErrors: true,
-		// An attempt that begins when an endpoint has come back has failed before
-		// the next look: else Envoy forgets that it has set it aside before, and
-		// never does so for longer.
+		// An attempt that begins when an endpoint returns must fail before the
+		// next check. Otherwise Envoy forgets the earlier ejection and never
+		// ejects the endpoint for longer.
 		Interval:              duration(max(2*min(connect, time.Minute), time.Second)),
 		BaseEjectionTime:      duration(max(o.BaseEjectionTime, time.Second)),
 		MaxEjectionTime:       duration(max(o.MaxEjectionTime, o.BaseEjectionTime, time.Second)),
@@ -69,8 +70,8 @@ func outlierDetection(connect time.Duration, o route.OutlierDetection) *clusterv
 	}
 }
 
-// tcpKeepalive finds out about an endpoint that is gone while a request waits for
-// its answer.
+// tcpKeepalive detects an endpoint that disappears while a request waits for its
+// answer.
 func tcpKeepalive() *corev3.TcpKeepalive {
 	return &corev3.TcpKeepalive{
 		KeepaliveTime:     wrapperspb.UInt32(10),
@@ -79,10 +80,11 @@ func tcpKeepalive() *corev3.TcpKeepalive {
 	}
 }
 
-// tcpUserTimeout finds out about one that is gone before it has acknowledged a
-// request: there is no keepalive while something is under way (RFC 5482, tcp(7)).
+// tcpUserTimeout detects an endpoint that disappears before it has acknowledged a
+// request. TCP sends no keepalive while data is unacknowledged (RFC 5482,
+// tcp(7)).
 func tcpUserTimeout() *corev3.SocketOption {
-	const ipprotoTCP, userTimeout = 6, 18 // as Linux numbers them
+	const ipprotoTCP, userTimeout = 6, 18 // Linux's numbers
 	return &corev3.SocketOption{
 		Description: "TCP_USER_TIMEOUT",
 		Level:       ipprotoTCP,

@@ -10,17 +10,17 @@ import (
 	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
 
-// listedRoutes is how many routes are tried one after the other. A host with
-// more of them gets a tree, whose leaves are lists of about so many.
+// listedRoutes is how many routes Envoy tries one after the other. A host with
+// more routes gets a tree, whose leaves are lists of about this length.
 const listedRoutes = 16
 
-// pathTree is a tree over the paths of routes, the last of which takes what no
-// other does. Each of its keys leads to a short list: of the routes, in their
-// order, that can match a path which begins with that key and with no longer
-// one. It therefore chooses what trying all of them in order would choose.
+// pathTree is a tree over the paths of routes. The last route takes all paths
+// that no other matches. Each key of the tree leads to a short list. The list
+// holds the routes, in order, that can match a path for which this is the longest
+// key. So the tree chooses the same route as trying all of them in order.
 //
-// The tree is asked for the path with its query. No key holds a "?", so that a
-// key with which that begins is one with which the path begins.
+// Envoy looks up the path with its query. Keys hold no "?", so that a key which
+// is a prefix of the two is a prefix of the path.
 func pathTree(routes []*routev3.Route) *matcherv3.Matcher {
 	last := len(routes) - 1
 	tree := pathLists{routes: routes, lists: make(map[string]*matcherv3.Matcher_OnMatch)}
@@ -46,7 +46,7 @@ func pathTree(routes []*routev3.Route) *matcherv3.Matcher {
 	}
 }
 
-// pathLists are the lists of a tree while it grows, by key.
+// pathLists are the lists of a growing tree, by key.
 type pathLists struct {
 	routes []*routev3.Route
 	lists  map[string]*matcherv3.Matcher_OnMatch
@@ -55,8 +55,8 @@ type pathLists struct {
 // leaf is a route in the tree.
 type leaf struct {
 	path  string
-	below bool // whether it matches all segments below path, too
-	place int  // in the order of the routes
+	below bool // also matches all segments below path
+	place int  // position among the routes
 }
 
 func leafOf(r *routev3.Route, place int) leaf {
@@ -66,9 +66,9 @@ func leafOf(r *routev3.Route, place int) leaf {
 	return leaf{r.GetMatch().GetPath(), false, place}
 }
 
-// grow makes the lists of leaves, which are sorted by path, under what their
-// paths have in common. The route at the place end matches all that begins so,
-// so that none behind it is ever tried.
+// grow adds the lists of leaves, which are sorted by path, under their common
+// prefix. The route at end matches every path with this prefix, so that Envoy
+// never tries a later route.
 func (t pathLists) grow(leaves []leaf, end int) {
 	if len(leaves) == 0 {
 		return
@@ -84,9 +84,9 @@ func (t pathLists) grow(leaves []leaf, end int) {
 	}
 }
 
-// endOf is the place of the first route that matches all that begins as the
-// paths of a branch do: a whole segment above it ends at key, or what took all
-// before.
+// endOf is the place of the first route that matches every path with the prefix
+// of a branch. It is a route for all segments below key, or the end that was
+// given.
 func endOf(branch, here []leaf, key string, end int) int {
 	for _, l := range here {
 		if l.below && l.path == key && branch[0].path[len(key)] == '/' {
@@ -96,8 +96,8 @@ func endOf(branch, here []leaf, key string, end int) int {
 	return end
 }
 
-// split parts leaves, whose paths have their first n bytes in common, by their
-// next byte. Small branches stay here, as many as a list has room for.
+// split groups leaves, whose paths have their first n bytes in common, by their
+// next byte. Small branches stay in the list here, as far as it has room.
 func split(leaves []leaf, n int) (here []leaf, branches [][]leaf) {
 	for len(leaves) > 0 && len(leaves[0].path) == n {
 		here, leaves = append(here, leaves[0]), leaves[1:]
@@ -116,7 +116,8 @@ func split(leaves []leaf, n int) (here []leaf, branches [][]leaf) {
 	return here, branches
 }
 
-// list is the routes of leaves in their order, up to the one that takes all.
+// list holds the routes of leaves in order, up to the one that matches every
+// path.
 func (t pathLists) list(leaves []leaf, end int) *matcherv3.Matcher_OnMatch {
 	var places []int
 	for _, l := range leaves {
@@ -132,14 +133,14 @@ func (t pathLists) list(leaves []leaf, end int) *matcherv3.Matcher_OnMatch {
 	return routeList(routes)
 }
 
-// routeList is what a matcher leads to: routes that are tried in order.
+// routeList is a matcher's action: Envoy tries the routes in order.
 func routeList(routes []*routev3.Route) *matcherv3.Matcher_OnMatch {
 	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
 		Action: &xdscorev3.TypedExtensionConfig{Name: "routes", TypedConfig: typed(&routev3.RouteList{Routes: routes})},
 	}}
 }
 
-// inCommon is what two strings begin with.
+// inCommon is the common prefix of two strings.
 func inCommon(a, b string) string {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {

@@ -10,7 +10,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// listenerFilters read what comes before the first byte of a connection.
+// listenerFilters read the PROXY header before the first byte of a connection.
 func listenerFilters(s route.Settings) []*listenerv3.ListenerFilter {
 	if s.ProxyProtocol == nil {
 		return nil
@@ -23,8 +23,8 @@ func listenerFilters(s route.Settings) []*listenerv3.ListenerFilter {
 	}}
 }
 
-// filterChainMatch keeps out whoever may not send a PROXY header, by the address
-// of the connection itself and not by what the header claims. Envoy closes
+// filterChainMatch admits only peers that may send a PROXY header. It checks the
+// address of the connection itself, not the one in the header. Envoy closes
 // connections that no chain matches.
 func filterChainMatch(s route.Settings) *listenerv3.FilterChainMatch {
 	if s.ProxyProtocol == nil || len(s.ProxyProtocol.From) == 0 {

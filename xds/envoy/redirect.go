@@ -11,12 +11,12 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// schemeHeader says how the client sent a request: to us, or to the proxy in
-// front of us that is trusted to say so. Envoy writes it, so that a stranger's
-// word does not count; that is why it is not ":scheme".
+// schemeHeader holds the scheme of the client's request, either to the gateway or
+// to a trusted proxy in front of it. Unlike ":scheme", Envoy writes this header
+// itself, so that clients cannot forge it.
 const schemeHeader = "x-forwarded-proto"
 
-// SameHosts reports whether virtual hosts look the same under both settings.
+// SameHosts reports whether both settings render virtual hosts alike.
 func SameHosts(a, b route.Settings) bool {
 	return (a.HTTPSPort == 0) == (b.HTTPSPort == 0) && a.PublicHTTPS() == b.PublicHTTPS() &&
 		(a.MaxRequestBody <= 0) == (b.MaxRequestBody <= 0) && sameHSTS(a, b)
@@ -27,15 +27,14 @@ func redirects(h *route.Host, s route.Settings) bool {
 	return s.HTTPSPort != 0 && slices.ContainsFunc(h.Routes, func(r route.Route) bool { return r.Redirect })
 }
 
-// differs reports whether requests over HTTP may be answered otherwise than
-// those over HTTPS.
+// differs reports whether requests over HTTP and HTTPS may get different answers.
 func differs(h *route.Host, s route.Settings) bool {
 	return redirects(h, s) || slices.ContainsFunc(h.Routes, func(r route.Route) bool { return hsts(r, s) != nil })
 }
 
-// toHTTPS is the answer that sends a client to the same place over HTTPS. The
-// client repeats its request as it was, body included (308). Envoy's require_tls
-// would answer 301, with which a POST becomes a GET.
+// toHTTPS redirects a client to the same URL over HTTPS. The status is 308, so
+// that the client repeats its request unchanged, body included. Envoy's
+// require_tls would answer 301, which turns a POST into a GET.
 func toHTTPS(port uint16) *routev3.Route_Redirect {
 	return &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{
 		SchemeRewriteSpecifier: &routev3.RedirectAction_HttpsRedirect{HttpsRedirect: true},
@@ -44,22 +43,20 @@ func toHTTPS(port uint16) *routev3.Route_Redirect {
 	}}
 }
 
-// redirectsAll reports whether all requests over HTTP are redirected, but for
-// challenges: those are answered where the authority asks.
+// redirectsAll reports whether all requests over HTTP are redirected. Challenges
+// are the exception: the gateway answers them over HTTP.
 func redirectsAll(h *route.Host, s route.Settings) bool {
 	return redirects(h, s) && !slices.ContainsFunc(h.Routes, func(r route.Route) bool { return !r.Redirect && !r.IsChallenge() })
 }
 
-// redirectedAll are the routes of the requests over HTTP of a host that
-// redirects all of them. The answers to challenges are among them, and take
-// those over HTTPS as well.
+// redirectedAll are the HTTP routes of a host that redirects all requests. They
+// include the answers to challenges, which also apply over HTTPS.
 func redirectedAll(h *route.Host, s route.Settings) []*routev3.Route {
 	first := slices.IndexFunc(h.Routes, func(r route.Route) bool { return r.Redirect })
 	return append(challenges(h), redirected(h.Routes[first], anyPath(), s)...)
 }
 
-// challenges are the routes that answer certificate authorities, which come
-// first.
+// challenges are the routes that answer certificate authorities. They come first.
 func challenges(h *route.Host) []*routev3.Route {
 	var routes []*routev3.Route
 	for _, r := range h.Routes {
@@ -73,7 +70,7 @@ func challenges(h *route.Host) []*routev3.Route {
 	return routes
 }
 
-// overHTTP is the rendering for requests that are known to have come over HTTP.
+// overHTTP renders routes for requests that came over HTTP.
 func overHTTP(s route.Settings) rendering {
 	return func(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
 		if !r.Redirect || s.HTTPSPort == 0 {
@@ -85,14 +82,14 @@ func overHTTP(s route.Settings) rendering {
 	}
 }
 
-// overHTTPS is the rendering for requests that are known to have come over HTTPS.
+// overHTTPS renders routes for requests that came over HTTPS.
 func overHTTPS(s route.Settings) rendering {
 	return func(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
 		return []*routev3.Route{secureRouteOf(r, match, s)}
 	}
 }
 
-// overBoth is the rendering for requests that came either way.
+// overBoth renders routes for requests that came over HTTP or HTTPS.
 func overBoth(s route.Settings) rendering {
 	return func(r route.Route, match *routev3.RouteMatch) []*routev3.Route {
 		switch {
@@ -109,9 +106,9 @@ func overBoth(s route.Settings) rendering {
 	}
 }
 
-// redirected are the routes of those requests of match that came over HTTP. A
-// port that the client named is that of HTTP and must not stay; where there is
-// none, none is named to it.
+// redirected are the routes for those requests of match that came over HTTP. If
+// the client named a port, that is the HTTP port, and the redirect must replace
+// it. If the client named none, the redirect names none.
 func redirected(r route.Route, match *routev3.RouteMatch, s route.Settings) []*routev3.Route {
 	redirect := func(port uint16, conditions ...*routev3.HeaderMatcher) *routev3.Route {
 		return &routev3.Route{
@@ -132,7 +129,7 @@ func redirected(r route.Route, match *routev3.RouteMatch, s route.Settings) []*r
 	return []*routev3.Route{redirect(https, byHTTP, withPort), redirect(0, byHTTP)}
 }
 
-// cameBy is the condition that a request came by a scheme.
+// cameBy is the condition that a request came by a given scheme.
 func cameBy(scheme string) *routev3.HeaderMatcher {
 	return headerIs(schemeHeader, &typematcherv3.StringMatcher{
 		MatchPattern: &typematcherv3.StringMatcher_Exact{Exact: scheme},
@@ -143,23 +140,23 @@ func headerIs(name string, value *typematcherv3.StringMatcher) *routev3.HeaderMa
 	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
 }
 
-// https is the port that need not be named.
+// https is the default port, which a URL need not name.
 const https = 443
 
-// byScheme is a matcher that asks one of two others, by how a request came.
+// byScheme chooses between two matchers by the scheme of the request.
 func byScheme(http, others *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {
 	return byHeader(schemeHeader, "http", http, others)
 }
 
-// byHeader is a matcher that asks one of two others, by whether a header of the
-// request has that value.
+// byHeader chooses between two matchers by whether a request header has the
+// value.
 func byHeader(name, value string, match, others *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {
 	matcher := when(inHeader(name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}), match)
 	matcher.OnNoMatch = others
 	return matcher
 }
 
-// predicate compares an input.
+// predicate compares an input with a value.
 func predicate(input *xdscorev3.TypedExtensionConfig, value *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
 	return &matcherv3.Matcher_MatcherList_Predicate{
 		MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
@@ -171,7 +168,7 @@ func predicate(input *xdscorev3.TypedExtensionConfig, value *matcherv3.StringMat
 	}
 }
 
-// below is a matcher below another.
+// below nests a matcher in another one.
 func below(matcher *matcherv3.Matcher) *matcherv3.Matcher_OnMatch {
 	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Matcher{Matcher: matcher}}
 }

@@ -12,40 +12,42 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
-// refusalsFilter answers 403, or 400 where badTarget says so, to requests that Envoy
-// would pass on and that mean something else to some backends.
+// refusalsFilter answers 403, or 400 in the cases of badTarget. It refuses
+// requests that Envoy would pass on but that some backends interpret differently.
 const refusalsFilter = "fairway.refusals"
 
-// legalTarget is what path and query may consist of: the octets of which URLs are
-// made (RFC 3986), and the others between them, which clients send all the same.
-// Over HTTP/1.1 Envoy itself refuses everything else. Over HTTP/2 and HTTP/3 it
-// passes on octets beyond ASCII in a query; in a path it has escaped them before
-// any filter sees it.
+// legalTarget matches the octets that path and query may hold: those of URLs (RFC
+// 3986), and the other printable ASCII octets, which clients send all the same.
+// Over HTTP/1.1 Envoy itself refuses everything else. Over HTTP/2 and HTTP/3
+// Envoy passes on octets beyond ASCII in a query; in a path it escapes them
+// before any filter runs.
 const legalTarget = "[!-~]*"
 
-// refusedMethods are those of which one sends back what a script in a browser must
-// not see, and the other makes a tunnel; and what careless backends take for them.
+// refusedMethods are TRACE, which sends back headers that scripts in a browser
+// must not see, and CONNECT, which makes a tunnel. The expression also matches
+// spellings that careless backends accept.
 const refusedMethods = "(?i)trace|connect"
 
-// refusals looks closely at what is suspicious only. The filter for access
-// rules writes what it found into the metadata of each request that it sees,
-// which takes more time than all of its rules.
+// refusals runs the RBAC filter only for suspicious requests. That filter writes
+// metadata for each request that it sees, which takes longer than all of its
+// rules.
 func refusals() *compositev3.Composite {
 	return &compositev3.Composite{Matcher: when(suspicious(), execute("refuse", refused()))}
 }
 
-// suspicious holds for all requests that are refused, and for few others.
+// suspicious holds for all requests that the filter refuses, and for few others.
 func suspicious() *matcherv3.Matcher_MatcherList_Predicate {
 	return anyOf(
 		inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "/."}}),
-		// The normal form of a path holds nothing else.
+		// A normalised path holds no other octets, so only a query can.
 		both(
 			inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "?"}}),
 			not(inHeader(":path", matching(legalTarget))),
 		),
 		inHeader(":method", matching(refusedMethods)),
 		inHeader("upgrade", matching(anythingBut(webSocket))),
-		// Of 18 digits all are lengths; whatever else is there is looked at.
+		// A number of up to 18 digits always fits; the filter checks all other
+		// values.
 		both(isThere("content-length"), not(inHeader("content-length", matching(`[0-9]{1,18}`)))),
 	)
 }
@@ -54,13 +56,14 @@ func refused() *rbacv3.RBAC {
 	return &rbacv3.RBAC{Rules: &rbacconfigv3.RBAC{
 		Action: rbacconfigv3.RBAC_DENY,
 		Policies: map[string]*rbacconfigv3.Policy{
-			// The dot segments that normalisation leaves in a path: of
-			// "/x/%2e%2e;/admin" it makes "/x/..;/admin", in which backends that take
-			// what follows the semicolon for a parameter find "/admin".
+			// Normalisation can leave dot segments in a path: it turns
+			// "/x/%2e%2e;/admin" into "/x/..;/admin". Backends that take the text
+			// after the semicolon for a parameter read this as "/admin".
 			"dot-segments": refuse(
 				pathContains("/.;", false), pathContains("/..;", false), pathContains("/.%3b", true), pathContains("/..%3b", true),
 			),
-			// A length that a signed number cannot hold is below zero to a careless backend.
+			// Careless backends read a length that overflows a signed number as
+			// negative.
 			"length": refuse(allOf(
 				headerMatches("content-length", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}),
 				headerMatches("content-length", &routev3.HeaderMatcher{
@@ -72,9 +75,9 @@ func refused() *rbacv3.RBAC {
 				StringMatch: regexMatch(refusedMethods),
 			}})),
 			"target": refuse(headerMatches(":path", illegalTarget())),
-			// Envoy looks at it only where the route is known before the filters run.
-			// (Over HTTP/1.1 it is WebSocket by now; a CONNECT over HTTP/2 may ask for
-			// any protocol.)
+			// Envoy checks this header only if the route is known before the
+			// filters run. (Over HTTP/1.1 it can only be WebSocket by now; a
+			// CONNECT over HTTP/2 may name any protocol.)
 			"upgrade": refuse(headerMatches("upgrade", &routev3.HeaderMatcher{HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
 				StringMatch: regexMatch(anythingBut(webSocket)),
 			}})),
@@ -82,7 +85,7 @@ func refused() *rbacv3.RBAC {
 	}}
 }
 
-// illegalTarget holds for requests whose target no URL is.
+// illegalTarget holds for requests whose target cannot be part of a URL.
 func illegalTarget() *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{
 		Name:                 ":path",
@@ -91,7 +94,7 @@ func illegalTarget() *routev3.HeaderMatcher {
 	}
 }
 
-// refuse is a policy for requests of anybody that have one of the properties.
+// refuse is a policy for all clients' requests that have one of the properties.
 func refuse(properties ...*rbacconfigv3.Permission) *rbacconfigv3.Policy {
 	return &rbacconfigv3.Policy{
 		Permissions: properties,
@@ -110,8 +113,8 @@ func headerMatches(name string, matcher *routev3.HeaderMatcher) *rbacconfigv3.Pe
 	return &rbacconfigv3.Permission{Rule: &rbacconfigv3.Permission_Header{Header: matcher}}
 }
 
-// pathContains looks for a part in the path without its query. Without regard to
-// case it makes a copy of the path.
+// pathContains looks for a part in the path without its query. With anyCase Envoy
+// copies the path.
 func pathContains(part string, anyCase bool) *rbacconfigv3.Permission {
 	return &rbacconfigv3.Permission{Rule: &rbacconfigv3.Permission_UrlPath{
 		UrlPath: &typematcherv3.PathMatcher{Rule: &typematcherv3.PathMatcher_Path{

@@ -13,15 +13,15 @@ import (
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 )
 
-// What a client is told. Clients are strangers: no names of ours.
+// Texts for clients. Clients are strangers, so the texts hold no internal names.
 const (
 	noSuchHost  = "No site is served under this name.\n"
 	noSuchPath  = "Nothing is served at this path.\n"
 	unavailable = "What is served at this path is not available.\n"
 )
 
-// directResponse answers without a backend, as text/plain: with body, or where
-// that is empty with a sentence.
+// directResponse answers without a backend, as text/plain. If body is empty, it
+// sends a sentence for the status.
 func directResponse(status int, body string) *routev3.Route_DirectResponse {
 	if status < 200 || status > 599 {
 		status = http.StatusServiceUnavailable
@@ -43,8 +43,8 @@ func sentence(status int) string {
 	}
 }
 
-// localReplies are our sentences for what Envoy answers by itself: it says
-// nothing to a host without routes, and too much of a backend that fails.
+// localReplies replace the texts of Envoy's own answers: Envoy says nothing if a
+// host has no routes, and too much if a backend fails.
 func localReplies() *managerv3.LocalReplyConfig {
 	return &managerv3.LocalReplyConfig{Mappers: []*managerv3.ResponseMapper{
 		badTarget(),
@@ -55,7 +55,7 @@ func localReplies() *managerv3.LocalReplyConfig {
 	}}
 }
 
-// replyTo is the body of the answers with one of these response flags.
+// replyTo sets the body of answers with one of these response flags.
 func replyTo(body string, flags ...string) *managerv3.ResponseMapper {
 	return &managerv3.ResponseMapper{
 		Filter: &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_ResponseFlagFilter{
@@ -65,8 +65,9 @@ func replyTo(body string, flags ...string) *managerv3.ResponseMapper {
 	}
 }
 
-// badTarget answers what no URL holds as over HTTP/1.1, where Envoy's parser does so:
-// what is refused, and what would be sent to another path first.
+// badTarget answers 400 to illegal targets, as Envoy's parser does over HTTP/1.1.
+// It covers requests that were refused, and those that would first be redirected
+// to another path.
 func badTarget() *managerv3.ResponseMapper {
 	return &managerv3.ResponseMapper{
 		Filter: allOfThem(
@@ -78,14 +79,14 @@ func badTarget() *managerv3.ResponseMapper {
 	}
 }
 
-// requestHas holds for answers to requests with such a header.
+// requestHas holds for answers to requests whose header matches.
 func requestHas(header *routev3.HeaderMatcher) *logv3.AccessLogFilter {
 	return &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_HeaderFilter{
 		HeaderFilter: &logv3.HeaderFilter{Header: header},
 	}}
 }
 
-// statusIs holds for answers with that status.
+// statusIs holds for answers with this status.
 func statusIs(code uint32) *logv3.AccessLogFilter {
 	return &logv3.AccessLogFilter{FilterSpecifier: &logv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &logv3.StatusCodeFilter{
 		Comparison: &logv3.ComparisonFilter{

@@ -9,15 +9,15 @@ import (
 	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
 
-// always is the matcher tree without a branch: its one action applies to every
-// request. It gives a route a filter of a kind that takes no configuration per
-// route, which the composite filter does.
+// always is a matcher with one action that applies to every request. The
+// composite filter uses it to give a route a filter that itself has no per-route
+// configuration.
 func always(name string, config proto.Message) *matcherv3.Matcher {
 	return &matcherv3.Matcher{OnNoMatch: execute(name, config)}
 }
 
-// when is the matcher tree of one branch: its action applies where the predicate
-// holds, and nothing does elsewhere.
+// when is a matcher with one branch. Its action applies if the predicate holds;
+// otherwise nothing happens.
 func when(holds *matcherv3.Matcher_MatcherList_Predicate, action *matcherv3.Matcher_OnMatch) *matcherv3.Matcher {
 	return &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{
 		MatcherList: &matcherv3.Matcher_MatcherList{Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
@@ -27,7 +27,7 @@ func when(holds *matcherv3.Matcher_MatcherList_Predicate, action *matcherv3.Matc
 	}}
 }
 
-// execute has a request pass a filter of this configuration.
+// execute sends a request through a filter with this configuration.
 func execute(name string, config proto.Message) *matcherv3.Matcher_OnMatch {
 	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
 		Action: input(name, &compositev3.ExecuteFilterAction{
@@ -59,12 +59,12 @@ func not(a *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherL
 	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: a}}
 }
 
-// inHeader holds for requests with such a header.
+// inHeader holds for requests whose header has a matching value.
 func inHeader(name string, value *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
 	return predicate(input(name, &typematcherv3.HttpRequestHeaderMatchInput{HeaderName: name}), value)
 }
 
-// isThere holds for requests with such a header, whatever its value.
+// isThere holds for requests that have the header, whatever its value.
 func isThere(name string) *matcherv3.Matcher_MatcherList_Predicate {
 	return inHeader(name, matching(`\C*`))
 }

@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	// RequestStats begins the names of what Envoy counts of all requests:
+	// RequestStats begins the names of the statistics for all requests:
 	// "requests", with the tags "code" and "flags", and "duration".
 	RequestStats = "fairway_requests"
-	// ServiceStats begins those of Services: "requests", with the tags "cluster"
-	// and "code".
+	// ServiceStats begins the names of the statistics for Services: "requests",
+	// with the tags "cluster" and "code".
 	ServiceStats = "fairway_services"
 
-	// maxCodes bounds how many codes and flags are told apart: a backend may
-	// answer any of 900 codes.
+	// maxCodes limits the number of counters by code and flags: a backend may
+	// answer with any of 900 codes.
 	maxCodes = 100
-	// maxServices bounds how many pairs of Service and code are told apart. One
-	// that has not been seen for a while makes room for another.
+	// maxServices limits the number of counters by Service and code. A counter
+	// that was not used for a while makes room for another.
 	maxServices = 200
 )
 
-// requestStats count requests as the access log would. What Envoy counts for
-// itself knows no code, or costs kilobytes for each cluster whether it is used
-// or not; this is bounded, however many there are. The bounds hold for each
-// listener: scopes that are shared crash Envoy 1.40 at its end.
+// requestStats count requests by the fields of the access log. Envoy's own
+// counters either have no code, or cost kilobytes per cluster even if it is
+// unused; these are bounded however many clusters there are. The limits apply per
+// listener, because shared scopes crash Envoy 1.40 at shutdown.
 func requestStats() []*logv3.AccessLog {
 	code := &statsv3.Config_Tag{Name: "code", ValueFormat: "%RESPONSE_CODE%"}
 	flags := &statsv3.Config_Tag{Name: "flags", ValueFormat: "%RESPONSE_FLAGS%"}
@@ -43,8 +43,8 @@ func requestStats() []*logv3.AccessLog {
 		statsLogger(&statsv3.Config{
 			StatsScope: statsScope(RequestStats, maxCodes),
 			Counters:   []*statsv3.Config_Counter{requestsBy(code, flags)},
-			// Envoy's own histogram knows only requests that were answered to the end,
-			// and not those for which a client has waited too long.
+			// Envoy's own histogram covers only completed requests, and not those
+			// that a client gave up waiting for.
 			Histograms: []*statsv3.Config_Histogram{{
 				Stat: &statsv3.Config_Stat{Name: "duration"},
 				Unit: statsv3.Config_Histogram_Milliseconds, ValueFormat: "%DURATION%",
@@ -79,8 +79,8 @@ func statsLogger(config *statsv3.Config) *logv3.AccessLog {
 	}
 }
 
-// ServiceOf is the Service port of the cluster of that name, if it is one of
-// ClusterName.
+// ServiceOf is the Service port of a cluster, if ClusterName made the cluster's
+// name.
 func ServiceOf(cluster string) (port route.ServicePort, ok bool) {
 	endpoints, _, _ := strings.Cut(cluster, " ")
 	namespace, rest, ok1 := strings.Cut(endpoints, "/")

@@ -5,7 +5,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// The types of the resources that are sent, as type URLs.
+// The type URLs of the resources that are sent.
 const (
 	TypeCluster   = typePrefix + "envoy.config.cluster.v3.Cluster"
 	TypeEndpoints = typePrefix + "envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -21,10 +21,10 @@ const typePrefix = "type.googleapis.com/"
 type Resource struct {
 	Type string // a Type… constant
 	Name string
-	Body []byte // the marshalled message; equal configuration is equal bytes
+	Body []byte // the marshalled message; equal configuration gives equal bytes
 }
 
-// named is a message that becomes a resource.
+// named is a message that can become a resource.
 type named interface {
 	proto.Message
 	GetName() string
@@ -38,8 +38,8 @@ func typeURL(m proto.Message) string {
 	return typePrefix + string(m.ProtoReflect().Descriptor().FullName())
 }
 
-// marshal is deterministic. It cannot fail: Render puts nothing but ASCII of
-// its own or escaped into strings, and none of the messages is proto2.
+// marshal is deterministic. It cannot fail: the package writes only valid UTF-8
+// into strings, and none of the messages is proto2.
 func marshal(m proto.Message) []byte {
 	body, _ := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	return body

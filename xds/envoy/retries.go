@@ -10,23 +10,24 @@ import (
 	previousv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 )
 
-// retryBody is how many bytes of a request's body are kept, beside streaming
-// them, until no retry is possible. What an endpoint that refuses connections
-// is sent of a larger body is lost.
+// retryBody is how many bytes of a request's body Envoy keeps for a retry while
+// it streams them. If an endpoint refuses the connection of a request with a
+// larger body, the request is lost.
 const retryBody = 256 << 10
 
-// reselections is how often the load balancer may be asked for an endpoint that
-// was not tried yet. It favours the one with the fewest requests, which is one
-// that refuses connections: of two endpoints it chooses that three times out of four.
+// reselections is how often Envoy may ask the load balancer for an endpoint that
+// it has not tried yet. The load balancer favours the endpoint with the fewest
+// requests, which is one that refuses connections: of two endpoints it chooses
+// that one three times out of four.
 const reselections = 32
 
-// retries is how many other endpoints are tried. One is not enough: when pods are
-// replaced several may be gone before Envoy has heard of the first.
+// retries is how many other endpoints Envoy tries. One is not enough: when pods
+// are replaced, several may be gone before Envoy learns of the first.
 const retries = 3
 
-// retryPolicy tries other endpoints when the one before cannot have begun to
-// work on the request. For requests that may be executed twice safeRetries adds
-// to it.
+// retryPolicy tries another endpoint if the previous one cannot have begun to
+// process the request. safeRetries adds to it for requests that are safe to
+// execute twice.
 func retryPolicy() *routev3.RetryPolicy {
 	return &routev3.RetryPolicy{
 		RetryOn:    "connect-failure,refused-stream,reset-before-request",
@@ -41,18 +42,18 @@ func retryPolicy() *routev3.RetryPolicy {
 	}
 }
 
-// retriesFilter has safe requests be tried again where others are not.
+// retriesFilter retries safe requests in cases in which others are not retried.
 const retriesFilter = "fairway.retries"
 
-// safeRetries has requests of safe methods (RFC 9110, section 9.2.1) be tried
-// again whenever the connection or the stream ends before a response begins. The
-// retry policy of a virtual host knows no methods; the router adds to it what this
-// header says, and removes the header. What a client says in it was removed
-// before.
+// safeRetries retries requests with safe methods (RFC 9110, section 9.2.1)
+// whenever the connection or the stream ends before a response begins. A virtual
+// host's retry policy cannot depend on the method, so this filter sets a header.
+// The router adds its value to the policy and removes it. Envoy has already
+// removed such a header if the client sent it.
 func safeRetries() *compositev3.Composite {
 	safe := both(inHeader(":method", matching("GET|HEAD|OPTIONS")), not(anyOf(
 		isThere("upgrade"),
-		// Some backends take the method from these.
+		// Some backends take the method from these headers.
 		isThere("x-http-method-override"), isThere("x-http-method"), isThere("x-method-override"),
 	)))
 	return &compositev3.Composite{Matcher: when(safe, execute("retry", &headerv3.HeaderMutation{

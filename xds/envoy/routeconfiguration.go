@@ -13,8 +13,8 @@ import (
 // virtualHostsField is the number of RouteConfiguration.virtual_hosts.
 const virtualHostsField protowire.Number = 2
 
-// RouteConfiguration assembles the shard of that name from marshalled virtual
-// hosts, in the order given, without marshalling them again.
+// RouteConfiguration assembles a shard from marshalled virtual hosts, in the
+// order given, without marshalling them again.
 func RouteConfiguration(name string, virtualHosts [][]byte) Resource {
 	config := &routev3.RouteConfiguration{
 		Name:                   name,
@@ -43,5 +43,5 @@ func RouteConfiguration(name string, virtualHosts [][]byte) Resource {
 	return frame
 }
 
-// disabled takes a filter out of the chain of a host.
+// disabled switches a filter off for a host.
 func disabled() *anypb.Any { return typed(&routev3.FilterConfig{Disabled: true}) }

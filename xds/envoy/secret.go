@@ -14,7 +14,7 @@ import (
 )
 
 // Secret is a certificate chain and its private key, both PEM. Its name is the
-// server name (SNI) that it is served for.
+// server name (SNI) for which Envoy serves it.
 func Secret(name string, chain, key []byte) Resource {
 	return resource(&tlsv3.Secret{
 		Name: name,
@@ -25,34 +25,33 @@ func Secret(name string, chain, key []byte) Resource {
 	})
 }
 
-// pair is how many certificates a pair has.
+// pair is the number of certificates in a pair.
 const pair = 2
 
-// PairSecretName is the name of the secret with one of the two certificates of
-// a name that has both: 0 or 1.
+// PairSecretName is the name of the secret with certificate i (0 or 1) of a host
+// that has two certificates.
 func PairSecretName(name route.Hostname, i int) string {
 	return unaskable(fmt.Sprintf("certificate %d of %s", i, hostName(name)))
 }
 
-// ClientCAName is the name of the secret with the authorities of clients that a
-// Kubernetes Secret holds.
+// ClientCAName is the name of the xDS secret with the client certificate
+// authorities of a Kubernetes Secret.
 func ClientCAName(secret types.NamespacedName) string {
 	return unaskable("client CA " + url.PathEscape(secret.Namespace) + "/" + url.PathEscape(secret.Name))
 }
 
-// maxServerName is the longest that TLS lets a client send, in bytes.
+// maxServerName is the longest server name that TLS lets a client send, in bytes.
 const maxServerName = 255
 
-// IsServerName reports whether the name of a secret can be one that a client
-// sent.
+// IsServerName reports whether a client can send the name of the secret as SNI.
 func IsServerName(secret string) bool { return len(secret) <= maxServerName }
 
-// unaskable is a name that no client can send as a server name: Envoy asks for
-// certificates by whatever clients send, and one that asked for this one would
-// have it refuse what it gets.
+// unaskable makes a name that no client can send as SNI. Envoy requests
+// certificates by the names that clients send. If a client could send this name,
+// Envoy would reject the secret that it gets.
 func unaskable(name string) string { return name + " " + strings.Repeat(".", maxServerName) }
 
-// ClientCA is the authorities of clients, in PEM.
+// ClientCA holds the client certificate authorities, in PEM.
 func ClientCA(secret types.NamespacedName, authorities []byte) Resource {
 	return resource(&tlsv3.Secret{
 		Name: ClientCAName(secret),

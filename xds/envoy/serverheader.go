@@ -10,14 +10,14 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// serverName is what the gateway calls itself, without a version: strangers need
-// not know which faults it may have.
+// serverName is the gateway's name in the Server header. It has no version,
+// because strangers need not know which faults the gateway may have.
 const serverName = "fairway"
 
-// anonymityFilter takes away what backends call themselves.
+// anonymityFilter removes the Server header of backends.
 const anonymityFilter = "fairway.anonymity"
 
-// sign says in responses, and in answers of the gateway's own, who gives them.
+// sign sets the Server header of responses, and of the gateway's own answers.
 func sign(m *managerv3.HttpConnectionManager, s route.Settings) {
 	m.ServerName = serverName
 	switch s.ServerHeader {

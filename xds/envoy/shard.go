@@ -11,10 +11,10 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// The virtual hosts are spread over a fixed set of RouteConfigurations by a
-// hash of their host, so that a change of one host costs Envoy one shard, and
-// wildcard hosts apart from full names. The numbers are part of the protocol
-// between the replicas of a controller: all must agree on them.
+// A hash of the host spreads the virtual hosts over a fixed set of
+// RouteConfigurations, so that a change of one host costs Envoy one shard.
+// Wildcard hosts have their own shards. The numbers are part of the protocol
+// between the replicas of a controller: all replicas must use the same.
 const (
 	exactShards    = 512
 	wildcardShards = 64
@@ -59,14 +59,13 @@ func hash(host route.Hostname) uint64 {
 	return sum ^ sum>>32
 }
 
-// Scope binds a host to its shard: from now on requests for it find its
-// virtual host there.
+// Scope binds a host to its shard, in which requests find the virtual host.
 func Scope(host route.Hostname) Resource {
 	return scope(hostName(host), scopeKey(host), ShardOf(host))
 }
 
-// Placeholder is a scope that no request can ask for. It names a shard, so
-// that Envoy is subscribed to it before a host needs it.
+// Placeholder is a scope that no request can match. It names a shard, so that
+// Envoy subscribes to the shard before a host needs it.
 func Placeholder(shard string) Resource {
 	key := "shard " + shard
 	return scope(key, key, shard)
@@ -84,8 +83,8 @@ func scope(name, key, shard string) Resource {
 	})
 }
 
-// hostName is the host itself: a Hostname has one spelling and passes
-// unchanged. Escaping keeps what is none from meaning anything else.
+// hostName is the host itself: a valid Hostname has one spelling and passes
+// unchanged. Escaping keeps an invalid one from having another meaning.
 func hostName(host route.Hostname) string {
 	if host == route.AnyHost || host == "" {
 		return string(route.AnyHost)
@@ -96,9 +95,9 @@ func hostName(host route.Hostname) string {
 	return url.PathEscape(string(host))
 }
 
-// scopeKey is what the header hostHeader must hold for a request to find the
-// host. The space in that of a wildcard keeps clients from sending it, and
-// "*.shop.test" from being a pattern that covers "*.a.shop.test".
+// scopeKey is the value of hostHeader with which a request finds the host. The
+// key of a wildcard holds a space. So clients cannot send it, and "*.shop.test"
+// is no pattern that covers "*.a.shop.test".
 func scopeKey(host route.Hostname) string {
 	name := hostName(host)
 	if parent, ok := strings.CutPrefix(name, "*."); ok {

@@ -17,17 +17,18 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// slashesFilter has the route of a path with repeated slashes chosen by the path
-// without them. What reads the route or its configuration has to come behind it.
-// (Envoy's own merge_slashes is of a listener, and forgets what was sent.)
+// slashesFilter chooses the route of a path with repeated slashes by the path
+// without them. Filters that read the route or its configuration must come after
+// it. (Envoy's own merge_slashes applies to a whole listener, and loses the
+// original path.)
 const slashesFilter = "fairway.slashes"
 
-// slashesField says in the metadata of a route, under the filter's name, what
-// becomes of repeated slashes.
+// slashesField is the metadata field of a route, under the filter's name, that
+// says how to treat repeated slashes.
 const slashesField = "repeatedSlashes"
 
-// slashesScript merges them where a route says nothing, and with slashesKept
-// before it keeps them.
+// slashesScript merges repeated slashes unless the route says otherwise. With
+// slashesKept in front, it keeps them unless the route says otherwise.
 //
 //go:embed slashes.lua
 var slashesScript string
@@ -35,14 +36,14 @@ var slashesScript string
 //go:embed slashes-keep.lua
 var slashesKept string
 
-// slashes runs its script for the few requests that have repeated slashes in
-// their path, and costs others a look at it.
+// slashes runs its script only for the few requests that have repeated slashes in
+// their path. Other requests cost one look at the path.
 func slashes(s route.Settings) *compositev3.Composite {
 	script := lua(slashesScript)
 	if s.RepeatedSlashes == route.RepeatedSlashesKeep {
 		script = lua(slashesKept + slashesScript)
 	}
-	// The script does it itself, and then must not have it done again.
+	// The script clears the cache itself, and the filter must not clear it again.
 	script.ClearRouteCache = wrapperspb.Bool(false)
 	repeated := both(
 		inHeader(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "//"}}),
@@ -51,7 +52,7 @@ func slashes(s route.Settings) *compositev3.Composite {
 	return &compositev3.Composite{Matcher: when(repeated, execute(slashesFilter, script))}
 }
 
-// slashesMetadata adds to the metadata of a route what the Ingress says.
+// slashesMetadata adds the Ingress's choice to the metadata of a route.
 func slashesMetadata(r route.Route, to *corev3.Metadata) *corev3.Metadata {
 	if r.RepeatedSlashes == "" {
 		return to
@@ -69,9 +70,9 @@ func slashesMetadata(r route.Route, to *corev3.Metadata) *corev3.Metadata {
 	return to
 }
 
-// toPath keeps a client here that is sent to the path which its escaped slashes
-// stand for: "//evil.test" as a Location would be another host, "/.//evil.test" is
-// the path //evil.test of this one.
+// toPath keeps a redirect on this host when Envoy unescapes slashes in a path.
+// The Location "//evil.test" would lead to another host; "/.//evil.test" is the
+// path //evil.test of this one.
 func toPath() *managerv3.ResponseMapper {
 	location := header("location", "/.%REQ(:PATH)%")
 	return &managerv3.ResponseMapper{

@@ -8,9 +8,9 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
-// ads says that a resource comes by the stream that all others come by. Envoy
-// waits for it without limit: what it does not have yet is coming, and half a
-// picture is worse than the last one.
+// ads says that a resource comes over the same stream as all others. Envoy waits
+// for it without a timeout: a missing resource is on its way, and an incomplete
+// configuration is worse than the previous one.
 func ads() *corev3.ConfigSource {
 	return &corev3.ConfigSource{
 		ResourceApiVersion:    corev3.ApiVersion_V3,
@@ -19,5 +19,5 @@ func ads() *corev3.ConfigSource {
 	}
 }
 
-// duration is what Envoy takes for one: not negative.
+// duration clamps d to zero, because Envoy accepts no negative duration.
 func duration(d time.Duration) *durationpb.Duration { return durationpb.New(max(d, 0)) }

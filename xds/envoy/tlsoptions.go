@@ -9,7 +9,7 @@ import (
 )
 
 // tlsParameters are the versions, ciphers and key exchanges that clients may
-// choose from. All are said, so that no release of Envoy changes them.
+// choose from. All are explicit, so that an Envoy release cannot change them.
 func tlsParameters(t route.TLS) *tlsv3.TlsParameters {
 	return &tlsv3.TlsParameters{
 		TlsMinimumProtocolVersion: tlsVersion(t.MinVersion, tlsv3.TlsParameters_TLSv1_2),
@@ -30,9 +30,9 @@ func tlsVersion(version route.TLSVersion, unset tlsv3.TlsParameters_TlsProtocol)
 	}
 }
 
-// defaultCiphers are all that can be chosen. Of those in brackets the client
-// chooses: it knows whether its processor has AES, without which ChaCha20 is
-// faster.
+// defaultCiphers are all ciphers of TLS 1.2 that clients may choose from. The
+// client decides between those in brackets: it knows whether its processor has
+// AES instructions. Without them ChaCha20 is faster.
 func defaultCiphers() []string {
 	return []string{
 		"[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]",
@@ -45,12 +45,12 @@ func defaultCiphers() []string {
 // defaultCurves begin with the one that also withstands quantum computers.
 func defaultCurves() []string { return []string{"X25519MLKEM768", "X25519", "P-256", "P-384"} }
 
-// applicationProtocols are what ALPN offers.
+// applicationProtocols are the protocols that ALPN offers.
 func applicationProtocols(t route.TLS) []string {
 	return chosenOr(t.ALPN, route.TLSProtocols(), []string{"h2", "http/1.1"})
 }
 
-// chosenOr is those of chosen that can be, or what holds without.
+// chosenOr is the known names among chosen, or unset if there are none.
 func chosenOr(chosen, of, unset []string) []string {
 	var known []string
 	for _, name := range chosen {

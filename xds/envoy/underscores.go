@@ -10,9 +10,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// lookalikes match the names that read as one of the gateway's own headers when an
-// underscore is taken for a hyphen. They have an underscore each. (Envoy bounds
-// the size of an expression, which is why there are several.)
+// lookalikes match header names that read as one of the gateway's own headers if
+// a backend takes an underscore for a hyphen. Each has an underscore. (There are
+// several expressions because Envoy limits the size of one.)
 var lookalikes = []string{
 	"x[-_]forwarded_(for|host|proto|port)|x_forwarded-(for|host|proto|port)",
 	"x[-_]forwarded[-_]client_cert|x[-_]forwarded_client-cert|x_forwarded-client-cert",
@@ -20,9 +20,9 @@ var lookalikes = []string{
 	"x[-_](envoy|fairway)_.*|x_(envoy|fairway)-.*",
 }
 
-// underscore decides on headers with an underscore in their name, which many
-// backends cannot tell from a hyphen. Where they are kept, those go that would be
-// taken for one of the gateway's own.
+// underscore decides about headers with an underscore in their name, which many
+// backends cannot tell from a hyphen. If the settings keep such headers, Envoy
+// still removes those that look like the gateway's own.
 func underscore(m *managerv3.HttpConnectionManager, s route.Settings) {
 	options := m.GetCommonHttpProtocolOptions()
 	switch s.UnderscoresInHeaders {

@@ -13,11 +13,11 @@ import (
 	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
 
-// webSocket is the one protocol to which a connection may be upgraded.
+// webSocket is the only protocol to which a connection may be upgraded.
 const webSocket = "websocket"
 
-// anythingBut is a regular expression for all texts but a word of letters, in
-// whatever case. (The engine has nothing to negate another with.)
+// anythingBut is a regular expression for all texts except a word of letters, in
+// any case. (The regular expression engine has no negation.)
 func anythingBut(word string) string {
 	others := make([]string, 0, len(word)+1)
 	for i := range word {
@@ -32,13 +32,13 @@ func regexMatch(regex string) *typematcherv3.StringMatcher {
 	}}
 }
 
-// unaskedFilter answers 502 where a backend agrees to an upgrade for which nobody
-// asked it.
+// unaskedFilter answers 502 if a backend accepts an upgrade that the request did
+// not ask for.
 const unaskedFilter = "fairway.unasked"
 
-// unasked is there because Envoy takes such an answer for an ordinary one: it
-// would send the next request, of whatever client, over a connection on which the
-// backend no longer speaks HTTP.
+// unasked refuses such a response because Envoy takes it for an ordinary one.
+// Envoy would send the next request, of any client, over a connection on which
+// the backend no longer speaks HTTP.
 func unasked() *customv3.CustomResponse {
 	const switching = http.StatusSwitchingProtocols
 	status := input("status", &typematcherv3.HttpResponseStatusCodeMatchInput{})

@@ -15,11 +15,11 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// maxDNSName is how long a server name may be, with the dot at its end.
+// maxDNSName limits the length of a server name, including the final dot.
 const maxDNSName = 254
 
-// upstreamTLS encrypts. Without an authority it does not verify: a pod's
-// certificate is for no name that we could know.
+// upstreamTLS encrypts. Without an authority it does not verify, because the
+// gateway cannot know the name in a pod's certificate.
 func upstreamTLS(c route.Cluster) *corev3.TransportSocket {
 	if !c.TLS {
 		return nil
@@ -33,14 +33,14 @@ func upstreamTLS(c route.Cluster) *corev3.TransportSocket {
 	}
 	if c.Authority != (route.Authority{}) {
 		verify(tls.GetCommonTlsContext(), c, isAddress)
-		tls.MaxSessionKeys = wrapperspb.UInt32(0) // who resumes a session presents no certificate
+		tls.MaxSessionKeys = wrapperspb.UInt32(0) // a backend presents no certificate when a session is resumed
 	}
 	return transportSocket(tls)
 }
 
-// verify has the authority vouch for the certificate, which must be for the
-// name. Its certificates come by SDS, so that others in their place close no
-// connection and change no cluster.
+// verify requires a certificate that the authority has signed for the server
+// name. The authority's certificates come by SDS, so that replacing them closes
+// no connection and changes no cluster.
 func verify(tls *tlsv3.CommonTlsContext, c route.Cluster, isAddress bool) {
 	matcher := &tlsv3.SubjectAltNameMatcher{
 		SanType: tlsv3.SubjectAltNameMatcher_DNS,
@@ -63,31 +63,31 @@ func verify(tls *tlsv3.CommonTlsContext, c route.Cluster, isAddress bool) {
 	}
 }
 
-// authorityPrefix begins the names of the secrets of authorities. A secret may
-// also have the name that a client sent; that cannot hold a zero byte.
+// authorityPrefix begins the names of the secrets of authorities. Other secrets
+// have the name that a client sent as SNI, which cannot hold a zero byte.
 const authorityPrefix = "authority\x00"
 
-// AuthorityName is the name of the secret that holds what an authority is known
-// by.
+// AuthorityName is the name of the secret with an authority's certificates.
 func AuthorityName(a route.Authority) string {
 	return authorityPrefix + url.PathEscape(a.Namespace) + "/" + url.PathEscape(a.Name)
 }
 
-// IsAuthorityName reports whether a secret of that name is an authority's.
+// IsAuthorityName reports whether a secret of that name belongs to an authority.
 func IsAuthorityName(name string) bool { return strings.HasPrefix(name, authorityPrefix) }
 
 //go:embed nobody.pem
 var nobody []byte
 
-// Authority is the certificates, in PEM, that vouch for backends under that
-// name. With none, nobody does: every handshake fails. An absent secret would do
-// so too, but only for clusters of which Envoy has no earlier one, and those would
-// never be ready.
+// Authority is the secret with the certificates, in PEM, by which Envoy verifies
+// backends. Without certificates every handshake fails. An absent secret would
+// not do: Envoy would keep using an earlier one, and clusters without an earlier
+// one would never be ready.
 func Authority(a route.Authority, certificates []byte) Resource {
 	context := &tlsv3.CertificateValidationContext{TrustedCa: inline(certificates)}
 	if len(certificates) == 0 {
 		context.TrustedCa = inline(nobody)
-		// Nobody has that certificate, whoever could have the key of nobody.pem.
+		// No certificate has this hash. So verification fails even for someone
+		// who has the key of nobody.pem.
 		context.VerifyCertificateHash = []string{strings.Repeat("0", 64)}
 	}
 	return resource(&tlsv3.Secret{
@@ -96,7 +96,7 @@ func Authority(a route.Authority, certificates []byte) Resource {
 	})
 }
 
-// alpn is nil for auto, for which Envoy offers both by itself.
+// alpn is nil for auto, for which Envoy offers both protocols by itself.
 func alpn(p route.Protocol) []string {
 	switch p {
 	case route.HTTP2:

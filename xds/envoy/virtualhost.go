@@ -15,17 +15,18 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// noRoute names the route that answers 404. It is a name all the same: the
-// fallback takes a request without a route name for one whose host is unknown.
+// noRoute names the route that answers 404. The name is not empty, because the
+// fallback takes a request without a route name for one with an unknown host.
 const noRoute = "-"
 
-// VirtualHost is all that is served under one name, marshalled, for use in
-// RouteConfiguration. Of the settings it depends on where HTTPS is, on HSTS and on
-// whether bodies are bounded (see SameHosts), so that a change of others touches
-// no host. What no route matches is answered here with 404, so that it never
-// falls through to a wildcard or the default host. Behind a default host that
-// serves nothing there is none to fall through to: it has no routes. (A host that serves all paths
-// does without that route, which costs Envoy almost 2 KB.)
+// VirtualHost is everything served under one host, marshalled for
+// RouteConfiguration. It depends only on the settings that SameHosts compares:
+// the HTTPS port, HSTS, and whether there is a body limit. A change of other
+// settings changes no virtual host. The virtual host itself answers 404 to paths
+// that no route matches, so that they do not fall through to a wildcard or the
+// default host. (A host that serves all paths does without that route, which
+// costs Envoy almost 2 KB.) A default host that serves nothing has no routes,
+// because nothing comes after it.
 func VirtualHost(h *route.Host, s route.Settings) []byte {
 	host := &routev3.VirtualHost{
 		Name:        hostName(h.Key.Host),
@@ -35,10 +36,10 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 		RequestBodyBufferLimit: wrapperspb.UInt64(retryBody),
 	}
 	if isExact(h.Key.Host) && s.MaxRequestBody <= 0 {
-		host.TypedPerFilterConfig = map[string]*anypb.Any{bodyLimitFilter: disabled()} // but for routes that have a limit
+		host.TypedPerFilterConfig = map[string]*anypb.Any{bodyLimitFilter: disabled()} // except for routes that have a limit
 	}
 	if h.Key.Host == route.AnyHost && len(h.Routes) == 0 {
-		return marshal(host) // Envoy says that there is no such host (see localReplies)
+		return marshal(host) // Envoy answers that there is no such host (see localReplies)
 	}
 	routes := routesOf(h, overHTTPS(s))
 	switch isLong := len(routes) > listedRoutes; {
@@ -60,11 +61,11 @@ func VirtualHost(h *route.Host, s route.Settings) []byte {
 	return marshal(host)
 }
 
-// rendering makes Envoy's routes of one of ours, for requests that match.
+// rendering makes Envoy's routes of a model route, for requests that match.
 type rendering func(route.Route, *routev3.RouteMatch) []*routev3.Route
 
-// routesOf are the routes of a host in the order in which they are tried. The
-// last of them takes all paths.
+// routesOf are the routes of a host in the order in which Envoy tries them. The
+// last one takes all paths.
 func routesOf(h *route.Host, render rendering) []*routev3.Route {
 	var routes []*routev3.Route
 	for _, r := range h.Routes {
@@ -143,9 +144,9 @@ func pathMatch(m route.Match) *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: path}}
 }
 
-// requestPath is path as the normalised path of a request spells it: octets
-// beyond ASCII are escaped. There is none for a path that does not start with
-// a slash or holds what ends the path of a request.
+// requestPath is path in the normalised spelling of a request: octets beyond
+// ASCII are escaped. It reports false if path does not start with a slash or
+// contains "?" or "#", which end the path of a request.
 func requestPath(path string) (string, bool) {
 	if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") {
 		return "", false
