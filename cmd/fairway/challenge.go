@@ -18,22 +18,24 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// acmePort is where controllers answer challenges of TLS-ALPN-01 by default.
+// acmePort is the default port on which controllers answer TLS-ALPN-01
+// challenges.
 const acmePort = "18001"
 
-// challengeSettings are how challenges of certificate authorities are answered.
+// challengeSettings are the settings for answering challenges of certificate
+// authorities.
 type challengeSettings struct {
-	Address   string   // host:port; empty: TLS-ALPN-01 is not answered
-	Resolvers []string // each host:port; none: those of the system
+	Address   string   // host:port; empty: no TLS-ALPN-01
+	Resolvers []string // each host:port; none: the system's
 }
 
 func (c *challengeSettings) bind(flags *pflag.FlagSet) {
-	flags.StringVar(&c.Address, "acme-address", c.Address, "`host:port` on which gateways have challenges of TLS-ALPN-01 answered; empty: off")
+	flags.StringVar(&c.Address, "acme-address", c.Address, "`host:port` on which to answer the TLS-ALPN-01 challenges that gateways pass on; empty: off")
 	c.bindResolvers(flags)
 }
 
 func (c *challengeSettings) bindResolvers(flags *pflag.FlagSet) {
-	flags.StringSliceVar(&c.Resolvers, "acme-resolver", c.Resolvers, "`host:port` of the DNS server that is asked about names before certificates are ordered; may be repeated; by default the system's")
+	flags.StringSliceVar(&c.Resolvers, "acme-resolver", c.Resolvers, "`host:port` of a DNS server for checking names before ordering certificates; may be repeated; by default the system's")
 }
 
 func (c *challengeSettings) load(where func(name, problem string) error) error {
@@ -49,15 +51,15 @@ func (c *challengeSettings) load(where func(name, problem string) error) error {
 	return errors.Join(wrong...)
 }
 
-// Bounds on who connects to the responder, besides its own. Gateways connect,
-// each from few addresses.
+// Limits for connections to the responder. Only gateways connect, each from few
+// addresses.
 const (
 	maxAsking      = 512
 	maxAskingOfOne = 128
 )
 
-// answerChallenges has this replica know the challenges of all orders, answer
-// them, and tell the others which.
+// answerChallenges makes this replica learn the challenges of all orders, answer
+// them, and tell the other replicas which ones it answers.
 func (r *replicas) answerChallenges(controllers *edge.Controllers, ads *server.Server, registry *prometheus.Registry) error {
 	r.challenges = &challenge.Set{Hosts: ads, Changed: r.tracker.Touch}
 	r.tracker.Challenges = r.challenges.Live
@@ -80,7 +82,7 @@ func (r *replicas) addResponder(registry *prometheus.Registry) error {
 	}
 	handshakes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "fairway_acme_handshakes_total",
-		Help: "Handshakes of TLS-ALPN-01 that reached this replica, by how they ended.",
+		Help: "TLS-ALPN-01 handshakes that reached this replica, by outcome.",
 	}, []string{"outcome"})
 	if err := registry.Register(handshakes); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
@@ -90,8 +92,9 @@ func (r *replicas) addResponder(registry *prometheus.Registry) error {
 		Answered: func(o tlschallenge.Outcome) { handshakes.WithLabelValues(string(o)).Inc() },
 	}
 	r.challenges.Responder = responder
-	// A replica that is cut off does not know which challenges there are. Envoy
-	// goes to another replica only when this one does not listen.
+	// The responder listens only while the replica has contact with the API
+	// server. A replica without contact does not know the challenges, and Envoy
+	// goes to another replica only if this one does not listen.
 	return r.manager.Add(everywhere(func(ctx context.Context) error {
 		return r.contact.While(ctx, func(ctx context.Context) error {
 			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
@@ -104,8 +107,8 @@ func (r *replicas) addResponder(registry *prometheus.Registry) error {
 	}))
 }
 
-// respondersOf is where gateways have challenges answered if they are not told:
-// at the controllers that they get their configuration from.
+// respondersOf are the default addresses to which gateways send challenges: the
+// controllers that they get their configuration from.
 func respondersOf(controllers []string) []string {
 	var responders []string
 	for _, address := range controllers {

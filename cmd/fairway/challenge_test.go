@@ -11,8 +11,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// A gateway has challenges answered by the controllers that it gets its
-// configuration from, unless it is told otherwise.
+// By default a gateway sends challenges to the controllers that it gets its
+// configuration from.
 func TestWhereChallengesAreAnswered(t *testing.T) {
 	for _, c := range []struct {
 		args []string

@@ -12,7 +12,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
 )
 
-// exitProblems is the exit code of check when there are Problems.
+// exitProblems is the exit code of check if there are Problems.
 const exitProblems = 1
 
 func checkCommand(std streams) *cobra.Command {
@@ -49,8 +49,8 @@ Exit code: 0 without Problems, 1 with some, 2 when a file cannot be read.`,
 	return cmd
 }
 
-// printFindings writes the findings to standard output, and for people beside it
-// what was not looked at, and a last line.
+// printFindings writes the findings to standard output. In text format it also
+// writes the skipped files and a summary to standard error.
 func printFindings(f check.Findings, std streams, output string) error {
 	if output == "json" {
 		encoder := json.NewEncoder(std.Out)

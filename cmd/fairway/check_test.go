@@ -17,9 +17,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestCheck(t *testing.T) { testCases(t, "check") }
 
-// testCases runs the cases of a command. A case is a sentence, how the command
-// is called ("args", "stdin"), the files that there are, and
-// what it says.
+// testCases runs the cases of a command. A case is a sentence, the arguments
+// ("args", "stdin"), the files, and the expected output.
 func testCases(t *testing.T, command string) {
 	t.Helper()
 	here, err := filepath.Abs(filepath.Join("testdata", command))
@@ -70,8 +69,8 @@ func testCases(t *testing.T, command string) {
 	}
 }
 
-// What looks like a manifest and is no file is not read, and that is said: it
-// could be waited for forever.
+// check does not read a path that looks like a manifest but is not a regular
+// file, because reading it could block forever. check says so.
 func TestCheckOfAPipe(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600); err != nil {

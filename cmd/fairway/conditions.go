@@ -9,8 +9,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 )
 
-// conditions writes, while this replica leads, whether the configurations of
-// gateways are accepted.
+// conditions makes the leader write whether Fairway accepts the configurations of
+// gateways.
 func (c *controllerSettings) conditions(mgr manager.Manager, elector *leader.Elector, log logr.Logger) *gatewayconfig.Conditions {
 	conditions := &gatewayconfig.Conditions{
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()},

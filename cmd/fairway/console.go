@@ -21,27 +21,27 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// maxNames is how many hosts are named when serving begins.
+// maxNames is how many hosts the first line names.
 const maxNames = 10
 
-// console is the standard error of fairway serve: it tells people, a line for each
-// event, what is live and what is wrong. In the format json the same events are log
-// entries. It is a subscriber of a report.Reporter.
+// console writes the standard error of fairway serve. It tells people, one line
+// per event, what is live and what is wrong. In JSON format the same events are
+// log entries. It subscribes to a report.Reporter.
 type console struct {
 	to     io.Writer
-	log    *logr.Logger // for json, else nil
+	log    *logr.Logger // for JSON, otherwise nil
 	now    func() time.Time
 	locate func(problem.Problem) (folder.Place, bool)
 
 	mu       sync.Mutex
 	begun    bool
 	values   map[route.Key]*route.Host // published
-	waiting  map[route.Key]time.Time   // since when a change is under way
+	waiting  map[route.Key]time.Time   // since when a change has been under way
 	backends map[route.ServicePort]*route.Backend
-	wrong    map[spot]int // how many Problems there are
+	wrong    map[spot]int // the number of Problems
 }
 
-// spot is where a Problem is.
+// spot is the place of a Problem.
 type spot struct {
 	object problem.Object
 	field  string
@@ -59,7 +59,7 @@ func newConsole(to io.Writer, format string, log logr.Logger) *console {
 	return n
 }
 
-// say writes one event: as a line, or as an entry with its pairs.
+// say writes one event, as a line or as a log entry with its pairs.
 func (n *console) say(line string, event string, pairs ...any) {
 	if n.log != nil {
 		n.log.Info(event, pairs...)
@@ -68,8 +68,8 @@ func (n *console) say(line string, event string, pairs ...any) {
 	fmt.Fprintf(n.to, "%s %s\n", n.now().Format(time.TimeOnly), line)
 }
 
-// start says that everything which was there at the start is served, and lets
-// what follows be told.
+// start says that everything found at the start is served. From then on the
+// console reports changes.
 func (n *console) start(folder string, urls []string, problems int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -94,7 +94,7 @@ func (n *console) start(folder string, urls []string, problems int) {
 	n.say(line, "")
 }
 
-// beside says what of the files is not served, and is no mistake.
+// beside says which parts of the files are not served although they are correct.
 func (n *console) beside(s check.Skipped) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -109,14 +109,14 @@ func (n *console) beside(s check.Skipped) {
 	}
 }
 
-// waits says what keeps the start.
+// waits says what delays the start.
 func (n *console) waits(reason string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.say("not yet serving: "+reason, "not yet serving", "reason", reason)
 }
 
-// names lists the first few.
+// names lists the first few hosts.
 func names(hosts []string) string {
 	if len(hosts) > maxNames {
 		return strings.Join(hosts[:maxNames], " ") + " …"
@@ -124,14 +124,14 @@ func names(hosts []string) string {
 	return strings.Join(hosts, " ")
 }
 
-// hosts are those that are published.
+// hosts are the published hosts.
 func (n *console) hosts() []route.Key {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Collect(maps.Keys(n.values))
 }
 
-// served hears that a host, or its removal, is live.
+// served reports that a host, or its removal, is live.
 func (n *console) served(key route.Key) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -156,9 +156,9 @@ func (n *console) Appeared(_ context.Context, p problem.Problem) {
 	n.tell("problem", "problem appeared", p)
 }
 
-// Resolved implements report.Subscriber. For people a field is mended when nothing
-// is wrong with it any more, and not when something else is: they have been told
-// of that just now.
+// Resolved implements report.Subscriber. In text format it calls a field mended
+// only when the field has no Problem left: people have just read about any other
+// Problem of the field.
 func (n *console) Resolved(_ context.Context, p problem.Problem) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -178,7 +178,7 @@ func (n *console) tell(what, event string, p problem.Problem) {
 		"field", f.Field, "reason", f.Reason, "problem", f.Message)
 }
 
-// publisher passes on what is published and notes what it changes.
+// publisher wraps to and notes the changes that are published.
 func (n *console) publisher(to edge.Publisher) edge.Publisher {
 	return &narrated{Publisher: to, narrator: n}
 }
@@ -231,7 +231,7 @@ func (n *console) publishesBackend(port route.ServicePort, backend *route.Backen
 	}
 }
 
-// onlyErrors passes on nothing else.
+// onlyErrors drops all log entries except errors.
 func onlyErrors(log logr.Logger) logr.Logger {
 	return logr.FromSlogHandler(errorsOnly{logr.ToSlogHandler(log)})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 )
 
-// A field with which something else is wrong now is not mended.
+// A field that now has another Problem is not mended.
 func TestMendedIsWhatNothingIsWrongWith(t *testing.T) {
 	var said strings.Builder
 	n := newConsole(&said, "text", logr.Discard())

@@ -35,7 +35,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// controllerSettings are those of fairway controller.
+// controllerSettings are the settings of fairway controller.
 type controllerSettings struct {
 	*settings
 
@@ -44,8 +44,8 @@ type controllerSettings struct {
 	Replica    replicaSettings
 	Publish    publishSettings
 	Challenge  challengeSettings
-	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's own
-	QPS        float32 // requests a second to the API server
+	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's service account
+	QPS        float32 // requests per second to the API server
 	Burst      int
 }
 
@@ -57,8 +57,8 @@ func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.Publish.bind(flags)
 	c.Challenge.bind(flags)
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
-	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "most `requests` a second to the API server")
-	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "most `requests` to the API server at once")
+	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "maximum `requests` per second to the API server")
+	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "maximum burst of `requests` to the API server")
 }
 
 func (c *controllerSettings) load(flags *pflag.FlagSet) error {
@@ -123,12 +123,12 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	mgr, err := manager.New(config, manager.Options{
 		Logger:  log,
 		Scheme:  scheme,
-		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve them
+		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve the metrics
 		Cache: cache.Options{
 			DefaultTransform:            trim,
 			ByObject:                    tracked(secretsOnly(trimmer), tracker, trim),
 			DefaultNamespaces:           c.Scope.namespaces(),
-			ReaderFailOnMissingInformer: true, // nothing is watched by mistake
+			ReaderFailOnMissingInformer: true, // reading a kind that is not watched is an error
 		},
 	})
 	if err != nil {
@@ -147,7 +147,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	return mgr.Start(ctx)
 }
 
-// cluster is how the API server is reached.
+// cluster returns the configuration for the API server.
 func (c *controllerSettings) cluster() (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = c.Kubeconfig
@@ -163,7 +163,7 @@ func (c *controllerSettings) cluster() (*rest.Config, error) {
 	return config, nil
 }
 
-// assemble puts the controllers into mgr, and what serves it.
+// assemble adds the controllers and the servers to mgr.
 func (c *controllerSettings) assemble(
 	ctx context.Context, log logr.Logger, mgr manager.Manager, tracker *replica.Tracker, events record.EventBroadcaster,
 ) error {
@@ -261,7 +261,7 @@ func (c *controllerSettings) addProbes(ctx context.Context, log logr.Logger, mgr
 	return mgr.Add(everywhere(func(ctx context.Context) error { return serving.serve(ctx, listener) }))
 }
 
-// everywhere is a manager.Runnable that every replica runs, leader or not.
+// everywhere is a manager.Runnable that runs on every replica, leader or not.
 type everywhere func(context.Context) error
 
 // Start implements manager.Runnable.
@@ -270,8 +270,8 @@ func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (everywhere) NeedLeaderElection() bool { return false }
 
-// startEvents writes events by a client of their own: a flood of them must not
-// keep the reconcilers from asking the API server.
+// startEvents writes events with a client of their own, so that a flood of events
+// does not delay the reconcilers' requests.
 func startEvents(ctx context.Context, config *rest.Config) (record.EventBroadcaster, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 10, 100

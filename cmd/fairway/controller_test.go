@@ -15,7 +15,7 @@ func TestScopeSettings(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		args []string
-		want string // of the error; empty: none
+		want string // part of the error; empty: no error
 	}{
 		{"nothing", nil, ""},
 		{"namespaces", []string{"--watch-namespaces=a,b", "--ingress-classes=inner"}, ""},

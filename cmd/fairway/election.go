@@ -19,18 +19,19 @@ import (
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 )
 
-// controllerName is the Deployment's, and the Lease's of its leader.
+// controllerName is the name of the Deployment, and of the leader's Lease.
 const controllerName = "fairway-controller"
 
-// replicaSettings say who this replica is among the others.
+// replicaSettings identify this replica among the others.
 type replicaSettings struct {
-	Namespace string // of our own objects
+	Namespace string // of the controller's own objects
 	Identity  string // of this replica
 	Terms     leader.Durations
 }
 
-// newReplicaSettings has the defaults: those of the pod, where there is one.
-// Outside of a pod two replicas may share a host, and its name.
+// newReplicaSettings returns the defaults, which come from the pod if there is
+// one. The random suffix tells apart replicas that run on one host outside of
+// pods.
 func newReplicaSettings() replicaSettings {
 	r := replicaSettings{Namespace: os.Getenv("POD_NAMESPACE"), Identity: os.Getenv("POD_NAME"), Terms: leader.Durations{}.Default()}
 	if r.Namespace == "" {
@@ -41,10 +42,10 @@ func newReplicaSettings() replicaSettings {
 
 func (r *replicaSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&r.Namespace, "namespace", r.Namespace, "`namespace` of the controller's own objects; by default $POD_NAMESPACE")
-	flags.StringVar(&r.Identity, "identity", r.Identity, "`name` of this replica, no other's; by default $POD_NAME, or the host's name with a random end")
-	flags.DurationVar(&r.Terms.Lease, "leader-lease-duration", r.Terms.Lease, "how long a leader that has vanished is waited for")
+	flags.StringVar(&r.Identity, "identity", r.Identity, "unique `name` of this replica; by default $POD_NAME, or the host name with a random suffix")
+	flags.DurationVar(&r.Terms.Lease, "leader-lease-duration", r.Terms.Lease, "how long other replicas wait before they replace a leader that has vanished")
 	flags.DurationVar(&r.Terms.Renew, "leader-renew-deadline", r.Terms.Renew, "how long the leader tries to renew its lease before it gives up")
-	flags.DurationVar(&r.Terms.Retry, "leader-retry-period", r.Terms.Retry, "time between two tries to get or renew the lease")
+	flags.DurationVar(&r.Terms.Retry, "leader-retry-period", r.Terms.Retry, "time between two attempts to get or renew the lease")
 }
 
 func (r *replicaSettings) load(where func(name, problem string) error) error {
@@ -68,8 +69,8 @@ func (r *replicaSettings) load(where func(name, problem string) error) error {
 	return errors.Join(wrong...)
 }
 
-// elector stands for election with a client of its own: a queue of other
-// requests must not cost it the lease.
+// elector takes part in the election with a client of its own, so that a queue of
+// other requests cannot cost it the lease.
 func (r *replicaSettings) elector(config *rest.Config, log logr.Logger) (*leader.Elector, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 10, 20
@@ -87,8 +88,8 @@ func (r *replicaSettings) elector(config *rest.Config, log logr.Logger) (*leader
 	}, nil
 }
 
-// ledOnly are metrics that every replica knows alike: the leader's are enough,
-// so that a sum over the replicas is right.
+// ledOnly collects metrics that are the same on every replica. Only the leader
+// exports them, so that a sum over the replicas is right.
 type ledOnly struct {
 	prometheus.Collector
 

@@ -25,10 +25,10 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// exitUnserved is the exit code of explain when no backend answers.
+// exitUnserved is the exit code of explain if no backend answers.
 const exitUnserved = 1
 
-// explainSettings are those of fairway explain.
+// explainSettings are the settings of fairway explain.
 type explainSettings struct {
 	Cluster kubeconfig
 	Files   []string
@@ -63,8 +63,8 @@ explained.`,
 	s.Cluster.bind(flags)
 	flags.StringArrayVarP(&s.Files, "filename", "f", nil, "`file` or folder to read instead of a cluster; - is standard input")
 	flags.StringVarP(&s.Output, "output", "o", s.Output, "text or json")
-	flags.StringVar(&s.Gateway, "gateway", s.Gateway, "`name` of the gateway that is asked; by default the one that serves the host")
-	flags.StringVar(&s.Class, "class", s.Class, "`name` of the IngressClass whose gateway is asked")
+	flags.StringVar(&s.Gateway, "gateway", s.Gateway, "`name` of the gateway to follow the request through; by default the one that serves the host")
+	flags.StringVar(&s.Class, "class", s.Class, "`name` of the IngressClass whose gateway to follow the request through")
 	flags.StringVarP(&s.Method, "method", "X", s.Method, "`method` of the request")
 	flags.StringArrayVarP(&s.Headers, "header", "H", nil, "header of the request, as `\"Name: value\"`; Host and Content-Length matter")
 	return cmd
@@ -87,7 +87,7 @@ func (s *explainSettings) question(url string) (explain.Question, error) {
 	case s.Gateway != "" && s.Class != "":
 		return explain.Question{}, fmt.Errorf("give --gateway or --class, not both")
 	case len(s.Files) > 0 && (s.Cluster.Path != "" || s.Cluster.Context != ""):
-		return explain.Question{}, fmt.Errorf("with -f files are read and no cluster: leave out --kubeconfig and --context")
+		return explain.Question{}, fmt.Errorf("-f reads files instead of a cluster: leave out --kubeconfig and --context")
 	}
 	return explain.Question{Request: request, Gateway: route.Gateway(s.Gateway), Class: s.Class}, nil
 }
@@ -107,10 +107,10 @@ func (s *explainSettings) run(ctx context.Context, question explain.Question, st
 	return nil
 }
 
-// locator finds where a Problem stands.
+// locator finds the place of a Problem in the files.
 type locator func(problem.Problem) (folder.Place, bool)
 
-// explain answers the question from the files, or from the cluster.
+// explain answers the question from the files or from the cluster.
 func (s *explainSettings) explain(ctx context.Context, question explain.Question, stdin io.Reader) (*explain.Explanation, locator, error) {
 	if len(s.Files) > 0 {
 		files, err := folder.New(folder.Options{Paths: s.Files, Stdin: stdin})
@@ -156,7 +156,7 @@ func explainObjects(
 	return said, err
 }
 
-// addServing says whether Envoys serve the Ingress of the route already.
+// addServing adds whether Envoys already serve the Ingress of the route.
 func addServing(ctx context.Context, reader snapshot.Reader, said *explain.Explanation, objects []client.Object) error {
 	if said.Route == nil {
 		return nil
@@ -181,7 +181,7 @@ func addServing(ctx context.Context, reader snapshot.Reader, said *explain.Expla
 	return nil
 }
 
-// print writes an explanation, with the Problems that were met on the way.
+// print writes an explanation, followed by the Problems found on the way.
 func (s *explainSettings) print(out io.Writer, said *explain.Explanation, locate locator) error {
 	found := []check.Finding{}
 	for _, p := range said.Problems {

@@ -7,7 +7,8 @@ import (
 
 func TestExplain(t *testing.T) { testCases(t, "explain") }
 
-// What strangers might paste is explained or refused, and steers no terminal.
+// explain accepts or refuses hostile URLs, and its output never controls the
+// terminal.
 func TestExplainHostileURLs(t *testing.T) {
 	for _, url := range []string{
 		"http://shop.test/" + strings.Repeat("a/", 40_000),

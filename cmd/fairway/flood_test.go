@@ -24,8 +24,8 @@ import (
 	adsserver "github.com/fairwaynet/fairway/xds/server"
 )
 
-// Strangers who connect and say nothing, or nonsense, are gone after a few
-// seconds, and keep no Envoy from its configuration meanwhile.
+// The server closes connections of clients that send nothing, or nonsense, after
+// a few seconds. Meanwhile Envoys still get their configuration.
 func TestStrangersKeepNoEnvoyAway(t *testing.T) {
 	now := time.Now()
 	ours, blue := authorityAndGateway(t, "blue", now)
@@ -46,12 +46,12 @@ func TestStrangersKeepNoEnvoyAway(t *testing.T) {
 	var strangers sync.WaitGroup
 	for i, kind := range []func(net.Conn) error{
 		func(net.Conn) error { return nil },
-		says("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), // a handshake that has begun
+		says("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), // the start of a handshake
 		says("\x16\x03\x01\xff\xff"),
 		says("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
 		says("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
 		func(conn net.Conn) error {
-			_ = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake() // it is refused later
+			_ = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake() // the server refuses it later
 			return nil
 		},
 	} {
@@ -83,7 +83,7 @@ func TestStrangersKeepNoEnvoyAway(t *testing.T) {
 	}
 }
 
-// stranger connects, does something, and wants to be hung up on.
+// stranger connects, acts, and expects the server to close the connection.
 func stranger(t *testing.T, from, address string, what func(net.Conn) error) {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	conn, err := dialer.DialContext(context.Background(), "tcp", address)
@@ -96,7 +96,7 @@ func stranger(t *testing.T, from, address string, what func(net.Conn) error) {
 		t.Error(err)
 	}
 	if err := what(conn); err != nil {
-		return // hung up on
+		return // closed by the server
 	}
 	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a stranger from %s is still connected", from)
@@ -110,7 +110,7 @@ func says(text string) func(net.Conn) error {
 	}
 }
 
-// memory is what is in use after a collection, in bytes.
+// memory is the heap in use after a collection, in bytes.
 func memory() int64 {
 	runtime.GC()
 	var stats runtime.MemStats

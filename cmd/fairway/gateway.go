@@ -24,19 +24,19 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// gatewaySettings are those of fairway gateway. What Envoy serves comes from
-// the controllers.
+// gatewaySettings are the settings of fairway gateway. The controllers decide
+// what Envoy serves.
 type gatewaySettings struct {
 	*settings
 
 	Gateway        string
 	Node           string
 	XDS            []string // each host:port or unix:path
-	ACME           []string // each host:port; nil: those of XDS, at the default port
+	ACME           []string // each host:port; nil: the hosts of XDS at the default port
 	ServerName     string   // in the controllers' certificate
 	TLSDir         string   // folder of ca.crt, tls.crt and tls.key; empty: plain text
-	Envoy          string   // path of the program; empty: it is looked for
-	Concurrency    int      // worker threads; 0: one for each CPU
+	Envoy          string   // path of the program; empty: search for it
+	Concurrency    int      // worker threads; 0: one per CPU
 	MaxConnections int64
 	MaxHeap        byteCount
 	DrainDelay     time.Duration
@@ -46,17 +46,17 @@ type gatewaySettings struct {
 func (g *gatewaySettings) bind(flags *pflag.FlagSet) {
 	g.bindProcess(flags)
 	flags.StringVar(&g.Gateway, "gateway", g.Gateway, "`name` of the gateway whose configuration is served")
-	flags.StringVar(&g.Node, "node", g.Node, "`name` of this Envoy among those of its gateway; by default $POD_NAME, or that of the machine")
+	flags.StringVar(&g.Node, "node", g.Node, "`name` of this Envoy, unique in its gateway; by default $POD_NAME, or the host name")
 	flags.StringSliceVar(&g.XDS, "xds", g.XDS, "`host:port` of a controller, or unix:path; give it again for more; a name may have several addresses")
-	flags.StringSliceVar(&g.ACME, "acme", g.ACME, "`host:port` of a controller's --acme-address, where challenges of TLS-ALPN-01 are answered; by default the hosts of --xds at port "+acmePort+"; empty: off")
+	flags.StringSliceVar(&g.ACME, "acme", g.ACME, "`host:port` of a controller's --acme-address, which answers TLS-ALPN-01 challenges; by default the hosts of --xds at port "+acmePort+"; empty: off")
 	flags.StringVar(&g.ServerName, "xds-server-name", g.ServerName, "DNS `name` that the controllers' certificate must carry")
-	flags.StringVar(&g.TLSDir, "tls-dir", g.TLSDir, "`folder` of ca.crt, tls.crt and tls.key, waited for and read again when they are renewed")
+	flags.StringVar(&g.TLSDir, "tls-dir", g.TLSDir, "`folder` of ca.crt, tls.crt and tls.key; the gateway waits for these files and reads them again when they are renewed")
 	flags.StringVar(&g.Envoy, "envoy", g.Envoy, "Envoy's `program`; by default $FAIRWAY_ENVOY, .tools/bin/envoy, or the one in PATH")
 	flags.IntVar(&g.Concurrency, "concurrency", g.Concurrency, "Envoy's worker `threads`; 0: one for each CPU")
-	flags.Int64Var(&g.MaxConnections, "max-connections", g.MaxConnections, "most `connections` of clients at once; fewer if only few files may be open")
-	flags.Var(&g.MaxHeap, "max-heap", "`size` that Envoy's heap must not outgrow: near it, load is shed; by default 70 % of the container's memory; 0: no bound")
-	flags.DurationVar(&g.DrainDelay, "drain-delay", g.DrainDelay, "how long to serve on after SIGTERM, no longer ready, until load balancers have noticed")
-	flags.DurationVar(&g.DrainTimeout, "drain-timeout", g.DrainTimeout, "how long connections may take to end after that")
+	flags.Int64Var(&g.MaxConnections, "max-connections", g.MaxConnections, "maximum `connections` of clients at once; the limit of open files may lower it")
+	flags.Var(&g.MaxHeap, "max-heap", "maximum `size` of Envoy's heap; near it, Envoy sheds load; by default 70 % of the container's memory; 0: no limit")
+	flags.DurationVar(&g.DrainDelay, "drain-delay", g.DrainDelay, "how long to keep serving after SIGTERM, no longer ready, so that load balancers notice")
+	flags.DurationVar(&g.DrainTimeout, "drain-timeout", g.DrainTimeout, "how long open connections may then take to end")
 }
 
 func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
@@ -97,8 +97,8 @@ func isGateway(name string) bool {
 	return len(validation.IsDNS1123Subdomain(name)) == 0
 }
 
-// servers are the controllers. Configuration from over a network is taken only
-// from who can prove to be one.
+// servers returns the controllers. Envoy accepts configuration over a network
+// only from a server with a controller's certificate.
 func (g *gatewaySettings) servers(dir string) (gateway.XDS, error) {
 	if path, ok := strings.CutPrefix(g.XDS[0], unixScheme); ok && len(g.XDS) == 1 && path != "" {
 		return gateway.XDS{Socket: path}, nil
@@ -184,7 +184,7 @@ func (g *gatewaySettings) run(ctx context.Context, accessLog io.Writer, log logr
 	return g.serve(ctx, envoy, probing)
 }
 
-// process is the Envoy to run.
+// process returns the Envoy to run.
 func (g *gatewaySettings) process(program, private string) (*gateway.Process, error) {
 	host, err := os.Hostname()
 	node := cmp.Or(g.Node, os.Getenv("POD_NAME"), host)
@@ -219,21 +219,21 @@ func (g *gatewaySettings) process(program, private string) (*gateway.Process, er
 	}, nil
 }
 
-// serve runs Envoy until ctx ends, and the probes until Envoy has ended.
+// serve runs Envoy until ctx ends. The probes answer until Envoy has ended.
 func (g *gatewaySettings) serve(ctx context.Context, envoy *gateway.Process, probing net.Listener) error {
 	below, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	all, below := errgroup.WithContext(below)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(below, cancel)() // what fails below ends Envoy
+	defer context.AfterFunc(below, cancel)() // a failure below ends Envoy
 
 	if probing != nil {
 		registry := prometheus.NewRegistry()
 		metrics := gateway.NewMetrics(envoy, time.Now)
 		registry.MustRegister(metrics, envoy.Prover, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 		answers := &probes{checks: []func(context.Context) error{envoy.Ready}, metrics: registry}
-		answers.ready.Store(true) // Envoy says all
+		answers.ready.Store(true) // envoy.Ready decides
 		all.Go(func() error { metrics.Run(below); return nil })
 		all.Go(func() error { return answers.serve(below, probing) })
 	}

@@ -34,8 +34,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// xdsReplica is a controller as far as Envoys see one: it serves one gateway, on
-// one address, with no hosts.
+// xdsReplica looks like a controller to Envoys. It serves one gateway on one
+// address, without hosts.
 type xdsReplica struct {
 	*server.Server
 	stop func()
@@ -145,7 +145,7 @@ func asked(url string) (status int, body string, err error) {
 	return response.StatusCode, string(text), err
 }
 
-// gets is a check that a URL is answered with a status and a text in the body.
+// gets checks that a URL answers with a status and with a text in the body.
 func gets(url string, status int, text string) func() error {
 	return func() error {
 		got, body, err := asked(url)
@@ -221,7 +221,8 @@ func TestAGatewayGoesToAnotherController(t *testing.T) {
 	}
 }
 
-// A gateway whose certificate is not there yet says so, and starts when it is.
+// A gateway says that its certificate is missing, and starts when the certificate
+// is there.
 func TestAGatewayWaitsForItsCertificate(t *testing.T) {
 	now := time.Now()
 	by, reason, err := identity.Policy{}.Succeed(identity.Files{}, identity.Files{}, nil, now)
@@ -250,8 +251,8 @@ func TestAGatewayWaitsForItsCertificate(t *testing.T) {
 	p.says("the certificate is there")
 }
 
-// What is served is what docs/metrics.md tells of, and remains few series with
-// thousands of Services of which more are used than are told apart.
+// The gateway serves exactly the metrics in docs/metrics.md. It still serves few
+// series with 10,000 Services, of which more are used than it tells apart.
 func TestGatewayMetrics(t *testing.T) {
 	services, used := soak.Pick(2000, 10_000), 500
 	port, xds := freePort(t), fmt.Sprintf("127.0.0.1:%d", freePort(t))
@@ -269,7 +270,7 @@ func TestGatewayMetrics(t *testing.T) {
 	controller.PublishCertificate(route.Key{Gateway: route.DefaultGateway, Host: hostname(0)}, &route.Certificate{Chain: chain, Key: secret.New(key)})
 	good := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(good.Close)
-	half := hostOfService(services) // one of its two endpoints cannot be connected to
+	half := hostOfService(services) // one of its two endpoints refuses connections
 	service := half.Routes[0].Cluster.Port
 	controller.PublishBackend(service, &route.Backend{Port: service, Endpoints: []route.Endpoint{
 		{Address: netip.MustParseAddrPort(good.Listener.Addr().String())},
@@ -326,7 +327,7 @@ func TestGatewayMetrics(t *testing.T) {
 		`fairway_gateway_requests_total{code="503",flags="UH"} ` + fmt.Sprintln(used),
 		`fairway_gateway_service_requests_total{code="503",namespace="shop",port="80",service="s7"} 1`,
 		`fairway_gateway_listeners{state="active"} 2`,
-		"fairway_gateway_clusters " + fmt.Sprintln(services+3), // the ways to the controllers
+		"fairway_gateway_clusters " + fmt.Sprintln(services+3), // the clusters of the controllers
 		"fairway_gateway_controller_connected 1\n",
 		`fairway_gateway_connections{listener="http"} 1`,
 	} {
@@ -351,7 +352,7 @@ func TestGatewayMetrics(t *testing.T) {
 
 func hostname(i int) route.Hostname { return route.Hostname(fmt.Sprintf("host-%d.test", i)) }
 
-// hostOfService is a host whose one route leads to a Service of its own.
+// hostOfService is a host whose only route leads to its own Service.
 func hostOfService(i int) *route.Host {
 	return &route.Host{
 		Key: route.Key{Gateway: route.DefaultGateway, Host: hostname(i)},
@@ -365,8 +366,8 @@ func hostOfService(i int) *route.Host {
 	}
 }
 
-// documented fails the test unless the metrics of gateways that are served are
-// those that the page tells of.
+// documented fails the test unless the page lists exactly the gateway metrics
+// that are served.
 func documented(t *testing.T, served map[string]bool) {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/metrics.md")

@@ -9,25 +9,26 @@ import (
 )
 
 const (
-	// weighEvery is how often the heap's size is looked at, which costs
+	// weighEvery is the time between two checks of the heap's size. A check takes
 	// microseconds.
 	weighEvery = 5 * time.Second
-	// quiet is the part of the live heap below which what is allocated between two
-	// looks is next to nothing, and stale that above which what was allocated
-	// since the last collection is worth another one.
+	// Both are parts of the live heap. If less than quiet was allocated between
+	// two checks, the process is idle. If more than stale was allocated since the
+	// last collection, another collection is worth it.
 	quiet, stale = 0.02, 0.1
-	// shrunk is the part of its largest size at which a heap counts as shrunk,
-	// and steady that of its last one above which it does not shrink any more.
+	// A heap counts as shrunk below this part (shrunk) of its largest size. It
+	// has stopped shrinking above this part (steady) of its previous size.
 	shrunk, steady = 0.7, 0.95
 )
 
-// giveBack returns memory to the system when the heap has shrunk much, and for as
-// long as it goes on shrinking, until ctx ends. Go would keep it for the next
-// time; after many hosts were deleted there is none. It looks every so often.
+// giveBack returns memory to the system when the heap has shrunk a lot, and goes
+// on while the heap shrinks, until ctx ends. Go would keep the memory for later
+// use, but after the deletion of many hosts there is no later use. It checks the
+// heap at every interval.
 func giveBack(ctx context.Context, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	largest, shrinking := uint64(0), true // a start leaves much behind
+	largest, shrinking := uint64(0), true // the start leaves much garbage
 	var calm calm
 	for {
 		select {
@@ -49,16 +50,16 @@ func giveBack(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// calm finds the moment at which there is little to do after much was done. What
-// was deleted is found by a collection only, and with little to do there may be
-// none for two minutes.
+// calm finds the moment at which the process becomes idle after much work. Only a
+// collection finds deleted objects, and an idle process may not collect for two
+// minutes.
 type calm struct {
 	last      heap
 	busy      bool   // since the last such moment
-	collected uint64 // what had been allocated, at least, when the last collection began
+	collected uint64 // lower bound of what was allocated when the last collection began
 }
 
-// after reports whether that moment is now, when the heap is as it is.
+// after reports whether now is that moment.
 func (c *calm) after(now heap) bool {
 	before := c.last
 	c.last = now
@@ -76,11 +77,11 @@ func (c *calm) after(now heap) bool {
 	return true
 }
 
-// heap is what is known of the heap without looking through it.
+// heap holds numbers that the runtime knows without scanning the heap.
 type heap struct {
-	live      uint64 // what the last collection found in use, in bytes
+	live      uint64 // in use after the last collection, in bytes
 	allocated uint64 // since the process began, in bytes
-	cycles    uint64 // collections
+	cycles    uint64 // number of collections
 }
 
 func read() heap {

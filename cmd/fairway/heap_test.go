@@ -68,7 +68,7 @@ func TestCalmComesOnceAfterMuchWasDone(t *testing.T) {
 	}
 }
 
-// released is how much of the heap the system has got back, in bytes.
+// released is how many bytes of the heap the system has got back.
 func released() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(sample)

@@ -26,8 +26,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// manageIdentity makes the leader keep the certificates of controllers and
-// gateways, and returns this replica's as it is at any time.
+// manageIdentity makes the leader maintain the certificates of controllers and
+// gateways. The returned keys always hold this replica's current certificate.
 func (c *controllerSettings) manageIdentity(ctx context.Context, log logr.Logger, mgr manager.Manager, elector *leader.Elector) (*identity.Keys, error) {
 	secrets, err := c.identitySecrets(mgr)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *controllerSettings) manageIdentity(ctx context.Context, log logr.Logger
 	return keys, mgr.Add(everywhere(secrets.Start))
 }
 
-// identitySecrets is a cache of our own Secrets and no others.
+// identitySecrets is a cache that holds only the controllers' own Secrets.
 func (c *controllerSettings) identitySecrets(mgr manager.Manager) (cache.Cache, error) {
 	ours, err := labels.NewRequirement(identity.Label, selection.Exists, nil)
 	if err != nil {
@@ -79,7 +79,8 @@ func (c *controllerSettings) identitySecrets(mgr manager.Manager) (cache.Cache, 
 	return secrets, nil
 }
 
-// wakeByClasses makes the keeper look for new gateways.
+// wakeByClasses wakes the keeper when an IngressClass changes, so that it finds
+// new gateways.
 func wakeByClasses(ctx context.Context, objects cache.Cache, keeper *identity.Renewer) error {
 	informer, err := objects.GetInformer(ctx, &networkingv1.IngressClass{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -96,7 +97,8 @@ func wakeByClasses(ctx context.Context, objects cache.Cache, keeper *identity.Re
 	return nil
 }
 
-// managedCredentials are mutual TLS as the Secrets say at each connection.
+// managedCredentials are mutual TLS with the Secrets' content at the time of each
+// connection.
 func managedCredentials(keys *identity.Keys) credentials.TransportCredentials {
 	return credentials.NewTLS(&tls.Config{
 		MinVersion:         tls.VersionTLS13,

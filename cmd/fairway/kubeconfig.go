@@ -13,17 +13,17 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
-// kubeconfig says which cluster a command for people asks, and as whom.
+// kubeconfig holds the flags that choose cluster and user for a command.
 type kubeconfig struct {
 	Path, Context string
 }
 
 func (k *kubeconfig) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&k.Path, "kubeconfig", k.Path, "`file` that says how to reach the cluster; by default $KUBECONFIG or ~/.kube/config")
-	flags.StringVar(&k.Context, "context", k.Context, "`name` of the context in it; by default its current one")
+	flags.StringVar(&k.Context, "context", k.Context, "`name` of the context in the kubeconfig; by default the current context")
 }
 
-// reader reads the cluster as its user may.
+// reader reads the cluster with the user's permissions.
 func (k *kubeconfig) reader() (snapshot.Reader, error) {
 	config, err := k.config()
 	if err != nil {
@@ -48,7 +48,7 @@ func (k *kubeconfig) config() (*rest.Config, error) {
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: k.Context}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
-		return nil, errors.New("no cluster to ask: give --kubeconfig or set KUBECONFIG")
+		return nil, errors.New("no cluster: give --kubeconfig or set KUBECONFIG")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)

@@ -1,6 +1,6 @@
-// Command fairway is Fairway in one binary. Every file here but this one and
-// the settings is one command, and is wiring only: what is done stands in the
-// packages that the commands put together.
+// Command fairway is Fairway in one binary. Apart from this file and the
+// settings, each file here is one command. It only wires together the packages
+// that do the work.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit codes. That of check for Problems is one of its own.
+// The exit codes. check has another one for Problems.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -28,19 +28,19 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
-// streams are what a command reads and writes. Out is for what it was asked
-// for, Err for everything that it has to say.
+// streams are the input and output of a command. Out takes the requested output,
+// Err everything else.
 type streams struct {
 	In       io.Reader
 	Out, Err io.Writer
 }
 
-// exit is an error that ends the process with a code of its own. Without a
-// cause nothing is printed: the command has said it all.
+// exit is an error that ends the process with its own exit code. Without a cause
+// nothing is printed, because the command has already printed everything.
 type exit struct {
 	code  int
 	cause error
-	hint  bool // whether --help would have helped
+	hint  bool // whether to point to --help
 }
 
 func (e exit) Error() string {
@@ -52,12 +52,12 @@ func (e exit) Error() string {
 
 func (e exit) Unwrap() error { return e.cause }
 
-// usage is a mistake in how a command was called.
+// usage marks an error in the command line.
 func usage(err error) error { return exit{code: exitUsage, cause: err, hint: true} }
 
 // run runs one command and returns the exit code.
 func run(ctx context.Context, args []string, std streams) int {
-	root := command(std) //nolint:contextcheck // commands get it from cobra
+	root := command(std) //nolint:contextcheck // commands get the context from cobra
 	root.SetArgs(args)
 	called, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -96,7 +96,7 @@ func command(std streams) *cobra.Command {
 	return root
 }
 
-// arguments makes what check refuses a mistake in usage.
+// arguments makes every error of check a usage error.
 func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
@@ -106,7 +106,7 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// wants makes what check refuses a mistake in usage that says what to give.
+// wants makes every error of check a usage error that says what to give.
 func wants(what string, check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
@@ -116,7 +116,7 @@ func wants(what string, check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// commands are all that fairway can do.
+// commands are all commands of fairway.
 func commands(std streams) []*cobra.Command {
 	return []*cobra.Command{
 		controllerCommand(std),

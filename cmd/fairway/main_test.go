@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// asFairway in the environment makes the test binary the program itself, so
-// that tests run it as users do: as a process of its own.
+// asFairway in the environment makes the test binary behave as fairway itself, so
+// that tests can run it as a separate process, as users do.
 const asFairway = "FAIRWAY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {

@@ -6,17 +6,16 @@ import (
 	"strings"
 )
 
-// heapShare is how much of a container's memory Envoy's heap may have, in
-// percent. The rest is for this process, and for what the kernel keeps of
-// connections.
+// heapShare is the part of a container's memory that Envoy's heap may use, in
+// percent. The rest is for this process, and for the kernel's connection buffers.
 const heapShare = 70
 
-// leastHeap is the smallest bound that can be meant. With less, an Envoy that has
-// nothing to serve would shed load already.
+// leastHeap is the smallest limit that makes sense. With less, even an idle Envoy
+// would shed load.
 const leastHeap = 32 << 20
 
-// defaultHeap is the most that Envoy's heap should have in this container; 0 if
-// its memory has no limit. The root is that of the file system.
+// defaultHeap is the limit for Envoy's heap in this container, or 0 if the
+// container's memory has no limit. root is the root of the file system.
 func defaultHeap(root fs.FS) byteCount {
 	for _, path := range []string{
 		"sys/fs/cgroup/memory.max",
@@ -24,11 +23,11 @@ func defaultHeap(root fs.FS) byteCount {
 	} {
 		text, err := fs.ReadFile(root, path)
 		if err != nil {
-			continue // another version of cgroups, or none
+			continue // another cgroup version, or none
 		}
 		limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 		if err != nil || limit >= 1<<50 {
-			return 0 // "max", or the largest number that there is
+			return 0 // "max", or the largest possible number
 		}
 		return byteCount(limit / 100 * heapShare)
 	}

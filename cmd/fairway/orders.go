@@ -24,15 +24,16 @@ import (
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
 )
 
-// kindsPoll is the time between two looks for kinds that a cluster does not have.
+// kindsPoll is the time between two checks for custom resources that the cluster
+// does not have yet.
 const kindsPoll = 10 * time.Second
 
-// ordering is what orders certificates, in a cluster or from files.
+// ordering orders certificates, in a cluster or from files.
 type ordering struct {
 	Cache     cache.Cache
 	Objects   index.Objects
 	Secrets   secretstore.Store
-	Namespace string // of our own Secrets, and those of Issuers
+	Namespace string // of the controller's own Secrets, and of those for Issuers
 	Envoys    order.Envoys
 	Resolver  *dns.Resolver
 	Reporter  order.Reporter
@@ -48,7 +49,7 @@ type ordering struct {
 	orders   *order.Controller
 }
 
-// assemble puts the controllers together.
+// assemble wires the controllers together.
 func (o *ordering) assemble(ctx context.Context, registry prometheus.Registerer) error {
 	o.states = &order.States{Changed: func(name string) { o.issuers.Wake(name) }}
 	o.turns = &order.Limiter{Now: time.Now}
@@ -56,10 +57,11 @@ func (o *ordering) assemble(ctx context.Context, registry prometheus.Registerer)
 	o.accounts = &issuer.Accounts{}
 	o.issuers = &issuer.Controller{Name: "issuer", Workers: issuer.Workers, Log: o.Log, New: o.newIssuers}
 	o.orders = &order.Controller{Name: "order", Workers: order.Workers, Log: o.Log, New: o.newOrders}
-	// Whose orders it concerns is a look at all: accounts seldom change.
+	// Finding the orders of an account takes a look at all orders. That is cheap
+	// enough, because accounts seldom change.
 	o.accounts.Changed = func(string) {
 		if err := o.orders.WakeAll(ctx); err != nil {
-			o.Log.Error(err, "cannot look at all certificates")
+			o.Log.Error(err, "cannot check all certificates")
 		}
 	}
 	if err := registry.Register(o.metrics); err != nil {
@@ -86,7 +88,8 @@ func (o *ordering) newOrders() order.TermReconciler {
 	})
 }
 
-// watchCustom begins to watch our own kinds when the cluster has them.
+// watchCustom starts watching the custom resources as soon as the cluster has
+// them.
 func (o *ordering) watchCustom(ctx context.Context) error {
 	missing := append(order.WatchCustom(o.orders, o.Cache, o.Objects),
 		func(ctx context.Context) error { return issuer.WatchCustom(ctx, o.issuers, o.Cache) })
@@ -96,7 +99,7 @@ func (o *ordering) watchCustom(ctx context.Context) error {
 		missing = slices.DeleteFunc(missing, func(begin func(context.Context) error) bool {
 			err := begin(ctx)
 			if err != nil && !meta.IsNoMatchError(err) && ctx.Err() == nil {
-				o.Log.Error(err, "cannot watch what certificates are ordered by")
+				o.Log.Error(err, "cannot watch the custom resources for ordering certificates")
 			}
 			return err == nil
 		})
@@ -111,8 +114,8 @@ func (o *ordering) watchCustom(ctx context.Context) error {
 	}
 }
 
-// orderCertificates has the leader keep accounts with Issuers, and order from
-// them.
+// orderCertificates makes the leader maintain accounts with Issuers, and order
+// certificates from them.
 func (r *replicas) orderCertificates(
 	ctx context.Context, controllers *edge.Controllers, recorder record.EventRecorder, registry *prometheus.Registry,
 ) error {
@@ -143,25 +146,25 @@ func (r *replicas) orderCertificates(
 	r.elector.Add("orders of certificates", led(o.orders.Lead))
 	return r.manager.Add(everywhere(func(ctx context.Context) error {
 		err := o.watchCustom(ctx)
-		<-ctx.Done() // who ends early ends the manager
+		<-ctx.Done() // returning early would end the manager
 		return err
 	}))
 }
 
-// resolver asks the DNS servers that were given, or those of this machine.
+// resolver uses the given DNS servers, or those of the system.
 func (c *challengeSettings) resolver(log logr.Logger) *dns.Resolver {
 	if len(c.Resolvers) > 0 {
 		return &dns.Resolver{Servers: c.Resolvers}
 	}
 	resolver, err := dns.System()
 	if err != nil {
-		log.Error(err, "nobody is asked about names before certificates are ordered")
+		log.Error(err, "cannot find the DNS servers: names are not checked before certificates are ordered")
 		return &dns.Resolver{}
 	}
 	return resolver
 }
 
-// userAgent is how we name ourselves to authorities.
+// userAgent is Fairway's User-Agent for requests to authorities.
 func userAgent() string {
 	build, _ := debug.ReadBuildInfo()
 	return "fairway/" + version(build)

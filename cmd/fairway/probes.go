@@ -13,12 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// probes answer for the process: /healthz says that it runs, /readyz that it
-// does its work, /metrics how.
+// probes answer for the process: /healthz says that it runs, /readyz that it is
+// ready to serve, and /metrics how it does.
 type probes struct {
 	metrics prometheus.Gatherer
 	ready   atomic.Bool
-	checks  []func(context.Context) error // what else keeps it from being ready
+	checks  []func(context.Context) error // further conditions of readiness
 }
 
 func (p *probes) handler() http.Handler {
@@ -35,10 +35,10 @@ func (p *probes) handler() http.Handler {
 	return mux
 }
 
-// unready is why the process does not do its work.
+// unready is the reason why the process is not ready.
 func (p *probes) unready(ctx context.Context) error {
 	if !p.ready.Load() {
-		return errors.New("the first picture is not yet published")
+		return errors.New("the first configuration is not yet published")
 	}
 	for _, check := range p.checks {
 		if err := check(ctx); err != nil {
@@ -48,7 +48,7 @@ func (p *probes) unready(ctx context.Context) error {
 	return nil
 }
 
-// listenProbes takes the address of --metrics-address.
+// listenProbes listens on the address of --metrics-address.
 func listenProbes(ctx context.Context, address string) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -57,7 +57,7 @@ func listenProbes(ctx context.Context, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// serve answers until ctx ends.
+// serve answers requests until ctx ends.
 func (p *probes) serve(ctx context.Context, listener net.Listener) error {
 	s := &http.Server{
 		Handler:           p.handler(),

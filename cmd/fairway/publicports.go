@@ -8,13 +8,13 @@ import (
 
 // bindPublicPorts declares the flags of the ports that clients use.
 func bindPublicPorts(flags *pflag.FlagSet, r *route.Settings) {
-	flags.Var((*optionalPort)(&r.Public.HTTP), "public-http-port", "`port` that clients use for HTTP; 0: that of the published Service, or else --http-port")
-	flags.Var((*optionalPort)(&r.Public.HTTPS), "public-https-port", "`port` that clients use for HTTPS, and are sent to from HTTP; 0: that of the published Service, or else --https-port")
+	flags.Var((*optionalPort)(&r.Public.HTTP), "public-http-port", "`port` that clients use for HTTP; 0: the published Service's port, or else --http-port")
+	flags.Var((*optionalPort)(&r.Public.HTTPS), "public-https-port", "`port` that clients use for HTTPS, also the target of redirects from HTTP; 0: the published Service's port, or else --https-port")
 	flags.SetNormalizeFunc(renamed)
 }
 
-// renamed is the name that a flag has now. What was called otherwise in a release
-// before is still understood, on the command line and in files.
+// renamed is the current name of a flag. It lets the command line and files use
+// the names of earlier releases.
 func renamed(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	if name == "https-redirect-port" {
 		name = "public-https-port"

@@ -18,7 +18,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// publishSettings say which addresses Ingresses are given.
+// publishSettings say which addresses the status of Ingresses gets.
 type publishSettings struct {
 	Addresses []string // each an address, or GATEWAY=address
 	Services  []string // each namespace/name, or GATEWAY=namespace/name
@@ -26,7 +26,8 @@ type publishSettings struct {
 	each map[route.Gateway]published
 }
 
-// published is where a gateway is reached: at addresses, or at those of a Service.
+// published says where clients reach a gateway: at addresses, or at the addresses
+// of a Service.
 type published struct {
 	addresses []networkingv1.IngressLoadBalancerIngress
 	service   types.NamespacedName
@@ -34,12 +35,12 @@ type published struct {
 
 func (s *publishSettings) bind(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&s.Addresses, "publish-address", s.Addresses,
-		"`address` (IP or host name) that Ingresses are given in their status, or those of one gateway only: GATEWAY=address; may be repeated")
+		"`address` (IP or host name) for the status of Ingresses; GATEWAY=address is only for those of one gateway; may be repeated")
 	flags.StringSliceVar(&s.Services, "publish-service", s.Services,
-		"`namespace/name` of the Service whose addresses Ingresses are given in their status, or those of one gateway only: GATEWAY=namespace/name; may be repeated")
+		"`namespace/name` of the Service whose addresses go into the status of Ingresses; GATEWAY=namespace/name is only for those of one gateway; may be repeated")
 }
 
-// load checks what was given. Mistakes are of the flag's name, as a user gave it.
+// load checks the settings. Its errors name the flag that the user gave.
 func (s *publishSettings) load(where func(name, problem string) error) error {
 	s.each = map[route.Gateway]published{}
 	var wrong []error
@@ -104,8 +105,9 @@ func (s *publishSettings) addService(given string) (problem string) {
 	return ""
 }
 
-// services are what is known of the Services that publish gateways: none yet of
-// those that are followed, and that there is none where addresses were given.
+// services holds what is known of the Services that publish gateways. A gateway
+// with given addresses has no Service. The state of all other Services is unknown
+// at first.
 func (s *publishSettings) services(log logr.Logger) *gatewayconfig.PublishedServices {
 	var followed, others []route.Gateway
 	for gateway, p := range s.each {
@@ -122,8 +124,8 @@ func (s *publishSettings) services(log logr.Logger) *gatewayconfig.PublishedServ
 	return services
 }
 
-// tell makes addresses those that were given, and returns which gateways have
-// those of a Service: they have none before that is heard of.
+// tell sets the given addresses. It returns the gateways that use the addresses
+// of a Service; these have no addresses until the Service is known.
 func (s *publishSettings) tell(addresses *ingressstatus.Addresses) []route.Gateway {
 	var followed []route.Gateway
 	for _, gateway := range slices.Sorted(maps.Keys(s.each)) {

@@ -8,9 +8,9 @@ import (
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
-// systemRoots are the certificates, in PEM, that this machine trusts: what
-// backends are verified with whose Services say "system". $SSL_CERT_FILE names
-// another file. Without any, such backends are not spoken to.
+// systemRoots are the certificates, in PEM, that this machine trusts. They verify
+// backends whose Services say "system". $SSL_CERT_FILE names another file.
+// Without certificates Envoy does not connect to such backends.
 func systemRoots(log logr.Logger) []byte {
 	files := []string{
 		"/etc/ssl/certs/ca-certificates.crt",                // Debian, Alpine, distroless
@@ -33,5 +33,5 @@ func systemRoots(log logr.Logger) []byte {
 		}
 		log.Info("the system's certificates cannot be used", "file", file, "fault", fault)
 	}
-	return []byte{} // it is known that there are none
+	return []byte{} // known to be empty
 }

@@ -12,22 +12,22 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
-// scopeSettings say which of a cluster's objects are looked at.
+// scopeSettings choose the objects of a cluster that Fairway watches.
 type scopeSettings struct {
 	Namespaces []string // empty: all
-	Selector   string   // of Namespaces, by labels; empty: all
-	Classes    []string // empty: all of our controller's
+	Selector   string   // by labels of the Namespaces; empty: all
+	Classes    []string // empty: all classes of Fairway's controller
 
 	selector labels.Selector // nil: all
 }
 
 func (s *scopeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&s.Namespaces, "watch-namespaces", s.Namespaces, "the only `namespaces` to watch; empty: all")
-	flags.StringVar(&s.Selector, "watch-namespace-selector", s.Selector, "serve the Ingresses of those namespaces only whose `labels` match, such as team=shop,stage!=test")
+	flags.StringVar(&s.Selector, "watch-namespace-selector", s.Selector, "serve only Ingresses of namespaces whose `labels` match, such as team=shop,stage!=test")
 	flags.StringSliceVar(&s.Classes, "ingress-classes", s.Classes, "the only IngressClass `names` to serve; empty: all whose controller is Fairway's")
 }
 
-// load checks what was given. Mistakes are of the flag's name, as a user gave it.
+// load checks the settings. Its errors name the flag that the user gave.
 func (s *scopeSettings) load(where func(name, problem string) error) error {
 	var wrong []error
 	for _, namespace := range s.Namespaces {
@@ -52,12 +52,12 @@ func (s *scopeSettings) load(where func(name, problem string) error) error {
 	return errors.Join(wrong...)
 }
 
-// scope is what of it the reconcilers heed.
+// scope is the part of the settings for the reconcilers.
 func (s *scopeSettings) scope() index.Scope {
 	return index.Scope{Namespaces: s.selector, Classes: s.Classes}
 }
 
-// namespaces is what of it the cache heeds.
+// namespaces is the part of the settings for the cache.
 func (s *scopeSettings) namespaces() map[string]cache.Config {
 	if len(s.Namespaces) == 0 {
 		return nil

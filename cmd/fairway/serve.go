@@ -35,29 +35,29 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// serveWorkers are Envoy's worker threads: enough for anything that is served
-// from a folder on somebody's machine.
+// serveWorkers is the number of Envoy's worker threads. Two are enough for a
+// folder on a user's machine.
 const serveWorkers = 2
 
-// long is how long serving may take to begin before people hear why.
+// long is how long the start may take before serve says what it waits for.
 const long = 5 * time.Second
 
-// serveSettings are those of fairway serve.
+// serveSettings are the settings of fairway serve.
 type serveSettings struct {
 	*settings
 
 	Folder string
-	Envoy  string        // path of the program; empty: it is looked for
-	Drain  time.Duration // how long clients may take to leave at the end
-	State  string        // folder of accounts, orders and certificates; empty: none is ordered
+	Envoy  string        // path of the program; empty: search for it
+	Drain  time.Duration // how long open connections may last at the end
+	State  string        // folder of accounts, orders and certificates; empty: no orders
 
-	Challenge challengeSettings // without an address: there is one Envoy, and it knows
+	Challenge challengeSettings // without an address, which the only Envoy learns directly
 }
 
 func (s *serveSettings) bind(flags *pflag.FlagSet) {
 	s.settings.bind(flags)
 	flags.StringVar(&s.Envoy, "envoy", s.Envoy, "Envoy's `program`; by default $FAIRWAY_ENVOY, .tools/bin/envoy, or the one in PATH")
-	flags.StringVar(&s.State, "state", s.State, "`folder` to keep ordered certificates in, with their keys; empty: none are ordered")
+	flags.StringVar(&s.State, "state", s.State, "`folder` for ordered certificates and their keys; empty: order none")
 	s.Challenge.bindResolvers(flags)
 	flags.DurationVar(&s.Drain, "drain", s.Drain, "how long open connections may last when serving ends")
 }
@@ -78,7 +78,7 @@ func (s *serveSettings) load(flags *pflag.FlagSet) error {
 func serveCommand(std streams) *cobra.Command {
 	defaults := route.DefaultSettings()
 	defaults.Address, defaults.HTTPPort, defaults.HTTPSPort = "127.0.0.1", 8080, 8443
-	defaults.LocalBackends = true // those of a folder run on this machine
+	defaults.LocalBackends = true // backends of a folder run on this machine
 	s := &serveSettings{settings: newSettings(defaults), Drain: time.Second}
 	cmd := &cobra.Command{
 		Use:   "serve FOLDER",
@@ -102,7 +102,7 @@ and which line of which file is wrong) goes to standard error.`,
 	return cmd
 }
 
-// run serves until ctx ends, and leaves nothing behind.
+// run serves until ctx ends, and cleans up.
 func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
 	program, err := s.prepare(ctx)
 	if err != nil {
@@ -117,7 +117,7 @@ func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
 	log := s.logger(std.Err)
 	quiet := log
 	if s.LogFormat == "text" && s.Verbosity == 0 {
-		quiet = onlyErrors(log) // people hear what matters from the narrator
+		quiet = onlyErrors(log) // the console tells people what matters
 	}
 	ctrllog.SetLogger(quiet)
 	klog.SetLogger(quiet)
@@ -137,8 +137,7 @@ func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
 	return served.run(ctx)
 }
 
-// prepare finds out what would keep serve from working, before anything is
-// started.
+// prepare finds problems that would stop serve, before anything is started.
 func (s *serveSettings) prepare(ctx context.Context) (envoy string, err error) {
 	if s.Folder == "" {
 		return "", usage(errors.New("the folder has no name: it is an empty text, such as that of a variable which is not set"))
@@ -155,7 +154,7 @@ func (s *serveSettings) prepare(ctx context.Context) (envoy string, err error) {
 	return envoy, errors.Join(s.makeState(), s.checkPorts(ctx))
 }
 
-// notAProgram is an error of exec.LookPath without the package's name.
+// notAProgram removes the package's name from an error of exec.LookPath.
 func notAProgram(err error) error {
 	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
 		return fmt.Errorf("%s: %w", lookup.Name, lookup.Err)
@@ -163,8 +162,8 @@ func notAProgram(err error) error {
 	return err
 }
 
-// checkPorts takes the ports for a moment. Envoy would share them with another
-// Envoy of the same user without a word.
+// checkPorts binds the ports for a moment. Without this check Envoy would
+// silently share them with another Envoy of the same user.
 func (s *serveSettings) checkPorts(ctx context.Context) error {
 	err := s.checkPort(ctx, s.Route.HTTPPort, "--http-port")
 	if s.Route.HTTPSPort == 0 {
@@ -189,7 +188,7 @@ func (s *serveSettings) checkPort(ctx context.Context, port uint16, flag string)
 	return fmt.Errorf("serve on %s: %w", address, err)
 }
 
-// urls are what a browser on this machine asks.
+// urls are the URLs for a browser on this machine.
 func (s *serveSettings) urls() []string {
 	host := s.Route.Address
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
@@ -202,7 +201,7 @@ func (s *serveSettings) urls() []string {
 	return urls
 }
 
-// serving is everything that runs while a folder is served.
+// serving holds everything that runs while a folder is served.
 type serving struct {
 	*serveSettings
 	files       *folder.Cache
@@ -212,12 +211,12 @@ type serving struct {
 	envoy       *gateway.Process
 	narrator    *console
 	probes      *probes
-	metrics     net.Listener // nil: nobody wants them
+	metrics     net.Listener // nil: no metrics
 	orders      *ordersOfFolder
 }
 
-// assemble puts together what will run. The log is for what people should see
-// by default, quiet for what they should not.
+// assemble wires together what run runs. log is for messages that people see by
+// default, quiet for all others.
 func (s *serveSettings) assemble(
 	ctx context.Context, n *console, log, quiet logr.Logger, envoy *gateway.Process,
 ) (*serving, error) {
@@ -266,15 +265,15 @@ func (s *serveSettings) assemble(
 	return r, r.listen(ctx)
 }
 
-// adapt leaves to the flags where to listen: what a gateway of a cluster binds,
-// and which load balancer is before it, does not hold on this machine.
+// adapt takes the listen addresses from the flags. The ports of a gateway in a
+// cluster, and the load balancer in front of it, do not apply on this machine.
 func (s *serveSettings) adapt(settings route.Settings) route.Settings {
 	settings.Address, settings.HTTPPort, settings.HTTPSPort = s.Route.Address, s.Route.HTTPPort, s.Route.HTTPSPort
 	settings.Public, settings.ProxyProtocol = s.Route.Public, nil
 	return settings
 }
 
-// listen takes the addresses on which we ourselves are asked.
+// listen binds the addresses of serve's own servers.
 func (r *serving) listen(ctx context.Context) error {
 	x := xdsSettings{Address: unixScheme + r.envoy.Bootstrap.XDS.Socket}
 	var err error
@@ -288,14 +287,14 @@ func (r *serving) listen(ctx context.Context) error {
 }
 
 // run runs everything until ctx ends or something fails. Envoy stops first, so
-// that it is drained with its configuration in place.
+// that it keeps its configuration while it drains.
 func (r *serving) run(ctx context.Context) error {
 	below, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	all, below := errgroup.WithContext(below)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(below, cancel)() // what fails below ends Envoy
+	defer context.AfterFunc(below, cancel)() // a failure below ends Envoy
 
 	all.Go(func() error { return r.files.Start(below) })
 	all.Go(func() error { return serveXDS(below, r.xds, insecure.NewCredentials(), 0, r.server) })
@@ -322,8 +321,8 @@ func (r *serving) run(ctx context.Context) error {
 	return all.Wait()
 }
 
-// announce waits until all that was found at the start is served, and says so.
-// When that takes long, it says what it waits for.
+// announce waits until everything found at the start is served, and says so. If
+// that takes long, it says what it waits for.
 func (r *serving) announce(ctx context.Context) {
 	late := time.After(long)
 	for {
@@ -341,12 +340,12 @@ func (r *serving) announce(ctx context.Context) {
 	}
 	r.probes.ready.Store(true)
 	r.narrator.start(r.Folder, r.urls(), len(r.controllers.Reporter.Problems()))
-	if beside, err := check.SkippedOf(ctx, r.files, r.controllers.Objects()); err == nil { // else serving has ended
+	if beside, err := check.SkippedOf(ctx, r.files, r.controllers.Objects()); err == nil { // otherwise serving has ended
 		r.narrator.beside(beside)
 	}
 }
 
-// waitsFor is why not everything is served yet; empty when it is.
+// waitsFor is the reason why not everything is served yet, or empty.
 func (r *serving) waitsFor(ctx context.Context) string {
 	envoys := r.server.Envoys()
 	if len(envoys) == 0 {

@@ -11,8 +11,8 @@ import (
 	"unicode/utf16"
 )
 
-// Endpoints of both families are served from, in a file as Windows writes them;
-// what lies beside the manifests is named, and what is edited counts.
+// serve reads a file in Windows encoding and uses endpoints of both IP families.
+// It names files that are no manifests, and notices edits.
 func TestServeFromFilesAsTheyAre(t *testing.T) {
 	envoy := elsewhere(t)
 	red, blue := backend(t, "red"), backendOn(t, "[::1]:0", "blue")

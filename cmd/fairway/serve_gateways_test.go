@@ -25,8 +25,8 @@ spec:
   parameters: {apiGroup: fairway.dev, kind: ClusterGatewayConfig, name: internal}
 `
 
-// The one Envoy serves every class, with the settings of the default gateway,
-// but for where to listen.
+// The one Envoy serves every class with the settings of the default gateway. Only
+// the listen addresses differ.
 func TestServeReadsGateways(t *testing.T) {
 	envoy := elsewhere(t)
 	put(t, "dir/service.yaml", service("red", backend(t, "red")))

@@ -28,11 +28,12 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// stateNamespace is where files have what in a cluster is in the controllers'
-// own namespace: accounts, orders, and the Secrets that Issuers name.
+// stateNamespace takes the place of the controllers' namespace when objects come
+// from files. It holds accounts, orders, and the Secrets that Issuers name.
 const stateNamespace = "fairway-system"
 
-// paths are the folders that are read: what we write is served from there.
+// paths are the folders to read. They include the folder of --state, so that
+// ordered certificates are served.
 func (s *serveSettings) paths() []string {
 	if s.State == "" || within(s.Folder, s.State) {
 		return []string{s.Folder}
@@ -45,7 +46,7 @@ func within(folder, path string) bool {
 	return err == nil && rest != ".." && !strings.HasPrefix(rest, ".."+string(filepath.Separator))
 }
 
-// makeState makes the folder of --state, if there shall be one.
+// makeState makes the folder of --state, if the flag is set.
 func (s *serveSettings) makeState() error {
 	if s.State == "" {
 		return nil
@@ -60,13 +61,13 @@ func (s *serveSettings) makeState() error {
 type ordersOfFolder struct {
 	*ordering
 
-	files      *secretstore.Files // nil: without --state
+	files      *secretstore.Files // nil without --state
 	challenges *challenge.Set
 	responder  *tlschallenge.Responder
 	listener   net.Listener // of the responder
 }
 
-// addOrders has certificates ordered, and challenges answered by this Envoy.
+// addOrders makes serve order certificates, and this Envoy answer the challenges.
 func (r *serving) addOrders(ctx context.Context, delivery *edge.Delivery, registry prometheus.Registerer, log logr.Logger) error {
 	o := &ordersOfFolder{
 		challenges: &challenge.Set{Hosts: r.server}, responder: &tlschallenge.Responder{Now: time.Now},
@@ -99,7 +100,7 @@ func (r *serving) addOrders(ctx context.Context, delivery *edge.Delivery, regist
 	return errors.Join(o.watchOrders(ctx), o.assemble(ctx, registry))
 }
 
-// watchOrders has the challenges of orders answered.
+// watchOrders answers the challenges of orders.
 func (o *ordersOfFolder) watchOrders(ctx context.Context) error {
 	informer, err := o.Cache.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -134,7 +135,7 @@ func (o *ordersOfFolder) watchOrders(ctx context.Context) error {
 	return nil
 }
 
-// run orders until ctx ends.
+// run runs the orders until ctx ends.
 func (o *ordersOfFolder) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -158,8 +159,8 @@ func (o *ordersOfFolder) run(ctx context.Context) error {
 	return err
 }
 
-// nowhere is where the status of Issuers goes that stand in files: what is wrong
-// with them is told as a Problem.
+// nowhere discards the status of Issuers from files. Their errors become
+// Problems.
 type nowhere struct{}
 
 var _ issuer.Statuses = nowhere{}

@@ -24,7 +24,8 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// soon is how soon an edit is live, as we promise; patience is for a busy machine.
+// soon is the time within which an edit must be live; patience allows for a busy
+// machine.
 const (
 	soon     = time.Second
 	patience = 30 * time.Second
@@ -105,7 +106,8 @@ func (p *program) says(text string) {
 	})
 }
 
-// eventually polls until a check has nothing to say.
+// eventually polls until check returns nil. Passing the limit is an error even if
+// check succeeds later.
 func eventually(t *testing.T, limit time.Duration, check func() error) {
 	t.Helper()
 	began := time.Now()
@@ -188,7 +190,7 @@ func (p *program) envoy() int {
 	return pid
 }
 
-// isGone is nil when there is no such process.
+// isGone is nil if the process does not exist.
 func isGone(pid int) func() error {
 	return func() error {
 		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
@@ -245,7 +247,7 @@ func TestServe(t *testing.T) {
 	put(t, "dir/a.yaml", ingress("a", "a.test", "red"))
 	p := startServe(t, envoy)
 	p.says(fmt.Sprintf("serving dir on http://127.0.0.1:%d: 1 host (a.test)", p.port))
-	// It says so when it is served, so no patience.
+	// The console has said that the host is served, so the test does not wait.
 	if err := p.answers("a.test", "/", 200, "red")(); err != nil {
 		t.Error(err)
 	}
@@ -258,7 +260,7 @@ func TestServe(t *testing.T) {
 	put(t, "dir/services.yaml", service("red", red)+service("blue", red))
 	live(t, p.answers("a.test", "/", 200, "red"))
 
-	// Backends of this machine are normal here, by name too.
+	// Backends on this machine are allowed here, also by name.
 	put(t, "dir/external.yaml", strings.Replace(ingress("external", "external.test", "external"), "number: 80", fmt.Sprintf("number: %d", red), 1)+`---
 apiVersion: v1
 kind: Service
@@ -267,7 +269,7 @@ spec: {type: ExternalName, externalName: localhost}
 `)
 	eventually(t, patience, p.answers("external.test", "/", 200, "red"))
 
-	// Broken: the last good version stays, its neighbours go on.
+	// A broken file keeps its last good version, and other hosts stay.
 	put(t, "dir/a.yaml", strings.Replace(ingress("a", "a.test", "blue"), "host:", "hots:", 1)+ingress("b", "c.b.test", "red"))
 	live(t, p.answers("c.b.test", "/", 200, "red"))
 	p.says(`problem: dir/a.yaml:7: InvalidField: Ingress default/a: unknown field "spec.rules[0].hots"; its last good version stays`)
@@ -278,7 +280,7 @@ spec: {type: ExternalName, externalName: localhost}
 	p.says("mended: dir/a.yaml:7")
 	p.says("gone: c.b.test")
 
-	// A Problem of Build says which line of which file.
+	// A Problem from Build names line and file.
 	put(t, "dir/b.yaml", ingress("b", "b.test", "green"))
 	live(t, p.answers("b.test", "/", 503, ""))
 	p.says(`problem: dir/b.yaml:12: Ingress default/b: spec.rules[0].http.paths[0].backend.service.name: BackendNotFound`)

@@ -20,24 +20,24 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// settings are the flags that every command which serves has. A command binds
-// them to its flags, adds its own, and calls load when they are parsed.
+// settings are the flags that all serving commands share. A command binds them to
+// its flags, adds its own, and calls load after parsing.
 //
-// A configuration file holds the same names without the dashes in front, so
-// that what is documented of a flag is documented of the file. A flag that was
-// given wins over the file, the file over the default.
+// A configuration file uses the same names without the dashes, so that the
+// documentation of a flag also applies to the file. A flag on the command line
+// overrides the file, and the file overrides the default.
 type settings struct {
 	Config             string // path of the file
 	LogFormat          string // "text" or "json"
 	Verbosity          int
 	MetricsAddress     string     // host:port; empty: no metrics
-	DefaultCertificate secretName // of HTTPS; empty: self-signed
+	DefaultCertificate secretName // for HTTPS; empty: self-signed
 	Route              route.Settings
 
-	lines map[string]string // "file:line" of what the file has set, by name
+	lines map[string]string // "file:line" of each setting from the file, by name
 }
 
-// newSettings has the defaults of a command.
+// newSettings returns the settings with the defaults of a command.
 func newSettings(defaults route.Settings) *settings {
 	return &settings{LogFormat: "text", Route: defaults, lines: map[string]string{}}
 }
@@ -48,46 +48,46 @@ func (s *settings) bind(flags *pflag.FlagSet) {
 	s.bindRoute(flags)
 }
 
-// bindProcess declares those that every process has.
+// bindProcess declares the flags of every process.
 func (s *settings) bindProcess(flags *pflag.FlagSet) {
-	flags.StringVar(&s.Config, "config", s.Config, "YAML `file` of these settings, by the same names; flags win")
+	flags.StringVar(&s.Config, "config", s.Config, "YAML `file` of these settings, with the same names; flags override it")
 	flags.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
 	flags.CountVarP(&s.Verbosity, "verbose", "v", "say more; twice: much more")
 	flags.StringVar(&s.MetricsAddress, "metrics-address", s.MetricsAddress, "`host:port` of /metrics, /healthz and /readyz; empty: off")
 }
 
-// bindRoute declares those of what is served.
+// bindRoute declares the flags for what is served.
 func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	r := &s.Route
-	flags.StringVar(&r.Address, "address", r.Address, "IP `address` to serve on; :: is all, IPv4 included")
+	flags.StringVar(&r.Address, "address", r.Address, "IP `address` to serve on; :: means all addresses, IPv4 included")
 	flags.Var((*portNumber)(&r.HTTPPort), "http-port", "`port` to serve HTTP on")
 	bindTLS(flags, r, &s.DefaultCertificate)
 	bindPublicPorts(flags, r)
-	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front are believed in X-Forwarded-For")
-	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "what becomes of %2F and %5C in paths: Redirect, Reject or Keep")
+	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front to trust in X-Forwarded-For")
+	flags.StringVar((*string)(&r.EscapedSlashes), "escaped-slashes", string(r.EscapedSlashes), "how to treat %2F and %5C in paths: Redirect, Reject or Keep")
 	flags.StringVar((*string)(&r.RepeatedSlashes), "repeated-slashes", string(r.RepeatedSlashes), "what backends see of // in paths: Merge or Keep")
-	flags.StringVar((*string)(&r.UnderscoresInHeaders), "underscores-in-headers", string(r.UnderscoresInHeaders), "what becomes of headers with an underscore in their name: Drop, Reject or Keep")
-	flags.StringVar((*string)(&r.HeaderCase), "header-case", string(r.HeaderCase), "how names of headers are written over HTTP/1.1: Lower, Title or Preserve")
-	flags.BoolVar(&r.GRPCWeb, "grpc-web", r.GRPCWeb, "have backends that speak gRPC answer gRPC-Web")
-	flags.StringVar((*string)(&r.ServerHeader), "server-header", string(r.ServerHeader), "what becomes of the header Server in responses: IfAbsent, PassThrough or Remove")
-	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: any")
+	flags.StringVar((*string)(&r.UnderscoresInHeaders), "underscores-in-headers", string(r.UnderscoresInHeaders), "how to treat headers with an underscore in their name: Drop, Reject or Keep")
+	flags.StringVar((*string)(&r.HeaderCase), "header-case", string(r.HeaderCase), "case of header names over HTTP/1.1: Lower, Title or Preserve")
+	flags.BoolVar(&r.GRPCWeb, "grpc-web", r.GRPCWeb, "translate gRPC-Web into gRPC for backends")
+	flags.StringVar((*string)(&r.ServerHeader), "server-header", string(r.ServerHeader), "how to treat the header Server in responses: IfAbsent, PassThrough or Remove")
+	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: no limit")
 	flags.Uint32Var(&r.MaxRequestHeaders, "max-request-headers", r.MaxRequestHeaders, "largest size of a request's headers in `KiB`")
 	flags.Uint32Var(&r.MaxRequestHeaderCount, "max-request-header-count", r.MaxRequestHeaderCount, "largest `number` of a request's headers")
 	flags.Uint32Var(&r.MaxResponseHeaders, "max-response-headers", r.MaxResponseHeaders, "largest size of the headers of a backend's response in `KiB`")
 	flags.Uint32Var(&r.MaxResponseHeaderCount, "max-response-header-count", r.MaxResponseHeaderCount, "largest `number` of headers of a backend's response")
-	flags.DurationVar(&r.IdleTimeout, "idle-timeout", r.IdleTimeout, "how long a client's connection may stay without requests")
-	flags.DurationVar(&r.StreamIdleTimeout, "stream-idle-timeout", r.StreamIdleTimeout, "how long nothing may move in a request; 0: forever")
+	flags.DurationVar(&r.IdleTimeout, "idle-timeout", r.IdleTimeout, "how long a client's connection may be idle")
+	flags.DurationVar(&r.StreamIdleTimeout, "stream-idle-timeout", r.StreamIdleTimeout, "how long a request may be idle; 0: forever")
 	flags.DurationVar(&r.RequestHeadersTimeout, "request-headers-timeout", r.RequestHeadersTimeout, "how long a request's headers may take; 0: forever")
 	flags.DurationVar(&r.RequestTimeout, "request-timeout", r.RequestTimeout, "how long a request's body may take; 0: forever")
 	flags.DurationVar(&r.ConnectTimeout, "connect-timeout", r.ConnectTimeout, "how long a connection to a backend may take; 0: 500ms, and 2s over TLS and to an ExternalName")
 	flags.BoolVar(&r.LocalBackends, "allow-local-backends", r.LocalBackends, "let Services lead to loopback, link-local and metadata addresses")
-	flags.DurationVar(&r.UpstreamIdleTimeout, "upstream-idle-timeout", r.UpstreamIdleTimeout, "how long an unused connection to a backend is kept")
-	flags.BoolVar(&r.OutlierDetection.Enabled, "outlier-detection", r.OutlierDetection.Enabled, "set endpoints aside that cannot be connected to")
+	flags.DurationVar(&r.UpstreamIdleTimeout, "upstream-idle-timeout", r.UpstreamIdleTimeout, "how long to keep an idle connection to a backend")
+	flags.BoolVar(&r.OutlierDetection.Enabled, "outlier-detection", r.OutlierDetection.Enabled, "eject endpoints that refuse connections or are unreachable")
 	flags.BoolVar(&r.AccessLog, "access-log", r.AccessLog, "write a line of JSON to standard output for each request")
 }
 
-// load reads the configuration file, if there is one, and checks what came out.
-// Errors are mistakes in usage and say where: the flag, or file and line.
+// load reads the configuration file, if any, and validates the result. Its errors
+// are usage errors that name the flag, or file and line.
 func (s *settings) load(flags *pflag.FlagSet) error {
 	if s.Config != "" {
 		if err := s.read(flags); err != nil {
@@ -100,7 +100,8 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// read sets the flags that were not given as the file says.
+// read sets the flags from the file, except those that were given on the command
+// line.
 func (s *settings) read(flags *pflag.FlagSet) error {
 	file, err := readAtMost(s.Config, maxConfig)
 	if err != nil {
@@ -119,8 +120,8 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	return errors.Join(wrong...)
 }
 
-// maxConfig bounds a configuration file: a mistaken path, say of a device, must
-// not fill the memory.
+// maxConfig limits the size of a configuration file, so that a wrong path, such
+// as that of a device, cannot fill the memory.
 const maxConfig = 1 << 20
 
 func readAtMost(path string, most int64) (text []byte, err error) {
@@ -131,7 +132,7 @@ func readAtMost(path string, most int64) (text []byte, err error) {
 	defer func() { err = errors.Join(err, file.Close()) }()
 	text, err = io.ReadAll(io.LimitReader(file, most+1))
 	if int64(len(text)) > most {
-		return nil, fmt.Errorf("%s has more than %d bytes: it is no file of settings", path, most)
+		return nil, fmt.Errorf("%s has more than %d bytes: it cannot be a settings file", path, most)
 	}
 	return text, err
 }
@@ -157,10 +158,10 @@ func (s *settings) set(flags *pflag.FlagSet, entry document.Entry) error {
 	return nil
 }
 
-// suggestion names the setting that was probably meant.
+// suggestion names the setting that the user probably meant.
 func suggestion(flags *pflag.FlagSet, name string) string {
 	folded := func(s string) string { return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s)) }
-	best, least := "", 3 // at most two letters wrong
+	best, least := "", 3 // at most two letters differ
 	flags.VisitAll(func(f *pflag.Flag) {
 		if d := distance(folded(name), folded(f.Name)); d < least {
 			best, least = f.Name, d
@@ -172,7 +173,8 @@ func suggestion(flags *pflag.FlagSet, name string) string {
 	return fmt.Sprintf("; did you mean %q?", best)
 }
 
-// distance is Levenshtein's: how many letters to add, drop or change.
+// distance is the Levenshtein distance: the number of letters to add, drop or
+// change.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -193,7 +195,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// validate checks what the types of the flags do not.
+// validate checks what the flag types do not.
 func (s *settings) validate() error {
 	r := s.Route
 	_, badAddress := netip.ParseAddr(r.Address)
@@ -231,25 +233,25 @@ func (s *settings) validate() error {
 	return errors.Join(wrong...)
 }
 
-// isHeaderSize reports whether headers may be bounded to so many KiB.
+// isHeaderSize reports whether kib is a valid limit for the size of headers.
 func isHeaderSize(kib uint32) bool { return kib >= 1 && kib <= 8192 }
 
-// isHeaderCount reports whether so many headers may be the most.
+// isHeaderCount reports whether n is a valid limit for the number of headers.
 func isHeaderCount(n uint32) bool { return n >= 1 && n <= 10_000 }
 
-// settingCheck is whether a setting is right, and what is wrong if not.
+// settingCheck says whether a setting is valid, and what is wrong if not.
 type settingCheck struct {
 	name string
 	ok   bool
 	want string
 }
 
-// choice is whether a setting is one of a few words.
+// choice checks that a setting is one of a few words.
 func choice[C ~string](name string, value C, choices []C) settingCheck {
 	return settingCheck{name, slices.Contains(choices, value), fmt.Sprintf("%q is none of %s", value, route.List(choices))}
 }
 
-// wrong says where a setting came from and what is wrong with it.
+// wrong is an error with the place of a setting and what is wrong with it.
 func (s *settings) wrong(name, what string) error {
 	if line, ok := s.lines[name]; ok {
 		return fmt.Errorf("%s: %s: %s", line, name, what)
@@ -257,7 +259,7 @@ func (s *settings) wrong(name, what string) error {
 	return fmt.Errorf("--%s: %s", name, what)
 }
 
-// logger writes in the chosen format. Its level follows from -v.
+// logger writes in the chosen format. -v sets its level.
 func (s *settings) logger(to io.Writer) logr.Logger {
 	options := &slog.HandlerOptions{Level: slog.Level(-s.Verbosity)}
 	if s.LogFormat == "json" {
@@ -266,10 +268,10 @@ func (s *settings) logger(to io.Writer) logr.Logger {
 	return logr.FromSlogHandler(slog.NewTextHandler(to, options))
 }
 
-// byteCount is a flag of bytes in Kubernetes' notation: 512Ki, 10M.
+// byteCount is a flag for a number of bytes in Kubernetes notation: 512Ki, 10M.
 type byteCount int64
 
-// String is the value as it was written, or equally short.
+// String is the value in its shortest notation.
 func (b *byteCount) String() string {
 	return resource.NewQuantity(int64(*b), resource.BinarySI).String()
 }
@@ -287,7 +289,7 @@ func (b *byteCount) Set(value string) error {
 // Type implements pflag.Value.
 func (b *byteCount) Type() string { return "size" }
 
-// portNumber is a flag of a TCP port to listen on.
+// portNumber is a flag for a TCP port to listen on.
 type portNumber uint16
 
 // String is the number.

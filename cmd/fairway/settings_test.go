@@ -13,7 +13,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// parsed are the settings of a command line and, if it is not empty, a file.
+// parsed parses a command line and, if not empty, a file.
 func parsed(t *testing.T, file string, args ...string) (*settings, error) {
 	t.Helper()
 	t.Chdir(t.TempDir())

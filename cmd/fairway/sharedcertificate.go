@@ -14,11 +14,11 @@ import (
 )
 
 // sharedCertificate is the self-signed certificate that all replicas serve by
-// default, before and after a restart. Where it cannot be kept, this replica has
+// default, before and after a restart. If it cannot be stored, this replica uses
 // one of its own.
 func (c *controllerSettings) sharedCertificate(ctx context.Context, mgr manager.Manager, log logr.Logger) (*tlscertificate.Certificate, error) {
 	if c.DefaultCertificate != (secretName{}) {
-		return selfSigned() // stands in while that Secret is not there
+		return selfSigned() // in case the configured Secret does not exist
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -31,7 +31,7 @@ func (c *controllerSettings) sharedCertificate(ctx context.Context, mgr manager.
 	if err == nil {
 		return found, nil
 	}
-	log.Info("the self-signed default certificate is this replica's own: it cannot be shared", "cause", err.Error())
+	log.Info("cannot share the self-signed default certificate: this replica uses one of its own", "cause", err.Error())
 	if found, err = selfSigned(); err != nil {
 		return nil, fmt.Errorf("make a default certificate: %w", err)
 	}

@@ -18,10 +18,10 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 )
 
-// exitUnhealthy is the exit code of status when something needs a person.
+// exitUnhealthy is the exit code of status if something needs attention.
 const exitUnhealthy = 1
 
-// overviewSettings are those of fairway status.
+// overviewSettings are the settings of fairway status.
 type overviewSettings struct {
 	Cluster   kubeconfig
 	Output    string

@@ -31,7 +31,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// replicas is what tells this replica of the others, and writes for all.
+// replicas exchanges state with the other replicas, and writes Ingress status on
+// behalf of all.
 type replicas struct {
 	settings *controllerSettings
 	log      logr.Logger
@@ -49,9 +50,8 @@ type replicas struct {
 	challenges *challenge.Set
 }
 
-// teller is what this replica knows of itself and tells: the elector, whether the
-// API server is in reach, and how the leader tells owners what became of their
-// objects.
+// teller holds the state of this replica that it shares: the elector, the contact
+// with the API server, and the leader's event recorder.
 type teller struct {
 	*leader.Elector
 
@@ -59,15 +59,16 @@ type teller struct {
 	events  record.EventRecorder
 }
 
-// addReplica has this replica tell the others what its Envoys serve, and as the
-// leader write addresses into the Ingresses that all serve.
+// addReplica makes this replica tell the others what its Envoys serve. The leader
+// also writes addresses into the Ingresses that all replicas serve.
 func (c *controllerSettings) addReplica(
 	ctx context.Context, mgr manager.Manager, elector teller,
 	controllers *edge.Controllers, ads *server.Server, registry *prometheus.Registry,
 ) error {
 	log := controllers.Log
-	// Leases are renewed, and addresses written by so many at once, whatever
-	// else is asked of the API server: what bounds them is not the rate.
+	// Renewing leases and writing addresses must not wait for other requests to
+	// the API server. Their own concurrency limits them, so they need no rate
+	// limit.
 	config := rest.CopyConfig(mgr.GetConfig())
 	config.QPS = -1
 	clients, err := kubernetes.NewForConfig(config)
@@ -108,8 +109,8 @@ func (c *controllerSettings) addReplica(
 		r.orderCertificates(ctx, controllers, elector.events, registry), r.add())
 }
 
-// leaseClient has a connection of its own, which can be given up: one that died
-// without a word must not keep the Lease from being renewed over another.
+// leaseClient has a connection of its own that can be dropped. If the connection
+// dies silently, the Lease must be renewed over another one.
 func leaseClient(config *rest.Config) (*coordinationv1.CoordinationV1Client, *connrotation.Dialer, error) {
 	config = rest.CopyConfig(config)
 	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 2 * time.Second}).DialContext)
@@ -121,14 +122,14 @@ func leaseClient(config *rest.Config) (*coordinationv1.CoordinationV1Client, *co
 	return client, dialer, nil
 }
 
-// tracked adds to how objects are cached that the Tracker hears of Ingresses
-// before anybody else.
+// tracked makes the cache report Ingresses to the Tracker before any other reader
+// sees them.
 func tracked(cached map[client.Object]cache.ByObject, tracker *replica.Tracker, trim toolscache.TransformFunc) map[client.Object]cache.ByObject {
 	cached[&networkingv1.Ingress{}] = cache.ByObject{Transform: edge.Announcing(tracker, trim)}
 	return cached
 }
 
-// connect lets them hear of one another.
+// connect connects the callbacks of the parts.
 func (r *replicas) connect(ctx context.Context, controllers *edge.Controllers) {
 	controllers.Delivery.Served, controllers.Delivery.Rejected = r.tracker.Heard, r.tracker.Heard
 	controllers.Delivery.Envoys = func(route.Gateway) { r.lease.EnvoysChanged() }
@@ -138,7 +139,7 @@ func (r *replicas) connect(ctx context.Context, controllers *edge.Controllers) {
 	r.addresses.Changed = func() { r.controller.WakeAll(ctx) }
 }
 
-// add has them run.
+// add adds them to the elector and the manager.
 func (r *replicas) add() error {
 	namespace := r.settings.Replica.Namespace
 	r.elector.Add("addresses in ingresses", r.controller.Lead)

@@ -22,22 +22,22 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// bindTLS declares the flags of HTTPS.
+// bindTLS declares the flags for HTTPS.
 func bindTLS(flags *pflag.FlagSet, r *route.Settings, defaultCertificate *secretName) {
 	flags.Var((*optionalPort)(&r.HTTPSPort), "https-port", "`port` to serve HTTPS on; 0: none")
-	flags.Var(defaultCertificate, "default-certificate", "`namespace/name` of the Secret that is served where a host has no certificate; by default a self-signed one")
+	flags.Var(defaultCertificate, "default-certificate", "`namespace/name` of the Secret to serve for hosts without a certificate; by default a self-signed certificate")
 }
 
-// selfSigned is a certificate for nobody, made now.
+// selfSigned makes a self-signed certificate without a host name.
 func selfSigned() (*tlscertificate.Certificate, error) {
 	return tlscertificate.SelfSigned(time.Now(), rand.Reader)
 }
 
-// certificates is what stands in where there is no certificate: made, where no
-// Secret is configured.
+// certificates are the options for hosts without a certificate of their own. The
+// default is made, unless a Secret is configured.
 func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer, made *tlscertificate.Certificate) (servercert.Options, error) {
 	if s.DefaultCertificate == (secretName{}) && s.Route.HTTPSPort != 0 {
-		log.Info("no default certificate is configured; a self-signed one is served where a host has none")
+		log.Info("no default certificate is configured: hosts without a certificate get a self-signed one")
 	}
 	metrics := servercert.NewMetrics()
 	return servercert.Options{
@@ -45,8 +45,8 @@ func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer,
 	}, registry.Register(metrics)
 }
 
-// secretsOnly is how Secrets are cached: those with certificates, and of them
-// the bytes of those alone that are served.
+// secretsOnly caches only TLS Secrets, and keeps the bytes only of those that are
+// served.
 func secretsOnly(trimmer *servercert.Trimmer) map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{&corev1.Secret{}: {
 		Field:     fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS)),
@@ -78,7 +78,7 @@ func (n *secretName) Set(value string) error {
 // Type implements pflag.Value.
 func (*secretName) Type() string { return "namespace/name" }
 
-// optionalPort is a flag of a TCP port, 0 for none.
+// optionalPort is a flag for a TCP port; 0 means none.
 type optionalPort uint16
 
 // String is the number.

@@ -32,8 +32,8 @@ stringData:
 %s
 `
 
-// A folder's Secrets are served, an edited one without a new start, and the
-// redirect leads to the port that is served.
+// serve serves a folder's Secrets, reloads an edited one without a restart, and
+// redirects to the HTTPS port.
 func TestServeServesTLS(t *testing.T) {
 	envoy := elsewhere(t)
 	authority := road.NewAuthority(t)

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// release is set by the build of a release: -ldflags "-X main.release=v1.2.3".
+// release is set when a release is built: -ldflags "-X main.release=v1.2.3".
 var release string
 
 func versionCommand(std streams) *cobra.Command {
@@ -24,19 +24,19 @@ func versionCommand(std streams) *cobra.Command {
 	}
 }
 
-// versionLine is what both "fairway version" and "fairway --version" say.
+// versionLine is the output of "fairway version" and "fairway --version".
 func versionLine() string {
 	return fmt.Sprintf("fairway %s %s %s/%s", ownVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// ownVersion is that of this program.
+// ownVersion is the version of this program.
 func ownVersion() string {
 	build, _ := debug.ReadBuildInfo()
 	return version(build)
 }
 
-// version is the release, or for a build from a checkout the commit, with a
-// "+dirty" when there were changes.
+// version is the release. For a build from a checkout it is the commit, with
+// "+dirty" if there were changes.
 func version(build *debug.BuildInfo) string {
 	if release != "" || build == nil {
 		return cmp.Or(release, "unknown")

@@ -26,47 +26,47 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// unixScheme begins the address of a unix socket.
+// unixScheme is the prefix of a Unix socket's address.
 const unixScheme = "unix:"
 
-// xdsSettings is where Envoys are served and who may be one.
+// xdsSettings say where Envoys connect, and which certificates they need.
 type xdsSettings struct {
 	Address  string // host:port or unix:path
-	Cert     string // path of our certificate chain, PEM
-	Key      string // path of its key, PEM
-	ClientCA string // path of the authorities of Envoys' certificates, PEM
-	// Identity is where certificates come from: managed, by the leader in
-	// Secrets, or files.
+	Cert     string // path of the server's certificate chain, PEM
+	Key      string // path of its private key, PEM
+	ClientCA string // path of the CA certificates for Envoys, PEM
+	// Identity is the source of the certificates: managed means that the leader
+	// makes them in Secrets; the alternative is files.
 	Identity string
-	// Lifetime is how long the certificates live that the leader makes.
+	// Lifetime is the lifetime of the certificates that the leader makes.
 	Lifetime time.Duration
-	// Age is how long a connection lasts.
+	// Age is the maximum age of a connection.
 	Age time.Duration
 }
 
-// What xdsSettings.Identity can be.
+// The values of xdsSettings.Identity.
 const (
 	identityManaged = "managed"
 	identityFiles   = "files"
 )
 
-// newXDSSettings has the defaults.
+// newXDSSettings returns the defaults.
 func newXDSSettings() xdsSettings {
 	return xdsSettings{Address: "127.0.0.1:18000", Identity: identityFiles, Lifetime: 30 * 24 * time.Hour, Age: 30 * time.Minute}
 }
 
 func (x *xdsSettings) bind(flags *pflag.FlagSet) {
-	flags.StringVar(&x.Address, "xds-address", x.Address, "`host:port` or unix:path on which Envoys are served")
+	flags.StringVar(&x.Address, "xds-address", x.Address, "`host:port` or unix:path on which to serve Envoys")
 	flags.StringVar(&x.Cert, "xds-cert", x.Cert, "PEM `file` of the certificate shown to Envoys; read again at each connection")
 	flags.StringVar(&x.Key, "xds-key", x.Key, "PEM `file` of its key")
-	flags.StringVar(&x.ClientCA, "xds-client-ca", x.ClientCA, "PEM `file` of the authorities that Envoys' certificates must be from")
-	flags.StringVar(&x.Identity, "xds-identity", x.Identity, "managed: the leader makes and renews the certificates of controllers and gateways, in Secrets of --namespace; files: they are in --xds-cert, --xds-key and --xds-client-ca")
-	flags.DurationVar(&x.Lifetime, "xds-certificate-lifetime", x.Lifetime, "how long a managed certificate is valid; it is renewed after two thirds of that, and the authority lives twelve times as long")
-	flags.DurationVar(&x.Age, "xds-connection-age", x.Age, "about how long an Envoy stays connected until it has to connect again, to any controller")
+	flags.StringVar(&x.ClientCA, "xds-client-ca", x.ClientCA, "PEM `file` of the authorities that must have signed Envoys' certificates")
+	flags.StringVar(&x.Identity, "xds-identity", x.Identity, "managed: the leader makes and renews the certificates of controllers and gateways, in Secrets of --namespace; files: the certificates are in --xds-cert, --xds-key and --xds-client-ca")
+	flags.DurationVar(&x.Lifetime, "xds-certificate-lifetime", x.Lifetime, "how long a managed certificate is valid; the leader renews it after two thirds of that, and the authority is valid twelve times as long")
+	flags.DurationVar(&x.Age, "xds-connection-age", x.Age, "about how long an Envoy stays connected before it must reconnect, to any controller")
 }
 
-// validate refuses to hand configuration, and later private keys, to whoever
-// asks over a network.
+// validate refuses settings that would hand configuration and private keys to any
+// client on the network.
 func (x *xdsSettings) validate() error {
 	given := 0
 	for _, file := range []string{x.Cert, x.Key, x.ClientCA} {
@@ -97,11 +97,11 @@ func (x *xdsSettings) validate() error {
 	return nil
 }
 
-// isLocal says whether only this machine can reach the address.
+// isLocal reports whether only this machine can reach the address.
 func isLocal(address string) (bool, error) {
 	if path, ok := strings.CutPrefix(address, unixScheme); ok {
 		if path == "" {
-			return false, errors.New("unix: wants the path of a socket")
+			return false, errors.New("unix: needs the path of a socket")
 		}
 		return true, nil
 	}
@@ -113,8 +113,8 @@ func isLocal(address string) (bool, error) {
 	return host == "localhost" || err == nil && ip.IsLoopback(), nil
 }
 
-// listen takes the address. The socket of a process that is gone is replaced,
-// and a socket of ours is for us alone.
+// listen binds the address. It replaces the socket of a process that has ended.
+// Only the current user can use the new socket.
 func (x *xdsSettings) listen(ctx context.Context) (net.Listener, error) {
 	path, isUnix := strings.CutPrefix(x.Address, unixScheme)
 	if !isUnix {
@@ -144,67 +144,68 @@ func removeSocket(path string) error {
 	case err != nil:
 		return err
 	case file.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is there and no socket", path)
+		return fmt.Errorf("%s exists and is not a socket", path)
 	}
 	return os.Remove(path)
 }
 
-// Bounds on those who connect, whoever they are. An Envoy needs one stream on
-// one connection.
+// Limits for connections of all clients. An Envoy needs one stream on one
+// connection.
 const (
 	maxConnections        = 10_000
-	maxConnectionsOfOne   = 128 // address: all Envoys of a node may have the same
-	maxStreams            = 4   // of a connection
+	maxConnectionsOfOne   = 128 // address: all Envoys of a node may share one
+	maxStreams            = 4   // per connection
 	maxRequestHeaderBytes = 16 << 10
 )
 
-// serveXDS serves Envoys until ctx ends. A connection lasts a little more or
-// less than age (0: forever), so that Envoys spread over controllers that came later, and so
-// that nobody stays with a certificate that has expired.
+// serveXDS serves Envoys until ctx ends. A connection lasts about age (0:
+// forever), give or take a little. So Envoys spread over controllers that start
+// later, and no Envoy stays connected with an expired certificate.
 func serveXDS(ctx context.Context, listener net.Listener, creds credentials.TransportCredentials, age time.Duration, ads *server.Server) error {
 	s := grpc.NewServer(append(server.GRPCOptions(),
 		grpc.Creds(creds),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxRequestHeaderBytes),
-		// When an Envoy reconnects, it lists name and version of all that it
-		// has, a type a message: 100,000 resources are some 20 MiB. The 4 MiB
-		// that gRPC allows by default would lock it out for good. Only who has a
-		// certificate comes so far.
+		// An Envoy that reconnects lists the name and version of all its
+		// resources, one message per type: 100,000 resources are some 20 MiB.
+		// gRPC's default limit of 4 MiB would lock such an Envoy out for good.
+		// Only clients with a valid certificate can send messages.
 		grpc.MaxRecvMsgSize(64<<20),
 		grpc.ConnectionTimeout(5*time.Second),
-		// An Envoy that vanished without a word is noticed within 40 s.
+		// The server notices within 40 s that an Envoy has vanished without
+		// closing its connection.
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: 30 * time.Second, Timeout: 10 * time.Second,
 			MaxConnectionAge: age, MaxConnectionAgeGrace: time.Second,
 		}),
-		// Envoy asks every 3 s whether we are still there.
+		// Envoy sends a keepalive ping every 3 s.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)...)
 	return ads.Serve(ctx, s, server.LimitListener(listener, maxConnections, maxConnectionsOfOne))
 }
 
-// authorize lets a stream have the gateway of its certificate and no other.
-// Without TLS only this machine can connect, and who can may have any.
+// authorize allows a stream only the gateway of its certificate. Without TLS only
+// processes on this machine can connect, and they may ask for any gateway.
 func authorize(ctx context.Context, gateway route.Gateway) error {
 	from, ok := peer.FromContext(ctx)
 	if !ok {
-		return errors.New("nobody knows who this is")
+		return errors.New("the peer is unknown")
 	}
 	secured, ok := from.AuthInfo.(credentials.TLSInfo)
 	if !ok {
 		return nil
 	}
 	if len(secured.State.VerifiedChains) == 0 {
-		return errors.New("there is no verified certificate")
+		return errors.New("the peer has no verified certificate")
 	}
 	owner, err := identity.GatewayOf(secured.State.PeerCertificates[0])
 	if err == nil && owner != gateway {
-		err = fmt.Errorf("the certificate is of gateway %q, not %q", owner, gateway)
+		err = fmt.Errorf("the certificate is for gateway %q, not %q", owner, gateway)
 	}
 	return err
 }
 
-// credentials are mutual TLS from the files, or none where there are none.
+// credentials are mutual TLS from the files, or none without files.
 func (x *xdsSettings) credentials(log logr.Logger) (credentials.TransportCredentials, error) {
 	if x.Cert == "" {
 		return insecure.NewCredentials(), nil
@@ -219,8 +220,8 @@ func (x *xdsSettings) credentials(log logr.Logger) (credentials.TransportCredent
 	}), nil
 }
 
-// keys reads the files at each handshake, so that a renewed certificate counts
-// from then on. Envoys connect rarely.
+// keys reads the files at each handshake, so that a renewed certificate takes
+// effect with the next one. Envoys connect rarely.
 type keys struct {
 	from xdsSettings
 	log  logr.Logger
@@ -229,8 +230,8 @@ type keys struct {
 	good *tls.Config
 }
 
-// current is what the files say or, while they are being replaced or broken,
-// what they said before.
+// current is the configuration from the files. While the files are being replaced
+// or are broken, it is the last good one.
 func (k *keys) current() (*tls.Config, error) {
 	config, err := k.from.read()
 	k.mu.Lock()
@@ -238,7 +239,7 @@ func (k *keys) current() (*tls.Config, error) {
 	if err == nil {
 		k.good = config
 	} else if k.good != nil {
-		k.log.Error(err, "cannot read the certificate for xDS; the last good one stays")
+		k.log.Error(err, "cannot read the certificate for xDS; keeping the last good one")
 		return k.good, nil
 	}
 	return config, err

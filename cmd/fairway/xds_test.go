@@ -34,7 +34,7 @@ func TestWhereEnvoysMayBeServed(t *testing.T) {
 		address string
 		files   [3]string
 		managed bool
-		want    string // of the error; empty: none
+		want    string // part of the error; empty: no error
 	}{
 		{name: "loopback needs no TLS", address: "127.0.0.1:18000"},
 		{name: "nor does its IPv6 address", address: "[::1]:18000"},
@@ -98,8 +98,8 @@ func TestTheUnixSocketIsOursAlone(t *testing.T) {
 	}
 }
 
-// Only an Envoy with a certificate of the right authority is answered, and a
-// renewed certificate counts from the next connection on.
+// The server answers only Envoys with a certificate of the right authority. A
+// renewed certificate takes effect with the next connection.
 func TestMutualTLS(t *testing.T) {
 	dir := t.TempDir()
 	ours, theirs := newSigner(t), newSigner(t)
@@ -197,7 +197,8 @@ func serveOn(t *testing.T, listener net.Listener, creds credentials.TransportCre
 	return listener.Addr().String()
 }
 
-// call asks for a method that nobody has: Unimplemented is an answer.
+// call calls a method that does not exist: Unimplemented means that the server
+// has answered.
 func call(t *testing.T, address string, creds credentials.TransportCredentials) error {
 	t.Helper()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(creds))
@@ -210,8 +211,8 @@ func call(t *testing.T, address string, creds credentials.TransportCredentials) 
 	return conn.Invoke(ctx, "/none/None", &emptypb.Empty{}, &emptypb.Empty{})
 }
 
-// Whoever asks gets the configuration of the gateway of his certificate, and
-// nobody else's.
+// A client gets the configuration of the gateway in its certificate, and no
+// other.
 func TestStrangersGetNoConfiguration(t *testing.T) {
 	now := time.Now()
 	ours, blue := authorityAndGateway(t, "blue", now)
@@ -264,8 +265,8 @@ func TestStrangersGetNoConfiguration(t *testing.T) {
 	}
 }
 
-// authorityAndGateway is an authority, and how an Envoy of a gateway connects
-// that trusts it.
+// authorityAndGateway returns an authority, and the TLS configuration of a
+// gateway's Envoy that trusts it.
 func authorityAndGateway(t *testing.T, name route.Gateway, now time.Time) (identity.Authorities, *tls.Config) {
 	t.Helper()
 	by, _, err := identity.Policy{}.Succeed(identity.Files{}, identity.Files{}, nil, now)
@@ -290,7 +291,7 @@ func clientOf(t *testing.T, subject identity.Subject, by identity.Authorities, a
 	}
 }
 
-// listeners is nil if the listeners of a gateway are given away.
+// listeners is nil if the server sends the listeners of a gateway.
 func listeners(t *testing.T, address string, config *tls.Config, gateway string) error {
 	t.Helper()
 	creds := insecure.NewCredentials()
@@ -307,7 +308,7 @@ func listeners(t *testing.T, address string, config *tls.Config, gateway string)
 	return simulated.Ask(ctx, conn, gateway)
 }
 
-// An Envoy in the middle of its stream does not keep the process from ending.
+// An open stream of an Envoy does not keep the process from ending.
 func TestStreamsEndWithTheServer(t *testing.T) {
 	x := &xdsSettings{Address: "127.0.0.1:0"}
 	listener, err := x.listen(t.Context())
@@ -316,7 +317,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	ads := adsserver.New(adsserver.Options{Log: logr.Discard()}) // not open: streams wait
+	ads := adsserver.New(adsserver.Options{Log: logr.Discard()}) // not open, so streams wait
 	go func() { ended <- serveXDS(ctx, listener, insecure.NewCredentials(), time.Hour, ads) }()
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -342,7 +343,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	}
 }
 
-// signer is an authority of a test, which fails if something cannot be signed.
+// signer is a test's authority that fails the test if it cannot sign.
 type signer struct{ *authority.Authority }
 
 func newSigner(t *testing.T) signer {
@@ -364,7 +365,8 @@ func (s signer) identity(t *testing.T) authority.Identity {
 	return id
 }
 
-// client is how one with a certificate of the authority connects.
+// client is the TLS configuration of a client with a certificate of the
+// authority.
 func (s signer) client(t *testing.T) *tls.Config {
 	t.Helper()
 	id := s.identity(t)
