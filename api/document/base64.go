@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// encodings finds the fields of a type that hold bytes, and whose value is no
-// base64: the decoder says neither which field it was nor what is wrong. Base64 is
-// read as an API server reads it: line breaks may stand in it, spaces may not.
+// encodings finds the fields that hold bytes and whose value is not base64. The
+// decoder says neither which field it was nor what is wrong. Base64 is read as an
+// API server reads it: line breaks are allowed, spaces are not.
 func (v Value) encodings(into reflect.Type) []Mistake {
 	var root any
 	if json.Unmarshal(v.JSON, &root) != nil {
@@ -29,7 +29,8 @@ func (v Value) encodings(into reflect.Type) []Mistake {
 	return found
 }
 
-// eachBytes visits every string that a type wants base64 in, in a stable order.
+// eachBytes visits, in a stable order, every string that must be base64 by its
+// type.
 func eachBytes(value any, t reflect.Type, path string, visit func(path, text string)) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -58,7 +59,7 @@ func unmarshals(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
 }
 
-// fieldType is the type of what stands under a key; nil: nobody knows.
+// fieldType is the type of the value under a key, or nil if it is unknown.
 func fieldType(t reflect.Type, key string) reflect.Type {
 	switch t.Kind() {
 	case reflect.Map:
@@ -77,7 +78,7 @@ func fieldType(t reflect.Type, key string) reflect.Type {
 	return nil
 }
 
-// base64Fault is what keeps a text from being base64, without a piece of it.
+// base64Fault says why a text is not base64, without quoting the text.
 func base64Fault(text string) string {
 	_, err := base64.StdEncoding.DecodeString(text)
 	var at base64.CorruptInputError

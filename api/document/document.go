@@ -1,11 +1,11 @@
-// Package document reads YAML and JSON strictly and knows on which line of
-// which file everything stands, so that whoever finds a mistake can say where.
+// Package document reads YAML and JSON strictly. It knows the file and line of
+// every value, so that its callers can say where a mistake is.
 //
 // YAML is read exactly as kubectl reads it: converted to JSON, then decoded by
 // Kubernetes' own case-sensitive decoder. Unknown and repeated fields are
-// mistakes, never ignored. The package knows no kinds and no files: a file is
-// its bytes. What is wrong with a document comes out as Mistakes, all of them
-// at once where that is possible.
+// mistakes, never ignored. The package knows neither kinds nor paths: a file is
+// its bytes. It returns what is wrong with a document as Mistakes, all of them at
+// once if possible.
 package document
 
 import (
@@ -24,22 +24,22 @@ import (
 	kyaml "sigs.k8s.io/yaml"
 )
 
-// Mistake is one thing that is wrong in a document.
+// Mistake is one fault in a document.
 type Mistake struct {
 	Line    int    // of the file, from 1
-	Field   string // "spec.rules[0].host"; empty when the whole document is meant
+	Field   string // "spec.rules[0].host"; empty for the whole document
 	Message string // one phrase: `unknown field "spec.rulez"`
 }
 
-// Document is one document of a file, unread.
+// Document is one document of a file, not parsed yet.
 type Document struct {
-	Line int // on which it begins, from 1
+	Line int // first line, from 1
 	Text []byte
 }
 
-// Split cuts a file into its documents: YAML documents between lines of "---",
-// or JSON values one after the other. Documents without content are left out. A
-// file is UTF-8, or UTF-16 or UTF-32 as YAML knows it; one that is none of them is
+// Split cuts a file into its documents: YAML documents between lines of "---", or
+// a sequence of JSON values. It leaves out documents without content. A file is
+// UTF-8, or UTF-16 or UTF-32 as YAML defines them. A file in another encoding is
 // a mistake and has no documents.
 func Split(file []byte) ([]Document, []Mistake) {
 	file, mistakes := text(file)
@@ -52,8 +52,8 @@ func Split(file []byte) ([]Document, []Mistake) {
 	return splitYAML(file), nil
 }
 
-// splitJSON reports whether the file is a stream of JSON objects. Anything else
-// is YAML, of which JSON is nearly a subset: not when it is indented by tabs.
+// splitJSON reports whether the file is a stream of JSON objects. Everything else
+// is read as YAML. YAML includes nearly all of JSON, but not indentation by tabs.
 func splitJSON(file []byte) ([]Document, bool) {
 	if first := bytes.TrimLeft(file, " \t\r\n"); len(first) == 0 || first[0] != '{' {
 		return nil, false
@@ -87,7 +87,7 @@ func splitYAML(file []byte) []Document {
 	number := 0
 	for line := range bytes.Lines(file) {
 		number++
-		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // of a file that was put behind another
+		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // from the start of a file that was appended to another
 		switch rest, kind := marker(line); kind {
 		case start:
 			finish(number)
@@ -108,14 +108,13 @@ type lineKind int
 
 const (
 	content lineKind = iota
-	start            // "---", perhaps with content behind it
+	start            // "---", perhaps followed by content
 	end              // "..."
 	directive
 )
 
-// marker says what a line is. Content of a block is indented, so that a marker
-// in the first column is always one. For a start, the rest is what stands
-// behind it.
+// marker says what a line is. The content of a block is indented, so a marker in
+// the first column is always a marker. For a start, rest is the text after it.
 func marker(line []byte) ([]byte, lineKind) {
 	text := bytes.TrimRight(line, " \t\r\n")
 	switch {
@@ -131,7 +130,7 @@ func marker(line []byte) ([]byte, lineKind) {
 	return nil, content
 }
 
-// hasContent reports whether there is anything but comments.
+// hasContent reports whether text holds anything besides comments.
 func hasContent(text []byte) bool {
 	for line := range bytes.Lines(text) {
 		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
@@ -153,20 +152,20 @@ func (d Document) Begin() int {
 	return number
 }
 
-// Value is a document that could be read, or a part of one.
+// Value is a parsed document, or a part of one.
 type Value struct {
 	JSON     []byte
 	Document Document
 	// At is the path of the value in its document, "items[3]"; empty for the
 	// whole.
 	At string
-	// nodes are where everything in the document stands, found when they are
-	// first asked for, once for all parts of it.
+	// nodes is the parsed document with its lines. It is read at the first use,
+	// once for all parts of the document.
 	nodes func() *yaml.Node
 }
 
-// Read parses the document. Its syntax is all that it checks, and that no
-// field is there twice.
+// Read parses the document. It checks only the syntax, and that no field is
+// repeated.
 func (d Document) Read() (Value, []Mistake) {
 	if json.Valid(d.Text) {
 		return Value{JSON: d.Text, Document: d, nodes: d.nodes()}, nil
@@ -178,21 +177,21 @@ func (d Document) Read() (Value, []Mistake) {
 	return Value{JSON: converted, Document: d, nodes: d.nodes()}, nil
 }
 
-// line is the line of the file for one of the document, from 1. The YAML
-// library may point behind the end of what it found no end of, and knows other
-// line ends than editors do.
+// line converts a line of the document into a line of the file, from 1. The YAML
+// library may point beyond the end of an unterminated value, and its line ends
+// differ from those of editors.
 func (d Document) line(within int) int {
 	return d.Line + min(within-1, bytes.Count(bytes.TrimRight(d.Text, " \t\r\n"), []byte("\n")))
 }
 
-// where finds the line that the YAML library puts into its messages.
+// where finds the line number in messages of the YAML library.
 var where = regexp.MustCompile(`^line (\d+): `)
 
-// noAnchor is what the YAML library says of *.shop.test without quotes.
+// noAnchor is the YAML library's message for *.shop.test without quotes.
 const noAnchor = "did not find expected alphabetic or numeric character"
 
-// mistakes takes an error of the YAML library apart, which is one message or,
-// after a heading, one per line.
+// mistakes splits an error of the YAML library. It is either one message, or a
+// heading and one message per line.
 func (d Document) mistakes(err error) []Mistake {
 	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
 	text = strings.TrimPrefix(strings.TrimPrefix(text, "yaml: "), "unmarshal errors:\n")
@@ -212,8 +211,8 @@ func (d Document) mistakes(err error) []Mistake {
 	return found
 }
 
-// Decode stores the value in the struct that into points to. With mistakes,
-// what is stored is not to be used.
+// Decode stores the value in the struct that into points to. If there are
+// mistakes, the struct must not be used.
 func (v Value) Decode(into any) []Mistake {
 	strict, err := kjson.UnmarshalStrict(v.JSON, into)
 	if err != nil {
@@ -235,7 +234,7 @@ func (v Value) Decode(into any) []Mistake {
 	return found
 }
 
-// mistake says in plain words which value cannot be what its field wants.
+// mistake says in plain words which value does not fit its field.
 func (v Value) mistake(err error) Mistake {
 	var wrong *json.UnmarshalTypeError
 	if !errors.As(err, &wrong) {
@@ -252,13 +251,13 @@ func (v Value) mistake(err error) Mistake {
 	}
 }
 
-// Peek stores what fits into the struct that into points to and ignores the
-// rest. It reports whether anything could be stored at all.
+// Peek stores the fields that fit into the struct that into points to, and
+// ignores the rest. It reports whether it could store anything.
 func (v Value) Peek(into any) bool {
 	return kjson.UnmarshalCaseSensitivePreserveInts(v.JSON, into) == nil
 }
 
-// Items are the elements of the list that stands under "items".
+// Items are the elements of the list "items".
 func (v Value) Items() ([]Value, []Mistake) {
 	var list struct {
 		Items []json.RawMessage `json:"items"`

@@ -196,7 +196,8 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// A manifest reads alike in all encodings of YAML, with a mark and without.
+// A manifest reads the same in all encodings of YAML, with and without a byte
+// order mark.
 func TestEncodings(t *testing.T) {
 	const file = "kind: A # café 🧀\n---\nkind: B\n"
 	want, _ := Split([]byte(file))
@@ -220,8 +221,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// FuzzRead: whatever stands in a file, it is read without a panic, and mistakes
-// lie inside the file.
+// FuzzRead reads any file without a panic, and all mistakes lie inside the file.
 func FuzzRead(f *testing.F) {
 	for _, seed := range []string{"\xff\xfea\x00:\x00", "data: {a: x}\n", "a: b\n---\nc: [d, {e: f}]\n", "{\"items\": [{\"a\": 1}]}", "a: &x [*x]\n", "- a\n- 'b\n", "items:\n- spec: {rules: [{port: a}]}\n"} {
 		f.Add([]byte(seed))

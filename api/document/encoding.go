@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// mark is how a file in an encoding begins.
+// mark is the byte order mark of an encoding.
 type mark struct {
 	name   string
 	order  binary.ByteOrder
-	width  int // bytes of a unit
+	width  int // bytes per unit
 	prefix []byte
 }
 
-// marks are the encodings that YAML knows (YAML 1.2.2, 5.2) besides UTF-8, the
-// wider ones first: the mark of one is the beginning of another's.
+// marks are the encodings of YAML (YAML 1.2.2, 5.2) besides UTF-8. The wider ones
+// come first, because the mark of one is the beginning of another's.
 func marks() []mark {
 	return []mark{
 		{"UTF-32", binary.BigEndian, 4, []byte("\x00\x00\xfe\xff")},
@@ -27,9 +27,10 @@ func marks() []mark {
 	}
 }
 
-// text is a file as UTF-8 without a byte order mark. Without one, UTF-16 and
-// UTF-32 are known by the zeros in their first character, which is ASCII in every
-// manifest. What is no text is a mistake: half of a file is worse than none.
+// text converts a file into UTF-8 without a byte order mark. If there is no mark,
+// it recognises UTF-16 and UTF-32 by the zeros in the first character, which is
+// ASCII in every manifest. A file that is not text is a mistake, because half of
+// a file is worse than none.
 func text(file []byte) ([]byte, []Mistake) {
 	for _, m := range marks() {
 		if rest, ok := bytes.CutPrefix(file, m.prefix); ok {
@@ -44,7 +45,7 @@ func text(file []byte) ([]byte, []Mistake) {
 	return checked(bytes.TrimPrefix(file, []byte("\xef\xbb\xbf")))
 }
 
-// begins reports whether a file begins with two characters of ASCII in that
+// begins reports whether a file begins with two ASCII characters in that
 // encoding.
 func (m mark) begins(file []byte) bool {
 	if len(file) < 2*m.width {
@@ -95,7 +96,7 @@ func (m mark) broken(before []byte) []Mistake {
 	return []Mistake{{Line: lineAfter(before), Message: fmt.Sprintf("the file is %s, and broken here: save it as UTF-8", m.name)}}
 }
 
-// checked is a text of UTF-8 in which no character is NUL, or a mistake.
+// checked returns valid UTF-8 without NUL, or a mistake.
 func checked(file []byte) ([]byte, []Mistake) {
 	if at := bytes.IndexByte(file, 0); at >= 0 {
 		return nil, []Mistake{{Line: lineAfter(file[:at]), Message: "a NUL character stands here: the file is no text, or was cut off while it was written"}}

@@ -9,12 +9,12 @@ import (
 // Entry is one line of a flat configuration file.
 type Entry struct {
 	Name   string
-	Values []string // one, or the elements of a list
+	Values []string // one value, or the elements of a list
 	Line   int
 }
 
-// Entries reads a file that is one flat mapping of names to scalars or lists of
-// scalars, as configuration files are. Its order is the file's.
+// Entries reads a configuration file: one flat mapping of names to scalars or
+// lists of scalars. It keeps the order of the file.
 func Entries(file []byte) ([]Entry, []Mistake) {
 	documents, mistakes := Split(file)
 	if mistakes != nil {

@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Line is the line of the file on which a field of the value stands, or the
-// nearest field above it that is there. The empty field is the value itself.
+// Line is the line of the file that holds a field of the value, or the nearest
+// field above it that exists. The empty field is the value itself.
 func (v Value) Line(field string) int {
 	root := v.nodes()
 	if root == nil {
@@ -26,13 +26,13 @@ func (v Value) Line(field string) int {
 	return v.Document.line(lineOf(root, path+field))
 }
 
-// nodes reads the document once more, by a library that remembers lines. It is
-// nil for what only the other library can read.
+// nodes parses the document again, with a library that keeps line numbers. It is
+// nil if only the other library can read the document.
 func (d Document) nodes() func() *yaml.Node {
 	return sync.OnceValue(func() *yaml.Node {
 		text := d.Text
 		if json.Valid(text) {
-			text = bytes.ReplaceAll(text, []byte("\t"), []byte(" ")) // which YAML wants for indentation
+			text = bytes.ReplaceAll(text, []byte("\t"), []byte(" ")) // YAML requires spaces for indentation
 		}
 		var root yaml.Node
 		if err := yaml.Unmarshal(text, &root); err != nil || len(root.Content) == 0 {
@@ -42,7 +42,7 @@ func (d Document) nodes() func() *yaml.Node {
 	})
 }
 
-// lineOf walks down as long as the path leads somewhere.
+// lineOf follows the path as far as it exists.
 func lineOf(node *yaml.Node, path string) int {
 	line := node.Line
 	for path != "" {
@@ -58,8 +58,8 @@ func lineOf(node *yaml.Node, path string) int {
 	return line
 }
 
-// step follows the first element of a path: the child, the line on which it is
-// named, and what is left of the path.
+// step follows the first element of a path. It returns the child, the line of the
+// child's key, and the rest of the path.
 func step(node *yaml.Node, path string) (child *yaml.Node, line int, rest string) {
 	switch node.Kind {
 	case yaml.SequenceNode:
@@ -71,9 +71,9 @@ func step(node *yaml.Node, path string) (child *yaml.Node, line int, rest string
 		return node.Content[i], node.Content[i].Line, strings.TrimPrefix(rest, ".")
 	case yaml.MappingNode:
 		if bracketed, rest, ok := strings.Cut(strings.TrimPrefix(path, "["), "]"); ok && path[0] == '[' {
-			path = bracketed + rest // the notation of keys of maps: annotations[a.b/c]
+			path = bracketed + rest // the notation for map keys: annotations[a.b/c]
 		}
-		best := -1 // keys may hold dots: the longest that fits is meant
+		best := -1 // keys may hold dots, so the longest match wins
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key := node.Content[i].Value
 			if leads(path, key) && (best < 0 || len(key) > len(node.Content[best].Value)) {
@@ -96,8 +96,8 @@ func leads(path, key string) bool {
 	return ok && key != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// fieldAt is the path of the value whose reading ended at an offset of a valid
-// JSON text, as decoders count it.
+// fieldAt is the path of the value at an offset of a valid JSON text. The offset
+// is the position after the value, as decoders count it.
 func fieldAt(text []byte, offset int64) string {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -105,8 +105,7 @@ func fieldAt(text []byte, offset int64) string {
 	return found
 }
 
-// walk reads one value and returns the path of the innermost one in it that
-// the offset lies in.
+// walk reads one value and returns the path of the innermost value at the offset.
 func walk(decoder *json.Decoder, path string, offset int64) (string, bool) {
 	token, err := decoder.Token()
 	if err != nil {
@@ -145,8 +144,8 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// held names a JSON value, which encoding/json describes ("number 1.5"), in
-// words of YAML.
+// held translates the name that encoding/json gives a value ("number 1.5") into
+// YAML terms.
 func held(value string) string {
 	switch kind, _, _ := strings.Cut(value, " "); kind {
 	case "array":
@@ -160,7 +159,7 @@ func held(value string) string {
 	}
 }
 
-// wanted names a Go type in words of YAML.
+// wanted names a Go type in YAML terms.
 func wanted(t reflect.Type) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()

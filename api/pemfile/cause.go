@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// encodingFault says what keeps a text from being read character by character.
+// encodingFault says why a text cannot be read as characters.
 func encodingFault(text []byte) string {
 	nul := bytes.IndexByte(text, 0)
 	trimmed := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(text), []byte(byteOrderMark)))
@@ -32,11 +32,11 @@ func encodingFault(text []byte) string {
 	return ""
 }
 
-// escaped is what becomes of lines in a text of JSON, or a variable of a shell,
-// that nobody has unquoted.
+// escaped matches line ends that are still escaped, as in JSON text or in a shell
+// variable.
 var escaped = regexp.MustCompile(`-----(?:\\r)?\\n|\\n-----`)
 
-// isWide reports whether every second byte of the beginning is NUL.
+// isWide reports whether every second byte at the beginning is NUL.
 func isWide(text []byte) bool {
 	const enough = 8
 	if len(text) < enough {

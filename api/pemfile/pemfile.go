@@ -1,17 +1,17 @@
-// Package pemfile reads PEM (RFC 7468) whole: every block of a text counts, or
-// the text is a mistake that says in which block, on which line, and what to do.
+// Package pemfile reads all blocks of a PEM text (RFC 7468). If any block is
+// damaged, the whole text is refused; the fault names the block, the line and the
+// remedy.
 //
-// Go's decoder passes over each block that it cannot read, so that a chain loses
-// a link, and a list of authorities one of them, without a word. Here nothing
-// that looks like a part of a block is passed over. What people and tools do to
-// such files is read where it can mean one thing only: a byte order mark, line
-// ends of any kind, white space where RFC 7468 lets parsers take it (its lax
-// grammar), and no line break between two blocks. Text between blocks, as
-// OpenSSL writes it, and lines that begin with "#" are for people.
+// Go's decoder silently skips blocks that it cannot read, so that a chain or a
+// list of authorities loses a certificate. This package skips nothing that looks
+// like a part of a block. It accepts common changes by people and tools if they
+// have only one meaning: a byte order mark, any kind of line ends, white space as
+// in the lax grammar of RFC 7468, and a missing line break between two blocks. It
+// ignores text between blocks, as OpenSSL writes it, and lines that begin with
+// "#".
 //
-// The package knows no certificates and no keys: a block is its type and its
-// bytes. What is wrong is said without a piece of what the text holds, so that it
-// may be a key.
+// The package knows neither certificates nor keys: a block is its type and its
+// bytes. A fault never quotes the text, because the text may be a key.
 package pemfile
 
 import (
@@ -27,14 +27,14 @@ import (
 // Block is one block of a text.
 type Block struct {
 	Type    string            // "CERTIFICATE"
-	Headers map[string]string // of RFC 1421, such as DEK-Info; nil for most
+	Headers map[string]string // RFC 1421 headers, such as DEK-Info; usually nil
 	Bytes   []byte
-	Line    int // of its BEGIN, from 1
+	Line    int // line of its BEGIN, from 1
 }
 
-// Read returns all blocks in order. A fault says for people what is wrong with
-// the text, as what follows "cannot be read: "; then no block counts. A text
-// without blocks is one.
+// Read returns all blocks in order. If it returns a fault, no blocks are valid.
+// The fault is a phrase to follow "cannot be read: ". A text without blocks is a
+// fault.
 func Read(text []byte) (blocks []Block, fault string) {
 	if fault := encodingFault(text); fault != "" {
 		return nil, fault
@@ -54,8 +54,8 @@ func Read(text []byte) (blocks []Block, fault string) {
 	return r.blocks, ""
 }
 
-// IsPlain reports whether decoders that know less than Read find the same
-// blocks: every armour line stands at the beginning of a line of its own.
+// IsPlain reports whether simpler decoders than Read find the same blocks: every
+// armour line must start at the beginning of a line.
 func IsPlain(text []byte) bool {
 	blocks, fault := Read(text)
 	if fault != "" {
@@ -70,7 +70,7 @@ func IsPlain(text []byte) bool {
 	return true
 }
 
-// Encode is blocks in their one spelling, with nothing beside them.
+// Encode writes blocks in their canonical form, without other text.
 func Encode(blocks []Block) []byte {
 	var out []byte
 	for _, b := range blocks {
@@ -86,29 +86,29 @@ func lines(text []byte) [][]byte {
 }
 
 const (
-	// byteOrderMark is what some editors begin a file with. Where files are put
-	// together it stands in the middle.
+	// byteOrderMark begins files of some editors. In concatenated files it also
+	// occurs in the middle.
 	byteOrderMark = "\ufeff"
 	blank         = " \t\v\f" + byteOrderMark
 )
 
-// armour is what looks like a line that begins or ends a block: with too few
-// dashes, with those that word processors make, in lower case.
+// armour matches text that looks like the first or last line of a block, also
+// with too few dashes, with a word processor's dashes, or in lower case.
 var armour = regexp.MustCompile(`(?i)(?:-{3,}|[‐‑‒–—―−]+-*|-{4,}[ \t]+)(?:BEGIN|END)[ \t-]`)
 
-// exact is one as it must be.
+// exact matches a correct armour line.
 var exact = regexp.MustCompile(`^-----(BEGIN|END) ([!-,.-~](?:[ -~]*?[!-,.-~])?)-----`)
 
-// reader is a text read up to a line.
+// reader is the state of reading a text up to a line.
 type reader struct {
 	blocks []Block
-	open   bool // block has begun
+	open   bool // a block has begun
 	block  Block
 	body   []byte // base64
-	number int    // of the line, from 1
+	number int    // current line, from 1
 }
 
-// name is the block that is being read, for people.
+// name describes the current block for people.
 func (r *reader) name() string {
 	return fmt.Sprintf("block %d (%s, line %d)", len(r.blocks)+1, Name(r.block.Type), r.block.Line)
 }
@@ -144,8 +144,8 @@ func (r *reader) take(number int, line []byte) (fault string) {
 	}
 }
 
-// text reads what holds no armour: of a block, its base64; outside of blocks
-// what is for people, which has a line of its own.
+// text reads a line without armour: base64 in a block, or a comment on a line of
+// its own outside of blocks.
 func (r *reader) text(line []byte, whole bool) (fault string) {
 	rest := bytes.Trim(line, blank)
 	switch {
@@ -161,7 +161,7 @@ func (r *reader) text(line []byte, whole bool) (fault string) {
 	return ""
 }
 
-// before reads what stands before armour in the same line.
+// before reads the text before armour on the same line.
 func (r *reader) before(text []byte) (fault string) {
 	if r.open {
 		return r.content(text)
@@ -172,7 +172,7 @@ func (r *reader) before(text []byte) (fault string) {
 	return ""
 }
 
-// ownLine is what to do about text beside armour.
+// ownLine is the remedy for text next to armour.
 func ownLine(text []byte) string {
 	if len(bytes.Trim(text, `"'`)) == 0 {
 		return "remove the quotation marks"
@@ -205,7 +205,7 @@ func (r *reader) end(kind string) (fault string) {
 	return ""
 }
 
-// content reads a line, or a part of one, of a block.
+// content reads a line of a block, or a part of one.
 func (r *reader) content(line []byte) (fault string) {
 	if key, value, ok := strings.Cut(string(line), ":"); ok && len(r.body) == 0 && len(bytes.Trim(line, blank)) > 0 {
 		if r.block.Headers == nil {
@@ -231,12 +231,12 @@ func isComment(line []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(line, blank), []byte("#"))
 }
 
-// hexadecimal is a fingerprint, for people.
+// hexadecimal matches a fingerprint, which is for people.
 var hexadecimal = regexp.MustCompile(`^[0-9a-fA-F]*$`)
 
-// isBody reports whether a line outside of blocks can only come from inside one.
+// isBody reports whether a line outside of blocks must come from inside a block.
 func isBody(line []byte) bool {
-	const wide = 60 // encoders write 64 or 76
+	const wide = 60 // encoders write 64 or 76 characters
 	return len(line) >= wide && !hexadecimal.Match(line) &&
 		!slices.ContainsFunc([]rune(string(line)), func(c rune) bool { return !isBase64(c) })
 }
@@ -247,11 +247,11 @@ func isBase64(c rune) bool {
 
 func armourOf(what, kind string) string { return fmt.Sprintf("-----%s %s-----", what, Name(kind)) }
 
-// named are the types of blocks that can be repeated to people: a type is
-// whatever a stranger wrote.
+// named matches the block types that messages may quote. Other types could hold
+// any text.
 var named = regexp.MustCompile(`^[A-Z0-9][A-Z0-9 ]{0,39}$`)
 
-// Name is a block's type for people.
+// Name is a block's type for messages.
 func Name(kind string) string {
 	if named.MatchString(kind) {
 		return kind

@@ -33,7 +33,7 @@ func wide(text string, order binary.ByteOrder) string {
 	return out.String()
 }
 
-// What can mean one thing only is read.
+// Text with only one possible meaning is read.
 func TestReads(t *testing.T) {
 	begins := regexp.MustCompile(`(?m)^`)
 	for _, test := range []struct {
@@ -153,9 +153,9 @@ func TestIsPlain(t *testing.T) {
 	}
 }
 
-// FuzzRead: what is read is what Go's decoder finds in the same blocks written
-// plainly; each beginning and end in the text is that of a block, or there is a
-// fault; and no fault tells a piece of the text.
+// FuzzRead checks that Read finds the same blocks as Go's decoder finds in the
+// text that Encode writes. Each armour line belongs to a block, or there is a
+// fault. No fault quotes the text.
 func FuzzRead(f *testing.F) {
 	for _, seed := range []string{
 		one + two, "\ufeff" + one, strings.TrimSpace(one) + two, one + two[:100], one + two[3:], key, "# " + one,

@@ -1,10 +1,10 @@
-// Package problem is how users' mistakes travel: as plain values.
+// Package problem carries users' mistakes as plain values.
 //
-// Every Build of Fairway returns Problems beside what it built. They are not
-// errors: an error is ours (or the machine's) and is retried, a Problem is the
-// user's, costs only the object it stands in, and is reported until the object
-// is mended. The package knows nothing of events, conditions or metrics; it is
-// a leaf that every other package may import.
+// Every Build of Fairway returns Problems beside its result. Problems are not
+// errors. An error is a fault of Fairway or the machine, and is retried. A
+// Problem is the user's: it affects only the object that it is in, and Fairway
+// reports it until the object is fixed. The package knows nothing of events,
+// conditions or metrics; it is a leaf that every other package may import.
 package problem
 
 import (
@@ -20,15 +20,14 @@ import (
 // that they can be metric labels.
 type Reason string
 
-// Object is the object that a Problem stands in and whose owner must hear of
-// it.
+// Object is the object with the Problem. Its owner must be told.
 type Object struct {
 	Kind string // as in its manifest: "Ingress", "Service", …
 	Name types.NamespacedName
 }
 
-// String is "Ingress shop/cart", or "IngressClass fairway" for what has no
-// namespace.
+// String is "Ingress shop/cart", or "IngressClass fairway" for an object without
+// a namespace.
 func (o Object) String() string {
 	if o.Name.Namespace == "" {
 		return o.Kind + " " + o.Name.Name
@@ -40,16 +39,16 @@ func (o Object) String() string {
 type Problem struct {
 	Object Object
 	Reason Reason
-	// Field is where in the object the mistake stands, in the notation of
-	// Kubernetes' own validation ("spec.rules[0].http.paths[2].path"); empty
-	// when the object as a whole is meant.
+	// Field is the place in the object, in the notation of Kubernetes' own
+	// validation ("spec.rules[0].http.paths[2].path"). It is empty for the object
+	// as a whole.
 	Field string
-	// Message is one sentence that says what is wrong, what happens instead,
-	// and where it is not obvious, what to do. It never holds a secret.
+	// Message is one sentence. It says what is wrong, what happens instead, and
+	// what to do unless that is obvious. It never holds a secret.
 	Message string
 }
 
-// String is one line for a terminal or a log.
+// String formats the Problem as one line for a terminal or a log.
 func (p Problem) String() string {
 	if p.Field == "" {
 		return fmt.Sprintf("%s: %s: %s", p.Object, p.Reason, p.Message)

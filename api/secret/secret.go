@@ -1,8 +1,8 @@
-// Package secret is for bytes that nobody may read but whom they are for.
+// Package secret keeps secret bytes out of output.
 //
-// It keeps no secret from code that asks for it; it keeps those from leaking
-// that nobody thought of: a log line, an error, a diff of a test, a dump of a
-// struct that happens to hold one.
+// Code that asks for the bytes gets them. The package prevents accidental leaks:
+// in a log line, an error, a diff of a test, or a dump of a struct that happens
+// to hold a secret.
 package secret
 
 import (
@@ -11,20 +11,19 @@ import (
 	"io"
 )
 
-// mark stands for a secret wherever one is written.
+// mark replaces a secret in all output.
 const mark = "[secret]"
 
-// Bytes are secret. The zero value is empty. However they are formatted, logged
-// or marshalled, also as a field that is not exported, what they hold does not
-// show.
+// Bytes are secret. The zero value is empty. Formatting, logging and marshalling
+// never show the content, even in a field that is not exported.
 type Bytes struct {
-	reveal func() []byte // of all kinds, fmt prints only functions without following them
+	reveal func() []byte // a function, because fmt does not follow functions
 }
 
 // New makes bytes secret. They must not be changed afterwards.
 func New(bytes []byte) Bytes { return Bytes{func() []byte { return bytes }} }
 
-// Reveal is the bytes. They must not be changed.
+// Reveal returns the bytes. They must not be changed.
 func (b Bytes) Reveal() []byte {
 	if b.reveal == nil {
 		return nil
@@ -32,7 +31,7 @@ func (b Bytes) Reveal() []byte {
 	return b.reveal()
 }
 
-// Equal compares in a time that does not depend on where they differ.
+// Equal compares in constant time.
 func (b Bytes) Equal(other Bytes) bool {
 	return subtle.ConstantTimeCompare(b.Reveal(), other.Reveal()) == 1
 }

@@ -1,18 +1,19 @@
-// Package shrink deletes from maps so that they give their memory back. Go's own
-// maps keep room for as many entries as they ever had, and a controller lives
-// long: of a cluster that once had many objects, every map would remember it.
+// Package shrink deletes from maps so that they return their memory. Go's own
+// maps keep room for as many entries as they ever had. A controller lives long,
+// and every map would stay as large as in the cluster's busiest times.
 //
-// It is not a container of its own: a map stays a map for all else.
+// The package has no container type: for everything else a map is an ordinary
+// map.
 package shrink
 
-// small is the number of entries at which what is left of a map moves to a new
-// one. It is cheap to copy, and what it needs is nothing to a process.
+// small is the number of entries at which Delete moves the rest of a map to a new
+// one. So few entries are cheap to copy and take little memory.
 const small = 1024
 
-// Delete deletes a key. The map may be another one afterwards: keep no second
-// variable of it. A loop that ranges over the map goes on over the one that was
-// there: it may delete the key at which it is; of others that are deleted
-// meanwhile it may still see some, and of added ones it may see none.
+// Delete deletes a key. It may replace the map, so the caller must not keep
+// another variable of the map. A loop that ranges over the map continues over the
+// old one. The loop may delete the current key. It may still see other keys that
+// were deleted in the meantime, and may miss keys that were added.
 func Delete[K comparable, V any](m *map[K]V, key K) {
 	before := len(*m)
 	delete(*m, key)

@@ -30,7 +30,7 @@ func TestDeleteKeepsTheOthers(t *testing.T) {
 	}
 }
 
-// A loop may delete where it is, though the map becomes another one meanwhile.
+// A loop may delete its current key, even if that replaces the map.
 func TestDeleteInALoop(t *testing.T) {
 	m := map[int]int{}
 	for i := range 3000 {

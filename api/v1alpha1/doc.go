@@ -1,9 +1,9 @@
-// Package v1alpha1 is the custom resources of fairway.dev/v1alpha1: what users
-// write that has no place in Kubernetes' own API.
+// Package v1alpha1 holds the custom resources of fairway.dev/v1alpha1, for
+// settings that have no place in Kubernetes' own API.
 //
-// It is types and nothing else; what they mean is said where they are used
-// (xds/route for gateways). Deep copies and the manifests in config/crd are
-// generated from it: "make generate".
+// The package only has types; their users define the meaning (xds/route for
+// gateways). "make generate" generates deep copies and the manifests in
+// config/crd from it.
 //
 // +kubebuilder:object:generate=true
 // +groupName=fairway.dev

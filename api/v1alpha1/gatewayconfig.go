@@ -6,8 +6,8 @@ import (
 )
 
 // ClusterGatewayConfig is the settings of a gateway. An IngressClass names it in
-// spec.parameters, with scope Cluster; the gateway has its name. The one that is
-// called "default" also holds for classes without parameters.
+// spec.parameters, with scope Cluster. The gateway has the same name. The one
+// called "default" also applies to classes without parameters.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -24,7 +24,7 @@ type ClusterGatewayConfig struct {
 	Status GatewayConfigStatus `json:"status,omitempty"`
 }
 
-// ClusterGatewayConfigList is a list of them.
+// ClusterGatewayConfigList is a list of ClusterGatewayConfigs.
 //
 // +kubebuilder:object:root=true
 type ClusterGatewayConfigList struct {
@@ -35,7 +35,7 @@ type ClusterGatewayConfigList struct {
 }
 
 // GatewayConfig is the settings of a gateway, in a namespace. An IngressClass
-// names it in spec.parameters, with scope Namespace; the gateway is called
+// names it in spec.parameters, with scope Namespace. The gateway is called
 // namespace/name.
 //
 // +kubebuilder:object:root=true
@@ -53,7 +53,7 @@ type GatewayConfig struct {
 	Status GatewayConfigStatus `json:"status,omitempty"`
 }
 
-// GatewayConfigList is a list of them.
+// GatewayConfigList is a list of GatewayConfigs.
 //
 // +kubebuilder:object:root=true
 type GatewayConfigList struct {
@@ -63,14 +63,15 @@ type GatewayConfigList struct {
 	Items []GatewayConfig `json:"items"`
 }
 
-// GatewayConfigSpec is what is set for a gateway as a whole. What is left out is
-// as the controller was started with; the defaults below are those of its flags.
+// GatewayConfigSpec is the settings of a gateway as a whole. Fields that are left
+// out take the values of the controller's flags; the defaults below are those of
+// the flags.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.httpPort) || !has(self.httpsPort) || self.httpPort == 0 || self.httpPort != self.httpsPort",message="httpPort and httpsPort must differ"
 // +kubebuilder:validation:XValidation:rule="!has(self.httpPort) || self.httpPort != 0 || (has(self.httpsPort) && self.httpsPort != 0)",message="without httpPort there must be an httpsPort"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.http3) || !self.tls.http3 || !has(self.proxyProtocol)",message="HTTP/3 has no PROXY protocol: tls.http3 and proxyProtocol exclude one another"
 type GatewayConfigSpec struct {
-	// address is the IP address that Envoy binds; "::" is all of them, IPv4
+	// address is the IP address that Envoy binds; "::" means all addresses, IPv4
 	// included. Default "::".
 	//
 	// +optional
@@ -78,127 +79,129 @@ type GatewayConfigSpec struct {
 	// +kubebuilder:validation:XValidation:rule="isIP(self)",message="must be an IP address"
 	Address *string `json:"address,omitempty"`
 
-	// httpPort is the port that Envoy binds for HTTP; 0 is none. Default 80.
+	// httpPort is the port that Envoy binds for HTTP; 0 means none. Default 80.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	HTTPPort *int32 `json:"httpPort,omitempty"`
 
-	// httpsPort is the port that Envoy binds for HTTPS; 0 is none. Default 443.
+	// httpsPort is the port that Envoy binds for HTTPS; 0 means none. Default
+	// 443.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	HTTPSPort *int32 `json:"httpsPort,omitempty"`
 
-	// publicPorts are the ports that clients use, where something in front of the
-	// gateway leads from them to httpPort and httpsPort: backends are told them
-	// in X-Forwarded-Port, and clients in redirects to HTTPS and in Alt-Svc.
+	// publicPorts are the ports that clients use, if something in front of the
+	// gateway maps them to httpPort and httpsPort. The gateway sends them to
+	// backends in X-Forwarded-Port, and to clients in redirects to HTTPS and in
+	// Alt-Svc.
 	//
 	// +optional
 	PublicPorts *PublicPorts `json:"publicPorts,omitempty"`
 
 	// proxyProtocol makes the gateway read the client's address from a PROXY
 	// header (version 1 or 2), which a TCP load balancer sends before the first
-	// byte of a connection. Without it none is expected.
+	// byte of a connection. By default the gateway expects no PROXY header.
 	//
 	// +optional
 	ProxyProtocol *ProxyProtocol `json:"proxyProtocol,omitempty"`
 
-	// trustedHops is how many proxies in front of the gateway are believed in
-	// X-Forwarded-For. With 0 a client's own X-Forwarded-* are thrown away.
-	// Default 0.
+	// trustedHops is the number of proxies in front of the gateway that it trusts
+	// in X-Forwarded-For. With 0 the gateway removes a client's own X-Forwarded-*
+	// headers. Default 0.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=16
 	TrustedHops *int32 `json:"trustedHops,omitempty"`
 
-	// escapedSlashes is what becomes of a path that holds %2F or %5C: Redirect
-	// answers 307 to the plain path, Reject answers 400, Keep forwards it as it
-	// is. Default Redirect.
+	// escapedSlashes says how to treat a path with %2F or %5C: Redirect answers
+	// 307 to the unescaped path, Reject answers 400, Keep forwards it unchanged.
+	// Default Redirect.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=Redirect;Reject;Keep
 	EscapedSlashes *string `json:"escapedSlashes,omitempty"`
 
-	// repeatedSlashes is what a backend sees of a path with several slashes in a
-	// row: Merge is one slash, Keep what the client sent. Its route is that of
-	// the path with one slash either way. The annotation
-	// fairway.dev/repeated-slashes of an Ingress wins. Default Merge.
+	// repeatedSlashes says what a backend sees of a path with several slashes in
+	// a row: Merge sends one slash, Keep sends the client's path. In both cases
+	// the path with one slash decides the route. The annotation
+	// fairway.dev/repeated-slashes of an Ingress overrides this. Default Merge.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=Merge;Keep
 	RepeatedSlashes *string `json:"repeatedSlashes,omitempty"`
 
-	// underscoresInHeaders is what becomes of a request's headers with an
-	// underscore in their name, which many backends read as a hyphen: Drop
-	// forwards the request without them, Reject answers 400, Keep forwards them,
-	// but for those that read as one of the gateway's own, such as
-	// X_Forwarded_For. Default Drop.
+	// underscoresInHeaders says how to treat request headers with an underscore
+	// in their name, which many backends read as a hyphen. Drop forwards the
+	// request without them. Reject answers 400. Keep forwards them, except those
+	// that read as one of the gateway's own, such as X_Forwarded_For. Default
+	// Drop.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=Drop;Reject;Keep
 	UnderscoresInHeaders *string `json:"underscoresInHeaders,omitempty"`
 
-	// headerCase is how the names of headers are written over HTTP/1.1, to
-	// clients as to backends: Lower is content-type, Title is Content-Type,
-	// Preserve is as they came, where they came over HTTP/1.1. Default Lower.
+	// headerCase is the case of header names over HTTP/1.1, to clients and to
+	// backends: Lower is content-type, Title is Content-Type, Preserve keeps the
+	// case of headers that came over HTTP/1.1. Default Lower.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=Lower;Title;Preserve
 	HeaderCase *string `json:"headerCase,omitempty"`
 
-	// grpcWeb has backends that speak gRPC answer gRPC-Web, which is what
-	// browsers can send of it. Default false.
+	// grpcWeb translates gRPC-Web, which browsers can send, into gRPC for
+	// backends. Default false.
 	//
 	// +optional
 	GRPCWeb *bool `json:"grpcWeb,omitempty"`
 
-	// serverHeader is what clients are told in the header Server of a response:
-	// IfAbsent leaves that of the backend and adds "fairway" where it sent none,
-	// PassThrough leaves that of the backend and adds none, Remove takes every
-	// one away. Default IfAbsent.
+	// serverHeader says how to treat the header Server of a response. IfAbsent
+	// keeps the backend's header and adds "fairway" if there is none. PassThrough
+	// keeps the backend's header and adds none. Remove removes it. Default
+	// IfAbsent.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=IfAbsent;PassThrough;Remove
 	ServerHeader *string `json:"serverHeader,omitempty"`
 
-	// timeouts bound how long things may take.
+	// timeouts limit how long things may take.
 	//
 	// +optional
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
 
-	// limits bound what a request and its response may hold.
+	// limits bound the size of requests and responses.
 	//
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
 
-	// outlierDetection sets endpoints aside that cannot be connected to, so that
-	// no request waits for them. The annotation fairway.dev/outlier-detection of a
-	// Service switches it off for its own.
+	// outlierDetection ejects endpoints to which Envoy cannot connect, so that no
+	// request waits for them. The annotation fairway.dev/outlier-detection of a
+	// Service switches it off for that Service.
 	//
 	// +optional
 	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty"`
 
-	// accessLog is what is written of each request.
+	// accessLog says what to log about each request.
 	//
 	// +optional
 	AccessLog *AccessLog `json:"accessLog,omitempty"`
 
-	// issuer is the Issuer that certificates are asked from for the Ingresses of
-	// the gateway's classes: for those that name a Secret in spec.tls which does
-	// not exist, or which Fairway made. The annotation fairway.dev/issuer of an
-	// Ingress wins. Default: none.
+	// issuer is the Issuer of certificates for the Ingresses of the gateway's
+	// classes. Fairway orders a certificate if the Secret in spec.tls does not
+	// exist, or if Fairway made it. The annotation fairway.dev/issuer of an
+	// Ingress overrides this. Default: none.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Issuer *string `json:"issuer,omitempty"`
 
-	// tls is how clients are spoken to over TLS. Its defaults are what browsers
-	// and tools of the last ten years speak; whoever changes it narrows that.
+	// tls configures TLS for clients. Its defaults suit browsers and tools of the
+	// last ten years; most changes exclude some of them.
 	//
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
@@ -206,16 +209,16 @@ type GatewayConfigSpec struct {
 
 // PublicPorts are the ports that clients use.
 type PublicPorts struct {
-	// http is the port that clients use for HTTP. Default: that of the Service
-	// which publishes the gateway, or else httpPort.
+	// http is the port that clients use for HTTP. Default: the port of the
+	// Service that publishes the gateway, or else httpPort.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	HTTP *int32 `json:"http,omitempty"`
 
-	// https is the port that clients use for HTTPS and HTTP/3. Default: that of
-	// the Service which publishes the gateway, or else httpsPort.
+	// https is the port that clients use for HTTPS and HTTP/3. Default: the port
+	// of the Service that publishes the gateway, or else httpsPort.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -223,12 +226,12 @@ type PublicPorts struct {
 	HTTPS *int32 `json:"https,omitempty"`
 }
 
-// ProxyProtocol is who sends PROXY headers.
+// ProxyProtocol says who may send PROXY headers.
 type ProxyProtocol struct {
 	// from are the addresses of the load balancers, as CIDR blocks ("10.0.0.0/8",
-	// "192.0.2.7/32"). Connections from elsewhere are closed, for they could
-	// claim to be anybody. Without any, every peer is believed: then only the
-	// load balancers may be able to reach the gateway.
+	// "192.0.2.7/32"). The gateway closes connections from elsewhere, because
+	// they could claim any client address. If from is empty, the gateway trusts
+	// every peer; then only the load balancers may be able to reach it.
 	//
 	// +optional
 	// +listType=set
@@ -237,93 +240,93 @@ type ProxyProtocol struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c))",message="must be CIDR blocks, such as 10.0.0.0/8"
 	From []string `json:"from,omitempty"`
 
-	// optional also takes connections without a PROXY header, whose client is
-	// then the peer itself: for health checks, or while a load balancer is being
-	// changed. Default false: they are closed.
+	// optional also accepts connections without a PROXY header, whose client is
+	// then the peer itself. It is for health checks, or for the time while a load
+	// balancer is reconfigured. Default false: the gateway closes such
+	// connections.
 	//
 	// +optional
 	Optional bool `json:"optional,omitempty"`
 }
 
-// Duration is a number with a unit, or several: "90s", "1h30m", "250ms". "0s" is
-// no limit, where that is allowed.
+// Duration is one or several numbers with a unit: "90s", "1h30m", "250ms". "0s"
+// means no limit, where that is allowed.
 //
 // +kubebuilder:validation:MaxLength=32
 // +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s|ms)){1,4}$`
 type Duration string
 
-// Timeouts bound how long things may take.
+// Timeouts limit how long things may take.
 type Timeouts struct {
-	// idle is how long a client's connection may stay without requests. Default
-	// 5m, at least 1s.
+	// idle is how long a client's connection may be idle between requests.
+	// Default 5m, at least 1s.
 	//
 	// +optional
 	Idle *Duration `json:"idle,omitempty"`
 
-	// streamIdle is how long nothing may move in a request, in either direction;
-	// 0s is no limit. Default 5m.
+	// streamIdle is how long a request may be idle, in both directions; 0s means
+	// no limit. Default 5m.
 	//
 	// +optional
 	StreamIdle *Duration `json:"streamIdle,omitempty"`
 
 	// requestHeaders is how long a request's headers may take to arrive, from
-	// their first byte; 0s is no limit. Default 10s.
+	// their first byte; 0s means no limit. Default 10s.
 	//
 	// +optional
 	RequestHeaders *Duration `json:"requestHeaders,omitempty"`
 
-	// request is how long a whole request may take to arrive; 0s is no limit.
+	// request is how long a whole request may take to arrive; 0s means no limit.
 	// Default 0s.
 	//
 	// +optional
 	Request *Duration `json:"request,omitempty"`
 
-	// connect is how long a connection to a backend may take, TLS included; at
+	// connect is how long it may take to connect to a backend, TLS included; at
 	// least 10ms. Default 500ms, and 2s over TLS and to an ExternalName.
 	//
 	// +optional
 	Connect *Duration `json:"connect,omitempty"`
 
-	// upstreamIdle is how long an unused connection to a backend is kept. It has
-	// to be shorter than the time after which backends close theirs. Default 4s,
-	// at least 100ms.
+	// upstreamIdle is how long to keep an idle connection to a backend. It must
+	// be shorter than the backends' own idle timeout. Default 4s, at least 100ms.
 	//
 	// +optional
 	UpstreamIdle *Duration `json:"upstreamIdle,omitempty"`
 }
 
-// Limits bound what a request and its response may hold.
+// Limits bound the size of requests and responses.
 type Limits struct {
-	// requestBody is the largest body in bytes ("10Mi"), 413 beyond; 0 is no
-	// limit. The annotation fairway.dev/max-request-body of an Ingress wins.
-	// Default 0.
+	// requestBody is the largest body in bytes ("10Mi"); a larger one gets 413. 0
+	// means no limit. The annotation fairway.dev/max-request-body of an Ingress
+	// overrides this. Default 0.
 	//
 	// +optional
 	RequestBody *resource.Quantity `json:"requestBody,omitempty"`
 
-	// requestHeaders is how large all headers of a request may be together, in
-	// bytes ("64Ki"; whole Ki, from 1Ki to 8Mi); 431 beyond. Default 64Ki.
+	// requestHeaders is the largest total size of a request's headers in bytes
+	// ("64Ki"; whole Ki, from 1Ki to 8Mi); larger ones get 431. Default 64Ki.
 	//
 	// +optional
 	RequestHeaders *resource.Quantity `json:"requestHeaders,omitempty"`
 
-	// requestHeaderCount is how many headers a request may have, 431 beyond.
-	// Default 200.
+	// requestHeaderCount is the largest number of a request's headers; more get
+	// 431. Default 200.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	RequestHeaderCount *int32 `json:"requestHeaderCount,omitempty"`
 
-	// responseHeaders is how large all headers of a backend's response may be
-	// together, in bytes ("256Ki"; whole Ki, from 1Ki to 8Mi); 502 beyond.
-	// Default 256Ki.
+	// responseHeaders is the largest total size of the headers of a backend's
+	// response in bytes ("256Ki"; whole Ki, from 1Ki to 8Mi); larger ones become
+	// 502. Default 256Ki.
 	//
 	// +optional
 	ResponseHeaders *resource.Quantity `json:"responseHeaders,omitempty"`
 
-	// responseHeaderCount is how many headers a backend's response may have, 502
-	// beyond. Default 1000.
+	// responseHeaderCount is the largest number of headers of a backend's
+	// response; more become 502. Default 1000.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -331,36 +334,35 @@ type Limits struct {
 	ResponseHeaderCount *int32 `json:"responseHeaderCount,omitempty"`
 }
 
-// OutlierDetection says when endpoints are set aside, and for how long. What they
-// answer has no say in it.
+// OutlierDetection says when to eject endpoints, and for how long. It ignores
+// their responses.
 type OutlierDetection struct {
-	// enabled switches it. Default true.
+	// enabled switches outlier detection on. Default true.
 	//
 	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
 
-	// baseEjectionTime is how long an endpoint is set aside for the first time;
-	// each time more that it cannot be connected to adds as much. Default 10s, at
-	// least 1s.
+	// baseEjectionTime is how long the first ejection of an endpoint lasts. Each
+	// further ejection lasts longer by the same time. Default 10s, at least 1s.
 	//
 	// +optional
 	BaseEjectionTime *Duration `json:"baseEjectionTime,omitempty"`
 
-	// maxEjectionTime is how long it is set aside at most. Default 2m, at least
+	// maxEjectionTime is the longest ejection. Default 2m, at least
 	// baseEjectionTime.
 	//
 	// +optional
 	MaxEjectionTime *Duration `json:"maxEjectionTime,omitempty"`
 }
 
-// AccessLog is one line of JSON for each request, on Envoy's standard output.
+// AccessLog writes one line of JSON per request to Envoy's standard output.
 type AccessLog struct {
-	// enabled switches it. Default true.
+	// enabled switches the access log on. Default true.
 	//
 	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
 
-	// fields are what a line holds, in place of all. Default: all.
+	// fields are the only fields of a line. Default: all.
 	//
 	// +optional
 	// +listType=set
@@ -368,17 +370,16 @@ type AccessLog struct {
 	// +kubebuilder:validation:MaxItems=64
 	Fields []AccessLogField `json:"fields,omitempty"`
 
-	// requestHeaders are headers of the request that a line also holds. Those
-	// that carry credentials (Authorization, Cookie and the like) cannot be
-	// among them.
+	// requestHeaders are request headers to log, too. Headers with credentials
+	// (Authorization, Cookie and the like) are not allowed.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	RequestHeaders []HeaderName `json:"requestHeaders,omitempty"`
 
-	// responseHeaders are headers of the response that a line also holds;
-	// Set-Cookie cannot be among them.
+	// responseHeaders are response headers to log, too. Set-Cookie is not
+	// allowed.
 	//
 	// +optional
 	// +listType=set
@@ -398,10 +399,10 @@ type AccessLogField string
 // +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9-]*$`
 type HeaderName string
 
-// GatewayConfigStatus is what became of the settings.
+// GatewayConfigStatus is the result of the settings.
 type GatewayConfigStatus struct {
-	// conditions: Accepted says whether the settings are those of the gateway.
-	// Where it is False, the gateway keeps the last that were accepted.
+	// conditions: Accepted says whether the gateway uses these settings. If it is
+	// False, the gateway keeps the last accepted settings.
 	//
 	// +optional
 	// +listType=map
@@ -413,7 +414,7 @@ type GatewayConfigStatus struct {
 const (
 	ConditionAccepted = "Accepted"
 
-	ReasonAccepted = "Accepted" // in force, for as long as a class names it
-	ReasonUnused   = "Unused"   // nothing is wrong with it, and no class of ours names it
-	ReasonInvalid  = "Invalid"  // the message says which fields, and why
+	ReasonAccepted = "Accepted" // in force while a class names it
+	ReasonUnused   = "Unused"   // valid, but no class of Fairway's names it
+	ReasonInvalid  = "Invalid"  // the message says which fields are wrong, and why
 )

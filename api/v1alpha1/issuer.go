@@ -4,10 +4,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Issuer is an ACME server (RFC 8555) that certificates are asked from, and the
-// account that asks. An Ingress names it in the annotation fairway.dev/issuer, a
-// GatewayConfig in spec.issuer for all Ingresses of its classes. The Secrets that
-// it names are in the namespace of the controllers.
+// Issuer is an ACME server (RFC 8555) and an account there, which order
+// certificates. An Ingress names it in the annotation fairway.dev/issuer; a
+// GatewayConfig names it in spec.issuer for all Ingresses of its classes. The
+// Secrets that it names are in the namespace of the controllers.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -27,7 +27,7 @@ type Issuer struct {
 	Status IssuerStatus `json:"status,omitempty"`
 }
 
-// IssuerList is a list of them.
+// IssuerList is a list of Issuers.
 //
 // +kubebuilder:object:root=true
 type IssuerList struct {
@@ -37,7 +37,7 @@ type IssuerList struct {
 	Items []Issuer `json:"items"`
 }
 
-// IssuerSpec is whom to ask, as whom, and how.
+// IssuerSpec is the server, the account, and how to order.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.challenges) || !self.challenges.exists(c, c == 'DNS-01') || has(self.dns)",message="the challenge DNS-01 needs dns"
 type IssuerSpec struct {
@@ -49,14 +49,15 @@ type IssuerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() == 'https'",message="must be a URL that begins with https://"
 	Directory string `json:"directory"`
 
-	// termsAgreed says that you agree to the server's terms of service; without
-	// it no account is registered. The message of the condition Ready says where
-	// to read them.
+	// termsAgreed says that you agree to the server's terms of service. Without
+	// it Fairway registers no account. The message of the condition Ready says
+	// where to read the terms.
 	//
 	// +optional
 	TermsAgreed bool `json:"termsAgreed,omitempty"`
 
-	// email is where the server may write to. Many ignore it by now.
+	// email is an address for the server's messages. Many servers ignore it by
+	// now.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=254
@@ -64,20 +65,20 @@ type IssuerSpec struct {
 	Email string `json:"email,omitempty"`
 
 	// externalAccount binds the account to one that you already have with the
-	// server (EAB), where it wants that.
+	// server (EAB), if the server requires that.
 	//
 	// +optional
 	ExternalAccount *ExternalAccount `json:"externalAccount,omitempty"`
 
 	// profile is the server's name for a kind of certificate, such as
-	// "shortlived". Default: the server's own choice.
+	// "shortlived". Default: the server's choice.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Profile string `json:"profile,omitempty"`
 
-	// caBundle are the certificates, in PEM, of the authorities that the server's
-	// own certificate may be from. Default: those of the system.
+	// caBundle holds the certificates, in PEM, of the authorities that verify the
+	// server's own certificate. Default: those of the system.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=65536
@@ -89,9 +90,8 @@ type IssuerSpec struct {
 	// +optional
 	KeyType KeyType `json:"keyType,omitempty"`
 
-	// challenges are the ways in which names may be proved, best first. Default:
-	// HTTP-01 and TLS-ALPN-01, and DNS-01 where there is dns. A wildcard can be
-	// proved by DNS-01 alone.
+	// challenges are the allowed challenges, best first. Default: HTTP-01 and
+	// TLS-ALPN-01, and DNS-01 if dns is set. A wildcard needs DNS-01.
 	//
 	// +optional
 	// +listType=set
@@ -99,13 +99,13 @@ type IssuerSpec struct {
 	// +kubebuilder:validation:MaxItems=3
 	Challenges []ChallengeType `json:"challenges,omitempty"`
 
-	// dns is how records for DNS-01 are written.
+	// dns says how to write records for DNS-01.
 	//
 	// +optional
 	DNS *IssuerDNS `json:"dns,omitempty"`
 }
 
-// ExternalAccount is an account at the server, by the key that it gave you.
+// ExternalAccount is an existing account with the server, identified by its key.
 type ExternalAccount struct {
 	// keyID is the server's name for the key.
 	//
@@ -114,8 +114,8 @@ type ExternalAccount struct {
 	// +kubebuilder:validation:MaxLength=1024
 	KeyID string `json:"keyID"`
 
-	// secretName is the Secret, in the namespace of the controllers, that has the
-	// key under "key", as the server gave it (base64url).
+	// secretName is the Secret, in the namespace of the controllers, that holds
+	// the key under "key", as the server gave it (base64url).
 	//
 	// +required
 	SecretName SecretName `json:"secretName"`
@@ -141,27 +141,27 @@ const (
 	KeyRSA4096   KeyType = "RSA-4096"
 )
 
-// ChallengeType is a way in which a name is proved.
+// ChallengeType is a way to prove the control of a name.
 //
 // +kubebuilder:validation:Enum=HTTP-01;TLS-ALPN-01;DNS-01
 type ChallengeType string
 
-// The ways in which names are proved.
+// The types of challenges.
 const (
 	ChallengeHTTP01    ChallengeType = "HTTP-01"
 	ChallengeTLSALPN01 ChallengeType = "TLS-ALPN-01"
 	ChallengeDNS01     ChallengeType = "DNS-01"
 )
 
-// IssuerDNS is how records are written: by one provider.
+// IssuerDNS says how to write records: through one provider.
 type IssuerDNS struct {
-	// rfc2136 are dynamic updates, as BIND, Knot and PowerDNS take them.
+	// rfc2136 uses dynamic updates, which BIND, Knot and PowerDNS accept.
 	//
 	// +required
 	RFC2136 *RFC2136 `json:"rfc2136,omitempty"`
 }
 
-// RFC2136 is a DNS server that takes dynamic updates.
+// RFC2136 is a DNS server that accepts dynamic updates.
 type RFC2136 struct {
 	// server is the host and port of the zone's primary server, "192.0.2.53:53".
 	//
@@ -170,20 +170,20 @@ type RFC2136 struct {
 	// +kubebuilder:validation:MaxLength=260
 	Server string `json:"server"`
 
-	// zone is the zone that is updated, "shop.test". Default: it is looked up.
+	// zone is the zone to update, "shop.test". Default: Fairway looks it up.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Zone string `json:"zone,omitempty"`
 
-	// tsig signs the updates. Without it they are not signed, and only the
-	// server's own rules keep others from writing.
+	// tsig signs the updates. Without it they are unsigned, and only the server's
+	// own rules keep others from writing.
 	//
 	// +optional
 	TSIG *TSIG `json:"tsig,omitempty"`
 }
 
-// TSIG is a key that updates are signed with (RFC 8945).
+// TSIG is a key that signs updates (RFC 8945).
 type TSIG struct {
 	// keyName is the key's name at the server.
 	//
@@ -192,22 +192,22 @@ type TSIG struct {
 	// +kubebuilder:validation:MaxLength=253
 	KeyName string `json:"keyName"`
 
-	// algorithm is that of the key. Default hmac-sha256.
+	// algorithm is the key's algorithm. Default hmac-sha256.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=hmac-sha256;hmac-sha512
 	Algorithm string `json:"algorithm,omitempty"`
 
-	// secretName is the Secret, in the namespace of the controllers, that has the
-	// key under "key", in base64, as tsig-keygen prints it.
+	// secretName is the Secret, in the namespace of the controllers, that holds
+	// the key under "key", in base64, as tsig-keygen prints it.
 	//
 	// +required
 	SecretName SecretName `json:"secretName"`
 }
 
-// IssuerStatus is what became of it.
+// IssuerStatus is the state of an Issuer.
 type IssuerStatus struct {
-	// conditions: Ready says whether certificates can be ordered.
+	// conditions: Ready says whether the Issuer can order certificates.
 	//
 	// +optional
 	// +listType=map
@@ -219,13 +219,13 @@ type IssuerStatus struct {
 	// +optional
 	Account string `json:"account,omitempty"`
 
-	// certificates counts those that are asked from the Issuer.
+	// certificates counts the certificates that this Issuer is to issue.
 	//
 	// +optional
 	Certificates *CertificateCounts `json:"certificates,omitempty"`
 
-	// orders are the certificates that are not as they should be, and then those
-	// that are renewed first: at most 100.
+	// orders are the certificates that need attention, followed by those that are
+	// renewed first: at most 100.
 	//
 	// +optional
 	// +listType=map
@@ -236,21 +236,22 @@ type IssuerStatus struct {
 
 // CertificateCounts counts certificates by their state.
 type CertificateCounts struct {
-	// issued are those that are there and valid.
+	// issued certificates exist and are valid.
 	Issued int32 `json:"issued"`
-	// pending are those that are being ordered for the first time.
+	// pending certificates are being ordered for the first time.
 	Pending int32 `json:"pending"`
-	// failing are those whose last order failed, whether there is one or not.
+	// failing certificates are those whose last order failed, whether or not an
+	// earlier one exists.
 	Failing int32 `json:"failing"`
 }
 
-// CertificateState is what has become of a certificate.
+// CertificateState is the state of a certificate.
 type CertificateState struct {
-	// namespace and secretName are of the Secret.
+	// namespace and secretName name the Secret.
 	Namespace  string `json:"namespace"`
 	SecretName string `json:"secretName"`
 
-	// names are those that it is for; at most ten of them.
+	// names are the certificate's names, at most ten of them.
 	//
 	// +optional
 	// +listType=atomic
@@ -259,17 +260,17 @@ type CertificateState struct {
 	// state is Issued, Renewing, Pending or Failing.
 	State string `json:"state"`
 
-	// message says why, for people.
+	// message explains the state for people.
 	//
 	// +optional
 	Message string `json:"message,omitempty"`
 
-	// next is when it is tried again, or renewed.
+	// next is the time of the next attempt or renewal.
 	//
 	// +optional
 	Next *metav1.Time `json:"next,omitempty"`
 
-	// notAfter is when the certificate that is there expires.
+	// notAfter is when the existing certificate expires.
 	//
 	// +optional
 	NotAfter *metav1.Time `json:"notAfter,omitempty"`
@@ -277,8 +278,8 @@ type CertificateState struct {
 
 // The states of certificates.
 const (
-	CertificateIssued   = "Issued"   // it is there, and not yet to be renewed
-	CertificateRenewing = "Renewing" // it is there, and a new one is being ordered
+	CertificateIssued   = "Issued"   // it exists, and is not due for renewal
+	CertificateRenewing = "Renewing" // it exists, and a new one is being ordered
 	CertificatePending  = "Pending"  // the first one is being ordered
 	CertificateFailing  = "Failing"  // the last order failed
 )
@@ -287,10 +288,10 @@ const (
 const (
 	ConditionReady = "Ready"
 
-	ReasonRegistered     = "Registered"     // there is an account
+	ReasonRegistered     = "Registered"     // the account exists
 	ReasonTermsNotAgreed = "TermsNotAgreed" // spec.termsAgreed is not true
-	ReasonUnreachable    = "Unreachable"    // the server does not answer, or not as one
+	ReasonUnreachable    = "Unreachable"    // the server does not answer, or not as an ACME server
 	ReasonRefused        = "Refused"        // the server refuses the account
 	ReasonInvalidIssuer  = "Invalid"        // a field or a Secret that it names is wrong
-	ReasonNoState        = "NoState"        // there is nowhere to keep the account's key
+	ReasonNoState        = "NoState"        // the account's key cannot be stored
 )

@@ -1,25 +1,25 @@
 package v1alpha1
 
-// TLS is how a gateway speaks TLS with clients.
+// TLS configures TLS between clients and a gateway.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.minVersion) || !has(self.maxVersion) || self.minVersion <= self.maxVersion",message="minVersion must not be above maxVersion"
 // +kubebuilder:validation:XValidation:rule="!has(self.ciphers) || !has(self.minVersion) || self.minVersion != 'TLSv1.3'",message="ciphers are those of TLSv1.2, which minVersion excludes"
 // +kubebuilder:validation:XValidation:rule="!has(self.http3) || !self.http3 || !has(self.maxVersion) || self.maxVersion != 'TLSv1.2'",message="HTTP/3 needs TLSv1.3, which maxVersion excludes"
 type TLS struct {
-	// minVersion is the oldest version that is accepted. Default TLSv1.2.
+	// minVersion is the oldest version that the gateway accepts. Default TLSv1.2.
 	//
 	// +optional
 	MinVersion *TLSVersion `json:"minVersion,omitempty"`
 
-	// maxVersion is the newest version that is accepted. Default TLSv1.3.
+	// maxVersion is the newest version that the gateway accepts. Default TLSv1.3.
 	//
 	// +optional
 	MaxVersion *TLSVersion `json:"maxVersion,omitempty"`
 
-	// ciphers are what is accepted with TLSv1.2, in the gateway's order of
-	// preference; those of TLSv1.3 are all good, and cannot be chosen. Default: all
-	// six. A certificate with an ECDSA key needs one of ECDHE-ECDSA, one with an
-	// RSA key one of ECDHE-RSA.
+	// ciphers are the cipher suites for TLSv1.2, in the gateway's order of
+	// preference. Those of TLSv1.3 are all secure and cannot be chosen. Default:
+	// all six. A certificate with an ECDSA key needs an ECDHE-ECDSA cipher, one
+	// with an RSA key an ECDHE-RSA cipher.
 	//
 	// +optional
 	// +listType=set
@@ -27,7 +27,7 @@ type TLS struct {
 	// +kubebuilder:validation:MaxItems=6
 	Ciphers []TLSCipher `json:"ciphers,omitempty"`
 
-	// curves are the key exchanges that are accepted, in the gateway's order of
+	// curves are the key exchanges that the gateway accepts, in its order of
 	// preference. Default X25519MLKEM768, X25519, P-256, P-384.
 	//
 	// +optional
@@ -36,8 +36,8 @@ type TLS struct {
 	// +kubebuilder:validation:MaxItems=5
 	Curves []TLSCurve `json:"curves,omitempty"`
 
-	// alpn are the protocols that are offered, in the gateway's order of
-	// preference. Default h2, http/1.1. A client that asks for none gets HTTP/1.1.
+	// alpn are the protocols that the gateway offers, in its order of preference.
+	// Default h2, http/1.1. A client without ALPN gets HTTP/1.1.
 	//
 	// +optional
 	// +listType=set
@@ -45,15 +45,16 @@ type TLS struct {
 	// +kubebuilder:validation:MaxItems=2
 	ALPN []TLSProtocol `json:"alpn,omitempty"`
 
-	// hsts has browsers come back over HTTPS only: answers over HTTPS have a
-	// header Strict-Transport-Security, for hosts that Ingresses name in spec.tls.
-	// The annotation fairway.dev/hsts of an Ingress wins. Without it there is none.
+	// hsts makes browsers come back only over HTTPS: answers over HTTPS have a
+	// Strict-Transport-Security header, for hosts that Ingresses name in
+	// spec.tls. The annotation fairway.dev/hsts of an Ingress overrides this. By
+	// default there is no such header.
 	//
 	// +optional
 	HSTS *HSTS `json:"hsts,omitempty"`
 
-	// http3 also serves HTTP/3, over QUIC, on the UDP port of the number of
-	// httpsPort, and tells clients so (Alt-Svc). Default false.
+	// http3 also serves HTTP/3, over QUIC, on the UDP port with the number of
+	// httpsPort. The gateway announces it to clients in Alt-Svc. Default false.
 	//
 	// +optional
 	HTTP3 *bool `json:"http3,omitempty"`
@@ -81,23 +82,24 @@ type TLSCurve string
 // +kubebuilder:validation:Enum=h2;http/1.1
 type TLSProtocol string
 
-// HSTS is what Strict-Transport-Security says (RFC 6797).
+// HSTS is the content of Strict-Transport-Security (RFC 6797).
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.preload) || !self.preload || (has(self.includeSubDomains) && self.includeSubDomains && self.maxAge >= 31536000)",message="lists of sites that are preloaded want includeSubDomains and a maxAge of at least 31536000"
 type HSTS struct {
-	// maxAge is for how many seconds browsers keep to it; 0 has them forget it.
+	// maxAge is how many seconds browsers remember it; 0 makes them forget it.
 	//
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
 	MaxAge int64 `json:"maxAge"`
 
-	// includeSubDomains also means all names below the host, whoever serves them.
+	// includeSubDomains extends it to all names below the host, whoever serves
+	// them.
 	//
 	// +optional
 	IncludeSubDomains bool `json:"includeSubDomains,omitempty"`
 
-	// preload agrees to being put on lists that browsers come with. It can hardly
-	// be taken back.
+	// preload agrees to inclusion in browsers' built-in lists. That is hard to
+	// undo.
 	//
 	// +optional
 	Preload bool `json:"preload,omitempty"`
