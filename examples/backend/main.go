@@ -1,5 +1,5 @@
-// Command backend is what the examples serve: it says who it is and shows the
-// request as it arrived.
+// Command backend is the backend of the examples. It answers with its name and
+// with the request as it arrived.
 package main
 
 import (

@@ -23,42 +23,45 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// Options change how an authority runs. The zero value is what most tests want.
+// Options change how an authority runs. The zero value suits most tests.
 type Options struct {
-	// HTTPPort and TLSPort are where it looks for the answers of HTTP-01 and
-	// TLS-ALPN-01, in place of 80 and 443.
+	// HTTPPort and TLSPort are the ports at which the authority checks HTTP-01
+	// and TLS-ALPN-01, instead of 80 and 443.
 	HTTPPort, TLSPort int
-	// DNS is the resolver that it asks, "host:port", over TCP; empty: its own,
-	// whose records the methods of Authority set.
+	// DNS is the authority's resolver, "host:port", over TCP. Empty means its
+	// own, whose records the methods of Authority set.
 	DNS string
-	// NonceReject is how many of 100 good nonces it refuses; 0 means 50, -1 none.
+	// NonceReject is the percentage of good nonces that the authority refuses; 0
+	// means 50, -1 none.
 	NonceReject int
-	// ExternalAccounts are keys, base64url, by their IDs. With any, an account
-	// needs one.
+	// ExternalAccounts are base64url keys, by their IDs. If there are any, an
+	// account needs one.
 	ExternalAccounts map[string]string
-	// Profiles are how long certificates are valid, by the profiles' names; nil:
-	// "default" for 90 days and "shortlived" for 6. An order without a profile
-	// gets any of them.
+	// Profiles are the lifetimes of certificates, by the profiles' names. Nil
+	// means "default" with 90 days and "shortlived" with 6. An order without a
+	// profile gets any of them.
 	Profiles map[string]time.Duration
-	// SlowSeconds is how long it takes, at most, before it looks at a name.
+	// SlowSeconds is the longest delay before the authority checks a name.
 	SlowSeconds int
-	// RetryAfterSeconds is what it says while it works; 0: nothing.
+	// RetryAfterSeconds is the Retry-After of the authority's answers; 0 means
+	// none.
 	RetryAfterSeconds int
-	// AlternateRoots is how many more chains it offers.
+	// AlternateRoots is the number of alternate chains.
 	AlternateRoots int
-	// Blocked are names that it refuses.
+	// Blocked are names that the authority refuses.
 	Blocked []string
-	// AlwaysValid has it look at no name at all.
+	// AlwaysValid makes the authority skip all checks of names.
 	AlwaysValid bool
 }
 
 // Authority is a running Pebble with its DNS server.
 type Authority struct {
-	// Directory is the URL to give to clients.
+	// Directory is the URL of the directory, for clients.
 	Directory string
-	// CA is what its own server's certificate is checked against, in PEM.
+	// CA is the certificate, in PEM, that verifies the authority's own server.
 	CA []byte
-	// DNS is the address of its own DNS server, "127.0.0.1:port", TCP and UDP.
+	// DNS is the address of the authority's DNS server, "127.0.0.1:port", TCP and
+	// UDP.
 	DNS string
 
 	options     Options
@@ -91,7 +94,7 @@ func Start(t testing.TB, options Options) *Authority {
 
 // Up is Start for code without a test, such as TestMain. The caller calls Down.
 func Up(options Options) (_ *Authority, err error) {
-	const tries = 5 // the ports are free when they are chosen, not for ever
+	const tries = 5 // another process may take a free port before the server binds it
 	for range tries {
 		a := &Authority{options: options}
 		if err = a.up(); err == nil {
@@ -167,7 +170,7 @@ func (a *Authority) startPebble() error {
 	})
 }
 
-// environment is what Pebble reads its chaos from.
+// environment holds the variables that make Pebble misbehave.
 func (a *Authority) environment() []string {
 	o := a.options
 	reject := 50
@@ -182,7 +185,7 @@ func (a *Authority) environment() []string {
 	if o.SlowSeconds == 0 {
 		env = append(env, "PEBBLE_VA_NOSLEEP=1")
 	} else {
-		// It sleeps for a random number of whole seconds below this.
+		// Pebble sleeps for a random number of whole seconds below this.
 		env = append(env, "PEBBLE_VA_NOSLEEP=0", "PEBBLE_VA_SLEEPTIME="+strconv.Itoa(o.SlowSeconds+1))
 	}
 	if o.AlwaysValid {
@@ -222,8 +225,8 @@ func (a *Authority) configure() error {
 	return os.WriteFile(a.path("config.json"), text, 0o600)
 }
 
-// Restart ends Pebble and starts it again, at the same address: it has forgotten
-// everything, accounts and its own issuer too.
+// Restart ends Pebble and starts it again, at the same address. Pebble forgets
+// everything, including accounts and its own issuer.
 func (a *Authority) Restart(t testing.TB) {
 	t.Helper()
 	a.pebble.Kill()
@@ -232,7 +235,7 @@ func (a *Authority) Restart(t testing.TB) {
 	}
 }
 
-// Down ends it. Calling it again does nothing.
+// Down ends the authority. Calling it again does nothing.
 func (a *Authority) Down() error {
 	a.pebble.Kill()
 	a.dns.Kill()
@@ -242,22 +245,22 @@ func (a *Authority) Down() error {
 	return os.RemoveAll(a.dir)
 }
 
-// Logs is the end of what both have said.
+// Logs is the end of both servers' logs.
 func (a *Authority) Logs() string { return a.dns.Tail() + a.pebble.Tail() }
 
-// Orders is how many have been placed since it runs.
+// Orders is the number of orders since the start.
 func (a *Authority) Orders() int { return a.pebble.Count(`Added order "`) }
 
-// Issued is how many certificates it has issued since it runs.
+// Issued is the number of certificates issued since the start.
 func (a *Authority) Issued() int { return a.pebble.Count("Issued certificate serial") }
 
-// Looks is how often it has begun to look at a name.
+// Looks is the number of checks of names that have begun since the start.
 func (a *Authority) Looks() int { return a.pebble.Count("Pulled a task from the Tasks queue") }
 
 func (a *Authority) path(name string) string { return filepath.Join(a.dir, name) }
 
-// Transport is one that trusts its server. The caller closes its idle
-// connections.
+// Transport returns a transport that trusts the authority's server. The caller
+// closes its idle connections.
 func (a *Authority) Transport() *http.Transport {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(a.CA)
@@ -268,7 +271,7 @@ func (a *Authority) trusting() *http.Client {
 	return &http.Client{Transport: a.Transport(), Timeout: 10 * time.Second}
 }
 
-// do asks one of the servers, and wants 200.
+// do sends a request to one of the servers and expects 200.
 func (a *Authority) do(ctx context.Context, method, url string, body []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
@@ -287,7 +290,7 @@ func (a *Authority) do(ctx context.Context, method, url string, body []byte) ([]
 	return text, err
 }
 
-// await tries until it succeeds, the program ends, or time is up.
+// await tries until ready succeeds, the program ends, or time is up.
 func await(p *child.Process, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -308,7 +311,7 @@ func await(p *child.Process, ready func(context.Context) error) error {
 	}
 }
 
-// freeAddress is one of 127.0.0.1 where nobody listens.
+// freeAddress is an unused address on 127.0.0.1.
 func freeAddress() (string, error) {
 	free, err := freeport.Choose()
 	return fmt.Sprintf("127.0.0.1:%d", free), err

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// SetAddresses has a name lead to these IPv4 addresses, one or more. A name that
-// was never set leads to 127.0.0.1.
+// SetAddresses sets one or more IPv4 addresses of a name. The default is
+// 127.0.0.1.
 func (a *Authority) SetAddresses(t testing.TB, name string, addresses ...string) {
 	t.Helper()
 	a.dnsControl(t, "clear-a", map[string]any{"host": name})
 	a.dnsControl(t, "add-a", map[string]any{"host": name, "addresses": addresses})
 }
 
-// SetTXT has a name hold another TXT record.
+// SetTXT adds a TXT record to a name.
 func (a *Authority) SetTXT(t testing.TB, name, value string) {
 	t.Helper()
 	a.dnsControl(t, "set-txt", map[string]any{"host": name + ".", "value": value})
@@ -29,7 +29,7 @@ func (a *Authority) ClearTXT(t testing.TB, name string) {
 	a.dnsControl(t, "clear-txt", map[string]any{"host": name + "."})
 }
 
-// SetCAA has only these authorities issue for a name.
+// SetCAA allows only these authorities to issue for a name.
 func (a *Authority) SetCAA(t testing.TB, name string, authorities ...string) {
 	t.Helper()
 	var policies []map[string]string
@@ -39,7 +39,8 @@ func (a *Authority) SetCAA(t testing.TB, name string, authorities ...string) {
 	a.dnsControl(t, "add-caa", map[string]any{"host": name, "policies": policies})
 }
 
-// SetFailing has every question for a name answered with SERVFAIL, or no longer.
+// SetFailing makes the DNS server answer every question for a name with SERVFAIL,
+// or stops that.
 func (a *Authority) SetFailing(t testing.TB, name string, failing bool) {
 	t.Helper()
 	what := "clear-servfail"
@@ -60,8 +61,8 @@ func (a *Authority) dnsControl(t testing.TB, what string, body any) {
 	}
 }
 
-// SetRenewalInfo has it suggest to renew the first certificate of a chain (PEM)
-// in that time, and explain why at a URL, which may be empty.
+// SetRenewalInfo makes the authority suggest a time in which to renew the first
+// certificate of a chain (PEM). It explains why at a URL, which may be empty.
 func (a *Authority) SetRenewalInfo(t testing.TB, chain []byte, start, end time.Time, explanation string) {
 	t.Helper()
 	info := map[string]any{"suggestedWindow": map[string]time.Time{"start": start, "end": end}}
@@ -75,7 +76,8 @@ func (a *Authority) SetRenewalInfo(t testing.TB, chain []byte, start, end time.T
 	a.SetRenewalAnswer(t, chain, string(text))
 }
 
-// SetRenewalAnswer is SetRenewalInfo with what it says literally, sense or not.
+// SetRenewalAnswer sets the literal answer to a request for renewal information,
+// valid or not.
 func (a *Authority) SetRenewalAnswer(t testing.TB, chain []byte, answer string) {
 	t.Helper()
 	text, err := json.Marshal(map[string]string{"Certificate": string(chain), "ARIResponse": answer})
@@ -87,8 +89,8 @@ func (a *Authority) SetRenewalAnswer(t testing.TB, chain []byte, answer string) 
 	}
 }
 
-// Root is the certificate, in PEM, that chains end at: the authority's first, or
-// that of an alternate chain.
+// Root is the root certificate, in PEM, of the chain with this number: 0 is the
+// authority's first chain, others are alternate chains.
 func (a *Authority) Root(t testing.TB, number int) []byte {
 	t.Helper()
 	url := fmt.Sprintf("https://%s/roots/%d", a.management, number)
@@ -99,7 +101,7 @@ func (a *Authority) Root(t testing.TB, number int) []byte {
 	return text
 }
 
-// Roots are what a client of the names trusts.
+// Roots are the certificates that a client of the issued names must trust.
 func (a *Authority) Roots(t testing.TB) *x509.CertPool {
 	t.Helper()
 	pool := x509.NewCertPool()

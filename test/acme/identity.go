@@ -10,8 +10,8 @@ import (
 	"github.com/fairwaynet/fairway/test/authority"
 )
 
-// writeIdentity writes a certificate for 127.0.0.1 and its key to these files,
-// and returns who has signed it, in PEM.
+// writeIdentity writes a certificate for 127.0.0.1 and its key to these files. It
+// returns the signer's certificate in PEM.
 func writeIdentity(certificate, key string) ([]byte, error) {
 	signer, err := authority.New("pebble's signer", 24*time.Hour)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package arrows holds the architecture: which package may import which, and
-// why. It has no code for others; its test reads the imports of every file of
-// the module and explains each one that goes against an arrow.
+// Package arrows holds the architecture: which package may import which, and why.
+// It has no code for other packages. Its test reads the imports of every file of
+// the module and explains each one that breaks a rule.
 package arrows
 
 import (
@@ -17,12 +17,12 @@ import (
 // file is a Go file of the module and what it imports.
 type file struct {
 	path    string // slash-separated, from the module's root
-	name    string // of the package, as its clause says
+	name    string // from the package clause
 	imports []imported
 }
 
 type imported struct {
-	path string // without the module's name when it is one of ours
+	path string // without the module's name for packages of this module
 	line int
 }
 
@@ -48,7 +48,7 @@ func files(root fs.FS, module string) ([]file, error) {
 	return found, err
 }
 
-// isForeign says of a folder that go build ./... does not look into it.
+// isForeign reports whether go build ./... skips a folder.
 func isForeign(root fs.FS, folder string) bool {
 	if folder == "." {
 		return false
@@ -86,7 +86,7 @@ func parse(root fs.FS, name, module string) (file, error) {
 }
 
 // check returns a sentence for each import of the file that breaks a rule, and
-// for a name of its package that says nothing.
+// one if its package has a meaningless name.
 func check(f file) []string {
 	var wrong []string
 	for _, r := range rules {

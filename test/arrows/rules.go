@@ -1,12 +1,12 @@
 package arrows
 
-// rule forbids imports. A path stands for the package and all below it; paths
-// of this module are written without the module's name.
+// rule forbids imports. A path stands for the package and all packages below it;
+// paths of this module are written without the module's name.
 type rule struct {
-	from  []string // whom it binds; empty: every package
-	but   []string // whom of these it does not bind
-	never []string // what they must not import
-	tests bool     // true: tests are free of it
+	from  []string // packages with the rule; empty: every package
+	but   []string // exceptions among them
+	never []string // imports that are forbidden
+	tests bool     // true: the rule exempts tests
 	why   string
 }
 
@@ -123,7 +123,7 @@ var rules = []rule{
 		why: "each owns tables of its own: either can be switched off",
 	},
 
-	// What a package may know of the world.
+	// What a package may know of its surroundings.
 	{
 		from:  []string{"xds/route", "xds/envoy"},
 		never: []string{"context", "io/fs", "log", "math/rand", "os", "github.com/go-logr"},
@@ -145,7 +145,8 @@ var rules = []rule{
 		tests: true, why: smallPlugin,
 	},
 
-	// One importer a library. Code under test/ meets the world as a user does.
+	// Only one package imports each library. Code under test/ uses Fairway from
+	// outside, as a user does.
 	{
 		but: []string{"controllers", "cmd", "test"}, never: []string{"sigs.k8s.io/controller-runtime"},
 		why: "controllers are the only users of controller-runtime: the subsystems work without a cluster",
@@ -165,5 +166,6 @@ var rules = []rule{
 const smallPlugin = "the container runtime starts the CNI plugin for every pod: " +
 	"it is small, static, and needs no API server"
 
-// names that say nothing of what a package is about, so that anything ends in it.
+// nameless are names that do not say what a package is about, so that it attracts
+// all kinds of code.
 var nameless = []string{"util", "utils", "common", "helper", "helpers", "model", "models", "misc"}

@@ -1,5 +1,5 @@
-// Package authority makes certificate authorities for tests. Their keys are
-// ECDSA, and nobody keeps them.
+// Package authority makes certificate authorities for tests. Their keys are ECDSA
+// keys that are never stored.
 package authority
 
 import (
@@ -28,7 +28,8 @@ type Authority struct {
 // Identity is a certificate with its key, both in PEM.
 type Identity struct{ Certificate, Key []byte }
 
-// New makes an authority. It is valid for the lifetime, and so is what it signs.
+// New makes an authority. It is valid for the lifetime, and so are the
+// certificates that it signs.
 func New(name string, lifetime time.Duration) (*Authority, error) {
 	key, err := NewKey()
 	if err != nil {
@@ -52,8 +53,8 @@ func New(name string, lifetime time.Duration) (*Authority, error) {
 // PEM is the certificate that clients and servers trust.
 func (a *Authority) PEM() []byte { return encodeCertificate(a.Certificate.Raw) }
 
-// Issue makes a certificate for a client of that name and groups, which is a
-// server's, too, under the names and addresses given.
+// Issue makes a certificate for a client with that name and those groups. It is
+// also valid for a server with the given names and addresses.
 func (a *Authority) Issue(subject pkix.Name, names []string, addresses ...netip.Addr) (Identity, error) {
 	key, err := NewKey()
 	if err != nil {
@@ -74,8 +75,8 @@ func (a *Authority) Issue(subject pkix.Name, names []string, addresses ...netip.
 	return Identity{Certificate: certificate, Key: encoded}, err
 }
 
-// Sign makes a certificate, in PEM, as the template says. Without a serial number
-// it gets a random one; without times, those of the authority.
+// Sign makes a certificate, in PEM, from the template. By default the serial
+// number is random, and the times are those of the authority.
 func (a *Authority) Sign(template x509.Certificate, key crypto.PublicKey) ([]byte, error) {
 	der, err := x509.CreateCertificate(rand.Reader, a.complete(template), a.Certificate, key, a.Key)
 	if err != nil {
@@ -84,7 +85,8 @@ func (a *Authority) Sign(template x509.Certificate, key crypto.PublicKey) ([]byt
 	return encodeCertificate(der), nil
 }
 
-// complete has a certificate begin an hour ago for whoever's clock is late.
+// complete makes a certificate begin an hour ago, because other machines' clocks
+// may be late.
 func (a *Authority) complete(template x509.Certificate) *x509.Certificate {
 	if template.SerialNumber == nil {
 		serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
@@ -112,8 +114,8 @@ func NewKey() (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
-// EncodeKey is a key in PEM, in the older form, because kube-apiserver reads the
-// public half of a token key only from that.
+// EncodeKey encodes a key in PEM, in the older form. kube-apiserver reads the
+// public half of a token key only from that form.
 func EncodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {

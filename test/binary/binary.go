@@ -19,15 +19,11 @@ import (
 
 const module = "github.com/fairwaynet/fairway"
 
-// Build builds a command of this module, as "cmd/fairway", into the file to, with
-// env besides the environment, and flags.
+// Build builds a command of this module, such as "cmd/fairway", into the file to.
+// It adds env to the environment, and passes flags to go build.
 //
-// All of the module's sources are looked at: "go test" knows then what its result
-// depends on, and takes none for theirs that is older.
-//
-// What was built is kept in bin/tests, where "go build" sees that it is up to date:
-// the tests of many packages need the same, and linking takes longer than most of
-// them.
+// Build lists the folders of all sources of the module. Thereby "go test" learns
+// that its result depends on them, and does not reuse an older result.
 func Build(ctx context.Context, to, command string, env []string, flags ...string) error {
 	root, err := tools.Root()
 	if err == nil {

@@ -1,5 +1,6 @@
-// Package cable is a TCP connection's way from a program to a server, which a test
-// can cut, silence and mend: a network that fails between the two, and not they.
+// Package cable carries TCP connections from a program to a server. A test can
+// cut, silence and mend it, to simulate a failing network between two healthy
+// ends.
 package cable
 
 import (
@@ -22,13 +23,13 @@ type Cable struct {
 	to string // host:port of the server
 
 	mu       sync.Mutex
-	listener net.Listener  // nil: it is cut
-	silent   chan struct{} // closed when bytes pass again; nil: they do
+	listener net.Listener  // nil: the cable is cut
+	silent   chan struct{} // closed when bytes pass again; nil: bytes pass
 	open     map[net.Conn]struct{}
 	running  sync.WaitGroup
 }
 
-// Lay lays one to a server, "host:port". It ends with the test.
+// Lay lays a cable to a server, "host:port". It ends with the test.
 func Lay(t testing.TB, to string) *Cable {
 	t.Helper()
 	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), freeport.Get(t))
@@ -92,7 +93,7 @@ func (c *Cable) carry(ctx context.Context, from net.Conn) {
 	delete(c.open, to)
 }
 
-// gated is what is read of a connection while bytes pass.
+// gated reads from a connection, but only while bytes pass.
 type gated struct {
 	net.Conn
 
@@ -111,7 +112,7 @@ func (g *gated) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Cut ends all connections, and refuses new ones.
+// Cut closes all connections and refuses new ones.
 func (c *Cable) Cut() {
 	c.pass()
 	c.mu.Lock()
@@ -125,7 +126,7 @@ func (c *Cable) Cut() {
 	}
 }
 
-// Silence has all bytes held back, without a word; connections are still taken.
+// Silence holds back all bytes. It still accepts connections, and closes none.
 func (c *Cable) Silence() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,7 +135,7 @@ func (c *Cable) Silence() {
 	}
 }
 
-// pass has bytes pass.
+// pass lets bytes pass.
 func (c *Cable) pass() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,7 +145,7 @@ func (c *Cable) pass() {
 	}
 }
 
-// Mend undoes Cut and Silence: what was held back passes now.
+// Mend undoes Cut and Silence. Bytes that were held back pass now.
 func (c *Cable) Mend(t testing.TB) {
 	t.Helper()
 	c.pass()

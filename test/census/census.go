@@ -1,5 +1,6 @@
-// Package census counts what a long-lived object keeps, so that a test can say
-// that nothing stays of what came and went: also in a map that somebody adds later.
+// Package census counts what a long-lived object keeps. With it a test can show
+// that nothing remains of objects that came and went, even in a map that is added
+// to the code later.
 package census
 
 import (
@@ -8,11 +9,11 @@ import (
 	"strings"
 )
 
-// Of counts, below the roots, how many objects there are of each type, and how many
-// entries all maps and slices of each field have together. It looks into types of
-// the given packages and of those below them, and into lists. What is empty is left
-// out: the census of something from which all has gone is that of a fresh one.
-// Nobody may change anything meanwhile.
+// Of counts everything below the roots: the objects of each type, and the entries
+// of all maps and slices in each field. It looks into types of the given packages
+// and of the packages below them, and into lists. It leaves out what is empty, so
+// that an emptied object has the census of a fresh one. The roots must not change
+// in the meantime.
 func Of(packages []string, roots ...any) map[string]int {
 	c := counter{packages: append(packages, "container/list"), sizes: map[string]int{}, seen: map[object]struct{}{}}
 	for _, root := range roots {
@@ -28,14 +29,14 @@ type counter struct {
 	seen     map[object]struct{}
 }
 
-// object is one that was counted: the first field of a struct is where the struct
-// is.
+// object identifies a counted object. It includes the type, because the first
+// field of a struct has the struct's address.
 type object struct {
 	at uintptr
 	is reflect.Type
 }
 
-// count counts what v is or has; field is where it was found.
+// count counts what v is or holds; field is where v was found.
 func (c *counter) count(field string, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Interface:
@@ -64,7 +65,7 @@ func (c *counter) count(field string, v reflect.Value) {
 		}
 	case reflect.Slice, reflect.Array:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
-			return // text
+			return // a string
 		}
 		if v.Kind() == reflect.Slice {
 			c.sizes[field] += v.Len()
@@ -72,7 +73,7 @@ func (c *counter) count(field string, v reflect.Value) {
 		for i := range v.Len() {
 			c.count(field, v.Index(i))
 		}
-	default: // holds nothing
+	default: // no references
 	}
 }
 

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// A logFile keeps between logLimit and twice that of what was written last.
+// A logFile keeps between logLimit and twice logLimit of the latest output.
 const (
-	logLimit  = 16 << 20 // Pebble writes some hundred bytes a request
+	logLimit  = 16 << 20 // Pebble writes some hundred bytes per request
 	tailLimit = 8 << 10
 )
 
@@ -20,7 +20,7 @@ type logFile struct {
 	mutex sync.Mutex
 	file  *os.File
 	size  int
-	last  []byte // the end of what was written, at least tailLimit of it
+	last  []byte // the end of the output, at least tailLimit of it
 }
 
 func openLog(path string) (*logFile, error) {
@@ -56,12 +56,12 @@ func (l *logFile) rotate() error {
 	if err != nil {
 		return fmt.Errorf("rotate log: %w", err)
 	}
-	l.file.Close() //nolint:errcheck // nobody waits for these lines
+	l.file.Close() //nolint:errcheck // the old lines are not needed
 	l.file, l.size = file, 0
 	return nil
 }
 
-// tail is the last lines that were written.
+// tail returns the last lines.
 func (l *logFile) tail() string {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -77,7 +77,7 @@ func (l *logFile) count(words string) int {
 	defer l.mutex.Unlock()
 	text, err := os.ReadFile(l.path)
 	if err != nil {
-		panic(err) // the folder is there until the test has ended
+		panic(err) // the folder exists until the test has ended
 	}
 	return bytes.Count(text, []byte(words))
 }

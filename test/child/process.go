@@ -1,5 +1,5 @@
-// Package child runs programs for tests. They die with the test process,
-// however that ends, and what they say is kept in a file.
+// Package child runs programs for tests. They die with the test process, however
+// that ends. Their output goes to a file.
 package child
 
 import (
@@ -23,8 +23,9 @@ type Process struct {
 	err  error         // how it ended; read it after done
 }
 
-// Start runs a command in dir, where it logs to NAME.log: a folder has one child
-// of a name. Where the command runs, what it says and how it dies is set here.
+// Start runs a command in dir and logs its output to NAME.log there, so a folder
+// can have one child of each name. Start sets the command's folder, output and
+// death signal.
 func Start(dir string, cmd *exec.Cmd) (*Process, error) {
 	name := filepath.Base(cmd.Path)
 	log, err := openLog(filepath.Join(dir, name+".log"))
@@ -45,7 +46,8 @@ func Start(dir string, cmd *exec.Cmd) (*Process, error) {
 }
 
 // run holds its thread until the child has ended, because the kernel sends
-// Pdeathsig when the thread that started the child ends, not the process.
+// Pdeathsig when the thread that started the child ends, not when the process
+// ends.
 func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -64,15 +66,15 @@ func (p *Process) run(started chan<- error) {
 // Done is closed when the child has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err waits for the child's end and says how it ended, which is never nil.
+// Err waits for the child's end and returns its error, which is never nil.
 func (p *Process) Err() error {
 	<-p.done
 	return fmt.Errorf("%s ended: %w", p.Name, p.err)
 }
 
-// Kill ends the child at once and returns when it is gone. Asked politely,
-// kube-apiserver would linger for minutes when its etcd is away. A nil Process
-// has ended.
+// Kill kills the child at once and returns when it is gone. After SIGTERM
+// kube-apiserver would linger for minutes if its etcd is gone. For a nil Process
+// it does nothing.
 func (p *Process) Kill() {
 	if p == nil {
 		return
@@ -82,8 +84,8 @@ func (p *Process) Kill() {
 	p.log.Close() //nolint:errcheck // nothing is written any more
 }
 
-// Tail is the end of the log, under a line that names the program. A nil Process
-// has said nothing.
+// Tail is the end of the log, after a line with the program's name. For a nil
+// Process it is empty.
 func (p *Process) Tail() string {
 	if p == nil {
 		return ""
@@ -91,6 +93,6 @@ func (p *Process) Tail() string {
 	return fmt.Sprintf("--- the end of the log of %s\n%s", p.Name, p.log.tail())
 }
 
-// Count is how often the child has said these words. It begins anew when the log
-// is full, at 16 MiB.
+// Count is how often the output contains these words. It starts again when the
+// log is full, at 16 MiB.
 func (p *Process) Count(words string) int { return p.log.count(words) }

@@ -14,25 +14,25 @@ import (
 	"github.com/fairwaynet/fairway/test/child"
 )
 
-// Options change how a cluster starts. The zero value is what most tests want.
+// Options change how a cluster starts. The zero value suits most tests.
 type Options struct {
-	// ServiceRanges is where cluster IPs come from, one range a family,
-	// separated by a comma. Empty means 10.96.0.0/16,fd00:10:96::/112.
+	// ServiceRanges are the ranges of cluster IPs, one per family, separated by a
+	// comma. Empty means 10.96.0.0/16,fd00:10:96::/112.
 	ServiceRanges string
 
-	// APIServerFlags are appended to kube-apiserver's flags, so that they win
-	// where a flag may be given twice.
+	// APIServerFlags are appended to kube-apiserver's flags, so that they
+	// override earlier ones.
 	APIServerFlags []string
 }
 
-// Cluster is one etcd and one kube-apiserver. Its methods are safe for
-// concurrent use, but for StopAPIServer, StartAPIServer and Down.
+// Cluster is one etcd and one kube-apiserver. Its methods are safe for concurrent
+// use, except StopAPIServer, StartAPIServer and Down.
 type Cluster struct {
-	// Config is the administrator's, of the group system:masters. It has no
-	// client-side rate limit. Copy it before changing it.
+	// Config is the administrator's configuration, of the group system:masters.
+	// It has no client-side rate limit. Copy it before changing it.
 	Config *rest.Config
 
-	// Kubeconfig is the path of a file with the same rights.
+	// Kubeconfig is the path of a kubeconfig with the same rights.
 	Kubeconfig string
 
 	dir       string
@@ -63,13 +63,13 @@ func Start(t testing.TB, options Options) *Cluster {
 }
 
 // Up is Start for code without a test, such as TestMain. The caller calls Down.
-// An error holds the last lines of the log of the server that did not come up.
+// An error holds the last lines of the log of the server that did not start.
 func Up(options Options) (_ *Cluster, err error) {
 	if options.ServiceRanges == "" {
 		options.ServiceRanges = "10.96.0.0/16,fd00:10:96::/112"
 	}
-	// Not t.TempDir: a test's name in it would make the path of etcd's socket
-	// longer than the 107 bytes that a socket's path may have.
+	// t.TempDir would include the test's name, which would make the path of
+	// etcd's socket longer than the 107 bytes that are allowed.
 	dir, err := os.MkdirTemp("", "cluster-")
 	if err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
@@ -101,8 +101,8 @@ func (c *Cluster) up() (err error) {
 	return c.StartAPIServer()
 }
 
-// Down ends both servers at once, without asking them, and removes the
-// cluster's folder. Calling it again does nothing.
+// Down kills both servers at once and removes the cluster's folder. Calling it
+// again does nothing.
 func (c *Cluster) Down() error {
 	c.StopAPIServer()
 	c.etcd.Kill()
@@ -113,7 +113,7 @@ func (c *Cluster) Down() error {
 	return nil
 }
 
-// Logs is the end of what the servers logged.
+// Logs is the end of the servers' logs.
 func (c *Cluster) Logs() string {
 	return c.etcd.Tail() + c.apiserver.Tail()
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Kubectl runs the real kubectl as the administrator, with stdin as its input,
-// and returns what it printed. The test fails when kubectl does.
+// and returns its output. The test fails if kubectl fails.
 func (c *Cluster) Kubectl(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
 	printed, err := c.TryKubectl(stdin, args...)
@@ -23,8 +23,8 @@ func (c *Cluster) Kubectl(t testing.TB, stdin string, args ...string) string {
 	return printed
 }
 
-// TryKubectl is Kubectl for what may fail. The error holds what kubectl
-// complained.
+// TryKubectl is Kubectl for commands that may fail. The error holds kubectl's
+// error output.
 func (c *Cluster) TryKubectl(stdin string, args ...string) (string, error) {
 	path, err := tools.Find("kubectl")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 )
 
 // reservation holds a free TCP port of 127.0.0.1 for one server that shares it
-// (SO_REUSEPORT), also while that server is down. Nothing listens on it, so
-// connections are refused until the server does.
+// (SO_REUSEPORT), even while that server is down. The reservation does not
+// listen, so the kernel refuses connections until the server listens.
 type reservation struct {
 	number int
 	fd     int
@@ -22,7 +22,7 @@ func reserve() (*reservation, error) {
 	}
 	number, err := bind(fd)
 	if err != nil {
-		unix.Close(fd) //nolint:errcheck // it holds nothing
+		unix.Close(fd) //nolint:errcheck // it holds no port
 		return nil, fmt.Errorf("reserve port: %w", err)
 	}
 	return &reservation{number: number, fd: fd}, nil

@@ -13,12 +13,12 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// patience is how long a server may take to come up. It takes 2 to 4 seconds
-// when the machine is free.
+// patience is how long a server may take to start. It takes 2 to 4 seconds on an
+// idle machine.
 const patience = 90 * time.Second
 
-// StopAPIServer kills kube-apiserver as a crash would: connections break and
-// new ones are refused. What was written stays.
+// StopAPIServer kills kube-apiserver as a crash would: connections break and new
+// ones are refused. Stored objects stay.
 func (c *Cluster) StopAPIServer() { c.apiserver.Kill() }
 
 // StartAPIServer starts kube-apiserver after StopAPIServer, at the same address
@@ -36,7 +36,7 @@ func (c *Cluster) StartAPIServer() error {
 		return fmt.Errorf("connect to kube-apiserver: %w", err)
 	}
 	defer client.CloseIdleConnections()
-	// Ready does not say that the Namespace exists, which tests write to.
+	// Readiness does not include the Namespace that tests write to.
 	for _, path := range []string{"/readyz", "/api/v1/namespaces/default"} {
 		if err := c.await(client, path); err != nil {
 			return err
@@ -45,7 +45,7 @@ func (c *Cluster) StartAPIServer() error {
 	return nil
 }
 
-// await returns when kube-apiserver answers 200 to a GET of the path.
+// await returns when kube-apiserver answers a GET of the path with 200.
 func (c *Cluster) await(client *http.Client, path string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -84,7 +84,7 @@ func get(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-// startEtcd does not wait: kube-apiserver does.
+// startEtcd does not wait for etcd, because kube-apiserver does.
 func (c *Cluster) startEtcd() error {
 	path, err := tools.Find("etcd")
 	if err != nil {
@@ -94,8 +94,8 @@ func (c *Cluster) startEtcd() error {
 	return err
 }
 
-// etcdFlags listen on sockets in the cluster's folder, which need no port and
-// which nobody else finds.
+// etcdFlags make etcd listen on sockets in the cluster's folder. They need no
+// port, and other programs do not find them.
 func (c *Cluster) etcdFlags() []string {
 	peer := "unix://" + c.path("peer.sock")
 	return []string{
@@ -106,9 +106,10 @@ func (c *Cluster) etcdFlags() []string {
 		"--listen-peer-urls=" + peer,
 		"--initial-advertise-peer-urls=" + peer,
 		"--initial-cluster=test=" + peer,
-		"--unsafe-no-fsync", // nothing outlives the test
+		"--unsafe-no-fsync", // no data outlives the test
 		"--log-level=warn",
-		// A single member elects itself after one timeout: a short one.
+		// A single member elects itself after one timeout, so the timeout is
+		// short.
 		"--heartbeat-interval=20",
 		"--election-timeout=200",
 	}
@@ -122,7 +123,7 @@ func (c *Cluster) apiserverFlags() []string {
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", c.port.number),
-		"--permit-port-sharing", // with our reservation
+		"--permit-port-sharing", // shares the port with the reservation
 		"--cert-dir=" + c.dir,
 		"--tls-cert-file=" + c.path("apiserver.crt"),
 		"--tls-private-key-file=" + c.path("apiserver.key"),
@@ -134,10 +135,11 @@ func (c *Cluster) apiserverFlags() []string {
 		"--service-account-signing-key-file=" + c.path("tokens.key"),
 		"--service-cluster-ip-range=" + c.options.ServiceRanges,
 		"--allow-privileged",
-		// No controller-manager makes the ServiceAccount "default", without
-		// which this plugin refuses every Pod.
+		// There is no controller-manager to create the ServiceAccount "default".
+		// Without it this plugin would refuse every Pod.
 		"--disable-admission-plugins=ServiceAccount",
-		// It would write a loopback address, which no EndpointSlice may hold.
+		// The reconciler would write a loopback address, which an EndpointSlice
+		// may not hold.
 		"--endpoint-reconciler-type=none",
 		"--profiling=false",
 	}, c.options.APIServerFlags...)

@@ -10,13 +10,13 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// User is the configuration of a client that the API server knows as that user
-// in those groups (and system:authenticated). RBAC gives it nothing until a
-// test binds a role to it. It has no client-side rate limit.
+// User is the configuration of a client that the API server authenticates as that
+// user in those groups (and system:authenticated). RBAC gives it no rights until
+// a test binds a role. It has no client-side rate limit.
 func (c *Cluster) User(name string, groups ...string) *rest.Config {
 	id, err := c.authority.Issue(pkix.Name{CommonName: name, Organization: groups}, nil)
 	if err != nil {
-		panic(err) // a key that was just made always signs
+		panic(err) // a new key can always sign
 	}
 	return &rest.Config{
 		Host: fmt.Sprintf("https://127.0.0.1:%d", c.port.number),
@@ -29,16 +29,15 @@ func (c *Cluster) User(name string, groups ...string) *rest.Config {
 	}
 }
 
-// ServiceAccount is User for who a pod of that ServiceAccount would be. The
-// ServiceAccount itself need not exist, only what binds roles to it.
+// ServiceAccount is the configuration of a pod with that ServiceAccount. Only
+// role bindings must exist, not the ServiceAccount itself.
 func (c *Cluster) ServiceAccount(namespace, name string) *rest.Config {
 	return c.User("system:serviceaccount:"+namespace+":"+name,
 		"system:serviceaccounts", "system:serviceaccounts:"+namespace)
 }
 
-// WriteKubeconfig writes a configuration that User or ServiceAccount returned
-// to a file, for programs that take a path, and returns that path. Down
-// removes the file.
+// WriteKubeconfig writes a configuration from User or ServiceAccount to a file,
+// for programs that take a path. It returns the path. Down removes the file.
 func (c *Cluster) WriteKubeconfig(config *rest.Config) (string, error) {
 	file, err := os.CreateTemp(c.dir, "kubeconfig-")
 	if err != nil {

@@ -1,9 +1,9 @@
 // Package freeport chooses ports for the servers of tests.
 //
-// A port that the kernel chooses is one that it may give to any outgoing
-// connection a moment later, so that a server that comes late, or that is killed
-// and started again, may find it taken. Those chosen here are below the kernel's,
-// and each is given once by a process.
+// If the kernel chooses a port, it may give the same port to an outgoing
+// connection a moment later. A server that binds late, or is killed and
+// restarted, may then find its port taken. The ports here are below the kernel's
+// range, and a process gives each of them only once.
 package freeport
 
 import (
@@ -16,18 +16,18 @@ import (
 	"testing"
 )
 
-// The ports, above those that tests name and below 32768, where Linux begins
-// by default.
+// The ports lie above those that tests use by number, and below 32768, where
+// Linux's own range begins by default.
 const first, count = 20000, 10000
 
-// begin is anywhere, because tests of several packages may share a machine, and
-// given is how many were given.
+// begin is random, because tests of several packages may share a machine. given
+// counts the ports that were given.
 var (
 	begin = rand.Uint32N(count)
 	given atomic.Uint32
 )
 
-// Get is a port on which nobody listens, neither with TCP nor with UDP.
+// Get is a port without a listener, for both TCP and UDP.
 func Get(t testing.TB) uint16 {
 	t.Helper()
 	port, err := Choose()

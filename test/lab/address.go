@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// ranges are a lab's addresses of one family. Labs have them all alike: none
-// can see another, or the real machine.
+// ranges are a lab's addresses of one family. All labs use the same ones, because
+// no lab can see another lab or the real machine.
 type ranges struct {
 	fabrics  [2]netip.Prefix
 	pods     netip.Prefix
 	services netip.Prefix
-	nodePods int // bits of a node's range of pods
+	nodePods int // prefix length of a node's range of pods
 }
 
 var (
@@ -28,8 +28,8 @@ var (
 	}
 )
 
-// The last part of machines' addresses on a fabric. A node's is firstNode and
-// its number.
+// The last part of a machine's address on a fabric. A node has firstNode plus its
+// number.
 const (
 	routerHost  = 1
 	controlHost = 10
@@ -38,7 +38,7 @@ const (
 	dnsHost     = 10
 )
 
-// ranges of the families, the first family first.
+// ranges are the ranges of the families, the first family first.
 func (f Families) ranges() []ranges {
 	switch f {
 	case IPv6:
@@ -58,7 +58,7 @@ func host(network netip.Prefix, n int) netip.Addr {
 	return address
 }
 
-// addresses of a machine on a fabric, the first family first.
+// addresses are a machine's addresses on a fabric, the first family first.
 func (o Options) addresses(fabric, n int) []netip.Addr {
 	var found []netip.Addr
 	for _, r := range o.Families.ranges() {
@@ -67,7 +67,7 @@ func (o Options) addresses(fabric, n int) []netip.Addr {
 	return found
 }
 
-// join writes one part of each family's ranges, separated by commas.
+// join joins one part of each family's ranges with commas.
 func (o Options) join(part func(ranges) string) string {
 	var parts []string
 	for _, r := range o.Families.ranges() {
@@ -81,7 +81,7 @@ func (o Options) nodeFabric(n int) int { return (n - 1) % o.Fabrics }
 
 func nodeName(n int) string { return fmt.Sprintf("n%d", n) }
 
-// apiURL is where machines find the API server.
+// apiURL is the URL of the API server for machines.
 func (o Options) apiURL() string {
 	return "https://" + netip.AddrPortFrom(o.addresses(0, controlHost)[0], apiPort).String()
 }

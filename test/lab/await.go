@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// await returns when the lab is as its options want it.
+// await returns when the lab is in the state that its options ask for.
 func (l *Lab) await(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(l.Config)
 	if err != nil {
@@ -37,7 +37,7 @@ func (l *Lab) await(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	// Without it no pod is admitted.
+	// Without it the API server admits no pods.
 	if err := l.until(ctx, "ServiceAccount of the namespace default", func(ctx context.Context) error {
 		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 		return err
@@ -50,7 +50,7 @@ func (l *Lab) await(ctx context.Context) error {
 	return l.until(ctx, "CoreDNS", func(ctx context.Context) error { return coreDNSReady(ctx, client) })
 }
 
-// until asks again until nothing is missing, and says so.
+// until calls missing until it returns nil, and reports progress.
 func (l *Lab) until(ctx context.Context, what string, missing func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, l.Options.Patience)
 	defer cancel()
@@ -75,7 +75,8 @@ func (l *Lab) until(ctx context.Context, what string, missing func(context.Conte
 	}
 }
 
-// off is a machine that is off, if the rack answers already and there is one.
+// off is the name of a machine that is off, if any. It is empty if the rack does
+// not answer yet.
 func (l *Lab) off(ctx context.Context) string {
 	states, err := l.rack.Machines(ctx)
 	if err != nil {
@@ -89,7 +90,7 @@ func (l *Lab) off(ctx context.Context) string {
 	return ""
 }
 
-// nodes says which nodes are missing, or are not Ready though they can be.
+// nodes says which nodes are missing, or not Ready although they can be.
 func (l *Lab) nodes(ctx context.Context, client kubernetes.Interface) error {
 	var missing []error
 	for n := 1; n <= l.Options.Nodes; n++ {

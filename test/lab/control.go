@@ -9,10 +9,10 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/machine"
 )
 
-// keys is where a machine has its certificates and kubeconfigs.
+// keys is the folder of certificates and kubeconfigs on a machine.
 const keys = "/etc/kubernetes/"
 
-// AdminKubeconfig is the administrator's, on the machine "control".
+// AdminKubeconfig is the administrator's kubeconfig on the machine "control".
 const AdminKubeconfig = keys + "admin.conf"
 
 // control is the machine with the control plane.
@@ -26,12 +26,13 @@ func (p planner) control() (*machine.Spec, error) {
 	etcd := program("etcd", etcdFlags()...)
 	apiserver := program("kube-apiserver", p.apiserverFlags()...)
 	apiserver.Ready = ready
-	// It ends at once where the roles that it needs are not there yet.
+	// The controller-manager ends at once if the roles that it needs do not exist
+	// yet.
 	manager := program("kube-controller-manager", p.managerFlags()...)
 	scheduler := program("kube-scheduler", schedulerFlags()...)
 	control.Programs = []machine.Program{etcd, apiserver, manager, scheduler}
 	if p.options.ReferenceNetwork {
-		// For what the API server asks pods: webhooks and its proxy.
+		// The API server needs routes to pods, for webhooks and its proxy.
 		if err := p.addRoutes(control, ""); err != nil {
 			return nil, err
 		}
@@ -83,7 +84,7 @@ func (p planner) addControlKeys(control *machine.Spec) error {
 	return nil
 }
 
-// addKubeconfig gives a machine the file NAME.conf, with which a user can use
+// addKubeconfig gives a machine the file NAME.conf, with which a user can access
 // the API.
 func (p planner) addKubeconfig(spec *machine.Spec, name, user string, groups ...string) error {
 	content, err := kubeconfig(p.authority, p.options.apiURL(), user, groups...)
@@ -104,9 +105,10 @@ func etcdFlags() []string {
 		"--listen-peer-urls=" + peer,
 		"--initial-advertise-peer-urls=" + peer,
 		"--initial-cluster=lab=" + peer,
-		"--unsafe-no-fsync", // a machine of the lab can lose power, the real one does not
+		"--unsafe-no-fsync", // only machines of the lab lose power, not the real one
 		"--log-level=warn",
-		// A single member elects itself after one timeout: a short one.
+		// A single member elects itself after one timeout, so the timeout is
+		// short.
 		"--heartbeat-interval=20",
 		"--election-timeout=200",
 	}
@@ -146,9 +148,9 @@ func (p planner) managerFlags() []string {
 		"--cluster-signing-cert-file=" + keys + "ca.crt",
 		"--cluster-signing-key-file=" + keys + "ca.key",
 		"--leader-elect=false",
-		// A node that is off is missed after 20 seconds, not after 50.
+		// Kubernetes notices after 20 seconds instead of 50 that a node is off.
 		"--node-monitor-grace-period=20s", "--node-monitor-period=2s",
-		"--kube-api-qps=300", "--kube-api-burst=500", // else ServiceAccounts come late
+		"--kube-api-qps=300", "--kube-api-burst=500", // otherwise ServiceAccounts come late
 		"--allocate-node-cidrs",
 		"--cluster-cidr=" + p.options.join(func(r ranges) string { return r.pods.String() }),
 		"--service-cluster-ip-range=" + p.options.join(func(r ranges) string { return r.services.String() }),

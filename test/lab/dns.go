@@ -2,7 +2,7 @@ package lab
 
 import (
 	"context"
-	_ "embed" // the manifest
+	_ "embed" // for the manifest
 	"fmt"
 	"strings"
 
@@ -13,7 +13,7 @@ import (
 //go:embed coredns.yaml
 var coreDNS string
 
-// applyCoreDNS makes CoreDNS's objects, without waiting for its pods.
+// applyCoreDNS creates CoreDNS's objects, without waiting for its pods.
 func (l *Lab) applyCoreDNS(ctx context.Context) error {
 	var addresses []string
 	for _, r := range l.Options.Families.ranges() {

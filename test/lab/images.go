@@ -13,23 +13,23 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// The images that nodes have.
+// The images on nodes.
 const (
 	PauseImage   = "registry.k8s.io/pause:3.10.2"
 	CoreDNSImage = "registry.k8s.io/coredns/coredns:v1.15.0"
 
-	// EchoImage is a server that says who asked whom, and a client:
-	// test/lab/cmd/echo.
+	// EchoImage is a server that reports the addresses of a request, and a
+	// client: test/lab/cmd/echo.
 	EchoImage = "fairway.dev/echo:lab"
 
-	// ControllerImage and GatewayImage are what config installs, under a tag of
-	// the lab's, because "latest" would be pulled.
+	// ControllerImage and GatewayImage are the images in config. The lab has its
+	// own tag, because Kubernetes would pull "latest".
 	ControllerImage = "ghcr.io/fairwaynet/fairway:lab"
 	GatewayImage    = "ghcr.io/fairwaynet/fairway-gateway:lab"
 )
 
-// putImages puts all images into the lab's folder, and their paths there into
-// its options.
+// putImages writes all images into the lab's folder, and their paths into its
+// options.
 func (l *Lab) putImages(ctx context.Context) error {
 	images, err := l.images(ctx)
 	if err != nil {
@@ -54,7 +54,7 @@ func (l *Lab) putImages(ctx context.Context) error {
 	return nil
 }
 
-// images are those that are put together for this lab.
+// images are the images that are built for this lab.
 func (l *Lab) images(ctx context.Context) (map[string]image.Image, error) {
 	pause, err := tools.Find("pause")
 	if err != nil {
@@ -111,7 +111,7 @@ func (l *Lab) addFairway(ctx context.Context, images map[string]image.Image) err
 	return nil
 }
 
-// authorities are those that programs trust.
+// authorities are the CA certificates that programs trust.
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
 // build builds a command of this module, statically linked.
@@ -119,7 +119,7 @@ func build(ctx context.Context, to, name string) (string, error) {
 	return to, binary.Build(ctx, to, name, []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w")
 }
 
-// copyFile links the file where that is possible.
+// copyFile makes a hard link if possible.
 func copyFile(from, to string) error {
 	if os.Link(from, to) == nil {
 		return nil

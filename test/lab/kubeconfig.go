@@ -11,10 +11,10 @@ import (
 	"github.com/fairwaynet/fairway/test/authority"
 )
 
-// lifetime of certificates: longer than anybody keeps a lab.
+// lifetime of the certificates: longer than any lab.
 const lifetime = 30 * 24 * time.Hour
 
-// kubeconfig is the file of a user of the API server at that URL.
+// kubeconfig makes a kubeconfig for a user of the API server at that URL.
 func kubeconfig(by *authority.Authority, server, user string, groups ...string) ([]byte, error) {
 	id, err := by.Issue(pkix.Name{CommonName: user, Organization: groups}, nil)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/rack"
 )
 
-// Lab is a running lab. Its methods are safe for concurrent use, but for Down.
+// Lab is a running lab. Its methods, except Down, are safe for concurrent use.
 type Lab struct {
-	// Options are those that it was started with.
+	// Options are the options that it was started with.
 	Options Options
 
-	// Config is the administrator's, from the real machine. It has no
-	// client-side rate limit. Copy it before changing it.
+	// Config is the administrator's configuration for clients on the real
+	// machine. It has no client-side rate limit. Copy it before changing it.
 	Config *rest.Config
 
 	// Kubeconfig is the path of a file with the same rights.
@@ -33,14 +33,14 @@ type Lab struct {
 	rack *rack.Client
 
 	began    time.Time
-	lifeline *os.File // nil: the lab lives on without this process
+	lifeline *os.File // nil: the lab outlives this process
 	ended    chan struct{}
 	progress sync.Mutex
 }
 
-// Up starts a lab, which lives until Down, also when this process has ended.
-// Until it is up it dies with this process. An error holds the last lines of
-// the logs that matter.
+// Up starts a lab, which lives until Down, even after this process has ended.
+// Until it is up, it dies with this process. An error holds the last lines of the
+// relevant logs.
 func Up(ctx context.Context, options Options) (_ *Lab, err error) {
 	options, err = options.complete()
 	if err != nil {
@@ -65,12 +65,12 @@ func Up(ctx context.Context, options Options) (_ *Lab, err error) {
 		err = l.letLive()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start lab %s: %w%s", options.Name, err, l.lastWords()), l.Down()) //nolint:contextcheck // also when ctx has ended
+		return nil, errors.Join(fmt.Errorf("start lab %s: %w%s", options.Name, err, l.lastWords()), l.Down()) //nolint:contextcheck // even if ctx has ended
 	}
 	return l, nil
 }
 
-// Attach is the lab name, which runs.
+// Attach returns the running lab with that name.
 func Attach(name string) (*Lab, error) {
 	l := &Lab{dir: dirOf(name), began: time.Now()}
 	pid, err := rackOf(name)
@@ -88,19 +88,19 @@ func Attach(name string) (*Lab, error) {
 	return l, l.loadKubeconfig()
 }
 
-// Down ends the lab name and removes all of it. Without such a lab it removes
-// what one has left, if anything.
+// Down ends the named lab and removes all of it. If no such lab runs, it removes
+// what an earlier one has left.
 func Down(ctx context.Context, name string) error { return down(ctx, name) }
 
 // Down ends the lab at once and removes all of it.
 func (l *Lab) Down() error {
 	if l.lifeline != nil {
-		_ = l.lifeline.Close() // and the rack ends
+		_ = l.lifeline.Close() // this ends the rack
 	}
 	return down(context.Background(), l.Options.Name)
 }
 
-// say tells of progress.
+// say reports progress.
 func (l *Lab) say(format string, args ...any) {
 	l.progress.Lock()
 	defer l.progress.Unlock()

@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// home is where labs keep what they need while they run. It must not be on an
-// overlay file system.
+// home is the folder for running labs. It must not be on an overlay file system.
 func home() string {
 	if dir := os.Getenv("FAIRWAY_LAB"); dir != "" {
 		return dir
@@ -25,11 +24,11 @@ func home() string {
 
 func dirOf(name string) string { return filepath.Join(home(), name) }
 
-// ErrRuns is returned where a lab of that name runs, or is being started.
+// ErrRuns means that a lab of that name runs, or is being started.
 var ErrRuns = errors.New("the lab runs")
 
-// lock is held by whoever starts or removes a lab, and then by its rack for as
-// long as it lives: a lab that nobody holds is dead.
+// lock is held by the process that starts or removes a lab, and then by the lab's
+// rack as long as it lives. A lab whose lock is free is dead.
 func lock(name string) (*os.File, error) {
 	if err := os.MkdirAll(home(), 0o755); err != nil {
 		return nil, fmt.Errorf("lock lab %s: %w", name, err)
@@ -52,12 +51,12 @@ func lock(name string) (*os.File, error) {
 		if err == nil && err2 == nil && os.SameFile(is, mine) {
 			return file, nil
 		}
-		_ = file.Close() // somebody has removed it in between
+		_ = file.Close() // another process has removed it in the meantime
 	}
 }
 
-// down ends the lab name and removes all of it. Without such a lab it does
-// nothing.
+// down ends the named lab and removes all of it. It does nothing if there is no
+// such lab.
 func down(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -82,7 +81,7 @@ func down(ctx context.Context, name string) error {
 	}
 }
 
-// rackOf is the process that holds the lab.
+// rackOf is the process that holds the lab's lock.
 func rackOf(name string) (int, error) {
 	text, err := os.ReadFile(filepath.Join(dirOf(name), "rack.pid"))
 	if err != nil {
@@ -102,8 +101,8 @@ func rackOf(name string) (int, error) {
 	return pid, nil
 }
 
-// remove removes what a dead lab has left: its control groups, and then its
-// folder, so that a second try finds the rest.
+// remove removes what a dead lab has left. It removes the control groups first
+// and then the folder, so that a second attempt still finds the rest.
 func remove(ctx context.Context, name string) error {
 	if err := killAll(name); err != nil {
 		return err
@@ -118,9 +117,9 @@ func remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// killAll ends what is still in the lab's control groups. The kernel has ended
-// all that was in the rack's PID namespace; this is for what was put there from
-// outside.
+// killAll kills the remaining processes in the lab's control groups. The kernel
+// has ended those in the rack's PID namespace; these were put into the groups
+// from outside.
 func killAll(name string) error {
 	found, err := tree(name).Processes()
 	if err != nil {
@@ -134,14 +133,15 @@ func killAll(name string) error {
 	return nil
 }
 
-// unlock gives the lock up, and removes its file while it still holds it.
+// unlock releases the lock. It removes the lock's file first, while it still
+// holds the lock.
 func unlock(name string, held *os.File) error {
 	err := os.Remove(dirOf(name) + ".lock")
-	_ = os.Remove(home()) // when this was the last lab
+	_ = os.Remove(home()) // if this was the last lab
 	return errors.Join(err, held.Close())
 }
 
-// sweep removes labs that have died. Those that run are left alone.
+// sweep removes dead labs and leaves running ones alone.
 func sweep(ctx context.Context) error {
 	entries, err := os.ReadDir(home())
 	if errors.Is(err, fs.ErrNotExist) {

@@ -21,12 +21,12 @@ type Machine struct {
 	name string
 }
 
-// Machine is the one of that name: n1, n2, …, control, client, and with two
-// fabrics router.
+// Machine returns the machine of that name: n1, n2, …, control, client, and with
+// two fabrics router.
 func (l *Lab) Machine(name string) *Machine { return &Machine{lab: l, name: name} }
 
-// Exec runs a command on the machine and returns what it printed. The test
-// fails when the command does.
+// Exec runs a command on the machine and returns its output. The test fails if
+// the command fails.
 func (m *Machine) Exec(t testing.TB, args ...string) string {
 	t.Helper()
 	printed, err := m.TryExec(t.Context(), args...)
@@ -36,8 +36,8 @@ func (m *Machine) Exec(t testing.TB, args ...string) string {
 	return printed
 }
 
-// TryExec is Exec for what may fail. The error holds what the command
-// complained.
+// TryExec is Exec for commands that may fail. The error holds the command's error
+// output.
 func (m *Machine) TryExec(ctx context.Context, args ...string) (string, error) {
 	command, err := m.Command(ctx, args...)
 	if err != nil {
@@ -52,8 +52,8 @@ func (m *Machine) TryExec(ctx context.Context, args ...string) (string, error) {
 	return printed.String(), nil
 }
 
-// Command is a command that will run on the machine. When its process is killed,
-// the program dies, too.
+// Command is a command to run on the machine. If its process is killed, the
+// program dies, too.
 func (m *Machine) Command(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	state, err := m.State(ctx)
 	if err != nil {
@@ -62,13 +62,13 @@ func (m *Machine) Command(ctx context.Context, args ...string) (*exec.Cmd, error
 	if !state.On {
 		return nil, fmt.Errorf("%s is off", m.name)
 	}
-	// As the rack numbers processes, which this process is not in.
+	// The PIDs are those in the rack's namespace, in which this process is not.
 	namespaces := fmt.Sprintf("/proc/%d/root/proc/%d/ns/", m.lab.pid, state.PID)
 	enter := []string{
 		"--mount=" + namespaces + "mnt", "--pid=" + namespaces + "pid", "--net=" + namespaces + "net",
 		"--uts=" + namespaces + "uts", "--ipc=" + namespaces + "ipc", "--",
-		// nsenter waits outside for a child inside. The child dies with it: else
-		// whoever kills the one that he sees leaves the program running.
+		// nsenter stays outside and waits for a child inside. The child must die
+		// with it, because users only see and kill nsenter.
 		"setpriv", "--pdeathsig=KILL", "--",
 	}
 	command := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
@@ -76,7 +76,7 @@ func (m *Machine) Command(ctx context.Context, args ...string) (*exec.Cmd, error
 	return command, nil
 }
 
-// State is how the machine is.
+// State is the state of the machine.
 func (m *Machine) State(ctx context.Context) (rack.State, error) {
 	states, err := m.lab.rack.Machines(ctx)
 	if err != nil {
@@ -90,20 +90,21 @@ func (m *Machine) State(ctx context.Context) (rack.State, error) {
 	return rack.State{}, fmt.Errorf("there is no machine %s", m.name)
 }
 
-// Rack switches machines, for who has no test.
+// Rack switches machines, for callers without a test.
 func (l *Lab) Rack() *rack.Client { return l.rack }
 
-// Kill takes the machine's power away. It returns when nothing of it runs.
+// Kill switches the machine off hard. It returns when none of its processes is
+// left.
 func (m *Machine) Kill(t testing.TB) { m.do(t, m.lab.rack.Kill) }
 
-// Boot gives power back after Kill. It returns when the machine has begun to
-// start.
+// Boot switches the machine on after Kill. It returns when the machine has begun
+// to start.
 func (m *Machine) Boot(t testing.TB) { m.do(t, m.lab.rack.Boot) }
 
 // Reboot is Kill and Boot.
 func (m *Machine) Reboot(t testing.TB) { m.do(t, m.lab.rack.Reboot) }
 
-// Cut takes the machine's links down: it has no carrier.
+// Cut takes the machine's links down, so that they have no carrier.
 func (m *Machine) Cut(t testing.TB) { m.do(t, m.lab.rack.Cut) }
 
 // Mend brings the links up again after Cut.
@@ -116,14 +117,14 @@ func (m *Machine) do(t testing.TB, action func(context.Context, string) error) {
 	}
 }
 
-// Switch does something to a machine, within a minute.
+// Switch performs an action on a machine, within a minute.
 func (l *Lab) Switch(ctx context.Context, action func(context.Context, string) error, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return action(ctx, name)
 }
 
-// LoadImage gives every node that is on an image, from a file.
+// LoadImage imports an image from a file into every node that is on.
 func (l *Lab) LoadImage(ctx context.Context, path string) error {
 	states, err := l.rack.Machines(ctx)
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 	cniConf          = "/etc/cni/net.d"
 )
 
-// node is the machine of the node number n.
+// node is the machine of node number n.
 func (p planner) node(n int) (*machine.Spec, error) {
 	name, fabric := nodeName(n), p.options.nodeFabric(n)
 	node := p.machine(machine.Node, name, fabric, firstNode+n)
@@ -49,8 +49,8 @@ func (p planner) node(n int) (*machine.Spec, error) {
 	return node, nil
 }
 
-// addDisks gives a node what must not be on its copy-on-write root: containerd
-// mounts overlays in it, and a kubelet measures it.
+// addDisks gives a node the folders that must not be on its copy-on-write root:
+// containerd mounts overlays in them, and a kubelet measures their size.
 func (p planner) addDisks(node *machine.Spec) error {
 	for _, name := range []string{"containerd", "kubelet"} {
 		from := filepath.Join(node.Dir, name)
@@ -102,12 +102,12 @@ func (p planner) addKubelet(node *machine.Spec, fabric, n int) error {
 		"--node-ip="+strings.Join(addresses, ","),
 		fmt.Sprintf("--node-labels=topology.kubernetes.io/zone=fabric%d", fabric),
 		"--v=2")
-	kubelet.Needs = p.options.apiURL() + "/readyz" // it would come back to it late
+	kubelet.Needs = p.options.apiURL() + "/readyz" // without it, the kubelet would retry late
 	node.Programs = append(node.Programs, kubelet)
 	return nil
 }
 
-// containerdConfig: "restrict_oom_score_adj" where root may not lower it.
+// containerdConfig sets "restrict_oom_score_adj" if root may not lower the score.
 const containerdConfig = `version = 3
 root = '/var/lib/containerd'
 state = '/run/containerd'
@@ -139,7 +139,7 @@ disabled_plugins = [
   SystemdCgroup = false
 `
 
-// kubeletConfig is the kubelet's file.
+// kubeletConfig is the content of the kubelet's configuration file.
 func (p planner) kubeletConfig(name string) (string, error) {
 	config := map[string]any{
 		"apiVersion":               "kubelet.config.k8s.io/v1beta1",
@@ -166,9 +166,9 @@ func (p planner) kubeletConfig(name string) (string, error) {
 		"registryPullQPS":           0,
 		"kubeAPIQPS":                100,
 		"kubeAPIBurst":              200,
-		// An image that was imported after a pull of it failed is used.
+		// The kubelet must use an image that was imported after a failed pull.
 		"imagePullCredentialsVerificationPolicy": "NeverVerify",
-		// The disk is the real machine's.
+		// The disk belongs to the real machine.
 		"evictionHard":                map[string]string{"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
 		"imageGCHighThresholdPercent": 100,
 		"imageGCLowThresholdPercent":  99,
@@ -192,7 +192,7 @@ func (p planner) addKubeProxy(node *machine.Spec) error {
 		"clientConnection": map[string]any{"kubeconfig": keys + "kube-proxy.conf"},
 		"clusterCIDR":      p.options.join(func(r ranges) string { return r.pods.String() }),
 		"oomScoreAdj":      0,
-		// The table's size is the real machine's, and read-only here.
+		// The size of the table is the real machine's, and read-only here.
 		"conntrack": map[string]any{"maxPerCore": 0, "min": 0},
 		"nftables":  map[string]any{"minSyncPeriod": "100ms"},
 	})
@@ -206,8 +206,8 @@ func (p planner) addKubeProxy(node *machine.Spec) error {
 	return nil
 }
 
-// addRoutes adds the agent of the reference network. Without the name of a
-// node it keeps the routes to all nodes' pods and nothing else.
+// addRoutes adds the agent of the reference network. Without a node's name the
+// agent only keeps the routes to all nodes' pods.
 func (p planner) addRoutes(spec *machine.Spec, node string) error {
 	if err := p.addKubeconfig(spec, "reference", "reference", "system:masters"); err != nil {
 		return err

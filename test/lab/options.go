@@ -9,62 +9,63 @@ import (
 	"time"
 )
 
-// Options say which lab. The zero value is two nodes on one fabric, with IPv4,
-// and without pod network, service proxy or cluster DNS: those are what a lab
-// tests.
+// Options describe a lab. The zero value is two nodes on one fabric, with IPv4,
+// and without pod network, service proxy or cluster DNS, because those are what a
+// lab tests.
 type Options struct {
-	// Name tells labs on one machine apart. Empty: "lab" for Up, a name of its
-	// own for Start.
+	// Name distinguishes labs on one machine. Empty means "lab" for Up, and a
+	// unique name for Start.
 	Name string
 
-	// Nodes is how many, from 1 to 5. 0 means 2. They are n1, n2, …
+	// Nodes is the number of nodes, from 1 to 5. 0 means 2. They are called n1,
+	// n2, …
 	Nodes int
 
-	// Fabrics is 1 or 2. 0 means 1. With two, n1, n3 and n5 are on the first,
-	// n2 and n4 on the second, and the machine "router" between them.
+	// Fabrics is 1 or 2. 0 means 1. With two, n1, n3 and n5 are on the first
+	// fabric, n2 and n4 on the second, and the machine "router" connects them.
 	Fabrics int
 
-	// Families of addresses of nodes, pods and Services. Empty means IPv4.
+	// Families are the address families of nodes, pods and Services. Empty means
+	// IPv4.
 	Families Families
 
-	// MTU of all links. 0 means 1500.
+	// MTU is the MTU of all links. 0 means 1500.
 	MTU int
 
-	// ReferenceNetwork runs the reference CNI plugins ptp, host-local and
-	// portmap on every node, and an agent that keeps static routes between the
-	// nodes' pod ranges: what our own network is compared with.
+	// ReferenceNetwork runs the reference CNI plugins ptp, host-local and portmap
+	// on every node, and an agent that keeps static routes between the nodes' pod
+	// ranges. Fairway's own network is compared with it.
 	ReferenceNetwork bool
 
 	// KubeProxy runs kube-proxy, with nftables, on every node.
 	KubeProxy bool
 
-	// CoreDNS runs cluster DNS in pods, at the usual address. It needs a
-	// network and a service proxy.
+	// CoreDNS runs cluster DNS in pods, at the usual address. It needs a network
+	// and a service proxy.
 	CoreDNS bool
 
-	// Images are files of docker-archive or OCI layout, that every node has
-	// beside those of pause, echo and CoreDNS.
+	// Images are files in docker-archive or OCI layout. Every node has them in
+	// addition to pause, echo and CoreDNS.
 	Images []string
 
 	// FairwayImages are built from this tree for every node: ControllerImage and
 	// GatewayImage.
 	FairwayImages bool
 
-	// KubeletConfiguration is merged over the kubelets' own, for what a test
-	// needs to be different.
+	// KubeletConfiguration is merged over the kubelets' own configuration.
 	KubeletConfiguration map[string]any
 
-	// Progress is told what happens. Nil: nobody.
+	// Progress receives progress messages, unless it is nil.
 	Progress io.Writer `json:"-"`
 
-	// Patience is how long each step of the start may take. 0 means 3 minutes.
+	// Patience is the longest time for each step of the start. 0 means 3 minutes.
 	Patience time.Duration
 
 	// mortal labs die with this process.
 	mortal bool
 }
 
-// Families of addresses.
+// Families are address families.
 type Families string
 
 // The families that a lab can have.
@@ -74,13 +75,13 @@ const (
 	DualStack Families = "dual" // IPv4 first
 )
 
-// maxNodes is what the addresses, and two cores, are enough for.
+// maxNodes is the limit that the addresses, and two cores, allow.
 const maxNodes = 5
 
-// names are part of paths, of a socket's too, which may have 107 bytes.
+// names are part of paths, also of a socket's path, which may have 107 bytes.
 var names = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
 
-// complete fills in what is left out, or says what is wrong.
+// complete fills in defaults, or says what is wrong.
 func (o Options) complete() (Options, error) {
 	if o.Name == "" {
 		o.Name = "lab"

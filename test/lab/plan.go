@@ -19,7 +19,7 @@ const (
 	clientName  = "client"
 )
 
-// planner makes a lab's machines out of its options.
+// planner derives a lab's machines from its options.
 type planner struct {
 	options   Options
 	dir       string
@@ -28,7 +28,7 @@ type planner struct {
 	authority *authority.Authority
 }
 
-// plan is the rack and its machines.
+// plan returns the rack and its machines.
 func (p planner) plan() (rack.Plan, []*machine.Spec, error) {
 	control, err := p.control()
 	if err != nil {
@@ -57,13 +57,13 @@ func (p planner) plan() (rack.Plan, []*machine.Spec, error) {
 	return plan, specs, nil
 }
 
-// tree is where the control groups of the lab name are.
+// tree is the control group tree of the named lab.
 func tree(name string) cgroup.Tree { return cgroups.Below(name) }
 
-// cgroups is where those of all labs are.
+// cgroups is the control group tree of all labs.
 const cgroups cgroup.Tree = "fairway-lab"
 
-// machine is one without a purpose yet, on one fabric.
+// machine is a machine on one fabric, without a purpose yet.
 func (p planner) machine(kind machine.Kind, name string, fabric, n int) *machine.Spec {
 	return &machine.Spec{
 		Name: name, Kind: kind, Dir: rack.MachineDir(p.dir, name),
@@ -90,7 +90,7 @@ func (p planner) machine(kind machine.Kind, name string, fabric, n int) *machine
 	}
 }
 
-// selfPath is where a machine has this program.
+// selfPath is the path of this program on a machine.
 const selfPath = "/opt/lab/lab"
 
 func text(content string) machine.File {
@@ -109,7 +109,7 @@ func (p planner) link(name string, fabric, n int) machine.Link {
 	return l
 }
 
-// between is the way from a fabric to the other.
+// between is the route from one fabric to the other.
 func (p planner) between(fabric int) []machine.Route {
 	if p.options.Fabrics == 1 {
 		return nil
@@ -121,7 +121,7 @@ func (p planner) between(fabric int) []machine.Route {
 	return routes
 }
 
-// hosts lets machines know one another by name.
+// hosts is the /etc/hosts with the names of all machines.
 func (p planner) hosts() string {
 	var lines strings.Builder
 	lines.WriteString("127.0.0.1 localhost\n::1 localhost\n")
@@ -150,13 +150,13 @@ func (p planner) router() (*machine.Spec, error) {
 	return router, p.addRoutes(router, "")
 }
 
-// client is outside of the cluster: it knows where the nodes are, but no route
-// to pods or Services.
+// client is outside of the cluster. It has routes to the nodes, but not to pods
+// or Services.
 func (p planner) client() *machine.Spec {
 	return p.machine(machine.Client, clientName, 0, clientHost)
 }
 
-// letThrough lets a machine forward packets.
+// letThrough enables forwarding on a machine.
 func letThrough(spec *machine.Spec) {
 	spec.Sysctls["net/ipv4/ip_forward"] = "1"
 	spec.Sysctls["net/ipv6/conf/all/forwarding"] = "1"

@@ -17,7 +17,7 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/rack"
 )
 
-// prepare writes everything and starts the rack, which takes the lock over.
+// prepare writes all files and starts the rack, which takes over the lock.
 func (l *Lab) prepare(ctx context.Context, held *os.File) error {
 	if err := os.MkdirAll(l.path("images"), 0o755); err != nil {
 		return fmt.Errorf("make folder: %w", err)
@@ -42,8 +42,8 @@ func (l *Lab) prepare(ctx context.Context, held *os.File) error {
 	return l.startRack(held, api)
 }
 
-// write writes the lab's folder. The API's clients on the real machine find it
-// at that address.
+// write writes the lab's folder. Clients on the real machine reach the API at
+// that address.
 func (l *Lab) write(address string) error {
 	ca, err := authority.New("lab", lifetime)
 	if err != nil {
@@ -110,7 +110,7 @@ func (l *Lab) startRack(held, api *os.File) error {
 	command.Stdout, command.Stderr = log, log
 	command.ExtraFiles = []*os.File{held, api, line}
 	command.SysProcAttr = &syscall.SysProcAttr{
-		Setsid: true, // Ctrl-C is for this process
+		Setsid: true, // keeps Ctrl-C away from the lab
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET |
 			unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 	}
@@ -128,7 +128,7 @@ func (l *Lab) startRack(held, api *os.File) error {
 	)
 }
 
-// letLive lets the lab live on without this process.
+// letLive lets the lab outlive this process.
 func (l *Lab) letLive() error {
 	_, err := l.lifeline.Write([]byte{1})
 	err = errors.Join(err, l.lifeline.Close())

@@ -20,25 +20,25 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/machine"
 )
 
-// The agent of the reference network: on each machine one that knows which
-// range of pods each node got, and keeps routes there; on a node it writes the
-// configuration of the CNI plugins, too, with which the node becomes Ready.
+// The agent of the reference network runs on every machine that routes to pods.
+// It learns the pod range of each node and keeps routes to it. On a node it also
+// writes the configuration of the CNI plugins, which makes the node Ready.
 const (
 	referenceRole     = "fairway-lab:reference"
 	referenceSettings = "/etc/lab-reference.json"
 	referencePeriod   = 300 * time.Millisecond
 )
 
-// reference is what an agent is told.
+// reference is the configuration of an agent.
 type reference struct {
-	Node string // empty: this is no node
+	Node string // empty: the machine is not a node
 	MTU  int
 
 	// Via are the next hops to other nodes.
 	Via map[string][]netip.Addr
 }
 
-// reference is what the agent on a machine is told.
+// reference is the configuration of a machine's agent.
 func (p planner) reference(spec *machine.Spec, node string) reference {
 	settings := reference{Node: node, MTU: p.options.MTU, Via: map[string][]netip.Addr{}}
 	for n := 1; n <= p.options.Nodes; n++ {
@@ -75,7 +75,7 @@ func runReference(ctx context.Context) error {
 	}
 	for {
 		if err := settings.apply(ctx, client); err != nil {
-			fmt.Fprintln(os.Stderr, err) // and again: the API server may be away
+			fmt.Fprintln(os.Stderr, err) // it tries again, because the API server may be unreachable
 		}
 		select {
 		case <-time.After(referencePeriod):
@@ -85,9 +85,9 @@ func runReference(ctx context.Context) error {
 	}
 }
 
-// apply brings routes and plugins up to date.
+// apply updates routes and plugins.
 func (r reference) apply(ctx context.Context, client kubernetes.Interface) error {
-	// From the API server's cache: any machine asks often.
+	// It reads from the API server's cache, because every machine polls often.
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
@@ -118,7 +118,7 @@ func podRanges(node *corev1.Node) ([]netip.Prefix, error) {
 	return found, nil
 }
 
-// route leads to the pods of a node.
+// route adds routes to the pods of a node.
 func (r reference) route(node string, pods []netip.Prefix) error {
 	for _, to := range pods {
 		for _, via := range r.Via[node] {
@@ -137,7 +137,7 @@ func (r reference) route(node string, pods []netip.Prefix) error {
 	return nil
 }
 
-// configure writes the plugins' configuration, whole or not at all.
+// configure replaces the plugins' configuration atomically.
 func (r reference) configure(pods []netip.Prefix) error {
 	const path = cniConf + "/10-reference.conflist"
 	encoded, err := r.plugins(pods)
@@ -156,7 +156,7 @@ func (r reference) configure(pods []netip.Prefix) error {
 	return os.Rename(path+".new", path)
 }
 
-// plugins are ptp, host-local and portmap.
+// plugins is the configuration of ptp, host-local and portmap.
 func (r reference) plugins(pods []netip.Prefix) ([]byte, error) {
 	type object = map[string]any
 	var ranges [][]object
@@ -174,7 +174,7 @@ func (r reference) plugins(pods []netip.Prefix) ([]byte, error) {
 				"type": "ptp", "mtu": r.MTU,
 				"ipam": object{
 					"type": "host-local", "ranges": ranges, "routes": routes,
-					"dataDir": "/run/cni-addresses", // of this boot: pods do not outlive it
+					"dataDir": "/run/cni-addresses", // lost at reboot, like the pods
 				},
 			},
 			{"type": "portmap", "capabilities": object{"portMappings": true}, "backend": "nftables"},

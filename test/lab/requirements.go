@@ -12,7 +12,7 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// check says all that the machine lacks, and what to do about it.
+// check says everything that this machine lacks, and how to fix it.
 func (o Options) check() error {
 	var missing []error
 	lack := func(format string, args ...any) { missing = append(missing, fmt.Errorf(format, args...)) }
@@ -44,7 +44,7 @@ func (o Options) check() error {
 	return nil
 }
 
-// programs are those that the lab runs.
+// programs are the programs that the lab runs.
 func (o Options) programs() []string {
 	needed := []string{
 		"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl",

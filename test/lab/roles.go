@@ -9,12 +9,12 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/rack"
 )
 
-// rackRole is the name under which Up starts this program as the rack.
+// rackRole is the argument with which Up starts this program as the rack.
 const rackRole = "fairway-lab:rack"
 
-// Main does its part when a lab has started this program as one of its own
-// processes, and then does not return. Whoever calls Start or Up calls it
-// first: in TestMain, or in main.
+// Main runs the process's role, and then does not return, if a lab has started
+// this program as one of its own processes. A caller of Start or Up must call
+// Main first, in TestMain or in main.
 func Main() {
 	ctx := context.Background()
 	var err error

@@ -16,12 +16,12 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// started tells the labs of one process apart.
+// started counts the labs of this process, to give each a name.
 var started atomic.Int32
 
-// Start runs a lab until the test ends. It dies with this process, however
-// that ends. If the test failed, what the cluster holds and the last lines of
-// its logs are part of the output. TestMain must call Main.
+// Start runs a lab until the test ends. The lab dies with this process, however
+// that ends. If the test failed, the output includes the cluster's objects and
+// the last lines of its logs. TestMain must call Main.
 func Start(t testing.TB, options Options) *Lab {
 	t.Helper()
 	if options.Name == "" {
@@ -57,8 +57,8 @@ func (l *Lab) Kubectl(t testing.TB, stdin string, args ...string) string {
 	return printed
 }
 
-// TryKubectl is Kubectl for what may fail. The error holds what kubectl
-// complained.
+// TryKubectl is Kubectl for commands that may fail. The error holds kubectl's
+// error output.
 func (l *Lab) TryKubectl(ctx context.Context, stdin string, args ...string) (string, error) {
 	command, err := l.KubectlCommand(ctx, args...)
 	if err != nil {
@@ -83,7 +83,7 @@ func (l *Lab) KubectlCommand(ctx context.Context, args ...string) (*exec.Cmd, er
 	return exec.CommandContext(ctx, path, append(flags, args...)...), nil
 }
 
-// describe is what the cluster holds.
+// describe lists the objects in the cluster.
 func (l *Lab) describe() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -116,7 +116,7 @@ func (l *Lab) lastWords() string {
 	return all.String()
 }
 
-// Logs are the log files of machines' programs; "*" is any.
+// Logs are the log files of programs on machines; "*" matches any.
 func (l *Lab) Logs(machine, program string) []string {
 	found, _ := filepath.Glob(filepath.Join(l.dirOf(machine), "log", program+".log")) // the pattern is well-formed
 	return found

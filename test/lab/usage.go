@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// Usage is the memory of processes of one name, on one machine.
+// Usage is the memory of all processes of one name on one machine.
 type Usage struct {
 	Name     string
 	Count    int
 	Resident int64 // bytes
 }
 
-// Usage is the memory of the lab's processes, by machine; the greatest first.
-// The rack is a machine of that name.
+// Usage is the memory of the lab's processes by machine, the largest first. The
+// rack counts as a machine of that name.
 func (l *Lab) Usage() (map[string][]Usage, error) {
 	processes, err := tree(l.Options.Name).Processes()
 	if err != nil {

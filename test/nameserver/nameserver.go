@@ -1,7 +1,7 @@
-// Package nameserver is a DNS server for tests: it answers for one zone from
-// memory, over UDP and TCP, and takes signed updates (RFC 2136) as a primary
-// does. It is a server in its own right on the wire, by the DNS library; what it
-// knows of names is here.
+// Package nameserver is a DNS server for tests. It answers for one zone from
+// memory, over UDP and TCP, and accepts signed updates (RFC 2136) as a primary
+// does. A DNS library handles the wire format; the zone's logic is in this
+// package.
 package nameserver
 
 import (
@@ -20,17 +20,17 @@ type Server struct {
 	Address netip.AddrPort
 
 	zone string
-	keys map[string]string // of TSIG: secrets by name; none: updates are not signed
+	keys map[string]string // TSIG secrets by name; none: updates need no signature
 
 	mu      sync.Mutex
 	records []dns.RR
-	broken  map[string]int // answers that are rcodes, by name
+	broken  map[string]int // response codes to answer with instead, by name
 	updates int
 }
 
-// Start starts a server for a zone on an address of loopback, until the test
-// ends; port 0 is any. keys are those that may sign updates, base64 by name, all
-// with hmac-sha256 or hmac-sha512.
+// Start starts a server for a zone on a loopback address, until the test ends.
+// Port 0 means any. Clients sign updates with keys: base64 by name, all with
+// hmac-sha256 or hmac-sha512.
 func Start(t testing.TB, address, zone string, keys map[string]string) *Server {
 	t.Helper()
 	s := &Server{zone: dns.Fqdn(zone), keys: map[string]string{}, broken: map[string]int{}}
@@ -39,7 +39,7 @@ func Start(t testing.TB, address, zone string, keys map[string]string) *Server {
 	}
 	packets, listener := listen(t, address)
 	s.Address = netip.MustParseAddrPort(packets.LocalAddr().String())
-	accept := func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept } // updates, too
+	accept := func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept } // including updates
 	for _, server := range []*dns.Server{{PacketConn: packets}, {Listener: listener}} {
 		server.Handler, server.TsigSecret, server.MsgAcceptFunc = s, s.keys, accept
 		started, ended := make(chan struct{}), make(chan struct{})
@@ -51,8 +51,8 @@ func Start(t testing.TB, address, zone string, keys map[string]string) *Server {
 	return s
 }
 
-// listen takes a port for UDP and TCP. Any that is free for one may be taken for
-// the other.
+// listen listens on the same port for UDP and TCP. A port that is free for one
+// may be taken for the other.
 func listen(t testing.TB, address string) (net.PacketConn, net.Listener) {
 	t.Helper()
 	var wrong error
@@ -86,14 +86,14 @@ func (s *Server) Add(t testing.TB, records ...string) {
 	}
 }
 
-// Break makes answers for a name an error, given by its number.
+// Break makes the server answer for a name with an error code.
 func (s *Server) Break(name string, rcode int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken[dns.Fqdn(name)] = rcode
 }
 
-// TXT is the texts of a name.
+// TXT are the texts of a name.
 func (s *Server) TXT(name string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *Server) TXT(name string) []string {
 	return texts
 }
 
-// Updates is how many updates were taken.
+// Updates is the number of accepted updates.
 func (s *Server) Updates() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
 	_ = w.WriteMsg(answer) // the client would miss it
 }
 
-// query answers a question, following aliases inside the zone.
+// query answers a question, and follows aliases inside the zone.
 func (s *Server) query(answer *dns.Msg, question dns.Question) {
 	name := strings.ToLower(question.Name)
 	if rcode, broken := s.broken[name]; broken {
@@ -165,8 +165,8 @@ func (s *Server) query(answer *dns.Msg, question dns.Question) {
 	}
 }
 
-// lookUp adds the records of a name to an answer, and says of what the name is an
-// alias, and whether it exists, be it for a name below it.
+// lookUp adds the records of a name to an answer. It also returns the target if
+// the name is an alias, and whether the name, or one below it, exists.
 func (s *Server) lookUp(answer *dns.Msg, name string, kind uint16) (alias string, exists bool) {
 	for _, record := range s.records {
 		header := record.Header()
@@ -184,7 +184,7 @@ func (s *Server) lookUp(answer *dns.Msg, name string, kind uint16) (alias string
 	return alias, exists
 }
 
-// update changes records as RFC 2136 says; the result is its answer.
+// update changes records according to RFC 2136 and returns the response code.
 func (s *Server) update(w dns.ResponseWriter, request *dns.Msg) int {
 	if len(s.keys) > 0 && (request.IsTsig() == nil || w.TsigStatus() != nil) {
 		return dns.RcodeNotAuth
@@ -211,7 +211,7 @@ func (s *Server) update(w dns.ResponseWriter, request *dns.Msg) int {
 		case header.Class == dns.ClassNONE && at >= 0:
 			s.records = append(s.records[:at], s.records[at+1:]...)
 		case header.Class == dns.ClassANY:
-			return dns.RcodeRefused // nobody of ours removes what others made
+			return dns.RcodeRefused // Fairway never deletes records of others
 		}
 	}
 	s.updates++

@@ -1,10 +1,9 @@
 // Package netns runs a test binary in a network namespace of its own.
 //
-// The namespace holds a loopback device and nothing else, so that tests can use
-// any address and port without meeting the machine's or one another, and
-// nothing can leave it. The kernel removes it with the last process in it:
-// there is nothing to clean up. Root is not needed where the kernel lets users
-// make namespaces.
+// The namespace holds only a loopback device. So tests can use any address and
+// port without conflicts with the machine or with one another, and nothing can
+// leave the namespace. The kernel removes it with its last process, so nothing
+// needs cleaning up. Root is not needed if the kernel lets users make namespaces.
 package netns
 
 import (
@@ -24,9 +23,9 @@ import (
 // inside marks the process that runs in the namespace.
 const inside = "FAIRWAY_TEST_NETNS"
 
-// Main runs the tests of m in a new network namespace in which all addresses of
-// networks are its own, as 127.0.0.0/8 is. Call it from TestMain; it exits.
-// IPv4 networks only.
+// Main runs the tests of m in a new network namespace. All addresses of networks
+// are local in it, as those of 127.0.0.0/8 are. Call Main from TestMain; it
+// exits. It supports IPv4 networks only.
 func Main(m *testing.M, networks ...netip.Prefix) {
 	os.Exit(run(m, networks)) //nolint:forbidigo // this is a test's main
 }

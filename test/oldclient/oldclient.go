@@ -1,9 +1,9 @@
-// Package oldclient is a client of TLS 1.2 that can use certificates with one
-// kind of key only.
+// Package oldclient is a TLS 1.2 client that supports certificates with only one
+// kind of key.
 //
-// It goes no further than the server's certificate, which TLS 1.2 sends in the
-// clear: it is for tests of which one that is. Go's own client says of itself in
-// every hello that it knows both kinds.
+// It stops at the server's certificate, which TLS 1.2 sends unencrypted, because
+// tests only need that. Go's own client cannot be used: it always offers both
+// kinds of keys.
 package oldclient
 
 import (
@@ -19,14 +19,14 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// Certificate is the one that the server at an address has for a name and a
-// client that can use RSA, or else ECDSA.
+// Certificate is the server's certificate for a name and a client that supports
+// only RSA keys, or else only ECDSA keys.
 func Certificate(ctx context.Context, address, name string, isRSA bool) (*x509.Certificate, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // it has said what we wanted
+	defer conn.Close() //nolint:errcheck // the certificate is all that counts
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	hello, err := clientHello(name, isRSA)
@@ -39,7 +39,7 @@ func Certificate(ctx context.Context, address, name string, isRSA bool) (*x509.C
 	return certificateFrom(conn)
 }
 
-// Of RFC 5246, RFC 8422 and RFC 6066.
+// Numbers from RFC 5246, RFC 8422 and RFC 6066.
 const (
 	recordAlert, recordHandshake = 21, 22
 
@@ -78,7 +78,7 @@ func clientHello(name string, isRSA bool) ([]byte, error) {
 			b.AddUint8LengthPrefixed(func(b builder) { b.AddUint8(0) }) // no compression
 			b.AddUint16LengthPrefixed(func(b builder) {
 				extension(b, extensionServerName, func(b builder) {
-					b.AddUint8(0) // a host
+					b.AddUint8(0) // type host_name
 					b.AddUint16LengthPrefixed(func(b builder) { b.AddBytes([]byte(name)) })
 				})
 				extension(b, extensionGroups, func(b builder) { b.AddUint16(groupP256) })
@@ -115,7 +115,7 @@ func certificateFrom(conn io.Reader) (*x509.Certificate, error) {
 	}
 }
 
-// firstCertificate is nil while there is more to come.
+// firstCertificate is nil while messages are incomplete.
 func firstCertificate(messages []byte) (*x509.Certificate, error) {
 	for text := cryptobyte.String(messages); ; {
 		var kind uint8

@@ -1,6 +1,6 @@
-// Package power makes sockets of a test what those of a machine without power
-// are: nobody is there. The kernel drops whatever comes for them before TCP sees
-// it, so that nothing is acknowledged, refused or closed. It takes no rights.
+// Package power makes sockets of a test behave like those of a machine without
+// power. The kernel drops their incoming packets before TCP sees them, so that
+// nothing is acknowledged, refused or closed. It needs no privileges.
 package power
 
 import (
@@ -13,25 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listen listens on a TCP address with sockets that Cut can be used for: those of
-// Multipath TCP, which Go listens with, take no filter.
+// Listen listens on a TCP address with sockets that work with Cut. Go's default,
+// Multipath TCP, does not support socket filters.
 func Listen(address string) (net.Listener, error) {
 	var plain net.ListenConfig
 	plain.SetMultipathTCP(false)
 	return plain.Listen(context.Background(), "tcp", address)
 }
 
-// Cut takes the power from sockets, such as a *net.TCPListener and the connections
-// that it has accepted; those that it accepted before have to be among them.
+// Cut cuts the power of sockets, such as a *net.TCPListener and the connections
+// that it has accepted. The caller must include all of its accepted connections.
 func Cut(sockets ...syscall.Conn) error {
-	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K} // of a packet is passed on
+	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K} // pass on 0 bytes of a packet
 	program := unix.SockFprog{Len: 1, Filter: &nothing}
 	return each(sockets, func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
 	})
 }
 
-// Restore gives it back.
+// Restore undoes Cut.
 func Restore(sockets ...syscall.Conn) error {
 	return each(sockets, func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)

@@ -9,9 +9,9 @@ import (
 	"github.com/fairwaynet/fairway/test/cable"
 )
 
-// Cable lays a way of a replica's own to the API server, which can be cut, and
-// returns it with the path of a kubeconfig that goes this way, with the
-// controller's rights. It ends with the test.
+// Cable makes a separate network path from a replica to the API server, which a
+// test can cut. It also returns the path of a kubeconfig that uses it, with the
+// controller's rights. The cable ends with the test.
 func (r *Road) Cable(t testing.TB) (way *cable.Cable, kubeconfig string) {
 	t.Helper()
 	config := rest.CopyConfig(r.Cluster.ServiceAccount(accountNamespace, account))

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// address is where requests go: any address of Envoy's port does.
+// address is the target of requests. Any address works with Envoy's port.
 const address = "127.0.0.1:8080"
 
 // unanswered is how long a request may take that a test asks once: what is slower
@@ -25,7 +25,7 @@ type Answer struct {
 	Body   string
 }
 
-// Get asks for a path of a host, on a connection of its own.
+// Get requests a path of a host over a new connection.
 func Get(ctx context.Context, host, path string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
@@ -33,7 +33,7 @@ func Get(ctx context.Context, host, path string) (Answer, error) {
 	return get(ctx, transport, host, path)
 }
 
-// GetAt is Get from an Envoy that listens on another port.
+// GetAt is Get for an Envoy that listens on another port.
 func GetAt(ctx context.Context, port int, host, path string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
@@ -74,8 +74,8 @@ func do(ctx context.Context, transport http.RoundTripper, method, url string, bo
 	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(text)}, err
 }
 
-// Answers is a check for Eventually: host and path are answered by the backend
-// of that name.
+// Answers is a check for Eventually: the backend of that name answers requests
+// for host and path.
 func Answers(host, path, backend string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		switch a, err := Get(ctx, host, path); {
@@ -88,7 +88,7 @@ func Answers(host, path, backend string) func(context.Context) error {
 	}
 }
 
-// Status is a check for Eventually: host and path are answered with a status.
+// Status is a check for Eventually: requests for host and path get the status.
 func Status(host, path string, status int) func(context.Context) error {
 	return func(ctx context.Context) error {
 		switch a, err := Get(ctx, host, path); {

@@ -11,13 +11,13 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Said is what a command said, and its exit code.
+// Said is the output of a command, and its exit code.
 type Said struct {
 	Out, Err string
 	Code     int
 }
 
-// Fairway runs the fairway command to its end, as that user of the cluster.
+// Fairway runs the fairway command to its end, as the given user of the cluster.
 func (r *Road) Fairway(t testing.TB, user *rest.Config, args ...string) Said {
 	t.Helper()
 	path, err := r.Cluster.WriteKubeconfig(user)

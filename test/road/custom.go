@@ -15,7 +15,7 @@ func (r *Road) InstallCustomResources(t testing.TB) {
 		"crd/gatewayconfigs.fairway.dev", "crd/clustergatewayconfigs.fairway.dev", "crd/issuers.fairway.dev")
 }
 
-// StartEnvoy starts an Envoy of another gateway, which may not be there yet. It
+// StartEnvoy starts an Envoy of another gateway, which need not exist yet. It
 // runs until the test ends.
 func (r *Road) StartEnvoy(t testing.TB, gateway string) *Envoy {
 	t.Helper()

@@ -22,8 +22,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/gateway"
 )
 
-// Envoy is one Envoy of the gateway. All listen on port 8080 of every address;
-// the kernel spreads connections over them when there are several.
+// Envoy is one Envoy of the gateway. All Envoys listen on port 8080 of every
+// address; the kernel spreads connections over them.
 type Envoy struct {
 	process *gateway.Process
 	stop    context.CancelFunc
@@ -69,8 +69,8 @@ func (r *Road) startEnvoy(t testing.TB, i int, gatewayName string) *Envoy {
 	return e
 }
 
-// accessLog notes the requests that were not answered 200, equal ones in a row
-// once.
+// accessLog notes the requests that were not answered 200. It notes a sequence of
+// equal ones once.
 func (r *Road) accessLog(i int) io.Writer {
 	if !r.recorded {
 		return nil
@@ -102,7 +102,7 @@ func (r *Road) AddEnvoy(t testing.TB) *Envoy {
 	return e
 }
 
-// Freeze stops the Envoy process where it stands: it neither answers nor ends.
+// Freeze stops the Envoy process without ending it, so that it does not answer.
 func (e *Envoy) Freeze(t testing.TB) (thaw func()) {
 	t.Helper()
 	pid := e.PID(t)
@@ -116,7 +116,7 @@ func (e *Envoy) Freeze(t testing.TB) (thaw func()) {
 }
 
 // Kill kills the Envoy process, as a crash would, and returns when it is gone.
-// It is started again.
+// The gateway restarts it.
 func (e *Envoy) Kill(t testing.TB) {
 	t.Helper()
 	pid := e.PID(t)
@@ -134,7 +134,8 @@ func (e *Envoy) Kill(t testing.TB) {
 // RSS is Envoy's resident memory in bytes.
 func (e *Envoy) RSS(t testing.TB) int64 { return rss(t, e.PID(t)) }
 
-// PID is the process that runs now: that with our bootstrap on its command line.
+// PID is the running Envoy process with this gateway's bootstrap on its command
+// line.
 func (e *Envoy) PID(t testing.TB) int {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -144,7 +145,7 @@ func (e *Envoy) PID(t testing.TB) int {
 	for _, path := range lines {
 		text, err := os.ReadFile(path)
 		if err != nil || !strings.Contains(string(text), e.process.Dir+"/") {
-			continue // it has ended, or is another's
+			continue // it has ended, or belongs to another user
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if err != nil {

@@ -25,8 +25,8 @@ type Gateway struct {
 	Probes netip.AddrPort
 }
 
-// StartGateway runs a gateway until the test ends. Its Envoy listens where all
-// do.
+// StartGateway runs a gateway until the test ends. Its Envoy listens on the same
+// port as all others.
 func (r *Road) StartGateway(t testing.TB, flags ...string) *Gateway {
 	t.Helper()
 	g := &Gateway{Probes: FreePort(t)}
@@ -38,7 +38,7 @@ func (r *Road) StartGateway(t testing.TB, flags ...string) *Gateway {
 }
 
 // Says is a check for Eventually: the gateway answers a path with a status, and
-// text in the body.
+// with text in the body.
 func (g *Gateway) Says(path string, status int, text string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		a, err := get(ctx, &http.Transport{DisableKeepAlives: true}, g.Probes.String(), path)
@@ -54,9 +54,9 @@ func (g *Gateway) Ready(ctx context.Context) error {
 	return g.Says("/readyz", http.StatusOK, "ok")(ctx)
 }
 
-// Mount is a folder with the contents of a Secret, as the kubelet makes it for
-// a volume: what changes, changes as a whole. A Secret that is gone leaves the
-// folder as it was.
+// Mount is a folder with the contents of a Secret, as the kubelet makes it for a
+// volume: the files change together. If the Secret is deleted, the folder stays
+// as it was.
 func (r *Road) Mount(t testing.TB, secret client.ObjectKey) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -95,8 +95,8 @@ func (r *Road) mount(ctx context.Context, t testing.TB, dir string, name client.
 	}
 }
 
-// project writes files into a folder of their own and moves the link "..data"
-// to it, through which they are seen.
+// project writes files into a folder of their own and then switches the link
+// "..data", through which readers see the files, to it.
 func project(dir, version string, files map[string][]byte) error {
 	fresh := filepath.Join(dir, "..v"+version)
 	if err := os.Mkdir(fresh, 0o700); err != nil {
@@ -123,7 +123,7 @@ func project(dir, version string, files map[string][]byte) error {
 	return nil
 }
 
-// Metrics is what the gateway's /metrics says.
+// Metrics is the content of the gateway's /metrics.
 func (g *Gateway) Metrics(ctx context.Context) (string, error) {
 	a, err := get(ctx, &http.Transport{DisableKeepAlives: true}, g.Probes.String(), "/metrics")
 	return a.Body, err

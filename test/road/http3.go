@@ -16,13 +16,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// HTTP3 is one connection over QUIC with a server name. It is opened by the first
-// request, and never again.
+// HTTP3 is one QUIC connection with a server name. The first request opens it,
+// and it is never reopened.
 type HTTP3 struct {
 	transport *http3.Transport
 }
 
-// NewHTTP3 makes one. The certificate is not verified.
+// NewHTTP3 makes a connection that does not verify the certificate.
 func NewHTTP3(name string) *HTTP3 {
 	var opened atomic.Bool
 	return &HTTP3{transport: &http3.Transport{
@@ -39,8 +39,8 @@ func NewHTTP3(name string) *HTTP3 {
 // Close closes the connection.
 func (h *HTTP3) Close() error { return h.transport.Close() }
 
-// Get asks for a path of a host, and returns the certificate (DER) that the
-// connection has, too.
+// Get requests a path of a host. It also returns the connection's certificate
+// (DER).
 func (h *HTTP3) Get(ctx context.Context, host, path string) (a Answer, certificate []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
@@ -57,12 +57,13 @@ func (h *HTTP3) Get(ctx context.Context, host, path string) (a Answer, certifica
 	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(text)}, response.TLS.PeerCertificates[0].Raw, err
 }
 
-// AnswersHTTP3 is a check for Eventually: a new connection over HTTP/3 gets a
-// host's path from a backend, with the certificate of a Secret; nil: any.
+// AnswersHTTP3 is a check for Eventually: over a new HTTP/3 connection, a backend
+// answers for host and path. The certificate must be the Secret's, unless secret
+// is nil.
 func AnswersHTTP3(host, path, backend string, secret *corev1.Secret) func(context.Context) error {
 	return func(ctx context.Context) error {
 		h := NewHTTP3(host)
-		defer h.Close() //nolint:errcheck // it has said what we wanted
+		defer h.Close() //nolint:errcheck // its answer is complete
 		a, certificate, err := h.Get(ctx, host, path)
 		if err != nil {
 			return err

@@ -17,9 +17,9 @@ import (
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
-// Load is requests for one path of one host at an even rate. Most use a
-// connection again, some have one of their own; half of them have a body.
-// Nothing is ever tried twice: what a client would see is what is counted.
+// Load sends requests for one path of one host at an even rate. Most requests
+// reuse a connection, some use a new one; half of them have a body. It never
+// retries, so that it counts what a client would see.
 type Load struct {
 	Host, Path string
 	Rate       float64 // requests a second
@@ -33,18 +33,18 @@ type Load struct {
 	tally Tally
 }
 
-// Tally is what became of the requests of a Load.
+// Tally is the result of a Load.
 type Tally struct {
 	Sent     int
 	Answered map[string]int // requests with status 200, by backend
 	Failures int
-	Failed   []Failure // the first of them
-	Reopened int       // connections that had to be opened again
+	Failed   []Failure // the first failures
+	Reopened int       // connections that had to be reopened
 	Slowest  time.Duration
 	Took     time.Duration
 }
 
-// Failure is a request that was not answered with 200.
+// Failure is a request without the answer 200.
 type Failure struct {
 	At   time.Time
 	What string
@@ -58,7 +58,7 @@ const (
 	workers       = 24
 	ownConnection = 6 // every sixth request of a worker
 	longestLoad   = 3 * time.Minute
-	maxFailures   = 20 // that are remembered in full
+	maxFailures   = 20 // remembered in full
 	slowRequest   = 10 * time.Second
 )
 
@@ -76,8 +76,8 @@ func (r *Road) StartLoad(t testing.TB, host, path string) *Load {
 	return l
 }
 
-// run hands a request to some worker whenever one is due. Where none is free it
-// waits, so that a slow machine lowers the rate and queues nothing.
+// run gives a request to a worker whenever one is due. If no worker is free it
+// waits, so that a slow machine lowers the rate and no queue builds up.
 func (l *Load) run(ctx context.Context) {
 	began := time.Now()
 	due := make(chan struct{})
@@ -92,7 +92,7 @@ func (l *Load) run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-tick.C:
 		}
-		// What a stall of this process has left out is not made up for.
+		// The load does not catch up after a stall of this process.
 		want := time.Since(began).Seconds() * l.Rate
 		for sent = max(sent, want-l.Rate/10); sent < want && ctx.Err() == nil; sent++ {
 			select {
@@ -108,7 +108,7 @@ func (l *Load) run(ctx context.Context) {
 	l.tally.Took = time.Since(began)
 }
 
-// work sends a request for each that is due.
+// work sends one request whenever one is due.
 func (l *Load) work(ctx context.Context, due <-chan struct{}) {
 	kept := &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 1}
 	defer kept.CloseIdleConnections()
@@ -133,9 +133,9 @@ func (l *Load) work(ctx context.Context, due <-chan struct{}) {
 	}
 }
 
-// connection is what is known of the connection of a request.
+// connection counts how a request used connections.
 type connection struct {
-	times  int // that one was taken
+	times  int // connections that were taken
 	reused bool
 }
 
@@ -146,7 +146,7 @@ func (l *Load) reopened() {
 	l.tally.Reopened++
 }
 
-// send sends one request, which the end of the load does not cut off.
+// send sends one request. The end of the load does not interrupt it.
 func (l *Load) send(ctx context.Context, transport *http.Transport, c *connection, method, body string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowRequest)
 	defer cancel()
@@ -166,7 +166,7 @@ func (l *Load) send(ctx context.Context, transport *http.Transport, c *connectio
 	l.count(began, backend, err)
 }
 
-// exchange is one request and its answer, to the last byte.
+// exchange sends one request and reads its answer to the last byte.
 func exchange(ctx context.Context, transport *http.Transport, method, url, body string) (backend string, err error) {
 	a, err := do(ctx, transport, method, url, strings.NewReader(body))
 	if err == nil && a.Status != http.StatusOK {
@@ -191,7 +191,7 @@ func (l *Load) count(began time.Time, backend string, err error) {
 	}
 }
 
-// Tally is what has become of the requests so far.
+// Tally is the result so far.
 func (l *Load) Tally() Tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -201,8 +201,8 @@ func (l *Load) Tally() Tally {
 	return tally
 }
 
-// Reaches is a check for Eventually: from its first call on, n more requests
-// have been answered by the backend.
+// Reaches is a check for Eventually: since its first call the backend has
+// answered n more requests.
 func (l *Load) Reaches(backend string, n int) func(context.Context) error {
 	before := -1
 	return func(context.Context) error {
@@ -232,8 +232,9 @@ func (l *Load) Stop() Tally {
 	return l.Tally()
 }
 
-// StopClean is Stop for a load of which no request may have failed, and whose
-// connections were not closed: whatever was fails the test and is explained.
+// StopClean is Stop for a load without failures, whose connections stay open. The
+// test fails with an explanation if a request failed or the connections were
+// closed.
 func (l *Load) StopClean() Tally {
 	l.t.Helper()
 	tally := l.Stop()
@@ -242,8 +243,8 @@ func (l *Load) StopClean() Tally {
 	if tally.Sent == 0 {
 		l.t.Errorf("the load on %s%s sent no request", l.Host, l.Path)
 	}
-	// A client that stands still for 50 ms gives a connection up by itself; a
-	// listener that drains ends them all.
+	// A client that stalls for 50 ms may drop a connection by itself; a draining
+	// listener closes all of them.
 	if tally.Reopened > workers/2 {
 		l.t.Errorf("%d connections were closed, of %d clients", tally.Reopened, workers)
 	}

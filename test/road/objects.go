@@ -13,10 +13,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Namespace is where the objects of this package are.
+// Namespace is the namespace of this package's objects.
 const Namespace = "default"
 
-// Class is an IngressClass of ours.
+// Class is an IngressClass of Fairway's.
 func Class(name string) *networkingv1.IngressClass {
 	return &networkingv1.IngressClass{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -24,21 +24,21 @@ func Class(name string) *networkingv1.IngressClass {
 	}
 }
 
-// BackendPort is where backends listen, each on an address of its own.
+// BackendPort is the port of all backends, each on its own address.
 const BackendPort = 9000
 
 // Backend serves HTTP on an address of Network until the test ends, or stop is
-// called. It names itself in the header Backend of every answer.
+// called. Every answer has its name in the header Backend.
 func Backend(t testing.TB, name, ip string) (stop func()) {
 	t.Helper()
 	return Serve(t, ip, BackendPort, Named(name))
 }
 
-// Named is the handler of Backend: it names itself in every answer, and what
-// has reached it of the request.
+// Named is the handler of Backend. Every answer holds its name and the request as
+// it arrived.
 func Named(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // the client is who counts
+		_, _ = io.Copy(io.Discard, r.Body) // only the client's view counts
 		w.Header().Set("Backend", name)
 		w.Header().Set("Method", r.Method)
 		w.Header().Set("Host-Was", r.Host)
@@ -64,7 +64,7 @@ func Serve(t testing.TB, ip string, port int, handler http.Handler) (stop func()
 	return stop
 }
 
-// Listen listens where a backend on an address of Network does.
+// Listen listens on the port of backends at an address of Network.
 func Listen(t testing.TB, ip string) net.Listener {
 	t.Helper()
 	return listen(t, ip, BackendPort)
@@ -79,8 +79,8 @@ func listen(t testing.TB, ip string, port int) net.Listener {
 	return l
 }
 
-// Service is a headless Service with the port 80, which is named "http". (The
-// API server is five times as fast with those as with cluster IPs.)
+// Service is a headless Service with the port 80, called "http". (The API server
+// handles headless Services five times as fast as those with cluster IPs.)
 func Service(name string) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name},
@@ -108,7 +108,7 @@ func Slice(service string, ips ...string) *discoveryv1.EndpointSlice {
 	return slice
 }
 
-// Ingress sends a host to the port 80 of a Service.
+// Ingress routes a host to port 80 of a Service.
 func Ingress(name, class, host, path, service string) *networkingv1.Ingress {
 	return &networkingv1.Ingress{
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name},

@@ -13,16 +13,16 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Who the controller is.
+// The controller's account.
 const (
 	accountNamespace = "fairway-system"
 	account          = "fairway-controller"
 )
 
-// permit gives the controller the rights that it ships with, and returns a
-// configuration that has no others. Where watched is not empty, what
-// lies in namespaces may be read in those alone; one that selects namespaces by
-// their labels may read those.
+// permit gives the controller the rights that config/rbac grants, and returns a
+// configuration with only those. If watched is not empty, the controller may read
+// only the namespaced objects in these namespaces. With selects it may also read
+// Namespaces, to select them by labels.
 func (r *Road) permit(t testing.TB, watched []string, selects bool) *rest.Config {
 	t.Helper()
 	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: accountNamespace, Name: account}}
@@ -72,8 +72,8 @@ func shippedRoles(t testing.TB, selects bool) []client.Object {
 	return roles
 }
 
-// repository is the folder of the go.mod above the working directory, which is
-// the package's in a test.
+// repository is the folder of the go.mod above the working directory. In a test,
+// the working directory is the package's folder.
 func repository(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()

@@ -25,10 +25,10 @@ type Program struct {
 	command *exec.Cmd
 	log     *tail
 	ended   chan struct{}
-	failure error // of Wait, once ended is closed
+	failure error // of Wait, valid once ended is closed
 }
 
-// build builds the fairway command, once a process.
+// build builds the fairway command, once per process.
 func build(t testing.TB) string {
 	t.Helper()
 	built.Do(func() { built.path, built.err = buildFairway() })
@@ -44,8 +44,8 @@ var built struct {
 	err  error
 }
 
-// buildFairway puts the command beside the test binary, where "go test" makes
-// and removes a folder for it.
+// buildFairway puts the command beside the test binary, in the folder that "go
+// test" makes and removes for it.
 func buildFairway() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -58,21 +58,21 @@ func buildFairway() (string, error) {
 	return path, nil
 }
 
-// Run runs a program that is not ours until the test ends.
+// Run runs a program other than fairway until the test ends.
 func Run(t testing.TB, name, path string, args ...string) *Program {
 	t.Helper()
 	return startProgram(t, t, name, nil, path, args...)
 }
 
-// Fairway runs the command until the test ends, with env besides the test's own
+// Fairway runs the command until the test ends. It adds env to the test's own
 // environment.
 func Fairway(t testing.TB, name string, env []string, args ...string) *Program {
 	t.Helper()
 	return startProgram(t, t, name, nil, "/usr/bin/env", append(append(env, build(t)), args...)...)
 }
 
-// startProgram runs a program until the test owner ends; heard, which may be
-// nil, hears each line that it says.
+// startProgram runs a program until the test owner ends. If heard is not nil, it
+// gets each line of the output.
 func startProgram(t, owner testing.TB, name string, heard func(line string), path string, args ...string) *Program {
 	t.Helper()
 	p := &Program{name: name, command: exec.Command(path, args...), log: &tail{}, ended: make(chan struct{})}
@@ -100,15 +100,14 @@ func startProgram(t, owner testing.TB, name string, heard func(line string), pat
 	return p
 }
 
-// bad are the words of lines that no test expects: what the role does not
-// allow, what Envoy refused, and what crashed.
+// bad are words in log lines that no test expects: missing rights, rejections by
+// Envoy, and crashes.
 var bad = []string{"forbidden", "defect of ours", "envoy refused", "panic", "DATA RACE"}
 
-// Complaints are the lines that nobody should see, without those that the test
-// has tolerated.
+// Complaints are the lines with bad words, without those that the test tolerates.
 func (p *Program) Complaints() []string { return p.log.complaints() }
 
-// Tolerate takes lines with these words for expected.
+// Tolerate marks lines with these words as expected.
 func (p *Program) Tolerate(words ...string) { p.log.tolerate(words) }
 
 // Kill ends the program at once.
@@ -117,7 +116,7 @@ func (p *Program) Kill() {
 	<-p.ended
 }
 
-// Stop asks the program to end and returns how it did.
+// Stop asks the program to end and returns how it ended.
 func (p *Program) Stop(t testing.TB, within time.Duration) error {
 	t.Helper()
 	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended
@@ -144,7 +143,7 @@ func (p *Program) Wait() error {
 	return p.failure
 }
 
-// Log is the end of what the program has said.
+// Log is the end of the program's output.
 func (p *Program) Log() string { return p.log.String() }
 
 // PID is the program's process.

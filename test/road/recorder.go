@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// recorder stands between Envoys and the controller and notes what they say. It
-// adds nothing and keeps nothing back.
+// recorder sits between Envoys and the controller and notes their messages. It
+// passes all messages on unchanged.
 type recorder struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 
@@ -26,15 +26,15 @@ type recorder struct {
 	server   discoveryv3.AggregatedDiscoveryServiceClient
 }
 
-// record starts a recorder before the xDS server at an address, and returns its
-// own address.
+// record starts a recorder in front of the controller's xDS server and returns
+// the recorder's address.
 func (r *Road) record(t testing.TB) string {
 	t.Helper()
 	const much = 1 << 30
 	connection, err := grpc.NewClient("passthrough:///"+r.XDS.String(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(much), grpc.MaxCallSendMsgSize(much)),
-		// It must not add to how long an Envoy takes to come back.
+		// The recorder must not delay an Envoy's reconnection.
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{
 			BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond,
 		}}))
@@ -54,7 +54,7 @@ func (r *Road) record(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// DeltaAggregatedResources passes one stream on until either end leaves.
+// DeltaAggregatedResources passes a stream's messages on until either end leaves.
 func (r *recorder) DeltaAggregatedResources(envoy discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	ctx, cancel := context.WithCancel(envoy.Context())
 	server, err := r.server.DeltaAggregatedResources(ctx)
@@ -63,7 +63,7 @@ func (r *recorder) DeltaAggregatedResources(envoy discoveryv3.AggregatedDiscover
 		return err
 	}
 	var node string
-	var mu sync.Mutex // of node
+	var mu sync.Mutex // guards node
 	var passing sync.WaitGroup
 	passing.Go(func() {
 		defer cancel()
@@ -83,7 +83,7 @@ func (r *recorder) DeltaAggregatedResources(envoy discoveryv3.AggregatedDiscover
 			}
 		}
 	})
-	// Recv of an Envoy ends with this function: passing ends after it.
+	// Recv returns when this function returns, so the goroutine ends after it.
 	for {
 		response, err := server.Recv()
 		mu.Lock()

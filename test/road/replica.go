@@ -15,7 +15,7 @@ type Replica struct {
 	XDS, Metrics, ACME netip.AddrPort
 }
 
-// addReplica makes room for one more; it is not started.
+// addReplica adds a replica without starting it.
 func (r *Road) addReplica(t testing.TB) *Replica {
 	replica := &Replica{Identity: fmt.Sprintf("replica-%d", len(r.Replicas)), XDS: r.XDS, Metrics: r.Metrics, ACME: FreePort(t)}
 	if len(r.Replicas) > 0 {
@@ -25,8 +25,8 @@ func (r *Road) addReplica(t testing.TB) *Replica {
 	return replica
 }
 
-// StartReplica starts one more controller, with the flags of the first and
-// these.
+// StartReplica starts one more controller, with the flags of the first and these
+// flags.
 func (r *Road) StartReplica(t testing.TB, flags ...string) *Replica {
 	t.Helper()
 	replica := r.addReplica(t)
@@ -34,8 +34,8 @@ func (r *Road) StartReplica(t testing.TB, flags ...string) *Replica {
 	return replica
 }
 
-// RestartReplica starts one of the controllers again, with these flags besides
-// those of all; for after a kill. StartController says more.
+// RestartReplica starts a killed controller again, with these flags in addition
+// to the common ones. See StartController.
 func (r *Road) RestartReplica(t testing.TB, i int, flags ...string) {
 	t.Helper()
 	replica := r.Replicas[i]
@@ -45,7 +45,7 @@ func (r *Road) RestartReplica(t testing.TB, i int, flags ...string) {
 	if i == 0 {
 		name = "controller"
 	} else {
-		hear = nil // Served is of the first
+		hear = nil // Served follows the first replica only
 	}
 	replica.Program = startProgram(t, r.owner, name, hear, build(t), given...)
 	if i == 0 {
@@ -53,7 +53,7 @@ func (r *Road) RestartReplica(t testing.TB, i int, flags ...string) {
 	}
 }
 
-// asks is the controllers that an Envoy asks.
+// asks are the controllers that an Envoy connects to.
 func (r *Road) asks(envoy int) []string {
 	if r.pinned {
 		i := envoy % len(r.envoysXDS)
@@ -62,7 +62,8 @@ func (r *Road) asks(envoy int) []string {
 	return r.envoysXDS
 }
 
-// responders is where controllers answer challenges of TLS-ALPN-01.
+// responders are the addresses at which controllers answer TLS-ALPN-01
+// challenges.
 func (r *Road) responders() []string {
 	var all []string
 	for _, replica := range r.Replicas {
@@ -71,7 +72,7 @@ func (r *Road) responders() []string {
 	return all
 }
 
-// Says is a check for Eventually: the metrics of the replica have that line.
+// Says is a check for Eventually: the replica's metrics contain the line.
 func (r *Replica) Says(line string) func(context.Context) error {
 	at := &Road{Metrics: r.Metrics}
 	return at.Metric(line)

@@ -1,9 +1,9 @@
-// Package road runs the whole ingress road on one machine: a real API server,
-// the fairway command as it ships, real Envoys, and backends. Component tests
-// and benchmarks send requests in at one end and look at what comes out.
+// Package road runs the whole ingress path on one machine: a real API server, the
+// released fairway command, real Envoys, and backends. Component tests and
+// benchmarks send requests to Envoy and check the answers.
 //
-// Run it in a network namespace (test/netns) that has Network: the API server
-// takes no loopback address as an endpoint.
+// Run it in a network namespace (test/netns) that has Network, because the API
+// server accepts no loopback address as an endpoint.
 package road
 
 import (
@@ -35,54 +35,57 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Network is where backends have their addresses.
+// Network holds the addresses of backends.
 var Network = netip.MustParsePrefix("10.77.0.0/16")
 
 // Options change how a Road starts. The zero value is one controller and one
 // Envoy, without access log.
 type Options struct {
-	// Cluster is where the controller runs; nil is a cluster of the Road's own.
+	// Cluster is the controller's cluster; nil means a new one.
 	Cluster *cluster.Cluster
-	Envoys  int // how many; 0 is one, less is none
-	// Replicas is how many controllers there are; 0 is one. Envoys ask any.
+	Envoys  int // number of Envoys; 0 means one, a negative number none
+	// Replicas is the number of controllers; 0 means one. Envoys may connect to
+	// any.
 	Replicas int
-	// Pinned Envoys ask one controller each, the next Envoy the next one, and no
-	// other when it is gone.
+	// Pinned makes each Envoy connect to one controller only, the next Envoy to
+	// the next one, even if that controller is gone.
 	Pinned bool
 	// Flags are added to the controller's.
 	Flags []string
-	// TLS are the files with which Envoys connect; nil is without TLS.
+	// TLS are the files with which Envoys connect; nil means no TLS.
 	TLS *gateway.TLS
 	// Rate is how many requests a second a Load sends; 0 is some hundred.
 	Rate float64
 	// Record keeps what the xDS streams carry, and the access log's lines of
 	// requests that were not answered 200, in the Timeline.
 	Record bool
-	// Namespaces, if there are any, are the only ones in which the controller
-	// has rights. They are created with the Road.
+	// Namespaces, if there are any, are the only ones in which the controller has
+	// rights. Start creates them.
 	Namespaces []string
-	// APIServer, if not nil, says how the controller reaches the API server, given
-	// how it could: for what stands between the two.
+	// APIServer, if not nil, changes the configuration with which the controller
+	// reaches the API server. It is for proxies between the two.
 	APIServer func(*rest.Config) *rest.Config
-	// Before is called when the API server is up and nothing else runs.
+	// Before, if not nil, is called when the API server is up and nothing else
+	// runs.
 	Before func(*Road)
 }
 
-// Road is what runs. Envoys and controllers can be killed and started again.
+// Road is a running ingress path. Envoys and controllers can be killed and
+// restarted.
 type Road struct {
 	Cluster *cluster.Cluster
 	Client  client.Client // the administrator's
 	Envoys  []*Envoy
 
-	// XDS and Metrics are the addresses of the controller: the first replica.
+	// XDS and Metrics are the addresses of the first replica of the controller.
 	XDS, Metrics netip.AddrPort
 	Controller   *Program
-	// Replicas are all of them, the first among them.
+	// Replicas are all replicas, including the first.
 	Replicas []*Replica
 	// Timeline is what happened; see Options.Record.
 	Timeline Timeline
 
-	owner      testing.TB // the test with which all ends
+	owner      testing.TB // the test with which everything ends
 	dir        string
 	kubeconfig string // of the controller
 	flags      []string
@@ -94,14 +97,14 @@ type Road struct {
 	taken      atomic.Uint32 // addresses of Network
 
 	mu     sync.Mutex
-	served map[string]int // how often the controller said so, by host
+	served map[string]int // how often the controller said that a host is served, by host
 }
 
-// Start brings a Road up and returns when every Envoy serves. It ends with the
+// Start starts a Road and returns when every Envoy serves. The Road ends with the
 // test.
 func Start(t testing.TB, options Options) *Road {
 	t.Helper()
-	build(t) // not part of what a test may measure
+	build(t) // must not count in a test's measurements
 	log.SetLogger(logr.Discard())
 	r := &Road{
 		owner:    t,
@@ -161,15 +164,15 @@ func Start(t testing.TB, options Options) *Road {
 	return r
 }
 
-// StartController starts the controller, as Start does; for after a kill. It
-// has the rights that config/rbac gives it and no others, and runs as long as
-// the Road, also where a subtest starts it. Flags are added to those of Start.
+// StartController starts the controller again after a kill, as Start does. It has
+// only the rights in config/rbac. It runs as long as the Road, even if a subtest
+// starts it. The flags are added to those of Start.
 func (r *Road) StartController(t testing.TB, flags ...string) {
 	t.Helper()
 	r.RestartReplica(t, 0, flags...)
 }
 
-// controllerFlags are those of every controller of the Road.
+// controllerFlags are the flags of every controller of the Road.
 func (r *Road) controllerFlags(xds, metrics, acme netip.AddrPort) []string {
 	return append([]string{
 		"controller", "--kubeconfig", r.kubeconfig,
@@ -178,7 +181,7 @@ func (r *Road) controllerFlags(xds, metrics, acme netip.AddrPort) []string {
 	}, r.flags...)
 }
 
-// hear notes what the controller says of hosts.
+// hear notes when the controller says that a host is served.
 func (r *Road) hear(line string) {
 	found := servedLine.FindStringSubmatch(line)
 	if found == nil {
@@ -195,9 +198,9 @@ func (r *Road) hear(line string) {
 
 var servedLine = regexp.MustCompile(`msg="host is served".* host="?([^ "]+)`)
 
-// Served is a check for Eventually: since it was made, the controller (which
-// needs the flag -v) has said that every Envoy serves what is asked for the
-// host. It says so of a removal too.
+// Served is a check for Eventually: since Served was called, the controller
+// (which needs the flag -v) has said that every Envoy serves the host as
+// configured. It also says so when a host is removed.
 func (r *Road) Served(host string) func(context.Context) error {
 	times := func() int {
 		r.mu.Lock()
@@ -214,13 +217,13 @@ func (r *Road) Served(host string) func(context.Context) error {
 }
 
 // Ready is a check for Eventually: the controller has published its first
-// picture.
+// configuration.
 func (r *Road) Ready(ctx context.Context) error {
 	_, err := r.controllerSays(ctx, "/readyz")
 	return err
 }
 
-// Metric is a check for Eventually: the controller's metrics have that line.
+// Metric is a check for Eventually: the controller's metrics contain the line.
 func (r *Road) Metric(line string) func(context.Context) error {
 	name := line[:strings.IndexAny(line, "{ ")]
 	return func(ctx context.Context) error {
@@ -265,7 +268,7 @@ func (r *Road) controllerSays(ctx context.Context, path string) (string, error) 
 	return a.Body, err
 }
 
-// Address is an address of Network that nobody has been given.
+// Address is an unused address of Network.
 func (r *Road) Address() string {
 	n := r.taken.Add(1)
 	base := Network.Addr().As4()
@@ -287,14 +290,14 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-// FreePort is a port of 127.0.0.1 on which nobody listens.
+// FreePort is a port of 127.0.0.1 without a listener.
 func FreePort(t testing.TB) netip.AddrPort {
 	t.Helper()
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), freeport.Get(t))
 }
 
-// Eventually fails the test unless check has no error within a deadline. It is
-// for what other processes do; what is awaited stands in the error.
+// Eventually fails the test unless check returns no error within a deadline. It
+// is for effects of other processes; the error says what is missing.
 func Eventually(t testing.TB, within time.Duration, check func(context.Context) error) {
 	t.Helper()
 	if err := Await(t.Context(), within, check); err != nil {
@@ -313,7 +316,7 @@ func Await(ctx context.Context, within time.Duration, check func(context.Context
 		if err == nil {
 			return nil
 		}
-		if last == nil || ctx.Err() == nil { // else it says only that time is over
+		if last == nil || ctx.Err() == nil { // otherwise it says only that time is up
 			last = err
 		}
 		select {
@@ -367,7 +370,7 @@ func Throughout(t testing.TB, while time.Duration, check func(context.Context) e
 	}
 }
 
-// Create creates objects, the first failure ends the test.
+// Create creates objects. The first failure ends the test.
 func (r *Road) Create(t testing.TB, objects ...client.Object) {
 	t.Helper()
 	for _, o := range objects {
@@ -377,7 +380,7 @@ func (r *Road) Create(t testing.TB, objects ...client.Object) {
 	}
 }
 
-// gatewayName is that of the Envoys that Start starts.
+// gatewayName is the gateway of the Envoys that Start starts.
 const gatewayName = string(route.DefaultGateway)
 
 func (r *Road) path(name string, i int) string {

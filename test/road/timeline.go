@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// Timeline is what happened when: what the test did, what went over the xDS
-// streams, and which requests went wrong, in one order. It explains a failure
-// that nobody can repeat.
+// Timeline records events in order: actions of the test, xDS messages, and failed
+// requests. It helps to explain a failure that cannot be reproduced.
 type Timeline struct {
 	mu     sync.Mutex
 	events []event
@@ -20,10 +19,10 @@ type event struct {
 	text string
 }
 
-// maxEvents bounds what a Timeline remembers; the oldest go first.
+// maxEvents limits the events in a Timeline; the oldest are dropped first.
 const maxEvents = 20_000
 
-// Note adds what happens now.
+// Note adds an event with the current time.
 func (l *Timeline) Note(format string, args ...any) {
 	e := event{time.Now(), fmt.Sprintf(format, args...)}
 	l.mu.Lock()
@@ -34,7 +33,7 @@ func (l *Timeline) Note(format string, args ...any) {
 	l.events = append(l.events, e)
 }
 
-// Around is what happened between that long before and after a moment.
+// Around are the events around a moment.
 func (l *Timeline) Around(moment time.Time, before, after time.Duration) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,7 +46,7 @@ func (l *Timeline) Around(moment time.Time, before, after time.Duration) string 
 	return text.String()
 }
 
-// Last is the last n events.
+// Last are the last n events.
 func (l *Timeline) Last(n int) string {
 	l.mu.Lock()
 	if len(l.events) == 0 {
@@ -59,7 +58,8 @@ func (l *Timeline) Last(n int) string {
 	return l.Around(at, 0, time.Since(at))
 }
 
-// lineWriter calls line for every line that is written to it, without its end.
+// lineWriter calls line for every line that is written to it, without the line
+// end.
 type lineWriter struct {
 	line func(string)
 

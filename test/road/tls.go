@@ -28,7 +28,7 @@ import (
 	"github.com/fairwaynet/fairway/test/oldclient"
 )
 
-// addressTLS is where requests over HTTPS go.
+// addressTLS is the target of requests over HTTPS.
 const addressTLS = "127.0.0.1:8443"
 
 // Authority signs certificates for tests.
@@ -37,7 +37,7 @@ type Authority struct {
 	Pool   *x509.CertPool
 }
 
-// NewAuthority makes one.
+// NewAuthority makes an authority.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	signer, err := authority.New("test authority", time.Hour)
@@ -52,12 +52,12 @@ func NewAuthority(t testing.TB) *Authority {
 // PEM is the certificate of the authority itself.
 func (a *Authority) PEM() []byte { return a.signer.PEM() }
 
-// Wish is what a certificate shall be; the zero value is an ECDSA one that is
-// valid for the hour.
+// Wish describes a certificate. The zero value is an ECDSA certificate that is
+// valid for an hour.
 type Wish struct {
 	Names  []string
 	RSA    bool
-	Serial int64     // 0: some
+	Serial int64     // 0: any
 	Until  time.Time // zero: in an hour
 }
 
@@ -89,7 +89,7 @@ func (a *Authority) Issue(t testing.TB, wish Wish) (chain, key []byte) {
 	return chain, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
-// Secret holds a new certificate.
+// Secret is a Secret with a new certificate.
 func (a *Authority) Secret(t testing.TB, name string, wish Wish) *corev1.Secret {
 	t.Helper()
 	chain, key := a.Issue(t, wish)
@@ -100,8 +100,8 @@ func (a *Authority) Secret(t testing.TB, name string, wish Wish) *corev1.Secret 
 	}
 }
 
-// Handshake connects over TLS with a server name, which may be empty, and
-// returns the connection, whose certificate nobody has verified.
+// Handshake connects over TLS with a server name, which may be empty. It does not
+// verify the certificate.
 func Handshake(ctx context.Context, name string, config *tls.Config) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, unanswered)
 	defer cancel()
@@ -117,20 +117,20 @@ func Handshake(ctx context.Context, name string, config *tls.Config) (*tls.Conn,
 	return conn.(*tls.Conn), nil
 }
 
-// Presents is a check for Eventually: the certificate for a server name is that
-// of a Secret.
+// Presents is a check for Eventually: Envoy presents a Secret's certificate for a
+// server name.
 func Presents(name string, secret *corev1.Secret) func(context.Context) error {
 	return func(ctx context.Context) error {
 		conn, err := Handshake(ctx, name, nil)
 		if err != nil {
 			return err
 		}
-		defer conn.Close() //nolint:errcheck // it has said what we wanted
+		defer conn.Close() //nolint:errcheck // the handshake is all that counts
 		return isOf(conn.ConnectionState().PeerCertificates[0], name, secret)
 	}
 }
 
-// PresentsToOld is Presents for a client that can use RSA only.
+// PresentsToOld is Presents for a client that supports only RSA.
 func PresentsToOld(name string, secret *corev1.Secret) func(context.Context) error {
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, unanswered)
@@ -152,15 +152,15 @@ func isOf(got *x509.Certificate, name string, secret *corev1.Secret) error {
 	return nil
 }
 
-// PresentsDefault is a check for Eventually: the certificate for a server name
-// is the self-signed one.
+// PresentsDefault is a check for Eventually: Envoy presents the self-signed
+// certificate for a server name.
 func PresentsDefault(name string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		conn, err := Handshake(ctx, name, nil)
 		if err != nil {
 			return err
 		}
-		defer conn.Close() //nolint:errcheck // it has said what we wanted
+		defer conn.Close() //nolint:errcheck // the handshake is all that counts
 		if got := conn.ConnectionState().PeerCertificates[0]; got.Subject.CommonName != "Fairway default certificate" {
 			return fmt.Errorf("the certificate for %q is that of %s for %q", name, got.Subject, got.DNSNames)
 		}
@@ -168,7 +168,8 @@ func PresentsDefault(name string) func(context.Context) error {
 	}
 }
 
-// Refuses is a check for Eventually: there is no handshake for a server name.
+// Refuses is a check for Eventually: Envoy refuses the handshake for a server
+// name.
 func Refuses(name string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if conn, err := Handshake(ctx, name, nil); err == nil {
@@ -178,13 +179,13 @@ func Refuses(name string) func(context.Context) error {
 	}
 }
 
-// GetTLS asks for a path of a host over HTTPS, on a connection of its own.
+// GetTLS requests a path of a host over HTTPS, over a new connection.
 func GetTLS(ctx context.Context, host, path string) (Answer, error) {
 	conn, err := Handshake(ctx, host, &tls.Config{NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		return Answer{}, err
 	}
-	defer conn.Close() //nolint:errcheck // it has said what we wanted
+	defer conn.Close() //nolint:errcheck // its answer is complete
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, nil)
 	if err != nil {
 		return Answer{}, err
@@ -209,7 +210,8 @@ func converse(conn net.Conn, request *http.Request) (Answer, error) {
 	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(text)}, err
 }
 
-// Once is a dialer that gives conn to the first who asks, and nobody else.
+// Once is a dialer that returns conn to its first caller, and an error to all
+// others.
 func Once(conn net.Conn) func(context.Context, string, string) (net.Conn, error) {
 	given := make(chan net.Conn, 1)
 	given <- conn

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// CASecret holds the certificate of the authority, as its users make it: of the
-// type Opaque.
+// CASecret is an Opaque Secret with the authority's certificate, as users make
+// it.
 func (a *Authority) CASecret(name string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name},
@@ -20,7 +20,7 @@ func (a *Authority) CASecret(name string) *corev1.Secret {
 	}
 }
 
-// Client is the certificate of a client.
+// Client is a client certificate.
 func (a *Authority) Client(t testing.TB, name string) *tls.Certificate {
 	t.Helper()
 	chain, key := a.Issue(t, Wish{Names: []string{name}})
@@ -31,19 +31,19 @@ func (a *Authority) Client(t testing.TB, name string) *tls.Certificate {
 	return &certificate
 }
 
-// GetAs asks for a path of a host over HTTPS, on a connection of its own that
-// asks for a server name, with a certificate if client is not nil.
+// GetAs requests a path of a host over HTTPS, over a new connection with the
+// server name. It presents a client certificate if client is not nil.
 func GetAs(ctx context.Context, client *tls.Certificate, name, host, path string) (Answer, error) {
 	config := &tls.Config{NextProtos: []string{"http/1.1"}}
 	if client != nil {
-		// Whichever authorities the server names.
+		// The client presents it whichever authorities the server names.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return client, nil }
 	}
 	conn, err := Handshake(ctx, name, config)
 	if err != nil {
 		return Answer{}, err
 	}
-	defer conn.Close() //nolint:errcheck // it has said what we wanted
+	defer conn.Close() //nolint:errcheck // its answer is complete
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, nil)
 	if err != nil {
 		return Answer{}, err

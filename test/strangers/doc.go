@@ -1,15 +1,14 @@
-// Package strangers tests what the gateway does with clients that mean harm:
-// those that ask for more than their share, and those that ask in two tongues
-// at once.
+// Package strangers tests the gateway against hostile clients: those that use
+// more than their share, and those that send ambiguous requests.
 //
-// A real Envoy runs with exactly the bootstrap, the listeners and the limits
-// that ship. Behind it are backends that record every byte and read HTTP/1.1 as
-// strictly as RFC 9112 allows; beside the stranger is a neighbour, an ordinary
-// client whose every request is counted.
+// A real Envoy runs with exactly the bootstrap, listeners and limits of the
+// release. Its backends record every byte and read HTTP/1.1 as strictly as RFC
+// 9112 allows. Beside the hostile client there is a neighbour, an ordinary client
+// whose every request is counted.
 //
-// A request that somebody might smuggle is a file in testdata: a sentence, what
-// is sent, what is answered, and what a backend gets to see. To add a case is to
-// add a file. What is true of all of them stands in invariant_test.go.
+// Each smuggling attempt is a file in testdata: a sentence, the request, the
+// answer, and the bytes that a backend may see. To add a case, add a file.
+// invariant_test.go checks what must be true of all cases.
 //
-// All of it happens in a network namespace of the test's own.
+// All tests run in a network namespace of their own.
 package strangers

@@ -1,6 +1,6 @@
 // Package tools finds the real programs that tests run: Envoy, etcd,
-// kube-apiserver, kubectl. It never fetches or builds them ("make tools" does)
-// and never looks in $PATH, so that a test runs the pinned version or none.
+// kube-apiserver, kubectl. It never fetches or builds them ("make tools" does).
+// It never searches $PATH, so that a test runs the pinned version or none.
 package tools
 
 import (
@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Path is the absolute path of a program that install.sh has put in place. A
-// missing program fails the test: a test that skips proves nothing.
+// Path is the absolute path of a program that install.sh has installed. A missing
+// program fails the test, because a skipped test proves nothing.
 func Path(t testing.TB, name string) string {
 	t.Helper()
 	path, err := Find(name)
@@ -38,8 +38,9 @@ func Find(name string) (string, error) {
 	return path, nil
 }
 
-// home is where install.sh keeps its tools: $FAIRWAY_TOOLS, else .tools beside
-// the go.mod above the working directory, which is the package's in a test.
+// home is the folder of install.sh's tools: $FAIRWAY_TOOLS, or else .tools beside
+// the go.mod above the working directory. In a test, the working directory is the
+// package's folder.
 func home() (string, error) {
 	if dir := os.Getenv("FAIRWAY_TOOLS"); dir != "" {
 		return filepath.Abs(dir)
@@ -51,7 +52,7 @@ func home() (string, error) {
 	return filepath.Join(root, ".tools"), nil
 }
 
-// Root is the repository, which this process is in.
+// Root is the root of the repository that contains the working directory.
 func Root() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {

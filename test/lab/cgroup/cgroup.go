@@ -1,7 +1,6 @@
-// Package cgroup makes and removes the control groups of a lab, on machines
-// with version 1 and with version 2 of the interface. What a lab's processes
-// are in lies below one path, so that whatever a lab leaves behind is found
-// there.
+// Package cgroup makes and removes the control groups of a lab, on machines with
+// version 1 and with version 2 of the interface. All groups of a lab lie below
+// one path, so that leftovers are easy to find.
 package cgroup
 
 import (
@@ -19,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount is where the hierarchies are.
+// Mount is where the hierarchies are mounted.
 const Mount = "/sys/fs/cgroup"
 
 // Tree is a path below the root of every hierarchy.
@@ -28,8 +27,8 @@ type Tree string
 // Below is the tree name in this one.
 func (t Tree) Below(name string) Tree { return Tree(filepath.Join(string(t), name)) }
 
-// hierarchies are the roots of those that kubelets need: one with version 2,
-// one for each controller with version 1.
+// hierarchies are the roots of the hierarchies that kubelets need: one with
+// version 2, one for each controller with version 1.
 func hierarchies() ([]string, error) {
 	if _, err := os.Stat(filepath.Join(Mount, "cgroup.controllers")); err == nil {
 		return []string{Mount}, nil
@@ -41,7 +40,7 @@ func hierarchies() ([]string, error) {
 	return found, err
 }
 
-// mounts are the hierarchies of a version.
+// mounts are the mounted hierarchies of a version.
 func mounts(kind int64) ([]string, error) {
 	entries, err := os.ReadDir(Mount)
 	if err != nil {
@@ -58,8 +57,8 @@ func mounts(kind int64) ([]string, error) {
 	return found, nil
 }
 
-// roots are hierarchies, and beside those of version 1 the one of version 2
-// that has no controllers, in which runc makes groups, too.
+// roots are all hierarchies. With version 1 they include the hierarchy of version
+// 2 without controllers, in which runc makes groups, too.
 func roots() ([]string, error) {
 	found, err := hierarchies()
 	if err != nil || found[0] == Mount {
@@ -69,7 +68,7 @@ func roots() ([]string, error) {
 	return append(found, more...), err
 }
 
-// Check says what is missing, for pods to be started.
+// Check says what is missing for starting pods.
 func Check() error {
 	found, err := hierarchies()
 	if err != nil {
@@ -110,7 +109,7 @@ func (t Tree) Make(name string) error {
 	return nil
 }
 
-// prepare lets the children of a group of version 2 have what it has itself.
+// prepare delegates all controllers of a version 2 group to its children.
 func prepare(group string) error {
 	has, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -128,8 +127,8 @@ func prepare(group string) error {
 	return nil
 }
 
-// inherit fills a new cpuset of version 1, which starts empty and then takes no
-// process.
+// inherit fills a new cpuset of version 1, which starts empty and accepts no
+// process while it is empty.
 func inherit(group string) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		own, err := os.ReadFile(filepath.Join(group, file))
@@ -173,7 +172,7 @@ func (t Tree) Enter(name string, pid int) error {
 	return nil
 }
 
-// groups are the folders of the tree in every hierarchy, the deepest first.
+// groups are the tree's folders in every hierarchy, the deepest first.
 func (t Tree) groups() ([]string, error) {
 	all, err := roots()
 	if err != nil {
@@ -183,7 +182,7 @@ func (t Tree) groups() ([]string, error) {
 	for _, root := range all {
 		err := filepath.WalkDir(filepath.Join(root, string(t)), func(path string, entry fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil // it was never there, or it has just gone
+				return nil // the folder does not exist, or has just disappeared
 			}
 			if err == nil && entry.IsDir() {
 				found = append(found, path)
@@ -198,11 +197,11 @@ func (t Tree) groups() ([]string, error) {
 	return found, nil
 }
 
-// Groups are the paths of what exists of the tree.
+// Groups are the paths of the tree's existing groups.
 func (t Tree) Groups() ([]string, error) { return t.groups() }
 
-// Processes are those in the tree, with the path of their group below it, as
-// this process numbers them.
+// Processes are the processes in the tree, by their PIDs in this process's
+// namespace, each with the path of its group below the tree.
 func (t Tree) Processes() (map[int]string, error) {
 	groups, err := t.groups()
 	if err != nil {
@@ -223,7 +222,7 @@ func (t Tree) Processes() (map[int]string, error) {
 func processes(group string) []int {
 	content, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 	if err != nil {
-		return nil // it has gone
+		return nil // it has disappeared
 	}
 	var found []int
 	for line := range strings.Lines(string(content)) {
@@ -234,7 +233,7 @@ func processes(group string) []int {
 	return found
 }
 
-// Remove removes the tree, once those in it have ended; it asks nobody to.
+// Remove removes the tree after its processes have ended. It does not end them.
 func (t Tree) Remove(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -260,7 +259,7 @@ func (t Tree) Remove(ctx context.Context) error {
 	}
 }
 
-// Prune removes the tree where it is empty.
+// Prune removes the tree if it is empty.
 func (t Tree) Prune() {
 	all, err := roots()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package e2e runs Kubernetes' own end-to-end tests in a lab, with images that
-// are put together here. It says nothing of Fairway.
+// Package e2e runs Kubernetes' own end-to-end tests in a lab, with images that it
+// composes here. It does not test Fairway.
 package e2e
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// userland is what tests call in a pod, beside agnhost itself. Those before the
-// empty name must be there.
+// userland are the programs that tests call in a pod, in addition to agnhost.
+// Those before the empty name are required.
 var userland = []string{
 	"sh", "bash", "cat", "cp", "cut", "date", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "ls", "mkdir", "mv",
 	"printf", "readlink", "rm", "sed", "seq", "sleep", "sort", "stat", "tail", "tee", "test", "timeout", "touch", "tr", "true",
@@ -25,10 +25,10 @@ var userland = []string{
 	"conntrack", "find", "iperf", "ipcs", "iptables", "mount", "nft", "ps", "socat", "umount", "sysctl",
 }
 
-// packages are Debian's, where the userland that is often missing is.
+// packages are the Debian packages of programs that are often missing.
 const packages = "bind9-dnsutils curl gawk iproute2 iputils-ping netcat-openbsd wget"
 
-// images that tests ask for, all with the same content.
+// names are the images that tests ask for, all with the same content.
 var names = []string{
 	"registry.k8s.io/e2e-test-images/agnhost:2.66.1",
 	"registry.k8s.io/e2e-test-images/glibc-dns-testing:2.1.1",

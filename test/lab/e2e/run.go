@@ -11,8 +11,8 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/machine"
 )
 
-// Run runs the tests whose names match focus, and not skip, on the lab's
-// control machine, from which pods and Services can be reached.
+// Run runs the tests whose names match focus, but not skip. They run on the lab's
+// control machine, which can reach pods and Services.
 func Run(ctx context.Context, l *lab.Lab, focus, skip string, processes int, out io.Writer) error {
 	bin := func(name string) string { return filepath.Join(machine.BinDir, name) }
 	command, err := l.Machine("control").Command(ctx, bin("ginkgo"),

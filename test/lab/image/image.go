@@ -1,7 +1,7 @@
-// Package image puts images together from programs that were built here, as
-// files that a container runtime imports: without a registry, a daemon or a
-// base image. It knows Linux programs and the layout that "docker save" writes,
-// nothing of who runs them.
+// Package image composes images from programs that were built here, as files that
+// a container runtime imports. It needs no registry, no daemon and no base image.
+// It knows Linux programs and the layout of "docker save", but not who runs the
+// images.
 package image
 
 import (
@@ -20,20 +20,20 @@ import (
 	"strings"
 )
 
-// Image is what a container starts from.
+// Image is the content of a container image.
 type Image struct {
-	// Names are what pods call it, with tags.
+	// Names are the names that pods use, with tags.
 	Names []string
 
-	// Files by their path in the image: files and folders of this machine.
-	// Folders are copied with all that is in them.
+	// Files are files and folders of this machine, by their path in the image.
+	// Folders are copied with their content.
 	Files map[string]string
 
-	// Programs are Files with the shared libraries and the loader that they
-	// need, which lie where they lie on this machine.
+	// Programs are Files whose shared libraries and loader are added, under the
+	// same paths as on this machine.
 	Programs map[string]string
 
-	// Folders are made, for everybody to write.
+	// Folders are empty folders that everyone may write to.
 	Folders []string
 
 	Entrypoint []string
@@ -64,7 +64,7 @@ func (i Image) Write(to string) (err error) {
 	return nil
 }
 
-// archive writes the layer, the configuration and what ties them together.
+// archive writes the layer, the configuration and the manifest.
 func (i Image) archive(to io.Writer, layer *os.File, digest string) error {
 	config, err := i.config(digest)
 	if err != nil {
@@ -116,7 +116,7 @@ func (i Image) config(digest string) ([]byte, error) {
 	})
 }
 
-// layer writes the image's one layer. Equal files make an equal layer.
+// layer writes the image's only layer. Equal files make an equal layer.
 func (i Image) layer(to io.Writer) error {
 	files, err := i.files()
 	if err != nil {
@@ -136,13 +136,13 @@ func (i Image) layer(to io.Writer) error {
 	return l.tar.Close()
 }
 
-// layer is being written.
+// layer is a layer that is being written.
 type layer struct {
 	tar  *tar.Writer
 	made map[string]bool
 }
 
-// add copies a file, or a folder with all in it.
+// add copies a file, or a folder with its content.
 func (l *layer) add(at, from string) error {
 	is, err := os.Stat(from)
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"slices"
 )
 
-// libraries are where the loader of this machine looks.
+// libraries are the folders that this machine's loader searches.
 var libraries = []string{
 	"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
 	"/lib64", "/usr/lib64", "/lib", "/usr/lib",
 }
 
-// files are all that the image has, by their path in it.
+// files are all files of the image, by their path in it.
 func (i Image) files() (map[string]string, error) {
 	all := maps.Clone(i.Files)
 	if all == nil {
@@ -32,8 +32,8 @@ func (i Image) files() (map[string]string, error) {
 	return all, nil
 }
 
-// addLibraries adds the loader and libraries that a program needs, and those
-// that they need.
+// addLibraries adds the loader and the libraries of a program, and the libraries
+// that those need.
 func addLibraries(all map[string]string, program string) error {
 	file, err := elf.Open(program)
 	if err != nil {

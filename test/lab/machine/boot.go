@@ -11,14 +11,14 @@ import (
 	"path/filepath"
 )
 
-// The files that a first process inherits.
+// The file descriptors that a first process inherits.
 const (
-	goFile      = 3 // a byte comes when it is in its cgroup and has its links
+	goFile      = 3 // receives a byte when the process is in its cgroup and has its links
 	forwardFile = 4 // the API's listener, for the machine with Forward
 )
 
 // Boot is the first process of the machine whose folder is dir. It runs in new
-// namespaces and returns only when the machine cannot start.
+// namespaces and returns only if the machine cannot start.
 func Boot(ctx context.Context, dir string) error {
 	if err := awaitGo(); err != nil {
 		return err
@@ -48,11 +48,11 @@ func Boot(ctx context.Context, dir string) error {
 	go children.run()
 	runner := &runner{log: logger, children: children}
 	runner.run(ctx, spec.Programs)
-	select {} // the power switch is SIGKILL
+	select {} // SIGKILL switches the machine off
 }
 
-// awaitGo returns when whoever made the machine says that it may begin. When
-// that process has died the machine dies, too.
+// awaitGo returns when the rack allows the machine to begin. If the rack has
+// died, the machine dies, too.
 func awaitGo() error {
 	file := os.NewFile(goFile, "go")
 	_, err := io.ReadFull(file, make([]byte, 1))
@@ -62,8 +62,8 @@ func awaitGo() error {
 	return nil
 }
 
-// forward passes every connection that the listener accepts on to an address
-// of this machine's network. The listener belongs to the real machine's.
+// forward passes every connection of the listener on to an address of this
+// machine's network. The listener is in the real machine's network.
 func forward(ctx context.Context, file *os.File, to string) error {
 	listener, err := net.FileListener(file)
 	if err != nil {
@@ -86,12 +86,12 @@ func forward(ctx context.Context, file *os.File, to string) error {
 	return nil
 }
 
-// pass copies both ways until both have ended.
+// pass copies in both directions until both have ended.
 func pass(ctx context.Context, from net.Conn, to string) {
-	defer func() { _ = from.Close() }() // both ends have been told
+	defer func() { _ = from.Close() }() // both ends have been closed already
 	target, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)
 	if err != nil {
-		return // nobody serves there yet: the caller sees its connection close
+		return // no server is there yet: the caller sees its connection close
 	}
 	defer func() { _ = target.Close() }()
 	back := make(chan struct{})
@@ -103,14 +103,14 @@ func pass(ctx context.Context, from net.Conn, to string) {
 	<-back
 }
 
-// copyHalf copies one direction and passes its end on.
+// copyHalf copies one direction and then closes it.
 func copyHalf(to, from net.Conn) {
 	_, err := io.Copy(to, from)
 	half, ok := to.(*net.TCPConn)
 	if err != nil || !ok || half.CloseWrite() != nil {
-		_, _ = to.Close(), from.Close() // there is nobody to tell
+		_, _ = to.Close(), from.Close() // no one is left to tell
 	}
 }
 
-// logPath is where a program's words go, on the machine.
+// logPath is the path of a program's log on the machine.
 func logPath(program string) string { return filepath.Join("/var/log", program+".log") }

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mount gives the machine its root and leaves the real machine's.
+// mount gives the machine its own root and detaches it from the real machine's.
 func (s *Spec) mount() error {
-	// Whatever is mounted from here on stays here.
+	// Mounts made from here on stay in this namespace.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
@@ -36,7 +36,7 @@ func (s *Spec) mount() error {
 	return s.disguise()
 }
 
-// tree is a part of the old root that moves to a path of the new one.
+// tree is a part of the old root that moves to a path in the new one.
 type tree struct {
 	fd       int
 	to       string
@@ -44,7 +44,7 @@ type tree struct {
 	readOnly bool
 }
 
-// keep takes hold of what the new root needs of the old one.
+// keep opens the parts of the old root that the new root needs.
 func (s *Spec) keep() ([]tree, error) {
 	binds := append([]Bind{
 		{From: "/dev", To: "/dev"},
@@ -66,7 +66,7 @@ func (s *Spec) keep() ([]tree, error) {
 	return kept, nil
 }
 
-// fill mounts what a machine has beside its disk.
+// fill mounts what a machine has in addition to its disk.
 func fill(root string, kept []tree) error {
 	for _, m := range []struct{ kind, at, options string }{
 		{"proc", "proc", ""},
@@ -107,7 +107,7 @@ func (t tree) attach(root string) error {
 	return unix.Close(t.fd)
 }
 
-// place makes what a mount needs to be on.
+// place makes the mount point of a mount.
 func place(at string, file bool) error {
 	if !file {
 		return os.MkdirAll(at, 0o755)
@@ -122,7 +122,7 @@ func place(at string, file bool) error {
 	return f.Close()
 }
 
-// pivot makes root the root, and lets go of the old one.
+// pivot makes root the root and detaches the old one.
 func pivot(root string) error {
 	if err := os.Chdir(root); err != nil {
 		return err
@@ -136,16 +136,16 @@ func pivot(root string) error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	// As systemd leaves it: containers' mounts propagate within the machine.
+	// As with systemd, mounts of containers propagate within the machine.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share mounts: %w", err)
 	}
 	return nil
 }
 
-// disguise covers what is the kernel's and would be the machine's own: a boot
-// has an identity, and the kubelet sets these when they differ, for the whole
-// kernel.
+// disguise hides what belongs to the kernel and should be the machine's own. A
+// boot needs its own identity. The kubelet would also change some sysctls for the
+// whole kernel.
 func (s *Spec) disguise() error {
 	for path, value := range map[string]string{
 		"kernel/random/boot_id":     uuid(),

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connect gives the links, which are there already, their addresses.
+// connect gives the existing links their addresses.
 func (s *Spec) connect() error {
 	for path, value := range s.Sysctls {
 		err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a module that is not there
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a missing kernel module
 			return fmt.Errorf("set %s: %w", path, err)
 		}
 	}
@@ -66,7 +66,7 @@ func (l Link) configure() error {
 	return netlink.LinkSetUp(link)
 }
 
-// ipNet keeps the host part, which an address has and a route has not.
+// ipNet keeps the host part, which an address has but a route does not.
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// await returns when target answers: a Unix socket ("unix:///run/x.sock") that
-// accepts a connection, or a URL ("https://…") that answers 200.
+// await returns when target answers. The target is a Unix socket
+// ("unix:///run/x.sock") that accepts a connection, or a URL ("https://…") that
+// answers 200.
 func await(ctx context.Context, target string) {
 	client := &http.Client{
 		Timeout: time.Second,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it asks whether somebody is there, not who
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the probe checks only that the server answers
 		},
 	}
 	tick := time.NewTicker(20 * time.Millisecond)

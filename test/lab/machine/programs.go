@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Path is $PATH on a machine: the lab's programs before the real machine's.
+// Path is $PATH on a machine. The lab's programs come before the real machine's.
 const Path = BinDir + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// BinDir is where a machine has the lab's programs.
+// BinDir is the folder of the lab's programs on a machine.
 const BinDir = "/opt/lab/bin"
 
-// again is how long after its end a program is started again.
+// again is the delay before a program that has ended is restarted.
 const again = time.Second
 
 // runner runs the machine's programs.
@@ -27,7 +27,7 @@ type runner struct {
 	children *reaper
 }
 
-// run starts the programs in order and returns when the last one is started.
+// run starts the programs in order. It returns when it has started the last one.
 func (r *runner) run(ctx context.Context, programs []Program) {
 	for _, p := range programs {
 		if p.Needs != "" {
@@ -45,7 +45,7 @@ func (r *runner) run(ctx context.Context, programs []Program) {
 	}
 }
 
-// once runs a program until it has succeeded.
+// once runs a program until it succeeds.
 func (r *runner) once(ctx context.Context, p Program) {
 	if _, err := os.Stat(p.Once); err == nil {
 		return
@@ -64,7 +64,7 @@ func (r *runner) once(ctx context.Context, p Program) {
 	}
 }
 
-// keep starts a program again whenever it ends.
+// keep restarts a program whenever it ends.
 func (r *runner) keep(ctx context.Context, p Program) {
 	for {
 		r.log.Info("start", "program", p.Name)

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reaper takes every child that ends, as a first process must: its own and
-// those whose parents have gone (a container's shim, for one).
+// reaper reaps every child that ends, as PID 1 must: its own children and
+// orphans, such as those of a container's shim.
 type reaper struct {
 	signals chan os.Signal
 
-	mutex sync.Mutex // held from fork to note, so that no end is missed
+	mutex sync.Mutex // held from fork to note, so that the reaper misses no end
 	ends  map[int]chan<- unix.WaitStatus
 }
 
@@ -25,7 +25,7 @@ func newReaper() *reaper {
 	return r
 }
 
-// start starts a program. How it ends comes from the channel.
+// start starts a program. The channel delivers the exit status.
 func (r *reaper) start(command *exec.Cmd) (<-chan unix.WaitStatus, error) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -44,7 +44,8 @@ func (r *reaper) run() {
 	}
 }
 
-// reap takes all that have ended: signals of the same number are merged.
+// reap reaps all children that have ended, because the kernel merges signals of
+// the same number.
 func (r *reaper) reap() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()

@@ -1,11 +1,12 @@
-// Package machine is one machine of the lab: what it has (links, files,
-// programs), and its first process, which gives it that.
+// Package machine is one machine of the lab: its specification (links, files,
+// programs), and its first process, which sets it up.
 //
 // A machine is a set of namespaces (mount, PID, network, UTS, IPC). It sees the
-// file system of the real machine, copy on write: what it writes stays in a
-// folder of its own, survives its reboot and is never seen outside. Memory,
-// links, routes and mounts it loses with its first process, as a machine that
-// loses power does, and the kernel sees to that: nothing is cleaned up here.
+// file system of the real machine, copy on write. What it writes stays in a
+// folder of its own, survives a reboot and is invisible outside. When its first
+// process ends, the machine loses memory, links, routes and mounts, like a
+// machine that loses power. The kernel does that, so this package cleans up
+// nothing.
 package machine
 
 import (
@@ -16,15 +17,17 @@ import (
 	"path/filepath"
 )
 
-// Spec is all that a machine is. It is written once and read at each boot.
+// Spec is the complete specification of a machine. It is written once and read at
+// each boot.
 type Spec struct {
-	// Name is its host name, and its folder's below the lab's.
+	// Name is the machine's host name, and its folder's name below the lab's
+	// folder.
 	Name string
 
-	// Dir is the folder, on the real machine, of what the machine keeps.
+	// Dir is the folder on the real machine with the machine's data.
 	Dir string
 
-	// Kind says what it is for.
+	// Kind is the machine's purpose.
 	Kind Kind
 
 	Links   []Link
@@ -38,15 +41,15 @@ type Spec struct {
 	// machine's own copy-on-write file system.
 	Binds []Bind
 
-	// Programs are started in this order. One that ends is started again.
+	// Programs are started in this order, and restarted when they end.
 	Programs []Program
 
-	// Forward is the address to which it forwards what the API's listener on
-	// the real machine accepts. Only one machine has it.
+	// Forward is the address to which the machine forwards connections of the
+	// API's listener on the real machine. Only one machine has it.
 	Forward string
 }
 
-// Kind is what a machine is for.
+// Kind is the purpose of a machine.
 type Kind string
 
 // The kinds of machine.
@@ -78,13 +81,13 @@ type File struct {
 	Mode    os.FileMode
 }
 
-// Bind shows From, of the real machine, as To.
+// Bind shows From, a path of the real machine, as To.
 type Bind struct {
 	From, To string
 	ReadOnly bool
 }
 
-// Program is a process that the machine runs. What it says is in
+// Program is a process that the machine runs. Its output goes to
 // /var/log/NAME.log.
 type Program struct {
 	Name  string
@@ -92,15 +95,15 @@ type Program struct {
 	Args  []string // from the first argument on
 	Argv0 string   // empty: Path
 
-	// Needs is what must answer before the program is started, see probe.
+	// Needs must answer before the program is started, see probe.
 	Needs string
 
-	// Ready is what must answer before the next program is started. Empty: its
-	// start is enough.
+	// Ready must answer before the next program is started. If empty, the next
+	// program starts at once.
 	Ready string
 
-	// Once is a path. The program is run to its end, again until it succeeds;
-	// then the file is made, and later boots leave the program out.
+	// Once is a path. The program runs until it succeeds once; then the file is
+	// made, and later boots skip the program.
 	Once string
 }
 
@@ -121,7 +124,7 @@ func (s *Spec) Save() error {
 		}
 	}
 	without := *s
-	without.Files = nil // they are where they belong
+	without.Files = nil // the files are already in place
 	encoded, err := json.MarshalIndent(without, "", "  ")
 	if err != nil {
 		return fmt.Errorf("make machine %s: %w", s.Name, err)

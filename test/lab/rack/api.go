@@ -14,7 +14,7 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/machine"
 )
 
-// State is how a machine is.
+// State is the state of a machine.
 type State struct {
 	Name  string
 	Kind  machine.Kind
@@ -32,7 +32,7 @@ func (r *rack) handler() http.Handler {
 		for _, name := range r.plan.Machines {
 			states = append(states, r.machines[name].state())
 		}
-		_ = json.NewEncoder(w).Encode(states) // to whoever has gone
+		_ = json.NewEncoder(w).Encode(states) // the client may be gone
 	})
 	for action, do := range map[string]func(context.Context, *slot) error{
 		"boot":   func(ctx context.Context, s *slot) error { return s.boot(ctx) },
@@ -72,7 +72,7 @@ func (s *slot) state() State {
 	return state
 }
 
-// Client asks a rack.
+// Client sends requests to a rack.
 type Client struct{ http *http.Client }
 
 // NewClient is a client of the rack whose folder is dir.
@@ -83,7 +83,7 @@ func NewClient(dir string) *Client {
 	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
-// Machines are all of the rack's, in the order of their start.
+// Machines are all machines of the rack, in the order of their start.
 func (c *Client) Machines(ctx context.Context) ([]State, error) {
 	var states []State
 	answer, err := c.do(ctx, http.MethodGet, "/machines")
@@ -99,10 +99,10 @@ func (c *Client) Machines(ctx context.Context) ([]State, error) {
 // Boot switches a machine on.
 func (c *Client) Boot(ctx context.Context, name string) error { return c.switchIt(ctx, "boot", name) }
 
-// Kill takes a machine's power away.
+// Kill switches a machine off hard.
 func (c *Client) Kill(ctx context.Context, name string) error { return c.switchIt(ctx, "kill", name) }
 
-// Reboot takes a machine's power away and gives it back.
+// Reboot switches a machine off hard, and on again.
 func (c *Client) Reboot(ctx context.Context, name string) error {
 	return c.switchIt(ctx, "reboot", name)
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/machine"
 )
 
-// fabric is the name of the bridge that is the switch number i.
+// fabric is the name of the bridge for switch number i.
 func fabric(i int) string { return fmt.Sprintf("fabric%d", i) }
 
-// port is the name of a link's end at the switch.
+// port is the name of the switch's end of a link.
 func port(name string, link machine.Link) string { return fmt.Sprintf("%s-%d", name, link.Fabric) }
 
 // addFabrics makes the switches.
@@ -42,7 +42,7 @@ func addFabrics(plan Plan) error {
 	return nil
 }
 
-// plug connects a machine, whose first process is pid, with its fabrics.
+// plug connects a machine, whose first process is pid, to its fabrics.
 func plug(spec *machine.Spec, pid int) error {
 	for _, link := range spec.Links {
 		bridge, err := netlink.LinkByName(fabric(link.Fabric))
@@ -70,8 +70,8 @@ func plug(spec *machine.Spec, pid int) error {
 	return nil
 }
 
-// unplug removes what plug has made. The machine's ends go with the others at
-// once; the kernel would take its time.
+// unplug removes the links that plug made. The machine's ends disappear with them
+// at once, which the kernel alone would do later.
 func unplug(spec *machine.Spec) error {
 	for _, link := range spec.Links {
 		end, err := netlink.LinkByName(port(spec.Name, link))
@@ -81,7 +81,7 @@ func unplug(spec *machine.Spec) error {
 		if err != nil {
 			return fmt.Errorf("unplug %s: %w", spec.Name, err)
 		}
-		// The kernel may have been quicker after all.
+		// The kernel may have removed the link already.
 		if err := netlink.LinkDel(end); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("unplug %s: %w", spec.Name, err)
 		}
@@ -89,8 +89,8 @@ func unplug(spec *machine.Spec) error {
 	return nil
 }
 
-// carry switches the ports of a machine on or off. Its own ends lose their
-// carrier, as when a cable is pulled.
+// carry switches the ports of a machine on or off. The machine's own ends lose
+// their carrier, as if a cable were pulled.
 func carry(spec *machine.Spec, on bool) error {
 	for _, link := range spec.Links {
 		end, err := netlink.LinkByName(port(spec.Name, link))

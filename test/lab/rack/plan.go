@@ -1,10 +1,10 @@
 // Package rack holds a lab's machines: it makes the fabrics (switches), plugs
 // machines into them, and switches machines on and off.
 //
-// A rack is one process, the first of a PID namespace in which all machines
-// are. When it ends, however it ends, the kernel ends every process of the lab,
-// and with the last one in them go the lab's links, mounts and namespaces. It
-// knows nothing of Kubernetes.
+// A rack is one process, the first of a PID namespace that contains all machines.
+// When it ends, however that happens, the kernel ends every process of the lab.
+// With the last process the lab's links, mounts and namespaces disappear. The
+// package knows nothing of Kubernetes.
 package rack
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/cgroup"
 )
 
-// Plan is what is in the rack.
+// Plan is the content of the rack.
 type Plan struct {
 	Dir      string // the lab's folder
 	Cgroups  cgroup.Tree

@@ -19,20 +19,19 @@ import (
 	"github.com/fairwaynet/fairway/test/lab/machine"
 )
 
-// The files that a rack inherits.
+// The file descriptors that a rack inherits.
 const (
 	lockFile = 3 // locked for as long as the rack lives
 	apiFile  = 4 // the API's listener on the real machine
-	lineFile = 5 // a byte comes: live on; it ends without: end
+	lineFile = 5 // a byte means live on; end of file without one means end
 )
 
 // MachineRole is the name under which a rack starts this program as a
 // machine's first process, with the machine's folder as its only argument.
 const MachineRole = "fairway-lab:machine"
 
-// Run is the rack whose folder is dir. It is the first process of new PID,
-// mount, network, IPC and UTS namespaces, and returns only when it cannot
-// work.
+// Run is the rack whose folder is dir. It is the first process of new PID, mount,
+// network, IPC and UTS namespaces. It returns only if it cannot work.
 func Run(ctx context.Context, dir string) error {
 	unix.CloseOnExec(lockFile)
 	unix.CloseOnExec(apiFile)
@@ -67,11 +66,11 @@ func Run(ctx context.Context, dir string) error {
 	return r.serve(ctx)
 }
 
-// holdLine ends the rack, and with it the lab, when whoever started it has died
-// before it let the lab live without it.
+// holdLine ends the rack, and with it the lab, if its starter dies before it has
+// told the lab to live on.
 func holdLine(line *os.File) {
 	if _, err := io.ReadFull(line, make([]byte, 1)); err != nil {
-		os.Exit(0) //nolint:forbidigo // nothing is to be cleaned up
+		os.Exit(0) //nolint:forbidigo // nothing needs cleaning up
 	}
 }
 
@@ -81,7 +80,7 @@ type rack struct {
 	machines map[string]*slot
 }
 
-// serve answers requests to switch something.
+// serve answers requests to switch machines.
 func (r *rack) serve(ctx context.Context) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "unix", filepath.Join(r.plan.Dir, socketFile))
@@ -92,7 +91,7 @@ func (r *rack) serve(ctx context.Context) error {
 	return server.Serve(listener)
 }
 
-// slot is where a machine is.
+// slot is a machine's place in the rack.
 type slot struct {
 	rack *rack
 	spec *machine.Spec
@@ -104,18 +103,18 @@ type slot struct {
 	cut     bool
 }
 
-// group is the control group of the machine's own processes; pods' are beside
-// it.
+// group is the control group of the machine's own processes. Those of pods are
+// beside it.
 func (s *slot) group() string { return filepath.Join(s.spec.Name, "system") }
 
-// boot switches the machine on. When it is on already nothing happens.
+// boot switches the machine on. It does nothing if the machine is on already.
 func (s *slot) boot(ctx context.Context) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if s.on() {
 		return nil
 	}
-	// Pods' groups of the time before it was switched off.
+	// These are pods' groups from before the machine was switched off.
 	if err := s.rack.plan.Cgroups.Below(s.spec.Name).Remove(ctx); err != nil {
 		return err
 	}
@@ -126,7 +125,7 @@ func (s *slot) boot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", s.spec.Name, err)
 	}
-	defer func() { _ = begin.Close() }() // the machine has read it, or waits in vain
+	defer func() { _ = begin.Close() }() // the machine has read it by now, or waits in vain
 	log, err := os.OpenFile(filepath.Join(s.spec.Dir, "boot.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", s.spec.Name, err)
@@ -137,14 +136,14 @@ func (s *slot) boot(ctx context.Context) error {
 	}
 	s.watch(command)
 	if err := s.release(begin); err != nil {
-		_ = s.process.Kill() // it waits for what will not come
+		_ = s.process.Kill() // it would wait in vain
 		<-s.ended
 		return errors.Join(err, unplug(s.spec))
 	}
 	return nil
 }
 
-// command is the machine's first process.
+// command starts the machine's first process.
 func (s *slot) command(waits, log *os.File) *exec.Cmd {
 	command := exec.Command("/proc/self/exe", s.spec.Dir)
 	command.Args[0] = MachineRole
@@ -171,7 +170,8 @@ func (s *slot) watch(command *exec.Cmd) {
 	}()
 }
 
-// release lets the machine begin, in its place and with its links.
+// release puts the machine into its cgroup, connects its links, and lets it
+// begin.
 func (s *slot) release(begin *os.File) error {
 	if err := s.rack.plan.Cgroups.Enter(s.group(), s.process.Pid); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (s *slot) release(begin *os.File) error {
 	return nil
 }
 
-// on says whether the machine runs.
+// on reports whether the machine runs.
 func (s *slot) on() bool {
 	if s.process == nil {
 		return false
@@ -198,7 +198,8 @@ func (s *slot) on() bool {
 	}
 }
 
-// kill takes the machine's power away, and returns when nothing of it runs.
+// kill switches the machine off hard. It returns when none of its processes is
+// left.
 func (s *slot) kill() error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

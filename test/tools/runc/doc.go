@@ -1,3 +1,4 @@
-// Package runc pins runc, which containerd runs, in a module of its own because
-// containerd asks for other versions of what they share. It has no code.
+// Package runc pins runc, which containerd runs. It is a module of its own,
+// because containerd requires other versions of their common dependencies. It has
+// no code.
 package runc

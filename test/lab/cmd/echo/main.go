@@ -1,5 +1,6 @@
-// Command echo is what pods of a lab run: a server that says who asked whom,
-// over HTTP, TCP and UDP, and a client for pods that have nothing else.
+// Command echo runs in the pods of a lab. It is a server that reports the
+// addresses of a request over HTTP, TCP and UDP, and a client for pods without
+// other programs.
 //
 //	echo [--port 8080] [--udp-port 8081]
 //	echo get URL
@@ -46,11 +47,11 @@ func run(ctx context.Context, args []string) error {
 	return serve(ctx, *port, *udpPort)
 }
 
-// answer is what the server says.
+// answer is the answer of the server.
 type answer struct {
-	Server string      // its host name
-	Client string      // its address and port, as the server sees it
-	Local  string      // the address that was asked, as the server sees it
+	Server string      // the server's host name
+	Client string      // the client's address and port, as the server sees it
+	Local  string      // the requested address, as the server sees it
 	Method string      `json:",omitempty"`
 	Host   string      `json:",omitempty"`
 	Path   string      `json:",omitempty"`
@@ -72,8 +73,8 @@ func serve(ctx context.Context, port, udpPort int) error {
 	}
 	go serveUDP(packets, name)
 	context.AfterFunc(ctx, func() {
-		_ = packets.Close()                             // and serveUDP returns
-		_ = server.Shutdown(context.WithoutCancel(ctx)) // and ListenAndServe returns
+		_ = packets.Close()                             // makes serveUDP return
+		_ = server.Shutdown(context.WithoutCancel(ctx)) // makes ListenAndServe return
 	})
 	fmt.Fprintf(os.Stdout, "%s serves HTTP on %d and UDP on %d\n", name, port, udpPort)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
@@ -90,7 +91,7 @@ func handler(name string) http.Handler {
 		_ = json.NewEncoder(w).Encode(answer{
 			Server: name, Client: r.RemoteAddr, Local: local.String(),
 			Method: r.Method, Host: r.Host, Path: r.URL.Path, Header: r.Header,
-		}) // to whoever has gone
+		}) // the client may be gone
 	})
 }
 

@@ -14,20 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passedOn are the signals that people and programs send to a command that they
-// have started.
+// passedOn are the signals that attend passes on to its command: those that
+// people and programs usually send.
 var passedOn = []os.Signal{
 	syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
 }
 
-// attend runs a command of lab.Machine.Command until its program ends. The
-// program gets the signals that this process gets, and dies with it.
+// attend runs a command made by lab.Machine.Command until its program ends. It
+// passes the signals of this process on to the program. The program dies with
+// this process.
 func attend(command *exec.Cmd) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, passedOn...)
 	defer signal.Stop(signals)
-	// The kernel sends the signal when the thread ends that has started the
-	// command, so that this one must stay.
+	// The kernel sends the signal when the thread that has started the command
+	// ends, so this thread must stay.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -48,9 +49,9 @@ func attend(command *exec.Cmd) error {
 	}
 }
 
-// passOn gives a signal to the program on the machine, which is the child of the
-// nsenter that this process has started. What a terminal sends to all processes
-// in its foreground the program has got already.
+// passOn sends a signal to the program on the machine, which is the child of this
+// process's nsenter. If a terminal has sent the signal to its whole foreground,
+// the program has it already.
 func passOn(nsenter int, s os.Signal) error {
 	number, ok := s.(syscall.Signal)
 	if !ok || fromTerminal(number) {
@@ -66,8 +67,8 @@ func passOn(nsenter int, s os.Signal) error {
 	return nil
 }
 
-// fromTerminal reports whether a terminal has sent the signal: this process is in
-// the foreground of one, whose keys send these two.
+// fromTerminal reports whether a terminal has sent the signal. A terminal's keys
+// send only these two, and only to processes in its foreground.
 func fromTerminal(s syscall.Signal) bool {
 	if s != syscall.SIGINT && s != syscall.SIGQUIT {
 		return false
@@ -76,8 +77,8 @@ func fromTerminal(s syscall.Signal) bool {
 	return err == nil && foreground == unix.Getpgrp()
 }
 
-// childOf is the first child of a process, or the process itself while it has
-// none yet.
+// childOf is the first child of a process, or the process itself if it has no
+// child yet.
 func childOf(pid int) (int, error) {
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {

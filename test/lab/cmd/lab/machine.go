@@ -13,7 +13,7 @@ import (
 	"github.com/fairwaynet/fairway/test/lab"
 )
 
-// switching is what can be done to a machine from outside.
+// switching is an action on a machine from outside.
 type switching struct {
 	use, short string
 	do         func(*lab.Lab) func(context.Context, string) error
@@ -68,12 +68,12 @@ func execCommand(name *string) *cobra.Command {
 			return attendOn(cmd.Context(), *name, machine, rest...)
 		},
 	}
-	command.Flags().SetInterspersed(false) // flags behind it are the command's
+	command.Flags().SetInterspersed(false) // later flags belong to the command
 	return command
 }
 
-// attendOn runs a command on the machine, with this process's terminal. It ends
-// by itself or by the signals that are passed on, not with ctx.
+// attendOn runs a command on the machine, with this process's terminal. The
+// command ends by itself or by a signal that is passed on, not with ctx.
 func attendOn(ctx context.Context, name, machine string, args ...string) error {
 	l, err := lab.Attach(name)
 	if err != nil {
@@ -87,8 +87,8 @@ func attendOn(ctx context.Context, name, machine string, args ...string) error {
 	return attend(command)
 }
 
-// become replaces this process, so that terminal and exit code are the
-// command's.
+// become replaces this process with the command, so that the command has the
+// terminal and sets the exit code.
 func become(command *exec.Cmd) error {
 	if command.Err != nil {
 		return command.Err
@@ -107,7 +107,7 @@ func kubectlCommand(name *string) *cobra.Command {
 	return &cobra.Command{
 		Use:                "kubectl ARGUMENTS...",
 		Short:              "kubectl, as the administrator",
-		DisableFlagParsing: true, // they are kubectl's
+		DisableFlagParsing: true, // the flags are kubectl's
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := lab.Attach(nameOf(&args, *name))
 			if err != nil {
@@ -122,8 +122,7 @@ func kubectlCommand(name *string) *cobra.Command {
 	}
 }
 
-// nameOf takes --name, which is not kubectl's, from arguments that nobody has
-// parsed.
+// nameOf removes --name, which is not kubectl's, from unparsed arguments.
 func nameOf(args *[]string, otherwise string) string {
 	if len(*args) > 1 && (*args)[0] == "--name" {
 		otherwise, *args = (*args)[1], (*args)[2:]

@@ -1,5 +1,5 @@
-// Command lab runs a Kubernetes of several machines on this machine. It is
-// wiring only: package lab does it.
+// Command lab runs a Kubernetes of several machines on this machine. It is wiring
+// only: package lab does the work.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 
 func main() {
 	lab.Main()
-	os.Exit(run()) //nolint:forbidigo // somebody must tell the shell how it went
+	os.Exit(run()) //nolint:forbidigo // the shell needs the exit code
 }
 
 // run runs one command and returns the exit code.
@@ -32,7 +32,7 @@ func run() int {
 	}
 	err := command().ExecuteContext(ctx)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return exitCode(exit) // it has said itself what is wrong
+		return exitCode(exit) // the command has printed the error itself
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
@@ -41,8 +41,8 @@ func run() int {
 	return 0
 }
 
-// exitCode is what a shell would say of a command that has ended: its exit code,
-// or 128 and the number of the signal that ended it.
+// exitCode is the exit code that a shell would report for a command: its own, or
+// 128 plus the number of the signal that ended it.
 func exitCode(exit *exec.ExitError) int {
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return 128 + int(status.Signal())
@@ -50,7 +50,8 @@ func exitCode(exit *exec.ExitError) int {
 	return exit.ExitCode()
 }
 
-// findTools lets the command work from any folder: bin/lab stands beside .tools.
+// findTools makes the command work from any folder, because bin/lab lies beside
+// .tools.
 func findTools() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -60,7 +61,7 @@ func findTools() error {
 	if _, err := os.Stat(beside); err == nil && os.Getenv("FAIRWAY_TOOLS") == "" {
 		return os.Setenv("FAIRWAY_TOOLS", beside)
 	}
-	return nil // it is in the repository, or told where they are
+	return nil // the tools are found already
 }
 
 func command() *cobra.Command {

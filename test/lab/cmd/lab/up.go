@@ -35,7 +35,7 @@ func upCommand(name *string) *cobra.Command {
 	return command
 }
 
-// up starts the lab, where it does not run already.
+// up starts the lab unless it runs already.
 func up(cmd *cobra.Command, options lab.Options) error {
 	if running, err := lab.Attach(options.Name); err == nil {
 		fmt.Fprintf(cmd.OutOrStdout(), "lab %s runs already; `lab down` ends it\nexport KUBECONFIG=%s\n", options.Name, running.Kubeconfig)
