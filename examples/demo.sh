@@ -18,7 +18,7 @@ die() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 # shellcheck source=test/tools/watch.sh
 source test/tools/watch.sh
 
-# What was started ends with us, however we end.
+# Everything that was started ends with this script, however the script ends.
 children=()
 log=$(mktemp)
 cleanup() {
@@ -32,7 +32,7 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The download and the build take about as long, so they run at once.
+# The download and the build take about the same time, so they run in parallel.
 prepare() {
 	test/tools/install.sh envoy &
 	local fetch=$!
@@ -57,11 +57,11 @@ start() {
 	children+=($!)
 }
 
-# ask HOST PATH: the answer's body.
+# ask HOST PATH: print the body of the answer.
 ask() {
 	if command -v curl >/dev/null; then
 		curl -sS --max-time 5 -H "Host: $1" "http://127.0.0.1:$port$2"
-	else # what curl would do
+	else # as curl would do
 		exec 9<>"/dev/tcp/127.0.0.1/$port"
 		printf 'GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$2" "$1" >&9
 		sed '1,/^\r$/d' <&9
@@ -69,7 +69,7 @@ ask() {
 	fi
 }
 
-# await: until the first answer comes, or something has ended.
+# await: wait for the first answer, or until a program has ended.
 await() {
 	local child
 	until ask shop.test / 2>/dev/null | grep -q '^Hello'; do
@@ -81,7 +81,7 @@ await() {
 	done
 }
 
-# show WANT HOST PATH: a request and the first line of its answer.
+# show WANT HOST PATH: print a request and the first line of its answer.
 failed=0
 show() {
 	local want=$1 answer

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Run every fuzz test of the module for $FUZZTIME, one after the other: Go runs
-# one fuzz test a call. A failing input stays in testdata/fuzz of its package;
-# commit it, and it is a seed of every later test. Renderings are shown to a real
-# Envoy too (slow). Minimising is bounded: one input may take a minute.
+# Run every fuzz test of the module for $FUZZTIME, one after the other, because Go
+# runs only one per call. A failing input stays in testdata/fuzz of its package;
+# commit it, and every later test uses it as a seed. Renderings are also shown to
+# a real Envoy, which is slow. Minimising one input may take at most a minute.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

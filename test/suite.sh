@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the tests of packages, and say at the end where the time went.
+# Run the tests of packages, and print at the end which took longest.
 #
 #   test/suite.sh [FLAG-OF-GO-TEST...] -- PACKAGE...
 #

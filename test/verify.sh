@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Check what a person forgets before a commit: gofmt, go mod tidy, go generate.
+# Check what is easily forgotten before a commit: gofmt, go mod tidy, go generate.
 #
 #   test/verify.sh MODULE-FOLDER...
 #
-# All checks run; each one that fails says what to run.
+# All checks run; each one that fails says which command fixes it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 failed=0
 
-# complain NEXT TEXT: a check failed; TEXT is what it found.
+# complain NEXT TEXT: report that a check failed and found TEXT. NEXT is the
+# command to run.
 complain() {
 	printf '%s\nverify: run %s\n\n' "$2" "$1" >&2
 	failed=1

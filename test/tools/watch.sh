@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # For scripts that run something slow; they have a function say TEXT.
 
-every=15 # seconds between two lines about one slow step
+every=15 # seconds between two progress lines of a slow step
 
-# watch WHAT LOG COMMAND...: run COMMAND into LOG; from time to time say that
-# it goes on and what it is at. It ends with the script.
+# watch WHAT LOG COMMAND...: run COMMAND with its output in LOG, and report
+# progress from time to time. COMMAND ends with the script.
 watch() {
 	local what=$1 log=$2 began=$SECONDS said=$SECONDS traps
 	shift 2

@@ -91,7 +91,7 @@ func addUserland(programs map[string]string) error {
 		programs[filepath.Join("/bin", name)] = path
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("the tests' image needs %s of this machine: install %s", strings.Join(missing, ", "), packages)
+		return fmt.Errorf("the tests' image needs %s from this machine: install %s", strings.Join(missing, ", "), packages)
 	}
 	return nil
 }

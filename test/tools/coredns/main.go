@@ -1,5 +1,5 @@
-// Command coredns is CoreDNS with only the plugins that a cluster's DNS needs.
-// All plugins together would link the clients of several clouds.
+// Command coredns is CoreDNS with the plugins that a cluster's DNS needs: all
+// of them would link the clients of several clouds.
 package main
 
 import (

@@ -38,9 +38,9 @@ func e2eCommand(name *string) *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&focus, "focus", `\[sig-network\].*\[Conformance\]`, "which tests, a regular expression")
-	flags.StringVar(&skip, "skip", `\[(Serial|Slow|Disruptive|Feature:.*)\]`, "which of these not")
-	flags.IntVar(&processes, "processes", 4, "how many tests at a time")
-	flags.IntVar(&options.Nodes, "nodes", 2, "how many nodes")
+	flags.StringVar(&focus, "focus", `\[sig-network\].*\[Conformance\]`, "regular expression of the tests to run")
+	flags.StringVar(&skip, "skip", `\[(Serial|Slow|Disruptive|Feature:.*)\]`, "regular expression of the tests to skip among them")
+	flags.IntVar(&processes, "processes", 4, "number of tests at a time")
+	flags.IntVar(&options.Nodes, "nodes", 2, "number of nodes")
 	return command
 }

@@ -72,7 +72,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&name, "name", "lab", "which lab, of those on this machine")
+	root.PersistentFlags().StringVar(&name, "name", "lab", "name of the lab on this machine")
 	root.AddCommand(
 		upCommand(&name), downCommand(&name), statusCommand(&name),
 		shellCommand(&name), execCommand(&name), kubectlCommand(&name),

@@ -17,7 +17,7 @@ import (
 func statusCommand(name *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Machines, their processes and memory, and nodes",
+		Short: "Show machines, their processes and memory, and nodes",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := lab.Attach(*name)
@@ -73,7 +73,7 @@ func writeMachines(cmd *cobra.Command, l *lab.Lab) error {
 func logsCommand(name *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "logs MACHINE [PROGRAM]",
-		Short: "What a machine's program has logged; without PROGRAM, which there are",
+		Short: "Print the log of a machine's program; without PROGRAM, list the logs",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := lab.Attach(*name)

@@ -14,7 +14,7 @@ func upCommand(name *string) *cobra.Command {
 	var families string
 	command := &cobra.Command{
 		Use:   "up",
-		Short: "Start a lab; what labs that died have left is removed first",
+		Short: "Start a lab, after removing the remains of dead labs",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			options.Name, options.Progress = *name, cmd.OutOrStdout()
@@ -23,15 +23,15 @@ func upCommand(name *string) *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.IntVar(&options.Nodes, "nodes", 2, "how many nodes, 1 to 5")
-	flags.IntVar(&options.Fabrics, "fabrics", 1, "1, or 2 with a router between")
+	flags.IntVar(&options.Nodes, "nodes", 2, "number of nodes, 1 to 5")
+	flags.IntVar(&options.Fabrics, "fabrics", 1, "number of fabrics: 1, or 2 with a router between them")
 	flags.StringVar(&families, "families", string(lab.IPv4), "ipv4, ipv6 or dual")
-	flags.IntVar(&options.MTU, "mtu", 1500, "of all links")
-	flags.BoolVar(&options.ReferenceNetwork, "reference-network", false, "pods have a network: the plugins ptp and host-local, and static routes")
-	flags.BoolVar(&options.KubeProxy, "kube-proxy", false, "Services work: kube-proxy with nftables")
+	flags.IntVar(&options.MTU, "mtu", 1500, "MTU of all links")
+	flags.BoolVar(&options.ReferenceNetwork, "reference-network", false, "give pods a network: the plugins ptp and host-local, and static routes")
+	flags.BoolVar(&options.KubeProxy, "kube-proxy", false, "make Services work: kube-proxy with nftables")
 	flags.BoolVar(&options.CoreDNS, "coredns", false, "cluster DNS; needs the two above")
 	flags.StringArrayVar(&options.Images, "image", nil, "an image's file, for every node")
-	flags.BoolVar(&options.FairwayImages, "fairway", false, "every node has the images of Fairway, built from this tree")
+	flags.BoolVar(&options.FairwayImages, "fairway", false, "give every node the images of Fairway, built from this tree")
 	return command
 }
 
@@ -43,7 +43,7 @@ func up(cmd *cobra.Command, options lab.Options) error {
 	}
 	l, err := lab.Up(cmd.Context(), options)
 	if errors.Is(err, lab.ErrRuns) {
-		return fmt.Errorf("%w: somebody else is starting or ending it just now", err)
+		return fmt.Errorf("%w: another process is starting or ending it", err)
 	}
 	if err != nil {
 		return err
