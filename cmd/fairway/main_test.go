@@ -47,7 +47,7 @@ func TestUsage(t *testing.T) {
 		{"a negative drain", []string{"serve", ".", "--drain=-1s"}, 2, "fairway: --drain: cannot be negative\nSee 'fairway serve --help'.\n"},
 		{"a gateway without controllers", []string{"gateway"}, 2, "fairway: --xds: say where a controller is\nSee 'fairway gateway --help'.\n"},
 		{"a gateway that cannot be", []string{"gateway", "--xds=localhost:1", "--gateway=A b"}, 2, "fairway: --gateway: is neither NAME nor NAMESPACE/NAME\nSee 'fairway gateway --help'.\n"},
-		{"a file that is none of settings", []string{"serve", ".", "--config=/dev/zero"}, 2, "fairway: read --config: /dev/zero has more than 1048576 bytes: it is no file of settings\nSee 'fairway serve --help'.\n"},
+		{"a file that is none of settings", []string{"serve", ".", "--config=/dev/zero"}, 2, "fairway: read --config: /dev/zero has more than 1048576 bytes: it cannot be a settings file\nSee 'fairway serve --help'.\n"},
 		{"a controller elsewhere without TLS", []string{"gateway", "--xds=10.0.0.1:1"}, 2, "fairway: --xds: 10.0.0.1:1 is on another machine: give --tls-dir\nSee 'fairway gateway --help'.\n"},
 		{"a heap in which nothing fits", []string{"gateway", "--xds=localhost:1", "--max-heap=1"}, 2, "fairway: --max-heap: must be at least 32Mi, which an Envoy that serves nothing needs, or 0 for no bound\nSee 'fairway gateway --help'.\n"},
 		{"a folder without a name", []string{"serve", ""}, 2, "fairway: the folder has no name: it is an empty text, such as that of a variable which is not set\nSee 'fairway serve --help'.\n"},

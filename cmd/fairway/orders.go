@@ -99,7 +99,7 @@ func (o *ordering) watchCustom(ctx context.Context) error {
 		missing = slices.DeleteFunc(missing, func(begin func(context.Context) error) bool {
 			err := begin(ctx)
 			if err != nil && !meta.IsNoMatchError(err) && ctx.Err() == nil {
-				o.Log.Error(err, "cannot watch the custom resources for ordering certificates")
+				o.Log.Error(err, "cannot watch what certificates are ordered by")
 			}
 			return err == nil
 		})

@@ -51,7 +51,7 @@ func TestWhereEnvoysMayBeServed(t *testing.T) {
 		{name: "the network with managed certificates", address: ":18000", managed: true},
 		{name: "certificates cannot be both", address: ":18000", managed: true, files: [3]string{"c", "k", "a"}, want: "give no --xds-cert"},
 		{name: "no port", address: "127.0.0.1", want: "neither host:port nor unix:path"},
-		{name: "no socket", address: "unix:", want: "wants the path of a socket"},
+		{name: "no socket", address: "unix:", want: "needs the path of a socket"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
