@@ -13,8 +13,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/envoy"
 )
 
-// ads hands a real Envoy the rendered bytes as they are. It knows no order and
-// no acknowledgement: the tests here are of what is said, not of when.
+// ads sends the rendered bytes unchanged to a real Envoy. It ignores order and
+// acknowledgements: these tests check what is sent, not when.
 type ads struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 

@@ -90,8 +90,8 @@ func BenchmarkAssembleShard(b *testing.B) {
 	}
 }
 
-// BenchmarkEnvoyMemory is what a real Envoy of two workers keeps of 10,000
-// hosts, with a cluster each and with one for all.
+// BenchmarkEnvoyMemory measures the memory of a real Envoy with two workers for
+// 10,000 hosts, with a cluster for each and with one for all.
 func BenchmarkEnvoyMemory10k(b *testing.B) {
 	for _, c := range []struct {
 		name     string
@@ -151,9 +151,9 @@ func BenchmarkEnvoyCPU(b *testing.B) {
 	}
 }
 
-// BenchmarkPaths is Envoy's CPU time for a request that it answers itself, to
-// the first, the last, and none of so many paths of a host, by the tree that is
-// rendered and by a list of all of them.
+// BenchmarkPaths measures Envoy's CPU time for a request that it answers itself.
+// The request is for the first, the last, or none of the host's paths, which
+// Envoy finds by the rendered tree or by a list.
 func BenchmarkPaths(b *testing.B) {
 	settings := testSettings(b)
 	settings.AccessLog = false
@@ -191,7 +191,8 @@ func BenchmarkPaths(b *testing.B) {
 	}
 }
 
-// BenchmarkSlashes is what a look for repeated slashes costs, and what they cost that have them.
+// BenchmarkSlashes measures the check for repeated slashes, and a request that
+// has some.
 func BenchmarkSlashes(b *testing.B) {
 	settings := testSettings(b)
 	settings.AccessLog = false
@@ -239,7 +240,7 @@ func numberedPaths(n int) *route.Host {
 	return host("shop.test", routes...)
 }
 
-// BenchmarkRenderPaths is what a host costs that has many paths.
+// BenchmarkRenderPaths measures the rendering of a host with many paths.
 func BenchmarkRenderPaths(b *testing.B) {
 	for _, n := range []int{16, 500, 5000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -82,8 +82,8 @@ func (g *gateway) overHTTPS(name string, client *tls.Certificate, host string, h
 
 const identityHeader = "X-Forwarded-Client-Cert"
 
-// outcomeOverHTTPS is in a word what became of a request: who answered and whom
-// it was told that the client is, a status, or that the connection was refused.
+// outcomeOverHTTPS summarises the outcome of a request: the backend and the
+// client that it was told, a status, or a refused connection.
 func (g *gateway) outcomeOverHTTPS(name string, client *tls.Certificate, host string, headers ...string) string {
 	r, err := g.overHTTPS(name, client, host, headers...)
 	switch {
@@ -406,7 +406,7 @@ func TestTLSIsPassedThrough(t *testing.T) {
 	}
 }
 
-// Nobody who may not send PROXY headers gets into any chain.
+// Only peers that may send PROXY headers get into any chain.
 func TestChainsBehindAProxy(t *testing.T) {
 	for _, c := range []struct {
 		from string

@@ -18,9 +18,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// authenticating is a backend that takes who first authenticates on a connection
-// for whoever sends anything on it, as NTLM has it. It answers with who that is,
-// "nobody" before.
+// authenticating is a backend that authenticates connections, as NTLM does: it
+// takes all requests on a connection for requests of the user who first
+// authenticated on it. It answers with that user, or "nobody" before.
 func authenticating(t testing.TB, name string) string {
 	var mu sync.Mutex
 	users := map[string]string{} // by connection
@@ -53,7 +53,7 @@ func (g *gateway) converse() *conversation {
 	return &conversation{conn, bufio.NewReader(conn)}
 }
 
-// ask is who the backend takes the client for.
+// ask returns the user that the backend takes the client for.
 func (c *conversation) ask(t testing.TB, host string, headers ...string) reply {
 	t.Helper()
 	lines := append([]string{"GET / HTTP/1.1", "Host: " + host}, headers...)
@@ -84,8 +84,8 @@ var boundAuthorizations = [][]string{
 // of Envoy's, which knows other connections.
 const bobs = 10
 
-// No client gets a connection to a backend that another has authenticated, under
-// whatever name it asks, and over whatever protocol.
+// A client never gets a backend connection that another client has authenticated,
+// under any host and over any protocol.
 func TestAuthenticatedConnectionsAreNotShared(t *testing.T) {
 	staff := newSigner(t, "staff")
 	hosts := []*route.Host{
@@ -165,9 +165,10 @@ func TestAuthenticatedConnectionsAreNotShared(t *testing.T) {
 	})
 }
 
-// Where a Service asks for it, all that a client sends on a connection of its own
-// goes over one to the same endpoint, and nothing of another's does: neither that of
-// another connection, nor of another client of a proxy in front.
+// If the Service asks for it, all requests on one client connection go to the
+// same endpoint over one backend connection. No other client's requests use that
+// connection, neither from another connection nor from another client of a proxy
+// in front.
 func TestConnectionsPerClient(t *testing.T) {
 	own := prefix("/", "web")
 	own.Cluster.PerClient = true

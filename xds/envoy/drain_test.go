@@ -109,8 +109,9 @@ func (h *held) use() error {
 	return nil
 }
 
-// Filter chains come, change and go without a word to the connections of others;
-// names come and go without one to those of their own chain.
+// Adding, changing and removing filter chains does not disturb the connections of
+// other chains. Adding and removing names does not disturb those of their own
+// chain.
 func TestAChangeOfAChainDrainsThatChainAlone(t *testing.T) {
 	staff := newSigner(t, "staff")
 	s := testSettings(t)

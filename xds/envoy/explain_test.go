@@ -33,7 +33,7 @@ var authorities = []string{
 	"a..shop.test", "paths.test", "é.shop.test", "a~b.shop.test", "[]", "[::1]x", "a;b.shop.test", "a'b.shop.test", "shop.test%",
 }
 
-// What route.Explain says of a request is what a real Envoy does with it.
+// A real Envoy treats a request as route.Explain says.
 func TestExplanationsAgreeWithEnvoy(t *testing.T) {
 	for _, choice := range []route.EscapedSlashes{route.EscapedSlashesRedirect, route.EscapedSlashesReject, route.EscapedSlashesKeep} {
 		t.Run(string(choice), func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestExplanationsAgreeWithEnvoy(t *testing.T) {
 	}
 }
 
-// outcomeOf is what a client sees of what was explained.
+// outcomeOf is the outcome for a client according to an explanation.
 func outcomeOf(trace route.Trace) string {
 	switch trace.End {
 	case route.EndForwarded:
@@ -96,7 +96,7 @@ func outcomeOf(trace route.Trace) string {
 	}
 }
 
-// outcome is what a client sees of what it asks Envoy.
+// outcome is the outcome that a client of Envoy sees.
 func (g *gateway) outcome(request route.Request) string {
 	g.t.Helper()
 	r := g.get(request.Authority, request.Target)

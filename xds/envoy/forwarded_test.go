@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-// The client is who the trusted proxies say, in whatever way they write its
-// address: to backends, and in the access log.
+// Backends and the access log get the client address that the trusted proxies
+// give, in any notation.
 func TestTheClientsAddressBehindProxies(t *testing.T) {
-	// proxy stands for who sent it last: what is said is no address.
+	// proxy stands for the last sender, which counts if a header holds no
+	// address.
 	const v4, v6, proxy = "203.0.113.7", "2001:db8::7", "127.0.0.1"
 	spellings := []struct{ said, want string }{
 		{v4, v4},

@@ -85,8 +85,8 @@ func (g *gateway) tells(want, proxy, name, host string, headers ...string) {
 
 var spellings = []string{"shop.test", "SHOP.test.:8080", "a.shop.test", "staff.test", "unknown.test"}
 
-// The port that the backend is told is the one that the client used, whatever
-// Envoy binds, and whatever the client says.
+// The backend learns the port that the client used. Neither the port that Envoy
+// binds nor the client's own headers change it.
 func TestForwardedPortIsTheClients(t *testing.T) {
 	for _, c := range []struct {
 		name               string
@@ -132,8 +132,8 @@ func TestForwardedPortIsTheClients(t *testing.T) {
 	}
 }
 
-// A PROXY header says to which port the client connected; one that says the
-// listener's own, or none, says nothing of that.
+// A PROXY header gives the port to which the client connected, unless it gives
+// the listener's own port or none.
 func TestForwardedPortBehindProxyProtocol(t *testing.T) {
 	header := func(port uint16) string { return fmt.Sprintf("PROXY TCP4 203.0.113.7 192.0.2.1 4711 %d\r\n", port) }
 	g := portsGateway(t, func(s *route.Settings) {

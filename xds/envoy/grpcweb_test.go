@@ -16,8 +16,8 @@ import (
 // grpcMessage is one of gRPC: no compression, its length, and that many bytes.
 const grpcMessage = "\x00\x00\x00\x00\x05hello"
 
-// grpcEcho is a backend that answers a call with its message and a status in
-// trailers, as gRPC does. What is no gRPC over HTTP/2 it refuses.
+// grpcEcho is a backend that answers a call with its message, and with a status
+// in trailers, as gRPC does. It refuses everything but gRPC over HTTP/2.
 func grpcEcho(t *testing.T) string {
 	return serving(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 || r.Header.Get("Content-Type") != "application/grpc" || r.Header.Get("Te") != "trailers" {

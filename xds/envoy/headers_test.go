@@ -21,7 +21,8 @@ func headersGateway(t *testing.T, trustedHops uint32) *gateway {
 	return g
 }
 
-// forwarded is what a stranger or a proxy says of where a request comes from.
+// forwarded holds the headers in which a client or a proxy claims the origin of a
+// request.
 var forwarded = []string{
 	"X-Forwarded-For: 203.0.113.7, 203.0.113.8",
 	"X-Forwarded-Host: evil.test",

@@ -101,7 +101,7 @@ func TestTheLimitOfTheGatewayIsForRoutesThatHaveNone(t *testing.T) {
 	}
 }
 
-// What a limited route lets pass, it lets pass at once.
+// A limited route does not delay the requests that it lets pass.
 func TestALimitedBodyStreams(t *testing.T) {
 	s := testSettings(t)
 	limited := prefix("/", "web")

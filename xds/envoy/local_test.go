@@ -61,8 +61,8 @@ var localAddresses = map[string]bool{
 	"AAAA 64:ff9b::7f00:1": false, "AAAA fd00:ec2::254": false,
 }
 
-// A name that means the gateway's own machine once it is resolved gets no
-// connection, whatever is spoken to it and whatever it meant before.
+// Envoy never connects to a name that resolves to the gateway's own machine, over
+// any protocol, even if the name had another address before.
 func TestNamesThatAreLocalOnceResolvedAreNotConnectedTo(t *testing.T) {
 	for _, allowed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("allowed=%t", allowed), func(t *testing.T) {

@@ -85,8 +85,8 @@ func (g *gateway) fetchUntil(what string, check func() error) {
 	})
 }
 
-// An endpoint that cannot be connected to is set aside, costs nobody a request,
-// and is taken back when it can be.
+// Envoy ejects an endpoint to which it cannot connect, without failing any
+// request, and takes it back when it can connect again.
 func TestAnEndpointWithoutPowerIsSetAside(t *testing.T) {
 	for _, n := range []int{2, 3, 5} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestAHangUpSetsNoEndpointAside(t *testing.T) {
 	}
 }
 
-// Nobody is set aside where the gateway or the Service says so.
+// No endpoint is ejected if the gateway or the Service switches that off.
 func TestOutlierDetectionCanBeSwitchedOff(t *testing.T) {
 	for name, c := range map[string]struct {
 		set     func(*route.Settings)

@@ -45,7 +45,8 @@ func TestPaths(t *testing.T) {
 		{"/", "root", "/"},
 		{"/?q=/admin", "root", "/?q=/admin"},
 		{"/caf%C3%A9/menu", "cafe", "/caf%C3%A9/menu"},
-		// One spelling, for us and for the backend, whatever the client wrote.
+		// The gateway and the backend see one spelling of a path, whatever the
+		// client sent.
 		{"//cart//total", "total", "/cart/total"},
 		{"/x/../cart/total", "total", "/cart/total"},
 		{"/x/%2e%2e/cart/total", "total", "/cart/total"},
@@ -112,8 +113,8 @@ func TestEscapedSlashes(t *testing.T) {
 	})
 }
 
-// A request is one request: what is said twice about its length is refused,
-// and nothing after it is taken for another.
+// A request stays one request: conflicting lengths are refused, and the bytes
+// after it are never taken for another request.
 func TestSmuggling(t *testing.T) {
 	g := pathsGateway(t, route.EscapedSlashesRedirect)
 	const hidden = "0\n\nGET /admin HTTP/1.1\nHost: shop.test\n\n"

@@ -11,8 +11,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// What a route says of body, answer and reason holds in a tree as in a list, for
-// hosts that are found at once, as a wildcard, and as the default host.
+// A route's body limit, answer and reason work in a tree as in a list, for hosts
+// found by full name, by wildcard, and as the default host.
 func TestRoutesInATreeKeepWhatTheySay(t *testing.T) {
 	limited := prefix("/limited", "web")
 	limited.MaxBody = limit

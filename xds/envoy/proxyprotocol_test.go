@@ -11,7 +11,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// What a backend is told of a client.
+// The client address that a backend gets.
 const (
 	claimed = "203.0.113.7" // by the PROXY header
 	peer    = "the peer"
@@ -50,7 +50,7 @@ func TestProxyProtocol(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		settings    *route.ProxyProtocol
-		told, plain string // who the client is with and without a header
+		told, plain string // the client's address with and without a header
 	}{
 		{"none is expected", nil, "400", peer},
 		{"everybody is believed", &route.ProxyProtocol{}, claimed, closed},

@@ -19,8 +19,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// canned is a backend that answers a path with what is written for it, and closes
-// the connection after an answer that has no proper end.
+// canned is a backend that answers a path with a prepared text. It closes the
+// connection after an answer without a proper end.
 func canned(t testing.TB, answers map[string]string) string {
 	t.Helper()
 	return accepting(t, func(conn net.Conn) {
@@ -64,8 +64,8 @@ func accepting(t testing.TB, serve func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// framed is a backend that speaks HTTP/2 by itself: answer writes what a path is
-// answered with, and reports whether the connection stays.
+// framed is a backend that writes HTTP/2 frames itself. answer writes the answer
+// to a path and reports whether the connection stays.
 func framed(t testing.TB, answer func(to *http2.Framer, stream uint32, path string) bool) string {
 	t.Helper()
 	return accepting(t, func(conn net.Conn) {
@@ -340,8 +340,8 @@ func TestTheLogTellsWhatWasWrongWithAResponse(t *testing.T) {
 	check("two.test", "/hangs-up", "broken off")
 }
 
-// A response that Envoy cannot take costs itself, and none of those that share
-// its connection.
+// A response that Envoy cannot parse fails alone, and not the others on its
+// connection.
 func TestABadResponseCostsNoOtherOfItsConnection(t *testing.T) {
 	two := prefix("/", "two")
 	two.Cluster.Protocol = route.HTTP2

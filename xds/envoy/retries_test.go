@@ -50,8 +50,8 @@ func (e *executions) of(id string) int {
 	return e.times[id]
 }
 
-// pod is a backend over HTTP/1.1 that can end as a process does that is killed:
-// all its connections end at once, whatever is under way on them.
+// pod is a backend over HTTP/1.1 that can end like a killed process: all its
+// connections end at once, even in the middle of requests.
 type pod struct {
 	t        testing.TB
 	listener net.Listener
@@ -131,8 +131,8 @@ func answering(executed *executions) func(net.Conn) {
 	}
 }
 
-// hangingUp reads a request, and ends the connection without a word, or after
-// some.
+// hangingUp reads a request, and closes the connection at once or after writing a
+// few words.
 func hangingUp(executed *executions, words string) func(net.Conn) {
 	return func(conn net.Conn) {
 		request, err := http.ReadRequest(bufio.NewReader(conn))
@@ -144,8 +144,8 @@ func hangingUp(executed *executions, words string) func(net.Conn) {
 	}
 }
 
-// What a backend may have begun to work on is sent to another only where that
-// does no harm, whichever kind of host leads to it.
+// A request that a backend may have begun to process is sent to another only if
+// that does no harm, for every kind of host.
 func TestOnlySafeRequestsAreExecutedTwice(t *testing.T) {
 	s := testSettings(t)
 	hosts := []*route.Host{}

@@ -22,9 +22,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// A scanner of TLS finds nothing to complain of in what is served by default, with
-// certificates of either kind: by Mozilla's "intermediate". It does complain of
-// what it should, by "modern", which has no TLS 1.2.
+// A TLS scanner accepts the defaults with both kinds of certificates, by
+// Mozilla's "intermediate" profile. As a check of the scanner, it rejects them by
+// "modern", which excludes TLS 1.2.
 func TestAScannerFindsNothingToComplainOf(t *testing.T) {
 	s := testSettings(t)
 	s.HTTPSPort = freeport.Get(t)

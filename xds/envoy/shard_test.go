@@ -65,7 +65,7 @@ func TestEveryShardHasAPlaceholderThatNoRequestFinds(t *testing.T) {
 	}
 }
 
-// What is assembled from parts equals what is marshalled whole.
+// A resource assembled from parts equals the same resource marshalled as a whole.
 func TestAShardIsItsVirtualHosts(t *testing.T) {
 	var bodies [][]byte
 	for _, name := range []string{"shop.test", "www.shop.test"} {

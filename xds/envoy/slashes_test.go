@@ -30,8 +30,8 @@ func slashed(more int) []route.Route {
 	return append(routes, prefix("/", "web"))
 }
 
-// slashesCases are paths, and what a backend sees of each, where the gateway itself
-// keeps repeated slashes and where it does not.
+// slashesCases are paths, and the path that a backend sees, for gateways that
+// keep repeated slashes and for those that merge them.
 var slashesCases = []struct{ path, merged, kept string }{
 	{"/keep/a", "/keep/a", "/keep/a"},
 	{"/keep//a.jpg", "/keep//a.jpg", "/keep//a.jpg"},
@@ -148,9 +148,9 @@ func (g *gateway) rawOverHTTPS(name, request string, client ...tls.Certificate) 
 	return r
 }
 
-// Routes are chosen by the path with one slash in place of several, for every
-// spelling, kind of host and protocol; the backend sees what the route says, or
-// else the gateway.
+// The path with merged slashes decides the route, for every spelling, kind of
+// host and protocol. The route, or else the gateway, decides which path the
+// backend sees.
 func TestRepeatedSlashes(t *testing.T) {
 	for _, choice := range route.RepeatedSlashesChoices() {
 		for name, more := range map[string]int{"list": 5, "tree": 40} {

@@ -10,8 +10,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// asked is what became of a request: its status, 0 if the connection or the stream
-// ended without an answer, and what a backend saw.
+// asked is the result of a request: its status, or 0 if the connection or the
+// stream ended without an answer, and what a backend saw.
 type asked struct {
 	status int
 	seen   seen
@@ -75,9 +75,9 @@ func TestOctetsOfAPath(t *testing.T) {
 	}
 }
 
-// What no URL holds as it is never reaches a backend in a query, whatever the
-// protocol and the host, and its answer is what is explained. The octets that a URL
-// holds arrive as they are.
+// Octets that a URL cannot hold never reach a backend in a query, over any
+// protocol and for any host. The answer is the one that Explain gives. Legal
+// octets arrive unchanged.
 func TestOctetsOfAQuery(t *testing.T) {
 	for protocol, ask := range targetsGateway(t) {
 		t.Run(protocol, func(t *testing.T) {

@@ -72,7 +72,8 @@ func TestOnlyWebSocketsAreTunnels(t *testing.T) {
 			if got := g.tunnels(host, c.headers); got != c.want {
 				t.Errorf("Host %q with %q: %s, want %s", host, c.headers, got, c.want)
 			}
-			// What a backend takes for a tunnel carries nobody's request.
+			// A connection that a backend takes for a tunnel carries no other
+			// client's request.
 			if r := g.get(host, "/"); r.StatusCode != http.StatusOK {
 				t.Errorf("Host %q after %q: %d, want 200", host, c.headers, r.StatusCode)
 			}
@@ -143,7 +144,7 @@ func TestOnlyWebSocketsAreTunnelsOverHTTP2(t *testing.T) {
 	}
 }
 
-// What is behind HTTP/2 has no such answer.
+// Backends over HTTP/2 have no such answer.
 func TestAnUnaskedUpgradeOfABackend(t *testing.T) {
 	g := newGateway(t, testSettings(t), host("shop.test", route.Route{
 		Match: route.Match{Kind: route.Prefix, Path: "/"}, Cluster: &route.Cluster{Port: port("web"), Protocol: route.HTTP2},

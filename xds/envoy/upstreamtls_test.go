@@ -47,8 +47,8 @@ func newSecured(t *testing.T, certificate *tls.Certificate) *secured {
 	return b
 }
 
-// A backend is spoken to if, and only if, who vouches for it vouches for its
-// certificate, and that is for its name.
+// Envoy connects to a backend if and only if the authority has signed its
+// certificate and the certificate is for its name.
 func TestBackendsAreVerified(t *testing.T) {
 	ours, theirs := newSigner(t, "ours"), newSigner(t, "theirs")
 	right, wildcard := ours.issue("pay.shop.svc"), ours.issue("*.pay.test")
@@ -100,7 +100,7 @@ func verifying(t *testing.T, sni string, ca []byte, backend *secured) *gateway {
 	return g
 }
 
-// Who vouches is replaced while requests flow, and none is lost.
+// The authority is replaced while requests flow, and no request is lost.
 func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
 	before, after := newSigner(t, "before"), newSigner(t, "after")
 	backend := newSecured(t, before.issue("pay.shop.svc"))
@@ -147,8 +147,8 @@ func TestAuthoritiesRotateUnderTraffic(t *testing.T) {
 	g.eventually("it is refused", func() error { return want(g.get("shop.test", "/"), http.StatusServiceUnavailable) })
 }
 
-// A client that sends the name of a secret of ours as its server name has no
-// handshake, and Envoy does not ask for it.
+// A client that sends the name of an internal secret as its server name gets no
+// handshake, and Envoy does not request the secret.
 func TestNoClientAsksForSecretsOfOurs(t *testing.T) {
 	s := testSettings(t)
 	s.HTTPSPort = freeport.Get(t)

@@ -70,8 +70,8 @@ func (v *validation) add(s route.Settings, hosts []*route.Host, clusters []route
 	}
 }
 
-// withoutSDS has who vouches for a cluster be a static secret: Envoy crashes when
-// it validates a static cluster with one that comes by ADS.
+// withoutSDS makes the authority of a cluster a static secret: Envoy crashes when
+// it validates a static cluster with a secret that comes by ADS.
 func (v *validation) withoutSDS(rendered *clusterv3.Cluster, c route.Cluster) {
 	if rendered.GetTransportSocket() == nil || c.Authority == (route.Authority{}) {
 		return
