@@ -101,7 +101,7 @@ race: tools ## Run all tests with the race detector, in random order
 race-core: tools-cluster tools-acme ## Run the tests of server, controllers and ACME with the race detector
 	CGO_ENABLED=1 $(GO) test -race -shuffle on -timeout 30m ./xds/server/... ./controllers/... ./tls/...
 
-# What continuous integration has no time for, on a machine that does nothing else.
+# Takes hours, and wants a machine that does nothing else.
 .PHONY: soak
 soak: tools ## Run all tests at full length: outages of minutes, floods, promised times, fuzzing (FUZZTIME=5m); hours
 	@FAIRWAY_SOAK=1 GO=$(GO) test/suite.sh -count 1 -p 1 -timeout 2h -- $(TESTS)

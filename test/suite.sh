@@ -4,9 +4,9 @@
 #   test/suite.sh [FLAG-OF-GO-TEST...] -- PACKAGE...
 #
 # Packages whose tests start programs (API servers, Envoys) run two at a time: each
-# has a network of its own, and waits more than it computes. All others run side by
-# side before. What fails does not keep the rest from running. The timeout is for
-# one package, and generous: two cores may be shared.
+# package has a network of its own, and waits more than it computes. All others run
+# side by side before. A failure does not keep the rest from running. The timeout is
+# for one package, and generous, because other programs may use the cores too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 flags=()

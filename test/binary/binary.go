@@ -22,8 +22,11 @@ const module = "github.com/fairwaynet/fairway"
 // Build builds a command of this module, such as "cmd/fairway", into the file to.
 // It adds env to the environment, and passes flags to go build.
 //
-// Build lists the folders of all sources of the module. Thereby "go test" learns
-// that its result depends on them, and does not reuse an older result.
+// It looks at all of the module's sources: "go test" knows then what its result
+// depends on, and does not take an older one from its cache.
+//
+// It keeps the program in bin/tests, so that "go build" links it again only after a
+// change: the tests of many packages run the same program.
 func Build(ctx context.Context, to, command string, env []string, flags ...string) error {
 	root, err := tools.Root()
 	if err == nil {
@@ -60,7 +63,7 @@ func build(ctx context.Context, root, to, command string, env, flags []string) (
 	return link(kept, to)
 }
 
-// lock holds a file's lock, which no other process then has, until unlock.
+// lock takes an exclusive lock of a file, until unlock.
 func lock(path string) (unlock func() error, err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -72,8 +75,8 @@ func lock(path string) (unlock func() error, err error) {
 	return file.Close, nil
 }
 
-// link gives a file a second name, or where that cannot be, copies it: the next
-// build replaces what has the first.
+// link makes to a hard link to from, or a copy where links are impossible. The next
+// build replaces from, and leaves to alone.
 func link(from, to string) error {
 	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

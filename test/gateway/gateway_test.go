@@ -207,7 +207,7 @@ func TestEveryGatewayHasItsOwnCertificate(t *testing.T) {
 			return client.IgnoreNotFound(err)
 		}
 		err := errors.New("it is still there")
-		if !soak.On() { // which waits until it has
+		if !soak.On() { // a soak waits until the certificate expires
 			secret.Data["tls.crt"], secret.Data["tls.key"] = old.Certificate, old.Key
 			err = errors.Join(err, s.Client.Update(ctx, &secret))
 		}
@@ -218,7 +218,7 @@ func TestEveryGatewayHasItsOwnCertificate(t *testing.T) {
 	}
 }
 
-// expired is a certificate of a gateway's that was good an hour ago.
+// expired is a certificate of the gateway that expired an hour ago.
 func (s *site) expired(t *testing.T, name route.Gateway) identity.Files {
 	t.Helper()
 	authority, err := s.files(t.Context(), "fairway-ca")

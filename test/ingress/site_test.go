@@ -97,8 +97,8 @@ func change[O client.Object](s *site, object O, how func(O)) {
 	}
 }
 
-// nextSecond waits until what is created is younger than all that was created
-// before: of two Ingresses of one second, the namespace's name decides.
+// nextSecond waits for the next second, so that objects are younger than those
+// before: between two Ingresses of one second, the namespace's name decides.
 func (s *site) nextSecond() {
 	s.Helper()
 	began := time.Now().Truncate(time.Second)

@@ -42,12 +42,11 @@ const (
 	address        = "192.0.2.80" // of the load balancer
 )
 
-// drain is how long those that do not leave a gateway are waited for: as long as
-// they need to leave that do.
+// drain is how long a gateway waits for clients that do not leave.
 var drain = soak.Pick(4*time.Second, 10*time.Second)
 
-// lease makes controllers miss a leader sooner than those that ship do; a soak
-// waits for what ships.
+// lease are flags with which a follower takes over sooner than by default. A soak
+// keeps the defaults.
 var lease = soak.Pick([]string{"--leader-lease-duration=5s", "--leader-renew-deadline=3s", "--leader-retry-period=500ms"}, nil)
 
 // configured are gateways with settings of their own, one of each kind, and an
@@ -341,7 +340,7 @@ func (i *installed) checkRights(t *testing.T, requests string) {
 	}
 }
 
-// A cluster does with the Deployments what they ask for.
+// The cluster accepts the Deployments and spreads their pods.
 func TestDeployments(t *testing.T) {
 	i := install(t)
 	t.Run("pods are admitted", func(t *testing.T) { testPodsAreAdmitted(t, i) })

@@ -31,12 +31,11 @@ type pod struct {
 	asked atomic.Int64 // nanoseconds since 1970
 }
 
-// left is how long nobody may have asked a pod until it counts as one that
-// everybody has heard is going: a load asks each of three some hundred times a
-// second.
+// left is the time without a request after which a pod counts as left by all
+// Envoys. Under load each of three pods gets a request every few milliseconds.
 const left = 300 * time.Millisecond
 
-// isLeft is a check for road.Eventually: nobody asks the pod any more.
+// isLeft is a check for road.Eventually: the pod gets no requests any more.
 func (p *pod) isLeft(context.Context) error {
 	if ago := time.Since(time.Unix(0, p.asked.Load())); ago < left {
 		return fmt.Errorf("a pod that is terminating was asked %s ago", ago)

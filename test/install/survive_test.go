@@ -106,7 +106,7 @@ func podsRoll(w *town) {
 	}
 }
 
-// churned is how many changes of other hosts are made.
+// churned is the number of changes that churn makes.
 var churned = soak.Pick(80, 200)
 
 // churn is 20 changes a second of other hosts.

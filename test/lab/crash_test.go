@@ -28,7 +28,8 @@ func labCommand(t *testing.T) string {
 }
 
 // What an interrupted `up` and a lab that was killed have left is gone after
-// the next `up` of another. The lab that is killed has no network before.
+// the next `up` of another. The lab that is killed has no network, as testBare
+// shows before.
 func TestTheNextUpRemovesWhatCrashesLeave(t *testing.T) {
 	before := look(t)
 	command := labCommand(t)

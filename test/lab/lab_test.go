@@ -43,10 +43,10 @@ spec:
   ports: [{name: http, port: 80, targetPort: 8080}]
 `
 
-// TestLab is the life of one lab, which everything shares that can be seen in it
-// and leaves it as it was: to start one takes longer than most of this. Whatever
-// needs such a lab is one more line here. Others have their own: those that are of
-// another kind (TestFabrics, TestIPv6) and those that die (TestTheNextUp…).
+// TestLab runs one lab for all tests that can share it, because a lab takes longer to
+// start than most of them take. A test that needs such a lab, and leaves it intact, is
+// one more line here. Tests that need another kind of lab (TestFabrics, TestIPv6), or
+// destroy it (TestTheNextUpRemovesWhatCrashesLeave), start their own.
 func TestLab(t *testing.T) {
 	before := look(t)
 	began := time.Now()

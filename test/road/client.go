@@ -14,8 +14,8 @@ import (
 // address is the target of requests. Any address works with Envoy's port.
 const address = "127.0.0.1:8080"
 
-// unanswered is how long a request may take that a test asks once: what is slower
-// has not been answered, however busy the machine.
+// unanswered is the timeout of one request. A request that a test sends only once
+// must not fail by it on a busy machine.
 const unanswered = 10 * time.Second
 
 // Answer is what came back of a request.

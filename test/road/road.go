@@ -327,15 +327,15 @@ func Await(ctx context.Context, within time.Duration, check func(context.Context
 	}
 }
 
-// pause is how long to wait after waiting so long: what takes long is asked for less
-// often, for who is asked has to work, too.
+// pause is the time between two checks. It grows with the time waited so far,
+// because a check costs CPU time that the programs under test need.
 func pause(waited time.Duration) time.Duration {
 	return min(max(waited/20, 2*time.Millisecond), 100*time.Millisecond)
 }
 
-// Everywhere is a check for Eventually: every Envoy passes a check. The kernel
-// spreads connections over them, and of sixteen none gets to one of two once in
-// 30,000 times.
+// Everywhere is a check for Eventually: every Envoy passes check. The kernel spreads
+// connections over the Envoys: sixteen connections miss one of two Envoys once in
+// 30,000 runs.
 func Everywhere(check func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for range 16 {
@@ -347,9 +347,9 @@ func Everywhere(check func(context.Context) error) func(context.Context) error {
 	}
 }
 
-// Throughout fails the test unless check has no error all the while: for what must
-// go on, or must not happen. Nothing but the time that passes says when it is over,
-// so that it is as short as what it shows allows.
+// Throughout calls check again and again for a while, and fails the test at its
+// first error. A test shows by it that traffic goes on, or that something does not
+// happen. The while is as short as the proof allows.
 func Throughout(t testing.TB, while time.Duration, check func(context.Context) error) {
 	t.Helper()
 	over := time.NewTimer(while)

@@ -1,10 +1,8 @@
-// Package soak says how long tests take. Continuous integration proves each
-// behaviour once, in the least time that still proves it. A soak ("make soak")
-// proves it for as long as it happens to users: an outage of minutes, a flood that
-// does not stop; and it holds what pages promise against the clock, which no
-// machine that does other things besides can keep.
-//
-// Nothing is left out of either.
+// Package soak decides how long a test takes. Continuous integration runs each test
+// in the shortest form that still proves the behaviour. "make soak" runs the full
+// form: an outage lasts minutes, a flood goes on, and the times that pages promise
+// are assertions, which need a machine that does nothing else. Neither form skips a
+// test.
 package soak
 
 import (
@@ -13,8 +11,8 @@ import (
 	"time"
 )
 
-// variable is set in the environment by "make soak" and "make fuzz", and read here
-// alone.
+// variable is the environment variable that "make soak" and "make fuzz" set. Only
+// this package reads it.
 const variable = "FAIRWAY_SOAK"
 
 // On says whether this is a soak.
@@ -28,9 +26,9 @@ func Pick[T any](short, long T) T {
 	return short
 }
 
-// Promised tells how long something took, of which a page promises that it takes
-// at most so long. In a soak it must be true. Whoever calls it has waited for it
-// with a deadline of its own, which is generous.
+// Promised logs how long an event took, and how long it takes at most as a page
+// promises. In a soak a longer time fails the test. The caller has waited for the
+// event with a generous deadline of its own.
 func Promised(t testing.TB, what string, took, most time.Duration) {
 	t.Helper()
 	t.Logf("%s: %s, at most %s is promised", what, took.Round(time.Millisecond), most)

@@ -25,7 +25,7 @@ type flood struct {
 	frame func(c *h2, i int) error
 	// deaf: the client does not read what comes back.
 	deaf bool
-	// harmless: the gateway need not close it, and is not waited for.
+	// harmless: the gateway need not close it, and the test does not wait for that.
 	harmless bool
 	// requests: at most so many of a connection reach a backend; 0: none does.
 	requests int

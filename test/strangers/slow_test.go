@@ -23,9 +23,9 @@ const (
 	// slowMemory is what Envoy may grow by for all slow clients together, which
 	// is much less than what they have asked for.
 	slowMemory = 512 * mib
-	// puts is for how much longer than headers may take it is seen that the gateway
-	// puts up with others.
-	puts = 2 * time.Second
+	// tolerated is how much longer than the headers' timeout the test watches the
+	// clients that the gateway puts up with.
+	tolerated = 2 * time.Second
 )
 
 // late is how much later than promised the gateway may hang up.
@@ -114,7 +114,7 @@ func TestSlowClients(t *testing.T) {
 				if kind.hangsUp || kind.answer != "" {
 					kind.run(t, conns, began.Add(limit+late))
 				} else {
-					kind.run(t, conns, began.Add(limit+puts))
+					kind.run(t, conns, began.Add(limit+tolerated))
 				}
 			})
 		}
@@ -155,8 +155,8 @@ type reply struct {
 	hungUp bool
 }
 
-// listen reads until the gateway hangs up, until it has said all that is awaited
-// of it, or until the deadline of the connection.
+// listen reads until the gateway hangs up, until the awaited answer is complete, or
+// until the connection's deadline.
 func (k slow) listen(conn net.Conn) reply {
 	var text strings.Builder
 	for part := make([]byte, 4096); ; {

@@ -21,7 +21,8 @@ import (
 
 const patience = 30 * time.Second
 
-// terms are short, but for the Lease, which nobody waits for: that is what is seen.
+// terms are short, but for the Lease: the tests show that no replica waits for it to
+// expire.
 var terms = leader.Durations{Lease: 20 * time.Second, Renew: 2 * time.Second, Retry: 200 * time.Millisecond}
 
 // throne notes the leaders, and checks that there are never two at once.
