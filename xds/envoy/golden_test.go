@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"sigs.k8s.io/yaml"
@@ -95,14 +94,19 @@ func render(t testing.TB, in input) []txtar.File {
 		listeners = listenersOf(settings, in.Settings.Listed, in.chains())
 	}
 	if in.Hosts != nil {
-		clusters = nil // the cases of clusters show them
+		clusters, listeners = nil, nil // the cases of clusters and listeners show them
 	}
 	var files []txtar.File
+	switch {
+	case in.Filters != nil:
+		files = append(files, txtar.File{Name: "filters.yaml", Data: filters(t, in.Filters)})
+	case len(listeners) > 0:
+		files = append(files, txtar.File{Name: "listeners.yaml", Data: abridged(t, listeners, in.Whole)})
+	}
 	for _, kind := range []struct {
 		name      string
 		resources []envoy.Resource
 	}{
-		{"listeners.yaml", listeners},
 		{"scopes.yaml", scopes},
 		{"routes.yaml", routes},
 		{"clusters.yaml", clusters},
@@ -127,17 +131,21 @@ func listenersOf(s route.Settings, listed []envoy.Listed, chains map[route.Hostn
 // documents are resources as people read them.
 func documents(t testing.TB, resources []envoy.Resource) []byte {
 	t.Helper()
+	var values []any
+	for _, r := range resources {
+		values = append(values, plain(t, decode(t, r)))
+	}
+	return documentsOf(t, values)
+}
+
+func documentsOf(t testing.TB, values []any) []byte {
+	t.Helper()
 	var out bytes.Buffer
-	for i, r := range resources {
+	for i, value := range values {
 		if i > 0 {
 			out.WriteString("---\n")
 		}
-		// Of an Any, JSON has a form that leaves no doubt of the type.
-		json, err := protojson.Marshal(decode(t, r))
-		if err != nil {
-			t.Fatal(err)
-		}
-		document, err := yaml.JSONToYAML(json)
+		document, err := yaml.Marshal(value)
 		if err != nil {
 			t.Fatal(err)
 		}

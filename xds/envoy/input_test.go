@@ -21,6 +21,11 @@ type input struct {
 
 	// LocalBackends are allowed.
 	LocalBackends bool `json:"localBackends"`
+	// Whole says that the case shows the default connection manager, but for its
+	// filters; Filters that it shows nothing but these filters of it, by name.
+	Whole   bool     `json:"whole"`
+	Filters []string `json:"filters"`
+
 	// Chains are those of server names.
 	Chains map[string]inputChain `json:"chains"`
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
 	"flag"
 	"os"
 	"os/exec"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/fairwaynet/fairway/test/tools"
 )
@@ -52,11 +52,15 @@ func TestBootstrapGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := render(message)
+			text, err := render(message)
 			if err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join("testdata", name+".json")
+			got, err := yaml.JSONToYAML(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join("testdata", name+".yaml")
 			if *update {
 				if err := os.WriteFile(path, got, 0o644); err != nil {
 					t.Fatal(err)
@@ -66,20 +70,11 @@ func TestBootstrapGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(parsed(t, want), parsed(t, got)); diff != "" {
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
 				t.Errorf("run with -update if that is meant; -want +got:\n%s", diff)
 			}
 		})
 	}
-}
-
-func parsed(t *testing.T, text []byte) any {
-	t.Helper()
-	var value any
-	if err := json.Unmarshal(text, &value); err != nil {
-		t.Fatal(err)
-	}
-	return value
 }
 
 func TestEnvoyAcceptsTheBootstrap(t *testing.T) {
