@@ -168,19 +168,33 @@ func (c *Controller[K]) Lead(ctx context.Context) error {
 		return fmt.Errorf("make controller %s: %w", c.Name, err)
 	}
 	err = working.Watch(source.TypedFunc[K](func(ctx context.Context, q queue[K]) error {
-		c.attach(reconciler, q)
+		if !c.begin(ctx, reconciler, q) {
+			return nil
+		}
 		return c.WakeAll(ctx)
 	}))
 	if err != nil {
 		return fmt.Errorf("watch for controller %s: %w", c.Name, err)
 	}
 	defer reconciler.Resign(context.WithoutCancel(ctx))
-	defer c.attach(nil, nil)
+	defer c.end()
 	return working.Start(ctx)
 }
 
-func (c *Controller[K]) attach(reconciler Reconciler[K], q queue[K]) {
+// begin says false when the term is over before it began: controller-runtime calls
+// a source on a goroutine that nobody waits for once ctx has ended.
+func (c *Controller[K]) begin(ctx context.Context, reconciler Reconciler[K], q queue[K]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
 	c.current, c.queue = reconciler, q
+	return true
+}
+
+func (c *Controller[K]) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current, c.queue = nil, nil
 }

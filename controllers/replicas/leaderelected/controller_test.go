@@ -400,6 +400,34 @@ func TestATermWhoseKeysCannotBeReadEnds(t *testing.T) {
 	})
 }
 
+// The Lease may be lost in the moment in which it was taken. Nobody waits then for
+// what controller-runtime has just begun.
+func TestATermThatEndsAsItBeginsLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		c := (&office{keys: []string{"a"}}).controller()
+		held, over := false, make(chan struct{})
+		c.Log = funcr.New(func(_, args string) {
+			if strings.Contains(args, "Starting EventSource") {
+				held = true
+				<-over
+			}
+		}, funcr.Options{Verbosity: 1})
+		if err := c.Lead(ctx); err != nil {
+			t.Error(err)
+		}
+		close(over)
+		synctest.Wait()
+		if !held {
+			t.Error("controller-runtime calls this something else now: hold it up in another way")
+		}
+		if c.Leads() || c.Current() != nil {
+			t.Error("it leads after the term")
+		}
+	})
+}
+
 func TestWhatIsWrongWithAnEventIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &office{}
