@@ -5,49 +5,39 @@ import (
 	"errors"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// A server whose picture is not there yet, or cannot be kept up to date, is the
-// last choice of an Envoy, and still one.
+// A server whose configuration is not complete yet, or is stale, is the last choice of
+// an Envoy, and still a choice.
+
 const (
-	// openSoon is how long a stream waits for the first picture before it is sent
-	// to another server.
+	// openTimeout is how long a stream waits for the first configuration before it is
+	// sent to another server.
 	openTimeout = time.Second
-	// forgotten is after how long it does not count any more that somebody came.
-	// An Envoy tries again after 5 s at most.
+	// attemptTTL is how long an attempt counts. An Envoy tries again after 5 s at most.
 	attemptTTL = 15 * time.Second
-	// leastStay is how long one that was let in all the same is kept, at least.
+	// minLastResortStay is how long a peer that was admitted as a last resort is kept,
+	// at least.
 	minLastResortStay = time.Minute
-	// maxSeekers bounds who is remembered.
+	// maxAttempts bounds the peers that are remembered.
 	maxAttempts = 10_000
 )
 
-// errElsewhere ends a stream that shall look for a server that knows more.
-var errStale = errors.New("the picture here cannot be kept up to date: ask another server") // a constant
+// errStale ends a stream whose Envoy should look for a server with a newer
+// configuration.
+var errStale = errors.New("the configuration here cannot be kept up to date: ask another server") // a constant
 
-// seeker is who came and was sent to another server: an Envoy, or its prover.
-type peerKey struct {
-	gateway  route.Gateway
-	node     string
-	isProver bool
-}
-
-func peerKeyOf(first *discoveryv3.DeltaDiscoveryRequest) peerKey {
-	return peerKey{gatewayOf(first.GetNode()), first.GetNode().GetId(), isProver(first)}
-}
-
-// visits are from when to when it came, again and again.
-type attempts struct{ first, last time.Time }
-
-// Stale says that since a moment the picture cannot be kept up to date. Envoys
-// are sent to other servers: their streams end, and one that comes is turned away
-// until it has asked for Options.LastResort, and so has found no other. Then it is
-// let in, to be sent away again after a while.
+// SetStale says that the configuration cannot be kept up to date since a moment. The
+// server ends all streams, so that Envoys look for another server. It turns away every
+// Envoy that comes, until that has tried for Options.LastResortAfter and so found no
+// other server. Then it admits the Envoy, and ends its stream after a while.
 func (s *Server) SetStale(since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +56,7 @@ func (s *Server) SetStale(since time.Time) {
 	}
 }
 
-// Fresh ends what Stale said. Those who were let in stay.
+// SetFresh ends the effect of SetStale. Envoys that were admitted stay.
 func (s *Server) SetFresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,9 +68,9 @@ func (s *Server) SetFresh() {
 	}
 }
 
-// admit waits until one that came may be served, or says that it is to ask
-// another server. It is lent a place where it would be better off elsewhere.
-func (s *Server) admit(ctx context.Context, first *discoveryv3.DeltaDiscoveryRequest) (lent bool, err error) {
+// admit waits until a peer may be served, or returns the reason why it is turned away.
+// lastResort says that the peer is admitted only because it found no better server.
+func (s *Server) admit(ctx context.Context, first *discoveryv3.DeltaDiscoveryRequest) (lastResort bool, err error) {
 	soon := time.NewTimer(openTimeout)
 	defer soon.Stop()
 	select {
@@ -89,12 +79,12 @@ func (s *Server) admit(ctx context.Context, first *discoveryv3.DeltaDiscoveryReq
 	case <-s.closed:
 	case <-ctx.Done():
 	}
-	if lent, err = s.admitLastResort(peerKeyOf(first)); err != nil {
+	if lastResort, err = s.admitLastResort(peerKeyOf(first)); err != nil {
 		return false, err
 	}
 	select {
 	case <-s.opened:
-		return lent, nil
+		return lastResort, nil
 	case <-s.closed:
 		return false, errShuttingDown
 	case <-ctx.Done():
@@ -102,23 +92,8 @@ func (s *Server) admit(ctx context.Context, first *discoveryv3.DeltaDiscoveryReq
 	}
 }
 
-// settled says that one that was admitted is to go elsewhere nevertheless: the
-// picture has become stale meanwhile.
-func (s *Server) recheckStale(lent bool) error {
-	if s.staleSince.IsZero() || lent {
-		return nil
-	}
-	return s.turnAway()
-}
-
-func (s *Server) turnAway() error {
-	s.metrics.sentElsewhere.Inc()
-	return status.Error(codes.Unavailable, errStale.Error())
-}
-
-// lend decides whether one that came is let in, and whether only because it has
-// found no other server.
-func (s *Server) admitLastResort(who peerKey) (lent bool, err error) {
+// admitLastResort decides whether a peer is admitted, and whether only as a last resort.
+func (s *Server) admitLastResort(who peerKey) (lastResort bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open && s.staleSince.IsZero() || s.closing {
@@ -138,8 +113,23 @@ func (s *Server) admitLastResort(who peerKey) (lent bool, err error) {
 	return false, s.turnAway()
 }
 
-// remember is bounded: when it is full, those who came long ago are forgotten,
-// and if there are none, so is who has just come.
+// peerKey identifies an Envoy, or its prover, over several streams.
+type peerKey struct {
+	gateway  route.Gateway
+	node     string
+	isProver bool
+}
+
+func peerKeyOf(first *discoveryv3.DeltaDiscoveryRequest) peerKey {
+	return peerKey{gatewayOf(first.GetNode()), first.GetNode().GetId(), isProver(first)}
+}
+
+// attempts are the times of the first and the last attempt of a peer that was turned
+// away.
+type attempts struct{ first, last time.Time }
+
+// rememberAttempt remembers an attempt of a peer. There is a bound: when it is reached,
+// old attempts are forgotten, and if there are none, the new one is not remembered.
 func (s *Server) rememberAttempt(who peerKey, v attempts) {
 	if s.turnedAway == nil {
 		s.turnedAway = make(map[peerKey]attempts)
@@ -157,8 +147,23 @@ func (s *Server) rememberAttempt(who peerKey, v attempts) {
 	s.turnedAway[who] = v
 }
 
-// stay bounds how long one that was just let in is kept while the picture is
-// stale.
+// recheckStale turns an admitted peer away after all, if the configuration has become
+// stale meanwhile.
+func (s *Server) recheckStale(lastResort bool) error {
+	if s.staleSince.IsZero() || lastResort {
+		return nil
+	}
+	return s.turnAway()
+}
+
+// turnAway is the error of a stream that should go to another server.
+func (s *Server) turnAway() error {
+	s.metrics.sentElsewhere.Inc()
+	return status.Error(codes.Unavailable, errStale.Error())
+}
+
+// limitStay bounds how long a peer that was just admitted is kept while the
+// configuration is stale.
 func (s *Server) limitStay(cancel context.CancelCauseFunc) {
 	if s.staleSince.IsZero() {
 		return
@@ -170,10 +175,34 @@ func (s *Server) limitStay(cancel context.CancelCauseFunc) {
 	})
 }
 
-// age is how old the picture may be: 0 while it is kept up to date.
+// snapshotAge is how old the configuration may be: 0 while it is kept up to date.
 func (s *Server) snapshotAge() time.Duration {
 	if s.staleSince.IsZero() {
 		return 0
 	}
 	return s.now().Sub(s.staleSince)
+}
+
+// authorize refuses a peer that may not have the gateway that it asks for. The error
+// does not tell whether there is such a gateway.
+func (s *Server) authorize(ctx context.Context, node *corev3.Node) error {
+	if s.options.Authorize == nil {
+		return nil
+	}
+	gateway := gatewayOf(node)
+	err := s.options.Authorize(ctx, gateway)
+	if err == nil {
+		return nil
+	}
+	s.metrics.unauthorized.Inc()
+	s.options.Log.Info("stream turned away", "node", node.GetId(), "gateway", gateway, "address", addressOf(ctx), "cause", err.Error())
+	return status.Error(codes.PermissionDenied, err.Error())
+}
+
+// addressOf is the address of a stream's peer.
+func addressOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return ""
 }

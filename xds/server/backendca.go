@@ -6,10 +6,10 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// PublishAuthority makes certificates (PEM) what vouches for the backends whose
-// clusters name the authority, in all gateways; with none, nobody does, and no
-// such backend is spoken to. So it is also while nothing is published. A change
-// closes no connection and waits for no Envoy.
+// PublishAuthority makes certificates (PEM) the CA of the backends whose clusters name
+// the authority, in all gateways. Without certificates, and before the first are
+// published, Envoys connect to no such backend. A change closes no connection and waits
+// for no Envoy.
 func (s *Server) PublishAuthority(authority route.Authority, certificates []byte) {
 	s.update(func() {
 		if len(certificates) == 0 {
@@ -25,14 +25,15 @@ func (s *Server) PublishAuthority(authority route.Authority, certificates []byte
 	})
 }
 
-// vouch publishes the secret of an authority to the Envoys that ask for it.
+// publishBackendCA publishes the secret of an authority to the Envoys that subscribe to
+// it.
 func (g *gateway) publishBackendCA(authority route.Authority) {
 	secret := envoy.Authority(authority, g.server.authorities[authority])
 	g.setResource(kindSecret, secret.Name, secret.Body)
 }
 
-// vouchFor has the secret of the authority that c names published, for as long
-// as there is a cluster that names it.
+// acquireBackendCA publishes the secret of the authority that c names, for as long as
+// some cluster names it.
 func (g *gateway) acquireBackendCA(c *cluster) {
 	authority := c.value.Authority
 	if authority == (route.Authority{}) || !c.value.TLS {
@@ -43,7 +44,7 @@ func (g *gateway) acquireBackendCA(c *cluster) {
 	g.publishBackendCA(authority)
 }
 
-// vouchNoMore is the inverse of vouchFor. An Envoy that has not yet let go of the
+// releaseBackendCA is the inverse of acquireBackendCA. An Envoy that still has the
 // cluster keeps the secret.
 func (g *gateway) releaseBackendCA(c *cluster) {
 	if c.caSecret == nil {

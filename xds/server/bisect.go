@@ -4,12 +4,11 @@ package server
 // a resource, as a whole and does not say which part of it is at fault. So the
 // suspects are tested in groups, and a group that is refused is tested in halves.
 //
-// The caller puts the group under test to Envoy, keeps all other suspects from it, and
-// tells what Envoy answers: refused, or next where it accepted. The zero value has no
-// suspects.
+// The caller sends Envoy the group under test, keeps all other suspects back, and reports
+// the answer: refused, or next if Envoy accepted. The zero value has no suspects.
 type bisection[T comparable] struct {
-	// groups are the groups that are not known to be good. The first is under test; it
-	// is empty while Envoy has yet to accept what is left without the culprit.
+	// groups are those that are not known to be good. The first is under test. It is
+	// empty after its culprit was found, until Envoy accepts the rest.
 	groups [][]T
 }
 
@@ -37,9 +36,9 @@ func (b *bisection[T]) test(suspects []T) {
 	b.groups = append([][]T{suspects}, b.waiting()...)
 }
 
-// refused takes that Envoy refuses the group under test, which must not be empty. A
-// single suspect is the culprit, and is tested no more. Of several the first half stays
-// under test, and the second half waits: these are postponed.
+// refused reports that Envoy refused the group under test, which must not be empty. A
+// single suspect is the culprit, and is tested no more. Of several suspects the first half
+// stays under test. The second half, postponed, waits.
 func (b *bisection[T]) refused() (culprit T, found bool, postponed []T) {
 	suspects := b.testing()
 	if len(suspects) == 1 {
@@ -61,7 +60,7 @@ func (b *bisection[T]) next() bool {
 // postpone adds a suspect that is tested after all others.
 func (b *bisection[T]) postpone(suspect T) { b.groups = append(b.groups, []T{suspect}) }
 
-// trial is a bisection of which one Envoy's answers decide.
+// trial is a bisection that follows the answers of one Envoy.
 type trial[T comparable] struct {
 	bisection[T]
 

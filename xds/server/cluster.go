@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/fairwaynet/fairway/api/shrink"
@@ -9,32 +8,24 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// cluster is one cluster of a gateway. It is published while a version of some
-// host names it, and Options.Grace longer.
+// cluster is one cluster of a gateway. It is published while a version of some host
+// names it, and for Options.ClusterGrace after that.
 type cluster struct {
 	value    route.Cluster
 	refs     int // versions that name it
 	wantedBy int // hosts whose wanted version names it
 	cds      *resource
 	port     *servicePort // nil when Envoy resolves it by DNS
-	// authority is the secret of who vouches for it; nil: nobody has to.
+	// caSecret is the secret of its CA; nil: it is not verified.
 	caSecret    *resource
 	refused     string // Envoy's message
 	removeTimer *time.Timer
-	dnsTimer    *time.Timer // of a cluster by DNS, once every Envoy has accepted it
+	dnsTimer    *time.Timer // of a cluster by DNS, since every Envoy has ACKed it
 	dnsReady    bool
 }
 
-// port is the endpoints of one Service port, which all its clusters share.
-type servicePort struct {
-	clusters map[*cluster]struct{}
-	eds      *resource
-	since    uint64 // the change of eds since when somebody keeps it up to date
-	outdated bool   // eds is what it was before its endpoints went
-}
-
-// acquire returns the cluster of value with a reference more, and publishes it
-// as soon as its endpoints are known.
+// acquireCluster returns the cluster of value with a further reference. It publishes the
+// cluster as soon as its endpoints are known.
 func (g *gateway) acquireCluster(value route.Cluster) *cluster {
 	c, ok := g.clusters[value]
 	if !ok {
@@ -56,8 +47,8 @@ func (g *gateway) acquireCluster(value route.Cluster) *cluster {
 	return c
 }
 
-// release gives a reference back. The cluster goes when nobody has taken one
-// for the time of Options.Grace.
+// releaseCluster gives a reference back. A cluster that stays without a reference for
+// Options.ClusterGrace is removed.
 func (g *gateway) releaseCluster(c *cluster) {
 	c.refs--
 	if c.refs > 0 {
@@ -70,9 +61,9 @@ func (g *gateway) releaseCluster(c *cluster) {
 	})
 }
 
-// remove takes an unused cluster out of the picture, and its endpoints when no
-// other cluster shares them. Envoys are told of the cluster only: they
-// unsubscribe from the endpoints themselves.
+// removeCluster removes an unused cluster, and its endpoints if no other cluster shares
+// them. Envoys are only told of the cluster: they unsubscribe from the endpoints
+// themselves.
 func (g *gateway) removeCluster(c *cluster) {
 	shrink.Delete(&g.clusters, c.value)
 	if c.dnsTimer != nil {
@@ -93,31 +84,20 @@ func (g *gateway) removeCluster(c *cluster) {
 	}
 }
 
-// port returns the Service port of that name, made if need be.
-func (g *gateway) servicePort(name route.ServicePort) *servicePort {
-	p, ok := g.servicePorts[name]
-	if !ok {
-		p = &servicePort{clusters: make(map[*cluster]struct{}), eds: g.retainResource(kindEndpoints, envoy.EndpointsName(name))}
-		g.servicePorts[name] = p
-		if body, ok := g.server.backends[name]; ok {
-			g.setResource(kindEndpoints, p.eds.name, body)
-		}
+// publishCluster publishes a cluster that is not published yet. It does not if an Envoy
+// has refused the cluster, or if its endpoints are not known: Envoy would wait for them.
+func (g *gateway) publishCluster(c *cluster) {
+	if !c.cds.exists() && c.refused == "" && (c.port == nil || c.port.eds.exists()) {
+		g.renderCluster(c)
 	}
-	return p
 }
 
-// isWanted reports whether some host wants to be routed to the port, other than
-// only until its new routes are released.
-func (p *servicePort) isWanted() bool {
-	for c := range p.clusters {
-		if c.wantedBy > 0 {
-			return true
-		}
-	}
-	return false
+// renderCluster publishes the CDS resource of a cluster.
+func (g *gateway) renderCluster(c *cluster) {
+	g.setResource(kindCluster, c.cds.name, envoy.Cluster(c.value, g.settings).Body)
 }
 
-// wanted notes that a host wants c, and not only has routes that name it.
+// clusterWanted notes that the wanted version of a further host names c.
 func (g *gateway) clusterWanted(c *cluster) {
 	c.wantedBy++
 	if c.port == nil || !c.port.outdated {
@@ -128,58 +108,15 @@ func (g *gateway) clusterWanted(c *cluster) {
 	}
 }
 
-// refresh brings the endpoints of a port, which nobody kept up to date for a
-// while, to what they are. No route moves to it before Envoy has them.
-func (g *gateway) refreshEndpoints(p *servicePort, body []byte) {
-	p.outdated = false
-	p.since = g.setResource(kindEndpoints, p.eds.name, body).seq
-}
-
-// introduce publishes a cluster that is not published yet, unless Envoy refuses
-// it or its endpoints are not known: Envoy would wait for them.
-func (g *gateway) publishCluster(c *cluster) {
-	if !c.cds.exists() && c.refused == "" && (c.port == nil || c.port.eds.exists()) {
-		g.renderCluster(c)
-	}
-}
-
-// render publishes the CDS resource of a cluster.
-func (g *gateway) renderCluster(c *cluster) {
-	g.setResource(kindCluster, c.cds.name, envoy.Cluster(c.value, g.settings).Body)
-}
-
-// publishBackend makes body the endpoints of a Service port that some cluster
-// of this gateway uses, and releases what waited for them to be known. When the
-// last endpoint goes while routes are about to leave the port, Envoy is not told:
-// the old endpoint may still serve, and without any each request would fail.
-func (g *gateway) publishBackend(name route.ServicePort, body []byte, known bool) {
-	p, ok := g.servicePorts[name]
-	switch {
-	case !ok:
-		return
-	case p.eds.exists() && !p.isWanted() && bytes.Equal(body, emptyEndpoints(name)):
-		p.outdated = true
-		return
-	case known && !p.outdated:
-		g.setResource(kindEndpoints, p.eds.name, body)
-	default:
-		g.refreshEndpoints(p, body)
-	}
-	for c := range p.clusters {
-		g.publishCluster(c)
-		g.wakeWaiters(c.cds)
-	}
-}
-
-// ready reports whether routes may name c: every Envoy that has caught up holds
-// it with its endpoints, so that it is not only accepted but warm.
+// isReady reports whether routes may name c: every synced Envoy holds it with its
+// endpoints, so that it is warm and not only accepted.
 func (g *gateway) isReady(c *cluster) bool {
 	if !c.cds.exists() || !g.allHold(c.cds) || c.caSecret != nil && !g.allHold(c.caSecret) {
 		return false
 	}
 	if c.port != nil {
-		// A cluster in its grace period may have endpoints that nobody keeps
-		// up to date any more.
+		// The endpoints of a cluster in its grace period may not be kept up to date
+		// any more.
 		_, known := g.server.backends[c.value.Port]
 		return known && !c.port.outdated && g.allHold(c.port.eds) && g.allAcked(c.port.eds, c.port.since)
 	}
@@ -195,7 +132,7 @@ func (g *gateway) isReady(c *cluster) bool {
 	return false
 }
 
-// await lets h go on when something becomes known of c.
+// addWaiter has h advanced when something of c is ACKed.
 func (c *cluster) addWaiter(h *host) {
 	c.cds.addWaiter(h)
 	if c.caSecret != nil {

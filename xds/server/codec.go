@@ -12,19 +12,18 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// GRPCOptions are what a gRPC server needs that Envoys talk to.
+// GRPCOptions are the options of a gRPC server for Envoys.
 //
-// Envoy asks for certificates by the server name that a client sent, whatever
-// bytes those are. A message with text that is not UTF-8 is none to Go's
-// protobuf: without this, any stranger could end an Envoy's stream with one
-// packet, and again after each reconnect.
+// Envoy asks for certificates by the server name that a client sent, whatever its
+// bytes are. Go's protobuf rejects a message with text that is not UTF-8. Without these
+// options any client could end an Envoy's stream with one packet, and again after each
+// reconnect.
 func GRPCOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")})}
 }
 
-// codec leaves out of requests the names that are no text. Nobody can be told
-// anything about them, for Envoy takes no such text either: its handshake ends by
-// its timeout.
+// codec removes names that are not UTF-8 from requests. They cannot be answered: Envoy
+// rejects such text as well. The handshake for such a name ends by its timeout.
 type codec struct{ encoding.CodecV2 }
 
 // Unmarshal implements encoding.CodecV2.
@@ -48,7 +47,7 @@ const (
 	unsubscribeField protowire.Number = 4
 )
 
-// withoutBadNames is a request without the names that are not UTF-8.
+// withoutBadNames returns a request without the names that are not UTF-8.
 func withoutBadNames(request []byte) ([]byte, bool) {
 	var good []byte
 	for len(request) > 0 {

@@ -1,14 +1,13 @@
 package server
 
 import (
-	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/proof/verifier"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// gateway is the picture of one gateway and the Envoys that are brought to it.
-// Everything in it is guarded by Server.mu.
+// gateway is the configuration of one gateway, and its Envoys. Server.mu guards all of
+// it.
 type gateway struct {
 	name         route.Gateway
 	server       *Server
@@ -18,18 +17,18 @@ type gateway struct {
 	seq           uint64 // of the newest change of any resource
 	resources     [kinds]map[string]*resource
 	streams       map[*stream]struct{}
-	syncedStreams int // streams that have caught up
+	syncedStreams int // how many streams are synced
 
 	hosts         map[route.Hostname]*host
 	shards        map[string]*shard
-	dirtyShards   []*shard // to be assembled before the lock is let go
+	dirtyShards   []*shard // must be assembled before the lock is released
 	clusters      map[route.Cluster]*cluster
 	servicePorts  map[route.ServicePort]*servicePort
-	backendCARefs map[route.Authority]int // by how many clusters they are named
+	backendCARefs map[route.Authority]int // how many clusters name each
 
-	serverNames    *route.ServerNames // certificates and hosts as clients meet them
+	serverNames    *route.ServerNames // which certificate and chain each name gets
 	certificates   certificates
-	renderTimerSet bool // listen is to be called soon
+	renderTimerSet bool // a timer will render the listeners
 	proofStreams   map[*proofStream]struct{}
 	verifier       *verifier.Verifier
 	chains         filterChains
@@ -65,8 +64,8 @@ func newGateway(s *Server, name route.Gateway) *gateway {
 	return g
 }
 
-// apply makes settings those of the gateway: its listeners, and all that is
-// rendered with them.
+// applySettings makes settings those of the gateway, and renders everything that depends
+// on them.
 func (g *gateway) applySettings(settings route.Settings) {
 	if g.isConfigured && g.settings.Equal(settings) {
 		return
@@ -99,8 +98,8 @@ func (g *gateway) applySettings(settings route.Settings) {
 	}
 }
 
-// isOver reports whether nobody asks for anything of the gateway any more, and
-// no Envoy is left that has anything of it.
+// isUnused reports whether nothing of the gateway is published any more, and no Envoy is
+// left that has anything of it.
 func (g *gateway) isUnused() bool {
 	if g.isConfigured || len(g.streams)+len(g.proofStreams) > 0 || len(g.certificates.published) > 0 {
 		return false
@@ -113,62 +112,8 @@ func (g *gateway) isUnused() bool {
 	return true
 }
 
-// acked reports whether every Envoy that has caught up accepted r at seq or
-// later. With none it is trivially so. An Envoy that asks for nothing of the
-// kind (it has no listener) cannot be behind with it.
-func (g *gateway) allAcked(r *resource, seq uint64) bool {
-	for s := range g.streams {
-		u := &s.subscriptions[r.kind]
-		if s.synced && u.isActive() && u.ackedSeq(r) < seq {
-			return false
-		}
-	}
-	return true
-}
-
-// held reports whether every Envoy that has caught up holds some version of r.
-func (g *gateway) allHold(r *resource) bool {
-	for s := range g.streams {
-		if s.synced && !s.subscriptions[r.kind].holds(r) {
-			return false
-		}
-	}
-	return true
-}
-
-// progressed lets the hosts go on that wait for r.
-func (g *gateway) wakeWaiters(r *resource) {
-	if len(r.waiters) == 0 {
-		return
-	}
-	waiting := r.waiters
-	r.waiters = nil
-	for h := range waiting {
-		g.advance(h)
-	}
-	g.removeIfUnused(r)
-}
-
-// unawait notes that h waits for nothing. What only it has kept is forgotten.
-func (g *gateway) stopWaiting(h *host) {
-	awaited := h.waitsOn
-	h.waitsOn, h.waitingFor = nil, ""
-	for _, r := range awaited {
-		shrink.Delete(&r.waiters, h)
-		g.removeIfUnused(r)
-	}
-}
-
-// advanceAll lets every host go on: the set of Envoys that are waited for has
-// changed.
-func (g *gateway) advanceAll() {
-	for _, h := range g.hosts {
-		g.advance(h)
-	}
-}
-
-// flush renders the listeners and assembles the shards that changed, until
-// nothing changes any more.
+// flush renders the listeners and assembles the shards that changed, until nothing
+// changes any more.
 func (g *gateway) flush() {
 	for len(g.dirtyShards) > 0 || g.listenersDue() {
 		if g.listenersDue() {
@@ -180,4 +125,33 @@ func (g *gateway) flush() {
 			g.assemble(sh)
 		}
 	}
+}
+
+// advanceAll advances every host: the set of synced Envoys has changed.
+func (g *gateway) advanceAll() {
+	for _, h := range g.hosts {
+		g.advance(h)
+	}
+}
+
+// allAcked reports whether every synced Envoy has ACKed r at seq or later. An Envoy that
+// subscribes to nothing of the kind, because it has no listener, does not count.
+func (g *gateway) allAcked(r *resource, seq uint64) bool {
+	for s := range g.streams {
+		sub := &s.subscriptions[r.kind]
+		if s.synced && sub.isActive() && sub.ackedSeq(r) < seq {
+			return false
+		}
+	}
+	return true
+}
+
+// allHold reports whether every synced Envoy holds some version of r.
+func (g *gateway) allHold(r *resource) bool {
+	for s := range g.streams {
+		if s.synced && !s.subscriptions[r.kind].holds(r) {
+			return false
+		}
+	}
+	return true
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Bounded is a listener that closes a connection at once when there are already
-// as many in all, or from its address: whoever floods us is alone with that. Use
-// Bound.
+// LimitedListener is a listener that closes a new connection at once when there are too
+// many already, in all or from its address: a flood from one address harms only that
+// address. Use LimitListener.
 type LimitedListener struct {
 	net.Listener
 
@@ -17,54 +17,81 @@ type LimitedListener struct {
 
 	mu         sync.Mutex
 	open       map[*limitedConn]struct{}
-	perAddress map[netip.Addr]int // how many are open; those without an address, as on a Unix socket, have the zero address
+	perAddress map[netip.Addr]int // open connections; those of a Unix socket have the zero address
 	closed     bool
 }
 
-// Bound lets listener have so many connections at a time.
-func LimitListener(listener net.Listener, all, ofOne int) *LimitedListener {
-	return &LimitedListener{Listener: listener, maxTotal: all, maxPerAddress: ofOne, open: map[*limitedConn]struct{}{}, perAddress: map[netip.Addr]int{}}
-}
-
-// Accept implements net.Listener.
-func (b *LimitedListener) Accept() (net.Conn, error) {
-	for {
-		connection, err := b.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		c := &limitedConn{Conn: connection, listener: b, from: addressOfConnection(connection)}
-		if b.add(c) {
-			return c, nil
-		}
-		_ = connection.Close() // whoever it is, hears nothing
+// LimitListener bounds the connections of listener: all of them, and those from one
+// address.
+func LimitListener(listener net.Listener, maxTotal, maxPerAddress int) *LimitedListener {
+	return &LimitedListener{
+		Listener: listener, maxTotal: maxTotal, maxPerAddress: maxPerAddress,
+		open: map[*limitedConn]struct{}{}, perAddress: map[netip.Addr]int{},
 	}
 }
 
-// Close implements net.Listener. The connections that are being set up go with
-// it: a gRPC server that ends tells nobody before they are through.
-func (b *LimitedListener) Close() error {
-	b.closeWhere(func(c *limitedConn) bool { return c.settingUp })
-	return b.Listener.Close()
+// Accept implements net.Listener.
+func (l *LimitedListener) Accept() (net.Conn, error) {
+	for {
+		connection, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &limitedConn{Conn: connection, listener: l, from: addressOfConnection(connection)}
+		if l.add(c) {
+			return c, nil
+		}
+		_ = connection.Close() // the peer gets no answer
+	}
 }
 
-// Cut closes the listener and all its connections.
-func (b *LimitedListener) CloseAll() {
-	_ = b.Listener.Close() // it may be closed
-	b.closeWhere(func(*limitedConn) bool { return true })
+func (l *LimitedListener) add(c *limitedConn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.open) >= l.maxTotal || (c.from.IsValid() && l.perAddress[c.from] >= l.maxPerAddress) {
+		return false
+	}
+	l.open[c] = struct{}{}
+	l.perAddress[c.from]++
+	return true
 }
 
-// cut closes the connections that are chosen.
-func (b *LimitedListener) closeWhere(isChosen func(*limitedConn) bool) {
-	b.mu.Lock()
-	b.closed = true
+func (l *LimitedListener) remove(c *limitedConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.open[c]; !ok {
+		return
+	}
+	delete(l.open, c)
+	if l.perAddress[c.from]--; l.perAddress[c.from] == 0 {
+		delete(l.perAddress, c.from)
+	}
+}
+
+// Close implements net.Listener. It also closes the connections that are being set up: a
+// gRPC server that ends does not reach them otherwise.
+func (l *LimitedListener) Close() error {
+	l.closeWhere(func(c *limitedConn) bool { return c.settingUp })
+	return l.Listener.Close()
+}
+
+// CloseAll closes the listener and all of its connections.
+func (l *LimitedListener) CloseAll() {
+	_ = l.Listener.Close() // it may be closed
+	l.closeWhere(func(*limitedConn) bool { return true })
+}
+
+// closeWhere stops accepting, and closes the connections that are chosen.
+func (l *LimitedListener) closeWhere(isChosen func(*limitedConn) bool) {
+	l.mu.Lock()
+	l.closed = true
 	var chosen []*limitedConn
-	for c := range b.open {
+	for c := range l.open {
 		if isChosen(c) {
 			chosen = append(chosen, c)
 		}
 	}
-	b.mu.Unlock()
+	l.mu.Unlock()
 	for _, c := range chosen {
 		_ = c.Close()
 	}
@@ -78,40 +105,17 @@ func addressOfConnection(connection net.Conn) netip.Addr {
 	return tcp.AddrPort().Addr().Unmap()
 }
 
-func (b *LimitedListener) add(c *limitedConn) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed || len(b.open) >= b.maxTotal || (c.from.IsValid() && b.perAddress[c.from] >= b.maxPerAddress) {
-		return false
-	}
-	b.open[c] = struct{}{}
-	b.perAddress[c.from]++
-	return true
-}
-
-func (b *LimitedListener) remove(c *limitedConn) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, ok := b.open[c]; !ok {
-		return
-	}
-	delete(b.open, c)
-	if b.perAddress[c.from]--; b.perAddress[c.from] == 0 {
-		delete(b.perAddress, c.from)
-	}
-}
-
-// counted is a connection that counts until it is closed.
+// limitedConn is a connection that counts until it is closed.
 type limitedConn struct {
 	net.Conn
 
 	listener  *LimitedListener
 	from      netip.Addr
-	settingUp bool // guarded by Bounded.mu
+	settingUp bool // guarded by LimitedListener.mu
 }
 
-// SetDeadline implements net.Conn. A gRPC server sets one while a connection is
-// being set up, by a handshake of TLS and one of HTTP/2, and none later.
+// SetDeadline implements net.Conn. A gRPC server sets a deadline while it sets a
+// connection up, with the handshakes of TLS and HTTP/2, and none later.
 func (c *limitedConn) SetDeadline(t time.Time) error {
 	c.listener.mu.Lock()
 	c.settingUp = !t.IsZero()

@@ -3,85 +3,66 @@ package server
 import (
 	"maps"
 	"slices"
+	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// route.ServerNames says which filter chain of the HTTPS listener the connections for
-// a server name get. Here the chains are rendered, and what they ask for is provided.
+// Package route says which filter chain of the HTTPS listener a connection gets. Here
+// the chains are rendered, and the chain is found that an Envoy refuses.
 
-// chains are those of one gateway.
+// filterChains are those of one gateway.
 type filterChains struct {
 	listener *resource // for HTTPS
 
-	dirty      bool    // the listeners are to be rendered
+	dirty      bool    // the listeners must be rendered
 	renderNow  bool    // and at once, however long they are
-	movedHosts []*host // whose chain is another since they were
-	// rederived are the names whose override is another since the listeners were
-	// rendered. Without a prover nobody has to know.
+	movedHosts []*host // whose chain has changed since the listeners were rendered
+	// movedNames are the names whose override has changed since then. They are kept
+	// only while there is a prover.
 	movedNames map[route.Hostname]struct{}
 
-	passthroughClusters []*cluster               // to which the listener hands connections on
-	accepted            map[route.Chain]struct{} // by an Envoy that accepted the listener with them
-	refused             map[route.Chain]string   // by an Envoy, whose message it is
-	closed              map[route.Chain]struct{} // whose connections the listener closes
+	passthroughClusters []*cluster               // to which the listener passes connections on
+	accepted            map[route.Chain]struct{} // those of the last listener that an Envoy accepted
+	refused             map[route.Chain]string   // with the Envoy's message
+	closed              map[route.Chain]struct{} // their connections are closed
 	trial               *trial[route.Chain]      // of the chains of a refused listener; nil: none was refused
 	pairs               map[string]pairMember    // by the name of the resource
 }
 
-// pairSecret says which certificate a resource holds.
-type pairMember struct {
-	name  route.Hostname
-	index int
-}
-
-// PublishClientCA makes authorities, certificates in PEM, those by which clients
-// are verified whose host names the Kubernetes Secret. nil withdraws them:
-// connections to such hosts are then refused.
-func (s *Server) PublishClientCA(secret types.NamespacedName, authorities []byte) {
-	name := envoy.ClientCAName(secret)
-	s.update(func() {
-		before := s.clientCAs[name]
-		if authorities == nil {
-			shrink.Delete(&s.clientCAs, name)
-		} else {
-			s.clientCAs[name] = envoy.ClientCA(secret, authorities).Body
-		}
-		for _, g := range s.gateways {
-			// Without authorities, Envoys keep them until no chain names them.
-			if r, asked := g.resources[kindSecret][name]; asked && authorities != nil {
-				g.setResource(kindSecret, r.name, s.clientCAs[name])
-			}
-			g.chains.dirty = g.chains.dirty || (before == nil) != (authorities == nil) && g.verifiesClientsBy(name)
-		}
-	})
-}
-
-// demand reports whether a chain verifies clients by a secret.
-func (g *gateway) verifiesClientsBy(secret string) bool {
-	for chain := range g.serverNames.Chains() {
-		if chain.Client != (route.ClientPolicy{}) && envoy.ClientCAName(chain.Client.CA) == secret {
-			return true
-		}
-	}
-	return false
-}
-
-// promptNames is up to how many names with a chain that is not that of what covers
-// them the listeners are rendered at each change. Where there are more, because a
-// wildcard or the default host has one that most hosts have not, changes are
-// gathered.
+// maxPromptNames bounds the number of overrides (route.ServerNames) up to which the
+// listeners are rendered at each change. There are more if a wildcard or the default
+// host has a chain that most hosts have not. Then changes are gathered for renderDelay.
 const maxPromptNames = 200
 
-// listenNow has the listeners rendered at the end of this change.
-func (g *gateway) renderListenersNow() { g.chains.dirty, g.chains.renderNow = true, true }
+// renderDelay is how long changes of a long listener are gathered: each change makes Envoy
+// read all of it.
+const renderDelay = 250 * time.Millisecond
 
-// isToListen reports whether the listeners are to be rendered now. Otherwise they
-// are soon, if they have to be.
+// chainsChanged has the listeners rendered, because the overrides of names changed
+// (route.ServerNames). A host under such a name is not served before the listeners are
+// ACKed.
+func (g *gateway) chainsChanged(overrides []route.Hostname) {
+	c := &g.chains
+	for _, name := range overrides {
+		c.dirty = true
+		if h, ok := g.hosts[name]; ok && !h.chainPending {
+			h.chainPending = true
+			c.movedHosts = append(c.movedHosts, h)
+		}
+		if !g.verifier.HasSessions() {
+			continue
+		}
+		if c.movedNames == nil {
+			c.movedNames = make(map[route.Hostname]struct{})
+		}
+		c.movedNames[name] = struct{}{}
+	}
+}
+
+// listenersDue reports whether the listeners must be rendered now. Otherwise a timer
+// renders them, if they have changed.
 func (g *gateway) listenersDue() bool {
 	c := &g.chains
 	if !c.dirty || c.renderNow || c.trial != nil || len(g.serverNames.Overrides()) <= maxPromptNames {
@@ -91,9 +72,24 @@ func (g *gateway) listenersDue() bool {
 	return false
 }
 
-// listen renders the listeners. A gateway that nobody asks for any more keeps
-// those that it has, without the chains of what is withdrawn; one that nobody has
-// asked for yet has none.
+// renderListenersNow has the listeners rendered at the end of this change.
+func (g *gateway) renderListenersNow() { g.chains.dirty, g.chains.renderNow = true, true }
+
+// renderListenersLater has the listeners rendered after renderDelay.
+func (g *gateway) renderListenersLater() {
+	if g.renderTimerSet {
+		return
+	}
+	g.renderTimerSet = true
+	g.server.after(renderDelay, func() {
+		g.renderTimerSet = false
+		g.renderListenersNow()
+	})
+}
+
+// renderListeners renders the listeners. A gateway that was withdrawn keeps those that
+// it has, without the chains of withdrawn hosts. A gateway that was never configured has
+// none.
 func (g *gateway) renderListeners() {
 	c := &g.chains
 	c.dirty, c.renderNow = false, false
@@ -114,8 +110,7 @@ func (g *gateway) renderListeners() {
 	for _, h := range moved {
 		g.advance(h)
 	}
-	// An Envoy that holds the very same version is not sent it, and will not
-	// answer.
+	// An Envoy that holds the very same version is not sent it, and does not answer.
 	g.wakeWaiters(c.listener)
 	g.continueListenerTrial()
 }
@@ -139,19 +134,7 @@ func (g *gateway) setListeners() {
 	}
 }
 
-// closedChains are the chains in use that refuse connections for now: those that
-// no Envoy takes, or that cannot verify whom they should.
-func (g *gateway) closedChains() map[route.Chain]struct{} {
-	closed := make(map[route.Chain]struct{})
-	for chain := range g.serverNames.Chains() {
-		if g.admittedChain(chain).Closed {
-			closed[chain] = struct{}{}
-		}
-	}
-	return closed
-}
-
-// admitted are the chains as they can be served now.
+// admittedChains are the overrides of the gateway as they can be served now.
 func (g *gateway) admittedChains() map[route.Hostname]route.Chain {
 	overrides := g.serverNames.Overrides()
 	admitted := make(map[route.Hostname]route.Chain, len(overrides))
@@ -164,6 +147,7 @@ func (g *gateway) admittedChains() map[route.Hostname]route.Chain {
 	return admitted
 }
 
+// admittedChain is a chain as it can be served now: itself, or a closed one.
 func (g *gateway) admittedChain(c route.Chain) route.Chain {
 	if _, refused := g.chains.refused[c]; refused || c != (route.Chain{}) && g.chains.holdsBack(c) || !g.canVerify(c) {
 		return route.Chain{Closed: true}
@@ -171,13 +155,35 @@ func (g *gateway) admittedChain(c route.Chain) route.Chain {
 	return c
 }
 
-// proveDerived has proved again what may be served otherwise since the listeners
-// were last rendered: for names whose chain is another, and if chains were
-// closed or opened, for all.
-func (g *gateway) verifyMovedNames(same bool) {
+// closedChains are the chains in use whose connections are refused for now: an Envoy
+// refused the chain, or there are no authorities to verify clients by.
+func (g *gateway) closedChains() map[route.Chain]struct{} {
+	closed := make(map[route.Chain]struct{})
+	for chain := range g.serverNames.Chains() {
+		if g.admittedChain(chain).Closed {
+			closed[chain] = struct{}{}
+		}
+	}
+	return closed
+}
+
+// canVerify reports whether there are authorities for the demand of c on clients.
+func (g *gateway) canVerify(c route.Chain) bool {
+	return c.Client == (route.ClientPolicy{}) || g.server.clientCAs[envoy.ClientCAName(c.Client.CA)] != nil
+}
+
+// terminatesTLS reports whether TLS for a name ends at the gateway.
+func (g *gateway) terminatesTLS(name route.Hostname) bool {
+	return g.admittedChain(g.serverNames.Chain(name)).EndsTLS()
+}
+
+// verifyMovedNames has certificates verified again that clients may get differently
+// since the listeners were last rendered: of names with another chain, and, if chains
+// were closed or opened, of all names.
+func (g *gateway) verifyMovedNames(sameClosed bool) {
 	names := g.chains.movedNames
 	g.chains.movedNames = nil
-	if !same {
+	if !sameClosed {
 		for name := range g.certificates.published {
 			g.verifyName(name)
 		}
@@ -191,111 +197,7 @@ func (g *gateway) verifyMovedNames(same bool) {
 	}
 }
 
-// rechained has the listeners rendered after names got other overrides. A host under
-// such a name is not served before they are accepted.
-func (g *gateway) chainsChanged(overrides []route.Hostname) {
-	c := &g.chains
-	for _, name := range overrides {
-		c.dirty = true
-		if h, ok := g.hosts[name]; ok && !h.chainPending {
-			h.chainPending = true
-			c.movedHosts = append(c.movedHosts, h)
-		}
-		if !g.verifier.HasSessions() {
-			continue
-		}
-		if c.movedNames == nil {
-			c.movedNames = make(map[route.Hostname]struct{})
-		}
-		c.movedNames[name] = struct{}{}
-	}
-}
-
-// handshakes reports whether TLS for a name ends here.
-func (g *gateway) terminatesTLS(name route.Hostname) bool {
-	return g.admittedChain(g.serverNames.Chain(name)).EndsTLS()
-}
-
-// canVerify reports whether there are authorities for what c demands of clients.
-func (g *gateway) canVerify(c route.Chain) bool {
-	return c.Client == (route.ClientPolicy{}) || g.server.clientCAs[envoy.ClientCAName(c.Client.CA)] != nil
-}
-
-// provided is the secret of that name, if it is one that filter chains ask for
-// and no client can.
-func (g *gateway) chainSecret(name string) (body []byte, ours bool) {
-	if envoy.IsServerName(name) {
-		return nil, false
-	}
-	if authorities, ok := g.server.clientCAs[name]; ok {
-		return authorities, true
-	}
-	if p, ok := g.chains.pairs[name]; ok {
-		return g.pairSecretBody(name, p), true
-	}
-	return nil, true
-}
-
-// providePairs notes which names have two certificates.
-func (g *gateway) updatePairs() {
-	before := g.chains.pairs
-	g.chains.pairs = make(map[string]pairMember)
-	for c := range g.serverNames.Chains() {
-		if c.Pair == "" {
-			continue
-		}
-		for i := range 2 {
-			name := envoy.PairSecretName(c.Pair, i)
-			g.chains.pairs[name] = pairMember{c.Pair, i}
-			if _, known := before[name]; !known {
-				g.updatePair(name)
-			}
-		}
-	}
-}
-
-// providePair brings the secret of a pair up to date if Envoys ask for it.
-func (g *gateway) updatePair(secret string) {
-	p, ok := g.chains.pairs[secret]
-	if _, asked := g.resources[kindSecret][secret]; ok && asked {
-		g.setResource(kindSecret, secret, g.pairSecretBody(secret, p))
-	}
-}
-
-func (g *gateway) pairSecretBody(name string, p pairMember) []byte {
-	certificate := g.certificates.published[p.name].usable()
-	if certificate != nil && p.index == 1 {
-		certificate = certificate.Other
-	}
-	if certificate == nil {
-		return nil
-	}
-	return envoy.Secret(name, certificate.Chain, certificate.Key.Reveal()).Body
-}
-
-// recertified notes that the certificates of a name are others.
-func (g *gateway) certificateChanged(name route.Hostname) {
-	g.chainsChanged(g.serverNames.SetCertificate(name, g.certificates.published[name].usable()))
-	for i := range 2 {
-		g.updatePair(envoy.PairSecretName(name, i))
-	}
-}
-
-// blamePair goes back to the last good certificates of a name of which an Envoy
-// refused one.
-func (g *gateway) rejectPair(p pairMember, detail string) {
-	from := g.certificates.published[p.name]
-	if from == nil {
-		return
-	}
-	from.refused = true
-	g.server.notifier.certificateRejected(route.Key{Gateway: g.name, Host: p.name}, detail)
-	g.certificateChanged(p.name)
-	g.updateSecrets(p.name)
-}
-
-// chained reports whether every current Envoy treats connections for h as they
-// shall be.
+// chainAcked reports whether every synced Envoy has the filter chain of h.
 func (g *gateway) chainAcked(h *host) bool {
 	if h.chainPending || h.chainSeq > 0 && !g.allAcked(g.chains.listener, h.chainSeq) {
 		h.waitingFor = "listener " + envoy.HTTPS
@@ -305,7 +207,7 @@ func (g *gateway) chainAcked(h *host) bool {
 	return true
 }
 
-// acceptedListener notes that an Envoy took the newest HTTPS listener.
+// listenerACKed notes that an Envoy accepted the newest HTTPS listener.
 func (g *gateway) listenerACKed(r *resource) {
 	if r != g.chains.listener {
 		return
@@ -318,21 +220,8 @@ func (g *gateway) listenerACKed(r *resource) {
 	}
 }
 
-// judgedListener goes on with the trial of a listener when its judge has accepted
-// the newest version, or is gone.
-func (g *gateway) continueListenerTrial() {
-	c := &g.chains
-	if c.trial == nil || c.trial.isOpen(c.listener) {
-		return
-	}
-	if !c.trial.next() {
-		c.trial = nil
-	}
-	c.dirty = true // with the next group, or with the chains that came meanwhile
-}
-
-// blameListener halves the chains that may be at fault for a refused listener,
-// and refuses the last one. It reports false if the fault is not in a chain.
+// rejectListener tests half of the chains that may be at fault for a refused listener,
+// and refuses the chain that is found. It reports false if no chain is at fault.
 func (g *gateway) rejectListener(s *stream, detail string) bool {
 	c := &g.chains
 	if c.trial == nil {
@@ -340,7 +229,7 @@ func (g *gateway) rejectListener(s *stream, detail string) bool {
 		c.trial.test(g.unacceptedChains())
 	}
 	c.trial.judge = s
-	if len(c.trial.testing()) == 0 { // what is left was good, or there is none
+	if len(c.trial.testing()) == 0 { // all chains are good, or there is none
 		c.trial = nil
 		return false
 	}
@@ -356,29 +245,43 @@ func (g *gateway) rejectListener(s *stream, detail string) bool {
 	return true
 }
 
-// unprovenChains are those of the listener that no Envoy is known to accept.
+// continueListenerTrial puts the next chains to the test when the judge has accepted the
+// newest listener, or has left.
+func (g *gateway) continueListenerTrial() {
+	c := &g.chains
+	if c.trial == nil || c.trial.isOpen(c.listener) {
+		return
+	}
+	if !c.trial.next() {
+		c.trial = nil
+	}
+	c.dirty = true // with the next group, or with the chains that came meanwhile
+}
+
+// unacceptedChains are the chains of the listener that no Envoy is known to accept,
+// ordered by name.
 func (g *gateway) unacceptedChains() []route.Chain {
-	unproven := make(map[string]route.Chain)
+	unaccepted := make(map[string]route.Chain)
 	for c := range g.serverNames.Chains() {
-		_, proven := g.chains.accepted[c]
+		_, accepted := g.chains.accepted[c]
 		_, closed := g.chains.closed[c]
-		if !proven && !closed && c != (route.Chain{}) {
-			unproven[envoy.ChainName(c)] = c
+		if !accepted && !closed && c != (route.Chain{}) {
+			unaccepted[envoy.ChainName(c)] = c
 		}
 	}
 	var sorted []route.Chain
-	for _, name := range slices.Sorted(maps.Keys(unproven)) {
-		sorted = append(sorted, unproven[name])
+	for _, name := range slices.Sorted(maps.Keys(unaccepted)) {
+		sorted = append(sorted, unaccepted[name])
 	}
 	return sorted
 }
 
-// holdsBack reports whether a chain waits for its turn: while others are tested
-// it could be at fault, and one of them be blamed.
+// holdsBack reports whether a chain waits while others are tested: otherwise it could be
+// at fault, and one of them be blamed.
 func (c *filterChains) holdsBack(chain route.Chain) bool {
 	if c.trial == nil || slices.Contains(c.trial.testing(), chain) {
 		return false
 	}
-	_, proven := c.accepted[chain]
-	return !proven
+	_, accepted := c.accepted[chain]
+	return !accepted
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/proof/verifier"
 )
 
-// metrics are the server's own; docs/metrics.md tells what they mean.
+// metrics are those of the server; docs/metrics.md explains them.
 type metrics struct {
 	envoys        prometheus.GaugeFunc
 	responses     *prometheus.CounterVec
@@ -22,7 +22,7 @@ type metrics struct {
 	proofStates  proofStates
 }
 
-// proofStates tells how many certificates gateways have shown, and not.
+// proofStates counts the certificates of gateways by the state of their proof.
 type proofStates func() verifier.States
 
 func (proofStates) description() *prometheus.Desc {

@@ -6,13 +6,13 @@ import (
 	"github.com/fairwaynet/fairway/xds/envoy"
 )
 
-// maxDetail bounds what is kept of an Envoy's message, in bytes.
+// maxDetail bounds the part of an Envoy's message that is kept, in bytes.
 const maxDetail = 1024
 
-// refused deals with a NACK. A response of several resources says nothing of
-// any one of them, so its halves are sent apart until one resource is left.
+// handleNACK handles a NACK. If the response had several resources, the NACK does not
+// say which is at fault. Its halves are then sent apart until one resource is left.
 func (s *stream) handleNACK(k kind, sent []sentResource, detail string) {
-	u := &s.subscriptions[k]
+	sub := &s.subscriptions[k]
 	if len(detail) > maxDetail {
 		detail = detail[:maxDetail] + "…"
 	}
@@ -20,24 +20,24 @@ func (s *stream) handleNACK(k kind, sent []sentResource, detail string) {
 		group := make([]*resource, len(sent))
 		for i, item := range sent {
 			group[i] = item.r
-			if l, ok := u.pending[item.r]; ok {
-				l.maybeApplied = true
-				l.force = l.force || item.requested
+			if p, ok := sub.pending[item.r]; ok {
+				p.maybeApplied = true
+				p.force = p.force || item.requested
 			}
 		}
-		u.suspects.test(group)
-		u.suspects.refused()
+		sub.suspects.test(group)
+		sub.suspects.refused()
 		return
 	}
-	u.suspects.next()
+	sub.suspects.next()
 	if len(sent) == 0 {
 		return
 	}
 	item := sent[0]
-	if l, ok := u.pending[item.r]; ok {
-		l.nackedSeq = item.seq
-		if !l.isOutdated(item.r) && !l.force {
-			u.markDelivered(item.r)
+	if p, ok := sub.pending[item.r]; ok {
+		p.nackedSeq = item.seq
+		if !p.isOutdated(item.r) && !p.force {
+			sub.markDelivered(item.r)
 		}
 	}
 	s.gateway.server.options.Log.Error(nil, "envoy refused a resource; this is a defect of ours",
@@ -47,7 +47,7 @@ func (s *stream) handleNACK(k kind, sent []sentResource, detail string) {
 	}
 }
 
-// blame finds out who is behind a refused resource, and takes it back.
+// rejectResource takes back the change that made an Envoy refuse a resource.
 func (g *gateway) rejectResource(s *stream, r *resource, detail string) {
 	switch r.kind {
 	case kindCluster:
@@ -74,8 +74,8 @@ func (g *gateway) rejectResource(s *stream, r *resource, detail string) {
 	}
 }
 
-// blameCluster goes back to the last good version of a cluster. One that never
-// had any goes, and with it every version of a host that names it.
+// rejectCluster goes back to the last good version of a cluster. A cluster without a
+// good version is removed, and every version of a host that names it is rejected.
 func (g *gateway) rejectCluster(r *resource, detail string) {
 	if r.lastGood != nil {
 		g.setResource(kindCluster, r.name, r.lastGood)
@@ -96,7 +96,7 @@ func (g *gateway) rejectCluster(r *resource, detail string) {
 	}
 }
 
-// blameEndpoints goes back to the last good endpoints of a Service port.
+// rejectEndpoints goes back to the last good endpoints of a Service port.
 func (g *gateway) rejectEndpoints(r *resource, detail string) {
 	for name, p := range g.servicePorts {
 		if p.eds != r {
@@ -111,34 +111,8 @@ func (g *gateway) rejectEndpoints(r *resource, detail string) {
 	}
 }
 
-// refuse takes v out of service: its host goes back to the last good version,
-// or to a stand-in.
-func (g *gateway) rejectVersion(h *host, v *version, detail string) {
-	if v == nil {
-		return
-	}
-	v.refused = detail
-	h.reported = nil
-	g.server.notifier.hostRejected(h.key, detail)
-	g.advance(h)
-}
-
-// holdBack lets h wait until what is being tested is known to be good, or not:
-// else h could be at fault, and another host be blamed. It reports false if
-// there is nothing to wait for.
-func (sh *shard) holdBack(h *host) bool {
-	t := sh.trial
-	if t == nil || slices.Contains(t.testing(), h) {
-		return false
-	}
-	h.heldBack = true
-	if !slices.ContainsFunc(t.waiting(), func(group []*host) bool { return slices.Contains(group, h) }) {
-		t.postpone(h)
-	}
-	return true
-}
-
-// blameShard halves the hosts that may be at fault, and refuses the last one.
+// rejectShard tests half of the hosts that may be at fault for a refused
+// RouteConfiguration, and rejects the host that is found.
 func (g *gateway) rejectShard(s *stream, sh *shard, detail string) {
 	if sh.trial == nil {
 		sh.trial = &trial[*host]{}
@@ -148,7 +122,7 @@ func (g *gateway) rejectShard(s *stream, sh *shard, detail string) {
 	if len(t.testing()) == 0 {
 		t.test(sh.unacceptedHosts())
 	}
-	if len(t.testing()) == 0 { // what is left are stand-ins and nothing helps
+	if len(t.testing()) == 0 { // only stand-ins are left
 		sh.trial = nil
 		for _, h := range slices.Concat(t.waiting()...) {
 			h.heldBack = false
@@ -166,9 +140,9 @@ func (g *gateway) rejectShard(s *stream, sh *shard, detail string) {
 	}
 }
 
-// judged goes on with the trial of a shard when its judge has accepted the
-// newest version, or is gone. Groups that change nothing, because their hosts are
-// withdrawn or wait for something else, are passed over: no answer would follow.
+// continueShardTrial puts the next hosts to the test when the judge has accepted the
+// newest version, or has left. Hosts that change nothing, because they are withdrawn or
+// wait for something else, are passed over: Envoy would not answer.
 func (g *gateway) continueShardTrial(sh *shard) {
 	for t := sh.trial; t != nil && sh.trial == t && !sh.dirty; {
 		if t.isOpen(sh.resource) {
@@ -185,21 +159,47 @@ func (g *gateway) continueShardTrial(sh *shard) {
 	}
 }
 
-// unproven are the hosts of a shard whose released version no Envoy is known to
-// accept; where there is none, all but the stand-ins.
+// unacceptedHosts are the hosts of a shard whose released version no Envoy is known to
+// accept. If there is none, they are all hosts but the stand-ins.
 func (sh *shard) unacceptedHosts() []*host {
-	var unproven, others []*host
+	var unaccepted, others []*host
 	for _, h := range sh.hosts {
 		switch {
 		case h.released.refused != "" || h.heldBack || h.released != h.wanted && len(h.released.clusters) == 0:
 		case h.released != h.lastGood:
-			unproven = append(unproven, h)
+			unaccepted = append(unaccepted, h)
 		default:
 			others = append(others, h)
 		}
 	}
-	if len(unproven) == 0 {
+	if len(unaccepted) == 0 {
 		return others
 	}
-	return unproven
+	return unaccepted
+}
+
+// holdBack lets h wait while other hosts of the shard are tested: otherwise h could be
+// at fault, and another host be blamed. It reports false if no test is running.
+func (sh *shard) holdBack(h *host) bool {
+	t := sh.trial
+	if t == nil || slices.Contains(t.testing(), h) {
+		return false
+	}
+	h.heldBack = true
+	if !slices.ContainsFunc(t.waiting(), func(group []*host) bool { return slices.Contains(group, h) }) {
+		t.postpone(h)
+	}
+	return true
+}
+
+// rejectVersion takes v out of service: its host goes back to its last good version, or
+// to a stand-in.
+func (g *gateway) rejectVersion(h *host, v *version, detail string) {
+	if v == nil {
+		return
+	}
+	v.refused = detail
+	h.reported = nil
+	g.server.notifier.hostRejected(h.key, detail)
+	g.advance(h)
 }

@@ -6,16 +6,15 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// notes are what the observer has yet to hear. A host that was served and is
-// served again before the observer heard is told once, so that they are never
-// more than there are keys.
+// notifier queues calls of the observer. A host that is served again before the observer
+// was called is told once, so that there are never more calls than keys.
 type notifier struct {
 	mu       sync.Mutex
 	queue    []func(Observer)
-	pending  map[route.Key]struct{}     // of served, in queue
-	changed  map[route.Gateway]struct{} // of envoysChanged, in queue
+	pending  map[route.Key]struct{}     // calls of HostServed in queue
+	changed  map[route.Gateway]struct{} // calls of EnvoysChanged in queue
 	wake     chan struct{}
-	stopped  chan struct{} // closed by end
+	stopped  chan struct{} // closed by stop
 	stopOnce sync.Once
 }
 
@@ -28,14 +27,7 @@ func newNotifier() *notifier {
 	}
 }
 
-func (n *notifier) add(note func(Observer)) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.queue = append(n.queue, note)
-	n.wakeUp()
-}
-
-// served notes that a host is served everywhere.
+// hostServed tells that a host is served everywhere.
 func (n *notifier) hostServed(key route.Key) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -50,7 +42,7 @@ func (n *notifier) hostServed(key route.Key) {
 func (n *notifier) hostRejected(key route.Key, detail string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.pending, key) // a later "served" must come after this
+	delete(n.pending, key) // a later HostServed must come after this
 	n.queue = append(n.queue, func(o Observer) { o.HostRejected(key, detail) })
 	n.wakeUp()
 }
@@ -63,7 +55,7 @@ func (n *notifier) settingsRejected(gateway route.Gateway, detail string) {
 	n.add(func(o Observer) { o.SettingsRejected(gateway, detail) })
 }
 
-// envoysChanged notes that Envoys came, caught up, or left.
+// envoysChanged tells that Envoys connected, became synced, or left.
 func (n *notifier) envoysChanged(gateway route.Gateway) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -83,6 +75,13 @@ func (n *notifier) certificateNotServed(key route.Key, detail string) {
 	n.add(func(o Observer) { o.CertificateNotServed(key, detail) })
 }
 
+func (n *notifier) add(call func(Observer)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.queue = append(n.queue, call)
+	n.wakeUp()
+}
+
 func (n *notifier) wakeUp() {
 	select {
 	case n.wake <- struct{}{}:
@@ -90,10 +89,7 @@ func (n *notifier) wakeUp() {
 	}
 }
 
-// end says that there will be no more notes.
-func (n *notifier) stop() { n.stopOnce.Do(func() { close(n.stopped) }) }
-
-// tell tells observer everything until the end.
+// run calls the observer until stop.
 func (n *notifier) run(observer Observer) {
 	for over := false; !over; {
 		select {
@@ -101,15 +97,15 @@ func (n *notifier) run(observer Observer) {
 			over = true
 		case <-n.wake:
 		}
-		for _, note := range n.drain() {
+		for _, call := range n.drain() {
 			if observer != nil {
-				note(observer)
+				call(observer)
 			}
 		}
 	}
 }
 
-// take empties the queue.
+// drain empties the queue.
 func (n *notifier) drain() []func(Observer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -119,3 +115,6 @@ func (n *notifier) drain() []func(Observer) {
 	clear(n.changed)
 	return queue
 }
+
+// stop says that there will be no more calls.
+func (n *notifier) stop() { n.stopOnce.Do(func() { close(n.stopped) }) }

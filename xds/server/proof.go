@@ -9,8 +9,8 @@ import (
 )
 
 // An ACK says that an Envoy has accepted a certificate, not that clients get it. The
-// gateway's process looks, and package verifier keeps what it has seen. Here is what
-// should be seen, and what follows from a proof.
+// gateway's process looks at that, and package verifier keeps the results. This file
+// says which certificates clients should get, and acts on the results.
 
 // newVerifier is the verifier of a gateway. Server.mu guards all of its calls.
 func (g *gateway) newVerifier() *verifier.Verifier {
@@ -19,7 +19,20 @@ func (g *gateway) newVerifier() *verifier.Verifier {
 	})
 }
 
-// certificatesToProve are all that clients of the gateway should get.
+// verifyName has the certificate of a name verified, after something changed that
+// decides about it.
+func (g *gateway) verifyName(name route.Hostname) {
+	if g.verifier.HasSessions() {
+		g.verifier.Publish(name, g.certificateToVerify(name))
+	}
+}
+
+// verifyAll has all certificates verified again, after a change of settings.
+func (g *gateway) verifyAll() {
+	g.verifier.Configure(g.settings.ProxyProtocol, g.certificatesToVerify())
+}
+
+// certificatesToVerify are all certificates that clients of the gateway should get.
 func (g *gateway) certificatesToVerify() verifier.Certificates {
 	wanted := make(verifier.Certificates)
 	put := func(name route.Hostname) {
@@ -34,8 +47,8 @@ func (g *gateway) certificatesToVerify() verifier.Certificates {
 	return wanted
 }
 
-// certificateToProve is what clients get under a name, a wildcard, or without a
-// name, from a certificate of its own; nil: nothing of the kind.
+// certificateToVerify is the certificate of a name, a wildcard, or the default one, that
+// clients should get; nil: none.
 func (g *gateway) certificateToVerify(name route.Hostname) *route.Certificate {
 	if g.settings.HTTPSPort == 0 || !g.terminatesTLS(name) {
 		return nil
@@ -47,31 +60,18 @@ func (g *gateway) certificateToVerify(name route.Hostname) *route.Certificate {
 	return g.certificates.published[name].usable()
 }
 
-// proveAgain has what is served under a name proved, now that it may have
-// changed.
-func (g *gateway) verifyName(name route.Hostname) {
-	if g.verifier.HasSessions() {
-		g.verifier.Publish(name, g.certificateToVerify(name))
-	}
-}
-
-// proveOtherwise has everything looked at again, after a change of settings.
-func (g *gateway) verifyAll() {
-	g.verifier.Configure(g.settings.ProxyProtocol, g.certificatesToVerify())
-}
-
-// awaitsProof reports whether the certificate of a host was published a moment ago
-// and some prover has yet to see it; the observer is told when that is over.
+// awaitsProof reports whether a prover has yet to see the certificate of a host, which
+// was published a moment ago. The observer is told when that is over.
 func (g *gateway) awaitsProof(host route.Hostname) bool {
 	owner, ok := g.serverNames.Certificate(host)
-	if !ok || owner == route.AnyHost { // who has no certificate of their own has waited for none
+	if !ok || owner == route.AnyHost { // a host without a certificate of its own waits for none
 		return false
 	}
 	return g.verifier.Wait(owner, host)
 }
 
-// isProofPoint reports whether a name is only there to prove a wildcard: Envoy may
-// keep it.
+// isProofName reports whether a name exists only to verify a wildcard. Envoy may keep
+// its secret.
 func (g *gateway) isProofName(name route.Hostname) bool {
 	wildcard, covered := name.Wildcard()
 	return covered && g.certificates.published[wildcard] != nil && proof.NameOf(string(wildcard)) == string(name)
@@ -108,8 +108,8 @@ func (e proofEvents) Served(after time.Duration) {
 	e.gateway.server.metrics.proofSeconds.Observe(after.Seconds())
 }
 
-// Unproved counts, by gateway, the certificates that a gateway's process does not
-// see Envoy serve (Observer.CertificateNotServed).
+// FailedProofs counts, by gateway, the certificates that a gateway's process does not
+// see its Envoy serve (Observer.CertificateNotServed).
 func (s *Server) FailedProofs() map[route.Gateway]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +122,7 @@ func (s *Server) FailedProofs() map[route.Gateway]int {
 	return counts
 }
 
-// proofs counts the certificates of all gateways by what was proved of them.
+// proofs counts the certificates of all gateways by the state of their proof.
 func (s *Server) proofs() verifier.States {
 	s.mu.Lock()
 	defer s.mu.Unlock()

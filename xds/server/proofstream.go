@@ -14,9 +14,9 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// proofStream is the stream of a prover: a gateway's process, which shows what its
-// Envoy serves (see package proof). A prover is not an Envoy: nothing but a proof waits
-// for it.
+// proofStream is the stream of a prover: a gateway's process, which shows the
+// certificates that its Envoy serves (see package proof). It is not an Envoy: only
+// proofs wait for it.
 type proofStream struct {
 	gateway *gateway
 	node    string
@@ -25,17 +25,17 @@ type proofStream struct {
 	session *verifier.Session
 }
 
-// isProver reports whether a stream begins as that of a prover.
+// isProver reports whether the peer of a stream is a prover, by its first request.
 func isProver(first *discoveryv3.DeltaDiscoveryRequest) bool { return first.GetTypeUrl() == proof.Type }
 
 // serveProver serves one prover until it leaves.
 func (s *Server) serveProver(
 	ctx context.Context, ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
-	gateway route.Gateway, first *discoveryv3.DeltaDiscoveryRequest, lent bool,
+	gateway route.Gateway, first *discoveryv3.DeltaDiscoveryRequest, lastResort bool,
 ) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p, err := s.joinProver(cancel, gateway, first, lent)
+	p, err := s.joinProver(cancel, gateway, first, lastResort)
 	if err != nil {
 		return err
 	}
@@ -53,9 +53,9 @@ func (s *Server) serveProver(
 	return nil
 }
 
-// joinProver lets a prover in.
+// joinProver adds a prover to its gateway.
 func (s *Server) joinProver(
-	cancel context.CancelCauseFunc, name route.Gateway, first *discoveryv3.DeltaDiscoveryRequest, lent bool,
+	cancel context.CancelCauseFunc, name route.Gateway, first *discoveryv3.DeltaDiscoveryRequest, lastResort bool,
 ) (*proofStream, error) {
 	if len(first.GetInitialResourceVersions()) > maxNames {
 		return nil, status.Errorf(codes.InvalidArgument, "more than %d names", maxNames)
@@ -69,7 +69,7 @@ func (s *Server) joinProver(
 	if s.closing {
 		return nil, errShuttingDown
 	}
-	if err := s.recheckStale(lent); err != nil {
+	if err := s.recheckStale(lastResort); err != nil {
 		return nil, err
 	}
 	s.streaming.Add(2) // receiveProofs and sendQuestions
@@ -81,8 +81,8 @@ func (s *Server) joinProver(
 	return p, nil
 }
 
-// leave takes the prover out of the account. Nobody waits for it any more, unless
-// it leaves because the server ends.
+// leave removes a prover that has disconnected. Nothing waits for it any more, unless
+// the server itself ends.
 func (p *proofStream) leave() {
 	if p.gateway.server.closing {
 		p.session.Stop()
@@ -100,6 +100,7 @@ func (p *proofStream) wakeSender() {
 	}
 }
 
+// receiveProofs handles answers until the stream ends.
 func (s *Server) receiveProofs(ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, p *proofStream) error {
 	for {
 		req, err := ads.Recv()
@@ -113,7 +114,7 @@ func (s *Server) receiveProofs(ads discoveryv3.AggregatedDiscoveryService_DeltaA
 	}
 }
 
-// answered takes the answer to a question.
+// handleAnswer handles the answer to a question.
 func (p *proofStream) handleAnswer(req *discoveryv3.DeltaDiscoveryRequest) {
 	nonce, refusal := req.GetResponseNonce(), req.GetErrorDetail()
 	switch {
@@ -126,8 +127,7 @@ func (p *proofStream) handleAnswer(req *discoveryv3.DeltaDiscoveryRequest) {
 	}
 }
 
-// sendQuestions sends what the verifier asks for, whenever there is something, until
-// ctx ends.
+// sendQuestions sends the verifier's questions whenever there are any, until ctx ends.
 func (s *Server) sendQuestions(ctx context.Context, ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, p *proofStream) error {
 	for {
 		select {
@@ -148,8 +148,8 @@ func (s *Server) sendQuestions(ctx context.Context, ads discoveryv3.AggregatedDi
 	}
 }
 
-// next is the next question as a response; nil: there is none now. Each response says
-// how old the picture is.
+// next returns the next question as a response; nil: there is none now. Each response
+// tells the age of the configuration.
 func (p *proofStream) next() *discoveryv3.DeltaDiscoveryResponse {
 	question, ok := p.session.Next()
 	if !ok {

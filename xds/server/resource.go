@@ -8,7 +8,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/envoy"
 )
 
-// kind is a type of resource, in the order in which responses are sent.
+// kind is a type of resource. Responses are sent in the order of kinds.
 type kind int
 
 const (
@@ -18,7 +18,7 @@ const (
 	kindListener
 	kindRoute
 	kindScope
-	kinds // how many there are
+	kinds // their number
 )
 
 // urlOf are the type URLs of the kinds.
@@ -46,24 +46,24 @@ func kindOf(url string) (kind, bool) {
 	return 0, false
 }
 
-// wildcard reports whether a first subscription without names means all
-// resources of the kind. The others are asked for by name only.
+// wildcard reports whether a first subscription without names means all resources of the
+// kind. Envoy subscribes to the other kinds by name only.
 func (k kind) wildcard() bool {
 	return k == kindCluster || k == kindListener || k == kindScope
 }
 
-// resource is one named resource of a gateway, at its newest version. One that
-// does not exist (any more, or not yet) has no body and stays only as long as
-// some stream refers to it.
+// resource is one named resource of a gateway, at its newest version. A resource that
+// does not exist (yet, or any more) has no body, and stays only as long as something
+// refers to it.
 type resource struct {
 	kind    kind
 	name    string
 	body    []byte // nil: does not exist
 	version string // hash of body, "" without one
 	seq     uint64 // of the last change, counted over the gateway
-	refs    int    // subscriptions by name, entries of what streams lack, holders
+	refs    int    // subscriptions by name, pending entries, and retainResource
 
-	// good is the newest body that an Envoy accepted, to go back to.
+	// lastGood is the newest body that an Envoy accepted.
 	lastGood    []byte
 	lastGoodSeq uint64
 
@@ -71,23 +71,22 @@ type resource struct {
 	shard   *shard   // whose RDS resource this is
 	host    *host    // whose scope this is
 
-	// waiting are the hosts whose next step needs an ACK of this resource. Each
-	// has it in host.awaited.
+	// waiters are the hosts whose next step needs an ACK of this resource. Each has it
+	// in host.waitsOn.
 	waiters map[*host]struct{}
 }
 
-// proved notes that an Envoy accepted what r said at seq.
+// exists reports whether the resource is part of the configuration.
+func (r *resource) exists() bool { return r.body != nil }
+
+// recordGood notes that an Envoy accepted body, which r had since seq.
 func (r *resource) recordGood(body []byte, seq uint64) {
 	if seq >= r.lastGoodSeq {
 		r.lastGood, r.lastGoodSeq = body, seq
 	}
 }
 
-// exists reports whether the resource is part of the picture.
-func (r *resource) exists() bool { return r.body != nil }
-
-// versionOf is the version of a body: equal on every replica and after every
-// restart.
+// versionOf is the version of a body: equal on every replica and after every restart.
 func versionOf(body []byte) string {
 	if body == nil {
 		return ""
@@ -96,19 +95,7 @@ func versionOf(body []byte) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-// await notes that h goes on when r is ACKed, or until then waits for something
-// else.
-func (r *resource) addWaiter(h *host) {
-	if r.waiters == nil {
-		r.waiters = make(map[*host]struct{})
-	}
-	if _, ok := r.waiters[h]; !ok {
-		r.waiters[h] = struct{}{}
-		h.waitsOn = append(h.waitsOn, r)
-	}
-}
-
-// resource returns the resource of that name, made if need be.
+// resource returns the resource of that name, and makes it if there is none.
 func (g *gateway) resource(k kind, name string) *resource {
 	r, ok := g.resources[k][name]
 	if !ok {
@@ -118,7 +105,7 @@ func (g *gateway) resource(k kind, name string) *resource {
 	return r
 }
 
-// hold is resource with a reference, so that it stays the same one even while
+// retainResource is resource with a reference, so that it stays the same one even while
 // it does not exist.
 func (g *gateway) retainResource(k kind, name string) *resource {
 	r := g.resource(k, name)
@@ -126,14 +113,14 @@ func (g *gateway) retainResource(k kind, name string) *resource {
 	return r
 }
 
-// unhold gives the reference of hold back.
+// releaseResource gives the reference of retainResource back.
 func (g *gateway) releaseResource(r *resource) {
 	r.refs--
 	g.removeIfUnused(r)
 }
 
-// set makes body what the resource says; nil removes it. Every stream that is
-// subscribed to it learns that it lacks something. An equal body changes
+// setResource makes body the newest version of the resource; nil removes it. The
+// resource becomes pending for every Envoy that subscribes to it. An equal body changes
 // nothing.
 func (g *gateway) setResource(k kind, name string, body []byte) *resource {
 	r := g.resource(k, name)
@@ -152,8 +139,8 @@ func (g *gateway) setResource(k kind, name string, body []byte) *resource {
 	return r
 }
 
-// collect forgets a resource that does not exist and that nobody refers to. A
-// secret exists only while an Envoy asks for it.
+// removeIfUnused forgets a resource that does not exist and that nothing refers to. A
+// secret exists only while an Envoy subscribes to it.
 func (g *gateway) removeIfUnused(r *resource) {
 	if r.refs > 0 || len(r.waiters) > 0 {
 		return
@@ -165,4 +152,38 @@ func (g *gateway) removeIfUnused(r *resource) {
 		return
 	}
 	shrink.Delete(&g.resources[r.kind], r.name)
+}
+
+// addWaiter has h advanced when r is ACKed, unless h waits for something else by then.
+func (r *resource) addWaiter(h *host) {
+	if r.waiters == nil {
+		r.waiters = make(map[*host]struct{})
+	}
+	if _, ok := r.waiters[h]; !ok {
+		r.waiters[h] = struct{}{}
+		h.waitsOn = append(h.waitsOn, r)
+	}
+}
+
+// wakeWaiters advances the hosts that wait for r.
+func (g *gateway) wakeWaiters(r *resource) {
+	if len(r.waiters) == 0 {
+		return
+	}
+	waiting := r.waiters
+	r.waiters = nil
+	for h := range waiting {
+		g.advance(h)
+	}
+	g.removeIfUnused(r)
+}
+
+// stopWaiting ends the waiting of h. Resources that only h has kept are forgotten.
+func (g *gateway) stopWaiting(h *host) {
+	awaited := h.waitsOn
+	h.waitsOn, h.waitingFor = nil, ""
+	for _, r := range awaited {
+		shrink.Delete(&r.waiters, h)
+		g.removeIfUnused(r)
+	}
 }

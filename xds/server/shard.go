@@ -7,8 +7,8 @@ import (
 	"github.com/fairwaynet/fairway/xds/envoy"
 )
 
-// shard is one RouteConfiguration: the released virtual hosts of those hosts
-// that hash to it.
+// shard is one RouteConfiguration: the released virtual hosts of the hosts that hash to
+// it.
 type shard struct {
 	name     string
 	hosts    []*host // those with a released version, sorted by name
@@ -18,8 +18,8 @@ type shard struct {
 	trial    *trial[*host] // of the hosts of a refused version; nil: none was refused
 }
 
-// newShard publishes an empty shard and the scope that makes every Envoy
-// subscribe to it from the start.
+// newShard publishes an empty shard, and the scope that makes every Envoy subscribe to
+// it from the start.
 func (g *gateway) newShard(name string) *shard {
 	sh := &shard{name: name, resource: g.retainResource(kindRoute, name)}
 	sh.resource.shard = sh
@@ -29,8 +29,7 @@ func (g *gateway) newShard(name string) *shard {
 	return sh
 }
 
-// put makes v the version of h in its shard, nil for none, from the next
-// assembly on.
+// putInShard makes v the version of h in its shard from the next assembly on; nil: none.
 func (g *gateway) putInShard(h *host, v *version) {
 	defer g.hostChanged(h.key.Host)
 	sh := h.shard
@@ -51,8 +50,8 @@ func (g *gateway) putInShard(h *host, v *version) {
 	}
 }
 
-// assemble publishes the RouteConfiguration of a shard and lets the hosts go on
-// that waited for that.
+// assemble publishes the RouteConfiguration of a shard, and advances the hosts that
+// waited for it.
 func (g *gateway) assemble(sh *shard) {
 	bodies := make([][]byte, len(sh.hosts))
 	for i, h := range sh.hosts {
@@ -67,8 +66,7 @@ func (g *gateway) assemble(sh *shard) {
 	for _, h := range changed {
 		g.advance(h)
 	}
-	// An Envoy that holds the very same version is not sent it, and will not
-	// answer.
+	// An Envoy that holds the very same version is not sent it, and does not answer.
 	g.wakeWaiters(sh.resource)
 	g.continueShardTrial(sh)
 }

@@ -8,38 +8,35 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
 const (
-	// answerPatience is how long a server that ends waits for what Envoys still
-	// have to answer.
+	// drainTimeout is how long a server that ends waits for the last answers of
+	// Envoys.
 	drainTimeout = time.Second
-	// cutPatience is after how long it closes the connections of whoever has not
-	// gone by then.
+	// closeTimeout is after how long it closes the connections that are left.
 	closeTimeout = 2 * time.Second
 )
 
-// errShuttingDown ends the streams of a server that ends. Envoy tries again, and
-// elsewhere: it has been told that nobody is here any more.
+// errShuttingDown ends the streams of a server that ends. Envoy tries again, and at
+// another server: its cluster has learned that this one is gone.
 var errShuttingDown = status.Error(codes.Unavailable, "shutting down")
 
-// Serve serves those who connect to listener until ctx ends, and then ends
-// itself: each is told to go elsewhere, what is under way is still heard, and who
-// does not go is cut off. It takes little more than two seconds, whatever
-// they do.
+// Serve serves the connections of listener until ctx ends, and then ends the server. It
+// tells each Envoy to go to another server, still takes the answers that are under way,
+// and closes the connections that are left. That takes little more than two seconds,
+// whatever the Envoys do.
 func (s *Server) Serve(ctx context.Context, transport *grpc.Server, listener *LimitedListener) error {
 	s.Register(transport)
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		cut := time.AfterFunc(closeTimeout, listener.CloseAll)
-		defer cut.Stop()
-		told := make(chan struct{})
-		go func() { defer close(told); transport.GracefulStop() }()
+		closing := time.AfterFunc(closeTimeout, listener.CloseAll)
+		defer closing.Stop()
+		drained := make(chan struct{})
+		go func() { defer close(drained); transport.GracefulStop() }()
 		s.Close() // streams do not end by themselves
-		<-told
+		<-drained
 	})
 	err := transport.Serve(listener)
 	if !stop() {
@@ -49,8 +46,8 @@ func (s *Server) Serve(ctx context.Context, transport *grpc.Server, listener *Li
 	return fmt.Errorf("serve xDS: %w", err)
 }
 
-// Close ends all streams and the server's goroutines, and waits for them. What
-// was sent to an Envoy, and what it answers within a second, counts.
+// Close ends all streams and the server's goroutines, and waits for them. Answers to
+// responses that were sent before still count, if they come within a second.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if !s.closing {
@@ -63,7 +60,7 @@ func (s *Server) Close() {
 	s.running.Wait()
 }
 
-// begin counts a goroutine of a stream, which must call s.streaming.Done. It
+// trackStream counts a goroutine of a stream, which must call s.streaming.Done. It
 // reports false if the server ends.
 func (s *Server) trackStream() bool {
 	s.mu.Lock()
@@ -75,39 +72,8 @@ func (s *Server) trackStream() bool {
 	return true
 }
 
-// first waits for the first request, which tells who it is that connects.
-func (s *Server) firstRequest(
-	ctx context.Context, ads discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
-) (*discoveryv3.DeltaDiscoveryRequest, error) {
-	var first *discoveryv3.DeltaDiscoveryRequest
-	heard := make(chan error, 1)
-	if !s.trackStream() {
-		return nil, errShuttingDown
-	}
-	// Recv cannot be interrupted but by the end of the stream.
-	go func() {
-		defer s.streaming.Done()
-		var err error
-		first, err = ads.Recv()
-		heard <- err
-	}()
-	patience := time.NewTimer(s.options.SyncTimeout)
-	defer patience.Stop()
-	select {
-	case <-s.closed:
-		return nil, errShuttingDown
-	case <-patience.C:
-		return nil, status.Errorf(codes.DeadlineExceeded, "nothing was asked for within %s", s.options.SyncTimeout)
-	case err := <-heard:
-		if err != nil {
-			return nil, err
-		}
-	}
-	return first, s.authorize(ctx, first.GetNode())
-}
-
-// drain waits until an Envoy has answered what it was sent, or for
-// answerPatience. Nothing more is sent to it.
+// drain waits until an Envoy has answered its last responses, for drainTimeout at most.
+// Nothing more is sent to it.
 func (s *Server) drain(ctx context.Context, stream *stream) {
 	s.mu.Lock()
 	answered := stream.hasNoInflight()
@@ -123,7 +89,7 @@ func (s *Server) drain(ctx context.Context, stream *stream) {
 	}
 }
 
-// isAnswered reports whether no response is under way.
+// hasNoInflight reports whether Envoy has answered every response.
 func (s *stream) hasNoInflight() bool {
 	for k := range s.subscriptions {
 		if s.subscriptions[k].inflight != nil {

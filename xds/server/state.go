@@ -3,11 +3,29 @@ package server
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Host tells the state of one host.
+// HostState is the state of one host.
+type HostState struct {
+	// Value is the published value; nil: none. It must not be changed.
+	Value       *route.Host
+	Published   bool   // a controller published it
+	Served      bool   // every synced Envoy (at least one) ACKed the newest value
+	Rejected    string // Envoy's message, if the newest value was refused
+	WaitingFor  string // tells people what its release waits for; empty: nothing
+	Withdrawing bool   // it was withdrawn, and some synced Envoy has not ACKed that
+	// NoEnvoys says that no Envoy of the gateway is synced. Then nothing waits for an
+	// Envoy, and no host is told to be served.
+	NoEnvoys bool
+	// ProofPending says that a gateway has yet to show the host's certificate, which
+	// is new. The observer hears HostServed again when that is over.
+	ProofPending bool
+}
+
+// Host returns the state of one host.
 func (s *Server) Host(key route.Key) HostState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,7 +51,18 @@ func (s *Server) Host(key route.Key) HostState {
 	}
 }
 
-// Envoys tells the state of every connected Envoy, ordered by gateway and node.
+// EnvoyState is the state of one connected Envoy.
+type EnvoyState struct {
+	Gateway route.Gateway
+	Node    string // node id
+	Address string // peer address of the stream
+	Version string // of Envoy
+	Synced  bool   // it has the whole configuration
+	Pending int    // resources that it has not ACKed at their newest version
+	Since   time.Time
+}
+
+// Envoys returns the state of every connected Envoy, ordered by gateway and node.
 func (s *Server) Envoys() []EnvoyState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +89,7 @@ func (s *Server) Envoys() []EnvoyState {
 	return states
 }
 
-// caughtUp counts the Envoys that have caught up.
+// caughtUp counts the synced Envoys.
 func (s *Server) caughtUp() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

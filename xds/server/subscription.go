@@ -1,176 +1,167 @@
 package server
 
-import (
-	"slices"
-	"time"
+import "github.com/fairwaynet/fairway/api/shrink"
 
-	"github.com/fairwaynet/fairway/api/shrink"
-)
-
-// subscription is what one Envoy wants of one kind, and what it lacks of it.
+// subscription is one Envoy's subscription to one kind, with the resources that it has
+// not ACKed.
 type subscription struct {
 	started     bool // the first request of this kind has come
 	wildcard    bool
-	initial     bool // Envoy came without any version of this kind
-	mustRespond bool // an answer, even if there is nothing: Envoy waits for it to start
+	initial     bool // Envoy connected without any version of this kind
+	mustRespond bool // even without a resource: Envoy waits for a response to start
 	names       map[*resource]struct{}
 
-	// lacks are the resources whose newest version this Envoy is not known
-	// to hold, those under way included. Of everything else that the
-	// subscription covers it holds the newest version.
+	// pending are the resources whose newest version Envoy is not known to hold,
+	// those in flight included. Envoy holds the newest version of everything else
+	// that the subscription covers.
 	pending map[*resource]*pendingResource
-	// suspects are those of refused responses; each group of them is sent alone.
+	// suspects are the resources of NACKed responses. Each group is sent alone.
 	suspects bisection[*resource]
 	inflight *response
 }
 
-// holding is the version of a resource that an Envoy holds; the zero value is
-// none.
+// pendingResource is a resource whose newest version Envoy is not known to hold.
+type pendingResource struct {
+	held heldVersion
+	// maybeApplied says that it was in a NACKed response. Envoy may have applied the
+	// good resources of that without saying so.
+	maybeApplied bool
+	nackedSeq    uint64 // sequence number of the version that Envoy NACKed
+	force        bool   // it must be sent even if the version is equal: Envoy asked again
+}
+
+// heldVersion is the version of a resource that an Envoy holds; the zero value is none.
 type heldVersion struct {
 	version string
 	seq     uint64
 }
 
-// lack is what is known of a resource that an Envoy has to be sent.
-type pendingResource struct {
-	held heldVersion
-	// uncertain: it was part of a refused response, of which Envoy may have put
-	// to use what is good, without a word.
-	maybeApplied bool
-	nackedSeq    uint64 // sequence number at which Envoy refused it
-	force        bool   // to be sent even if the version is equal: it was asked for again
-}
+// isActive reports whether Envoy subscribes to anything of the kind.
+func (sub *subscription) isActive() bool { return sub.wildcard || len(sub.names) > 0 }
 
-// response is one response that Envoy has not answered yet.
-type response struct {
-	nonce string
-	sent  []sentResource
-	at    time.Time
-	timer *time.Timer
-}
-
-// forget lets the answer say nothing of r: Envoy unsubscribed meanwhile.
-func (in *response) forget(r *resource) {
-	if in != nil {
-		in.sent = slices.DeleteFunc(in.sent, func(item sentResource) bool { return item.r == r })
-	}
-}
-
-// sentResource is a resource as it stood in a response.
-type sentResource struct {
-	r         *resource
-	body      []byte
-	version   string
-	seq       uint64
-	requested bool // Envoy waits for it, whatever the version
-}
-
-// asks reports whether Envoy wants anything of the kind.
-func (u *subscription) isActive() bool { return u.wildcard || len(u.names) > 0 }
-
-// covers reports whether the subscription asks for r.
-func (u *subscription) covers(r *resource) bool {
-	if u.wildcard {
+// covers reports whether Envoy subscribes to r.
+func (sub *subscription) covers(r *resource) bool {
+	if sub.wildcard {
 		return true
 	}
-	_, ok := u.names[r]
+	_, ok := sub.names[r]
 	return ok
 }
 
-// holds reports whether Envoy has accepted some version of r and has it still.
-func (u *subscription) holds(r *resource) bool {
-	if l, ok := u.pending[r]; ok {
-		return l.held.version != ""
+// holds reports whether Envoy has ACKed some version of r and still has it.
+func (sub *subscription) holds(r *resource) bool {
+	if p, ok := sub.pending[r]; ok {
+		return p.held.version != ""
 	}
-	return u.covers(r) && r.exists()
+	return sub.covers(r) && r.exists()
 }
 
-// acked is the sequence number up to which Envoy has accepted r.
-func (u *subscription) ackedSeq(r *resource) uint64 {
-	if l, ok := u.pending[r]; ok {
-		return l.held.seq
+// ackedSeq is the sequence number up to which Envoy has ACKed r.
+func (sub *subscription) ackedSeq(r *resource) uint64 {
+	if p, ok := sub.pending[r]; ok {
+		return p.held.seq
 	}
-	if !u.covers(r) {
+	if !sub.covers(r) {
 		return 0
 	}
 	return r.seq
 }
 
-// differs reports whether Envoy may have something else than the newest version.
-// What was removed and is asked for by name need not be told: Envoy keeps it in
-// use until it unsubscribes.
-func (l *pendingResource) isOutdated(r *resource) bool {
-	return l.held.version != r.version || l.maybeApplied && (r.exists() || r.kind.wildcard())
-}
-
-// isRefused reports whether Envoy has refused the newest version of r.
-func (l *pendingResource) isNACKed(r *resource) bool { return l.nackedSeq != 0 && l.nackedSeq == r.seq }
-
-// counts reports whether l keeps Envoy from having caught up: it holds no
-// version of an existing resource, and has not refused the newest.
-func (l *pendingResource) isMissing(r *resource) bool {
-	return r.exists() && l.held.version == "" && !l.isNACKed(r)
-}
-
-// lacking notes that Envoy has to be sent r, and holds what held says.
-func (u *subscription) markPending(r *resource, held heldVersion) *pendingResource {
-	l, ok := u.pending[r]
+// markPending notes that Envoy must be sent r, and that it holds the version held.
+func (sub *subscription) markPending(r *resource, held heldVersion) *pendingResource {
+	p, ok := sub.pending[r]
 	if !ok {
-		l = &pendingResource{held: held}
-		u.pending[r] = l
+		p = &pendingResource{held: held}
+		sub.pending[r] = p
 		r.refs++
 	}
-	return l
+	return p
 }
 
-// settled notes that Envoy has r at its newest version.
-func (u *subscription) markDelivered(r *resource) {
-	if _, ok := u.pending[r]; ok {
-		shrink.Delete(&u.pending, r)
+// markDelivered notes that Envoy holds the newest version of r.
+func (sub *subscription) markDelivered(r *resource) {
+	if _, ok := sub.pending[r]; ok {
+		shrink.Delete(&sub.pending, r)
 		r.refs--
 	}
 }
 
-// missing reports whether Envoy still has to accept a first version of some
-// resource.
-func (u *subscription) hasMissing() bool {
-	for r, l := range u.pending {
-		if l.isMissing(r) {
+// hasMissing reports whether Envoy has yet to ACK a first version of some resource.
+func (sub *subscription) hasMissing() bool {
+	for r, p := range sub.pending {
+		if p.isMissing(r) {
 			return true
 		}
 	}
 	return false
 }
 
-// deliverable reports whether l is something to send: a version, or a removal,
-// that Envoy neither has nor has refused, or that it asked for again.
-func (l *pendingResource) isSendable(r *resource) bool {
-	return l.force || !l.isNACKed(r) && l.isOutdated(r)
-}
-
-// pending counts what Envoy has still to be sent, or to answer.
-func (u *subscription) countPending() int {
-	n := 0
-	for r, l := range u.pending {
-		if l.isSendable(r) && (r.exists() || l.force || r.kind.wildcard()) {
-			n++
+// isRemoving reports whether Envoy holds, or is being sent, a resource that was removed.
+func (sub *subscription) isRemoving() bool {
+	for r, p := range sub.pending {
+		if !r.exists() && (p.held.version != "" || sub.isInflight(r)) {
+			return true
 		}
 	}
-	if n == 0 && u.inflight != nil {
-		return 1
-	}
-	return n
+	return false
 }
 
-// carries reports whether r is in the response under way.
-func (u *subscription) isInflight(r *resource) bool {
-	if u.inflight == nil {
+// isBehind reports whether Envoy has yet to ACK any version of some resource since it
+// connected, or to remove a resource.
+func (sub *subscription) isBehind() bool {
+	for r, p := range sub.pending {
+		if !p.isNACKed(r) && p.held.seq == 0 && p.held.version != r.version {
+			return true
+		}
+	}
+	return false
+}
+
+// isInflight reports whether r is in the response in flight.
+func (sub *subscription) isInflight(r *resource) bool {
+	if sub.inflight == nil {
 		return false
 	}
-	for _, item := range u.inflight.sent {
+	for _, item := range sub.inflight.sent {
 		if item.r == r {
 			return true
 		}
 	}
 	return false
+}
+
+// countPending counts the resources that Envoy has yet to be sent, or to answer.
+func (sub *subscription) countPending() int {
+	n := 0
+	for r, p := range sub.pending {
+		if p.isSendable(r) && (r.exists() || p.force || r.kind.wildcard()) {
+			n++
+		}
+	}
+	if n == 0 && sub.inflight != nil {
+		return 1
+	}
+	return n
+}
+
+// isSendable reports whether there is something to send: a version or a removal that
+// Envoy neither holds nor has NACKed, or a resource that it asked for again.
+func (p *pendingResource) isSendable(r *resource) bool {
+	return p.force || !p.isNACKed(r) && p.isOutdated(r)
+}
+
+// isOutdated reports whether Envoy may hold another version than the newest. The removal
+// of a resource that Envoy subscribes to by name need not be sent: Envoy uses the
+// resource until it unsubscribes.
+func (p *pendingResource) isOutdated(r *resource) bool {
+	return p.held.version != r.version || p.maybeApplied && (r.exists() || r.kind.wildcard())
+}
+
+// isNACKed reports whether Envoy has NACKed the newest version of r.
+func (p *pendingResource) isNACKed(r *resource) bool { return p.nackedSeq != 0 && p.nackedSeq == r.seq }
+
+// isMissing reports whether Envoy holds no version of an existing resource, and has not
+// NACKed the newest. Then it is not synced.
+func (p *pendingResource) isMissing(r *resource) bool {
+	return r.exists() && p.held.version == "" && !p.isNACKed(r)
 }
