@@ -42,8 +42,8 @@ func (b *bed) ask(node, url string) (*discoveryv3.DeltaDiscoveryResponse, error)
 	return ads.Recv()
 }
 
-// turnedAway demands that the stream of a node ends at once, such that Envoy asks
-// somebody else.
+// turnedAway demands that the stream of a node ends at once, so that Envoy tries another
+// server.
 func (b *bed) turnedAway(node, url string) {
 	b.t.Helper()
 	if res, err := b.ask(node, url); status.Code(err) != codes.Unavailable {
@@ -51,8 +51,8 @@ func (b *bed) turnedAway(node, url string) {
 	}
 }
 
-// A server whose picture cannot be kept up to date sends its Envoys, and their
-// provers, to others. Who has found none is let in, with what there is.
+// A server whose configuration cannot be kept up to date sends its Envoys, and their
+// provers, to others. It admits those that found no other, with the configuration that it has.
 func TestAStaleServerIsTheLastChoice(t *testing.T) {
 	options := quick()
 	options.LastResortAfter = 200 * time.Millisecond
@@ -81,7 +81,7 @@ func TestAStaleServerIsTheLastChoice(t *testing.T) {
 	b.synced(simulated.Options{})
 }
 
-// A prover is told how old the picture is, and when that is over.
+// A prover is told the age of the configuration, and when it is up to date again.
 func TestProversAreToldTheAgeOfThePicture(t *testing.T) {
 	options := quick()
 	options.LastResortAfter = time.Nanosecond
@@ -112,7 +112,7 @@ func TestProversAreToldTheAgeOfThePicture(t *testing.T) {
 	}
 }
 
-// One that has no picture yet is no good choice either: an Envoy does not wait
+// A server without a configuration is no good choice either: an Envoy does not wait
 // there while another could serve it.
 func TestAServerThatIsNotOpenIsTheLastChoice(t *testing.T) {
 	options := quick()
@@ -139,8 +139,8 @@ func TestAServerThatIsNotOpenIsTheLastChoice(t *testing.T) {
 	}
 }
 
-// However many nodes somebody claims to be, it costs us no more than so much.
-func TestSeekersAreBounded(t *testing.T) {
+// A peer that claims to be many nodes costs the server a bounded amount.
+func TestTurnedAwayNodesAreBounded(t *testing.T) {
 	b := opened(t, quick())
 	b.server.SetStale(time.Now())
 	if n := b.server.Seek(soak.Pick(11_000, 30_000)); n > 10_000 {

@@ -14,16 +14,15 @@ var (
 	certificates = []byte("certificates")
 )
 
-// verified routes a path to a Service that somebody has to vouch for.
+// verified routes a path to a Service whose backends are verified.
 func verified(path, service string) route.Route {
 	r := to(path, service)
 	r.Cluster.TLS, r.Cluster.Authority = true, theRoots
 	return r
 }
 
-// No route leads to a backend before Envoy knows who vouches for it. (These
-// Envoys never ask.)
-func TestARouteWaitsForWhoVouches(t *testing.T) {
+// No route leads to a backend before Envoy has its CA. (These Envoys never ask for it.)
+func TestARouteWaitsForTheBackendCA(t *testing.T) {
 	b := opened(t, quick())
 	b.synced(simulated.Options{})
 	b.served(hostOf("plain.test", to("/", "plain")))
@@ -34,8 +33,9 @@ func TestARouteWaitsForWhoVouches(t *testing.T) {
 	b.always("the host waits", func() bool { return !b.server.Host(keyOf("verified.test")).Served })
 }
 
-// Until it is known who vouches nobody does, and a change reaches who has asked.
-func TestWhoVouches(t *testing.T) {
+// Before a CA is published its secret is empty. A change reaches the Envoys that
+// subscribe to it.
+func TestABackendCAChanges(t *testing.T) {
 	b := opened(t, quick())
 	b.publish(hostOf("verified.test", verified("/", "pay")))
 	name := envoy.AuthorityName(theRoots)
@@ -64,7 +64,7 @@ func TestWhoVouches(t *testing.T) {
 	}
 }
 
-// An authority that no cluster names is nobody's business.
+// An authority that no cluster names has no secret.
 func TestAnAuthorityWithoutClusterIsAbsent(t *testing.T) {
 	b := opened(t, quick())
 	b.server.PublishAuthority(theRoots, certificates)

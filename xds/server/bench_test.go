@@ -36,7 +36,7 @@ func newCrowd(b *testing.B, url string, hosts, envoys int) *crowd {
 	}
 	c.server.Open()
 	c.join(envoys)
-	c.heard.tellServed(func(key route.Key) {
+	c.observer.tellServed(func(key route.Key) {
 		if c.wanted.Load() == key {
 			select {
 			case c.served <- struct{}{}:
@@ -144,7 +144,7 @@ func BenchmarkStartPicture(b *testing.B) {
 	}, 1)
 }
 
-// What the picture costs the server in memory, and each connected Envoy that
+// What the configuration costs the server in memory, and each connected Envoy that
 // has everything, with the connection's buffers and the simulated Envoy itself.
 func BenchmarkMemory(b *testing.B) {
 	perSize(b, func(b *testing.B, hosts, envoys int) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Whoever is at fault is found, nobody else is blamed, and it takes few refusals.
+// All culprits are found, no other suspect is blamed, and it takes few refusals.
 func TestBisectionFindsTheCulprits(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0))

@@ -100,7 +100,7 @@ func TestTheMostSpecificCertificateIsServed(t *testing.T) {
 	}
 	b.server.PublishCertificate(route.Key{Host: route.AnyHost}, certificateOf("all gateways"))
 	a.asks("a.shop.test")
-	a.until("a.shop.test", "") // nobody serves it
+	a.until("a.shop.test", "") // no host serves it
 	a.asks("*", "")
 	a.until("*", "")
 
@@ -127,9 +127,9 @@ func TestTheMostSpecificCertificateIsServed(t *testing.T) {
 	a.until("x.y.shop.test", "")
 }
 
-// Names that anybody can invent are bounded: the oldest is taken back, and given
-// again to who asks for it again.
-func TestBorrowedCertificatesAreBounded(t *testing.T) {
+// Names that clients can invent are bounded: the secret of the oldest is removed, and sent
+// again if an Envoy asks again.
+func TestSharedCertificatesAreBounded(t *testing.T) {
 	const most = 2000
 	b := opened(t, quick())
 	a := b.asker()
@@ -156,8 +156,8 @@ func TestBorrowedCertificatesAreBounded(t *testing.T) {
 func TestARefusedCertificateIsTakenBack(t *testing.T) {
 	b := opened(t, quick())
 	a := b.asker()
-	rejections := func() int { return len(b.heard.rejections("shop.test")) }
-	last := func() string { all := b.heard.rejections("shop.test"); return all[len(all)-1] }
+	rejections := func() int { return len(b.observer.rejections("shop.test")) }
+	last := func() string { all := b.observer.rejections("shop.test"); return all[len(all)-1] }
 	b.server.PublishCertificate(keyOf("*.test"), certificateOf("the wildcard"))
 	b.server.PublishCertificate(keyOf("shop.test"), certificateOf("the first"))
 	a.asks("shop.test")

@@ -41,7 +41,7 @@ func TestLastEndpointStaysUntilRoutesHaveLeft(t *testing.T) {
 	slow.Stall(false)
 	b.eventually("routes have moved", func() bool { return b.server.Host(keyOf("shop.test")).Served })
 
-	// Who comes back to the port gets its endpoints as they are.
+	// A host that comes back to the port gets its present endpoints.
 	b.served(hostOf("shop.test", to("/", "old")))
 	for _, e := range []*simulated.Envoy{e, slow} {
 		if e.Has(envoy.TypeEndpoints, "shop/old:80", "10.0.0.1") {
@@ -50,7 +50,7 @@ func TestLastEndpointStaysUntilRoutesHaveLeft(t *testing.T) {
 	}
 }
 
-// Within its grace period a cluster may hold endpoints that nobody keeps up to
+// Within its grace period a cluster may hold endpoints that are not kept up to
 // date: routes come back to it when Envoy has the new ones, and not before.
 func TestRoutesComeBackToNewEndpoints(t *testing.T) {
 	b := opened(t, patient())

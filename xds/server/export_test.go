@@ -14,7 +14,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Pending tells what keeps Envoys from being at the newest picture, for the
+// Pending tells why Envoys do not have the newest configuration, for the
 // messages of tests.
 func (s *Server) Pending() []string {
 	s.mu.Lock()
@@ -69,16 +69,16 @@ func (v *version) named() []*cluster {
 	return v.clusters
 }
 
-// Knows reports whether there is anything of the gateway.
-func (s *Server) Knows(gateway route.Gateway) bool {
+// HasGateway reports whether there is anything of the gateway.
+func (s *Server) HasGateway(gateway route.Gateway) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.gateways[gateway] != nil
 }
 
-// Waiting tells which hosts wait for something, and which resources keep hosts
+// WaitingHosts tells which hosts wait for something, and which resources keep hosts
 // that do not wait for them.
-func (s *Server) Waiting() []string {
+func (s *Server) WaitingHosts() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var waiting []string
@@ -102,12 +102,12 @@ func (s *Server) Waiting() []string {
 	return waiting
 }
 
-// Astray tells which filter chains are not those that follow at once from the hosts
+// WrongChains tells which filter chains are not those that follow at once from the hosts
 // and certificates of a gateway.
-func (s *Server) Astray() []string {
+func (s *Server) WrongChains() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var astray []string
+	var wrong []string
 	for _, g := range s.gateways {
 		fresh := &gateway{name: g.name, server: s, hosts: g.hosts, serverNames: route.NewServerNames(), verifier: verifier.New(verifier.Config{})}
 		moved := map[*host]bool{}
@@ -124,21 +124,21 @@ func (s *Server) Astray() []string {
 			fresh.serverNames.SetCertificate(name, from.usable())
 		}
 		if got, want := g.serverNames.Overrides(), fresh.serverNames.Overrides(); !maps.Equal(got, want) {
-			astray = append(astray, fmt.Sprintf("overrides of %s:\n  %v, at once\n  %v", g.name, got, want))
+			wrong = append(wrong, fmt.Sprintf("overrides of %s:\n  %v, at once\n  %v", g.name, got, want))
 		}
 		for name := range g.hosts {
 			if got, want := g.serverNames.Answers(name), fresh.serverNames.Answers(name); got != want {
-				astray = append(astray, fmt.Sprintf("%s answers: %t, at once %t", name, got, want))
+				wrong = append(wrong, fmt.Sprintf("%s answers: %t, at once %t", name, got, want))
 			}
 		}
 		for name := range g.certificates.published {
 			got, _ := g.serverNames.Certificate(name)
 			if want, _ := fresh.serverNames.Certificate(name); got != want {
-				astray = append(astray, fmt.Sprintf("the certificate of %s is that of %s, at once %s", name, got, want))
+				wrong = append(wrong, fmt.Sprintf("the certificate of %s is that of %s, at once %s", name, got, want))
 			}
 		}
 	}
-	return astray
+	return wrong
 }
 
 // Sizes tells how much the server keeps, of whatever there is.
@@ -155,9 +155,9 @@ func Unmarshal(body []byte, into proto.Message) error {
 	return codec{encoding.GetCodecV2("proto")}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(body)}, into)
 }
 
-// Seek has so many nodes come and be turned away, and returns how many are
+// TurnAwayNodes turns so many nodes away, and returns how many are
 // remembered.
-func (s *Server) Seek(nodes int) int {
+func (s *Server) TurnAwayNodes(nodes int) int {
 	for i := range nodes {
 		_, _ = s.admitLastResort(peerKey{route.DefaultGateway, fmt.Sprint("node-", i), false}) // all are turned away
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/server/simulated"
 )
 
-// A gateway that nobody names any more costs nothing, once its hosts are
+// A gateway that was withdrawn costs nothing, once its hosts are
 // withdrawn and its last Envoy has left.
 func TestAWithdrawnGatewayIsForgotten(t *testing.T) {
 	for _, order := range []string{"gateway first", "host first"} {
@@ -29,14 +29,14 @@ func TestAWithdrawnGatewayIsForgotten(t *testing.T) {
 				b.server.WithdrawGateway("inner")
 			}
 			b.eventually("the host is withdrawn", func() bool { return virtualHost(e, "shop.test") == "" })
-			if !b.server.Knows("inner") {
+			if !b.server.HasGateway("inner") {
 				t.Error("forgotten while an Envoy is connected")
 			}
 			e.Disconnect()
-			b.eventually("the gateway is forgotten", func() bool { return !b.server.Knows("inner") })
+			b.eventually("the gateway is forgotten", func() bool { return !b.server.HasGateway("inner") })
 			b.server.PublishHost(key, nil) // late, and no news
 			b.server.WithdrawGateway("inner")
-			if b.server.Knows("inner") || !b.server.Knows(route.DefaultGateway) {
+			if b.server.HasGateway("inner") || !b.server.HasGateway(route.DefaultGateway) {
 				t.Error("a removal makes a gateway")
 			}
 		})
@@ -90,7 +90,7 @@ func TestAWithdrawnGatewayIsForgottenInAnyOrder(t *testing.T) {
 					}
 					if connected {
 						b.eventually("the host is gone", func() bool { return !b.server.Host(host.Key).Withdrawing && b.idle() })
-						if names := b.server.Waiting(); len(names) > 0 {
+						if names := b.server.WaitingHosts(); len(names) > 0 {
 							t.Errorf("something waits: %v", names)
 						}
 						_, chains := listenerOf(t, e)

@@ -44,22 +44,22 @@ func refusePoison(url, name string, body []byte) string {
 
 // bed is a server, its wire, its observer and simulated Envoys.
 type bed struct {
-	t       testing.TB
-	server  *server.Server
-	wire    *simulated.Wire
-	heard   *heard
-	envoys  []*simulated.Envoy
-	conns   []*grpc.ClientConn
-	dropped map[*simulated.Envoy]bool // allowed to be disconnected by the server
+	t        testing.TB
+	server   *server.Server
+	wire     *simulated.Wire
+	observer *recorder
+	envoys   []*simulated.Envoy
+	conns    []*grpc.ClientConn
+	dropped  map[*simulated.Envoy]bool // allowed to be disconnected by the server
 }
 
 // newBed makes a server that is not open yet. When the test ends, no Envoy may
 // have seen what never must happen.
 func newBed(t testing.TB, options server.Options) *bed {
 	t.Helper()
-	b := &bed{t: t, heard: newHeard(), dropped: make(map[*simulated.Envoy]bool)}
+	b := &bed{t: t, observer: newRecorder(), dropped: make(map[*simulated.Envoy]bool)}
 	if options.Observer == nil {
-		options.Observer = b.heard
+		options.Observer = b.observer
 	}
 	b.server = server.New(options)
 	b.wire = simulated.NewWire(b.server)
@@ -197,7 +197,7 @@ func (b *bed) idle() bool {
 // publish publishes a host, and its backends if they are new.
 func (b *bed) publish(h *route.Host) {
 	for _, r := range h.Routes {
-		if r.Cluster != nil && r.Cluster.DNS == "" && b.heard.once(r.Cluster.Port) {
+		if r.Cluster != nil && r.Cluster.DNS == "" && b.observer.once(r.Cluster.Port) {
 			b.server.PublishBackend(r.Cluster.Port, backendOf(r.Cluster.Port, "10.0.0.1"))
 		}
 	}
@@ -266,8 +266,8 @@ func inShard(n int) []route.Hostname {
 	return names
 }
 
-// heard is an observer that remembers.
-type heard struct {
+// recorder is an observer that remembers.
+type recorder struct {
 	mu        sync.Mutex
 	served    map[route.Key]int
 	rejected  map[route.Key][]string
@@ -279,8 +279,8 @@ type heard struct {
 	onServed  func(route.Key)
 }
 
-func newHeard() *heard {
-	return &heard{
+func newRecorder() *recorder {
+	return &recorder{
 		served:    make(map[route.Key]int),
 		rejected:  make(map[route.Key][]string),
 		backends:  make(map[route.ServicePort]string),
@@ -290,7 +290,7 @@ func newHeard() *heard {
 	}
 }
 
-func (h *heard) HostServed(key route.Key) {
+func (h *recorder) HostServed(key route.Key) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.served[key]++
@@ -300,48 +300,48 @@ func (h *heard) HostServed(key route.Key) {
 	}
 }
 
-func (h *heard) EnvoysChanged(route.Gateway) {}
+func (h *recorder) EnvoysChanged(route.Gateway) {}
 
 // tellServed has f called whenever a host is served.
-func (h *heard) tellServed(f func(route.Key)) {
+func (h *recorder) tellServed(f func(route.Key)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onServed = f
 }
 
-func (h *heard) HostRejected(key route.Key, detail string) {
+func (h *recorder) HostRejected(key route.Key, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rejected[key] = append(h.rejected[key], detail)
 	h.order = append(h.order, "rejected "+key.String())
 }
 
-func (h *heard) BackendRejected(port route.ServicePort, detail string) {
+func (h *recorder) BackendRejected(port route.ServicePort, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.backends[port] = detail
 }
 
-func (h *heard) SettingsRejected(gateway route.Gateway, detail string) {
+func (h *recorder) SettingsRejected(gateway route.Gateway, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.settings[gateway] = detail
 }
 
-func (h *heard) CertificateRejected(key route.Key, detail string) {
+func (h *recorder) CertificateRejected(key route.Key, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rejected[key] = append(h.rejected[key], detail)
 }
 
-func (h *heard) CertificateNotServed(key route.Key, detail string) {
+func (h *recorder) CertificateNotServed(key route.Key, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.unproved[key] = detail
 }
 
 // once reports whether it is asked of a port for the first time.
-func (h *heard) once(port route.ServicePort) bool {
+func (h *recorder) once(port route.ServicePort) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	first := !h.published[port]
@@ -349,20 +349,20 @@ func (h *heard) once(port route.ServicePort) bool {
 	return first
 }
 
-func (h *heard) timesServed(host route.Hostname) int {
+func (h *recorder) timesServed(host route.Hostname) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.served[keyOf(host)]
 }
 
-func (h *heard) rejections(host route.Hostname) []string {
+func (h *recorder) rejections(host route.Hostname) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.rejected[keyOf(host)])
 }
 
 // rejectedHosts are the hosts that were ever rejected, sorted.
-func (h *heard) rejectedHosts() []route.Hostname {
+func (h *recorder) rejectedHosts() []route.Hostname {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var hosts []route.Hostname

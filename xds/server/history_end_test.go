@@ -58,7 +58,7 @@ func (b *bed) hasSizes(want map[string]int) {
 	b.t.Helper()
 	var got map[string]int
 	if !within(deadline, func() bool { got = b.server.Sizes(); return maps.Equal(got, want) }) {
-		b.t.Fatalf("what is withdrawn is not forgotten (-want +got):\n%s\n%s", cmp.Diff(want, got), strings.Join(b.server.Waiting(), "\n"))
+		b.t.Fatalf("what is withdrawn is not forgotten (-want +got):\n%s\n%s", cmp.Diff(want, got), strings.Join(b.server.WaitingHosts(), "\n"))
 	}
 }
 

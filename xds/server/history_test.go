@@ -60,8 +60,8 @@ func play(t *testing.T, seed uint64) {
 	h.bed.server.Open()
 	for range 20 + h.random.IntN(60) {
 		h.step()
-		if astray := h.bed.server.Astray(); len(astray) > 0 {
-			t.Fatal(strings.Join(astray, "\n"))
+		if wrong := h.bed.server.WrongChains(); len(wrong) > 0 {
+			t.Fatal(strings.Join(wrong, "\n"))
 		}
 	}
 	h.end()
@@ -314,7 +314,7 @@ func (h *history) end() {
 		}
 	}
 	b.eventually("the listeners are those that are published", func() bool { return h.published.hasListeners(b.envoys[0]) })
-	if waiting := b.server.Waiting(); len(waiting) > 0 {
+	if waiting := b.server.WaitingHosts(); len(waiting) > 0 {
 		t.Fatalf("in the end something waits:\n%s", strings.Join(waiting, "\n"))
 	}
 	fresh := b.synced(simulated.Options{})

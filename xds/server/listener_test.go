@@ -108,7 +108,7 @@ func TestAGuardedHostIsServedOnceTheListenerIs(t *testing.T) {
 	seen := make(chan bool, 1)
 	e := b.envoy(simulated.Options{})
 	b.eventually("envoy catches up", func() bool { return e.Ready() && b.idle() })
-	b.heard.tellServed(func(key route.Key) {
+	b.observer.tellServed(func(key route.Key) {
 		if key == keyOf("a.test") {
 			select {
 			case seen <- strings.Contains(string(e.Body(envoy.TypeListener, envoy.HTTPS)), "client shop/staff-ca required"):
@@ -264,13 +264,13 @@ func TestProofsFollowTheChains(t *testing.T) {
 	staff, staffLeaf := issued(t, "staff.test")
 	b.server.PublishCertificate(keyOf("staff.test"), staff)
 	b.server.PublishHost(keyOf("staff.test"), guarded("staff.test", "staff-ca"))
-	w := b.witness(nil)
+	w := b.prover(nil)
 	asked := w.next()
 	if got := w.is(asked, "both.test"); !slices.Equal(got.Leaves, []proof.Fingerprint{leaf, otherLeaf}) {
 		t.Errorf("asked to prove %v", got.Leaves)
 	}
 	w.acks(asked)
-	w.idle() // nobody gets to see a certificate of staff.test
+	w.idle() // no client gets the certificate of staff.test
 	b.server.PublishClientCA(secretOf("staff-ca"), []byte("authorities"))
 	asked = w.next()
 	if got := w.is(asked, "staff.test"); !slices.Equal(got.Leaves, []proof.Fingerprint{staffLeaf}) {
@@ -338,7 +338,7 @@ func TestAnOpenHostBelowAGuardedOneWaitsForTheListener(t *testing.T) {
 	e := b.synced(simulated.Options{})
 	b.served(guarded("*.staff.test", "staff-ca"))
 	seen := make(chan string, 1)
-	b.heard.tellServed(func(key route.Key) {
+	b.observer.tellServed(func(key route.Key) {
 		if key == keyOf("open.staff.test") {
 			l, _ := listenerOf(t, e)
 			select {

@@ -38,7 +38,7 @@ func TestRefusedHostKeepsItsLastGoodVersion(t *testing.T) {
 		t.Errorf("serves %q, want the last good %q", got, want)
 	}
 	b.eventually("the observer hears why", func() bool {
-		details := b.heard.rejections("shop.test")
+		details := b.observer.rejections("shop.test")
 		return len(details) == 1 && strings.Contains(details[0], "holds /poison")
 	})
 	if state := b.server.Host(keyOf("shop.test")); state.Served || !state.Published || !strings.Contains(state.Rejected, "/poison") {
@@ -57,9 +57,9 @@ func TestRefusedHostIsServedAgainWhenItGoesBack(t *testing.T) {
 	good := hostOf("shop.test", to("/", "web"))
 	b.served(good)
 	b.rejected(poisoned("shop.test"))
-	n := b.heard.timesServed("shop.test")
+	n := b.observer.timesServed("shop.test")
 	b.served(good)
-	b.eventually("the observer hears of it", func() bool { return b.heard.timesServed("shop.test") > n })
+	b.eventually("the observer hears of it", func() bool { return b.observer.timesServed("shop.test") > n })
 }
 
 func TestRefusedHostWithoutGoodVersionAnswers503(t *testing.T) {
@@ -194,7 +194,7 @@ func (b *bed) allServedBut(names []route.Hostname, bad ...route.Hostname) {
 		})
 	}
 	slices.Sort(bad)
-	b.eventually("the observer hears of exactly those", func() bool { return slices.Equal(b.heard.rejectedHosts(), bad) })
+	b.eventually("the observer hears of exactly those", func() bool { return slices.Equal(b.observer.rejectedHosts(), bad) })
 }
 
 func TestRefusedClusterCostsTheHostsThatNameIt(t *testing.T) {
@@ -230,9 +230,9 @@ func TestRefusedEndpointsKeepTheLastGoodOnes(t *testing.T) {
 	e.Stall(false)
 	b.eventually("the other endpoints change", func() bool { return e.Has(envoy.TypeEndpoints, "shop/cart:80", "10.0.0.7") })
 	b.eventually("the observer hears of it", func() bool {
-		b.heard.mu.Lock()
-		defer b.heard.mu.Unlock()
-		return strings.Contains(b.heard.backends[portOf("web")], "192.0.2.66") && len(b.heard.backends) == 1
+		b.observer.mu.Lock()
+		defer b.observer.mu.Unlock()
+		return strings.Contains(b.observer.backends[portOf("web")], "192.0.2.66") && len(b.observer.backends) == 1
 	})
 	if !e.Has(envoy.TypeEndpoints, "shop/web:80", "10.0.0.1") {
 		t.Error("the last good endpoints are gone")
@@ -245,7 +245,7 @@ func TestRefusedEndpointsKeepTheLastGoodOnes(t *testing.T) {
 func TestRefusedEndpointsWithoutGoodOnesAreEmpty(t *testing.T) {
 	b := opened(t, quick())
 	e := b.synced(simulated.Options{})
-	b.heard.once(portOf("web"))
+	b.observer.once(portOf("web"))
 	b.server.PublishBackend(portOf("web"), backendOf(portOf("web"), poison[envoy.TypeEndpoints]))
 	b.served(hostOf("shop.test", to("/", "web")))
 	b.calm(e)
@@ -264,9 +264,9 @@ func TestRefusedEndpointsKeepThoseOfAnEarlierServer(t *testing.T) {
 	second.redirect(e)
 	second.server.PublishBackend(portOf("web"), backendOf(portOf("web"), poison[envoy.TypeEndpoints]))
 	second.eventually("the observer hears of it", func() bool {
-		second.heard.mu.Lock()
-		defer second.heard.mu.Unlock()
-		return len(second.heard.backends) == 1
+		second.observer.mu.Lock()
+		defer second.observer.mu.Unlock()
+		return len(second.observer.backends) == 1
 	})
 	second.calm(e)
 	if !e.Has(envoy.TypeEndpoints, "shop/web:80", "10.0.0.1") {
@@ -283,9 +283,9 @@ func TestRefusedListenerKeepsTheLastGoodOne(t *testing.T) {
 	bad.Address = poison[envoy.TypeListener]
 	b.server.PublishSettings(route.DefaultGateway, bad)
 	b.eventually("the observer hears of it", func() bool {
-		b.heard.mu.Lock()
-		defer b.heard.mu.Unlock()
-		return strings.Contains(b.heard.settings[route.DefaultGateway], "192.0.2.67")
+		b.observer.mu.Lock()
+		defer b.observer.mu.Unlock()
+		return strings.Contains(b.observer.settings[route.DefaultGateway], "192.0.2.67")
 	})
 	b.calm(e)
 	if v := e.Version(envoy.TypeListener, "http"); v != good {

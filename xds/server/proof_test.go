@@ -24,16 +24,16 @@ import (
 	"github.com/fairwaynet/fairway/xds/server/simulated"
 )
 
-// witness is a prover that says what a test tells it to.
-type witness struct {
+// fakeProver is a prover that gives the answers of a test.
+type fakeProver struct {
 	b      *bed
 	stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	leave  func()
 	asked  chan *discoveryv3.DeltaDiscoveryResponse
 }
 
-// witness connects one that has proved these versions before.
-func (b *bed) witness(had map[string]string) *witness {
+// prover connects a prover that has proved these versions before.
+func (b *bed) prover(had map[string]string) *fakeProver {
 	b.t.Helper()
 	conn, err := b.wire.Dial()
 	if err != nil {
@@ -44,7 +44,7 @@ func (b *bed) witness(had map[string]string) *witness {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	w := &witness{b: b, stream: stream, leave: func() { conn.Close() }, asked: make(chan *discoveryv3.DeltaDiscoveryResponse, 1000)}
+	w := &fakeProver{b: b, stream: stream, leave: func() { conn.Close() }, asked: make(chan *discoveryv3.DeltaDiscoveryResponse, 1000)}
 	w.send(&discoveryv3.DeltaDiscoveryRequest{InitialResourceVersions: had})
 	go func() {
 		defer close(w.asked)
@@ -61,7 +61,7 @@ func (b *bed) witness(had map[string]string) *witness {
 	return w
 }
 
-func (w *witness) send(request *discoveryv3.DeltaDiscoveryRequest) {
+func (w *fakeProver) send(request *discoveryv3.DeltaDiscoveryRequest) {
 	w.b.t.Helper()
 	request.TypeUrl = proof.Type
 	request.Node = &corev3.Node{Id: "gateway-0", Cluster: string(route.DefaultGateway)}
@@ -70,8 +70,8 @@ func (w *witness) send(request *discoveryv3.DeltaDiscoveryRequest) {
 	}
 }
 
-// next is the next thing that it is asked.
-func (w *witness) next() *discoveryv3.DeltaDiscoveryResponse {
+// next is the next question.
+func (w *fakeProver) next() *discoveryv3.DeltaDiscoveryResponse {
 	w.b.t.Helper()
 	select {
 	case response := <-w.asked:
@@ -82,8 +82,8 @@ func (w *witness) next() *discoveryv3.DeltaDiscoveryResponse {
 	}
 }
 
-// is demands that the response asks for the name, and returns what it states.
-func (w *witness) is(response *discoveryv3.DeltaDiscoveryResponse, name string) proof.Statement {
+// is demands that the response asks for the name, and returns its statement.
+func (w *fakeProver) is(response *discoveryv3.DeltaDiscoveryResponse, name string) proof.Statement {
 	w.b.t.Helper()
 	if len(response.GetResources()) != 1 || response.GetResources()[0].GetName() != name {
 		w.b.t.Fatalf("asked for %v, want %s", response, name)
@@ -98,12 +98,12 @@ func (w *witness) is(response *discoveryv3.DeltaDiscoveryResponse, name string) 
 	return statement
 }
 
-func (w *witness) acks(response *discoveryv3.DeltaDiscoveryResponse) {
+func (w *fakeProver) acks(response *discoveryv3.DeltaDiscoveryResponse) {
 	w.b.t.Helper()
 	w.send(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: response.GetNonce()})
 }
 
-func (w *witness) nacks(response *discoveryv3.DeltaDiscoveryResponse, code codes.Code, detail string) {
+func (w *fakeProver) nacks(response *discoveryv3.DeltaDiscoveryResponse, code codes.Code, detail string) {
 	w.b.t.Helper()
 	w.send(&discoveryv3.DeltaDiscoveryRequest{
 		ResponseNonce: response.GetNonce(), ErrorDetail: &statuspb.Status{Code: int32(code), Message: detail},
@@ -111,7 +111,7 @@ func (w *witness) nacks(response *discoveryv3.DeltaDiscoveryResponse, code codes
 }
 
 // acksAll takes and ACKs what comes until the name was asked for.
-func (w *witness) acksAll(until string) {
+func (w *fakeProver) acksAll(until string) {
 	w.b.t.Helper()
 	for {
 		response := w.next()
@@ -122,8 +122,8 @@ func (w *witness) acksAll(until string) {
 	}
 }
 
-// idle demands that nothing is asked for a while.
-func (w *witness) idle() {
+// idle demands that no question comes for a while.
+func (w *fakeProver) idle() {
 	w.b.t.Helper()
 	select {
 	case response := <-w.asked:
@@ -132,7 +132,7 @@ func (w *witness) idle() {
 	}
 }
 
-// issued is a certificate for a name, and what a proof of it states.
+// issued is a certificate for a name, and its fingerprint.
 func issued(t testing.TB, name route.Hostname) (*route.Certificate, proof.Fingerprint) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -168,7 +168,7 @@ func TestEveryCertificateIsProved(t *testing.T) {
 	fallback, _ := issued(t, "any")
 	b.server.PublishCertificate(keyOf("shop.test"), shop)
 	b.server.PublishCertificate(route.Key{Host: route.AnyHost}, fallback)
-	w := b.witness(nil)
+	w := b.prover(nil)
 	got := map[string]proof.Statement{}
 	for range 2 {
 		response := w.next()
@@ -199,8 +199,8 @@ func TestEveryCertificateIsProved(t *testing.T) {
 	w.idle()
 }
 
-// An Envoy that starts has thousands to prove; who publishes a certificate does
-// not wait for these.
+// An Envoy that starts has thousands of certificates to prove. A new one does not wait
+// for these.
 func TestWhatIsNewIsProvedFirst(t *testing.T) {
 	const many, most = 500, 16
 	b := proving(t, deadline)
@@ -208,7 +208,7 @@ func TestWhatIsNewIsProvedFirst(t *testing.T) {
 		c, _ := issued(t, "x")
 		b.server.PublishCertificate(keyOf(route.Hostname(fmt.Sprintf("old-%d.test", i))), c)
 	}
-	w := b.witness(nil)
+	w := b.prover(nil)
 	var underWay []*discoveryv3.DeltaDiscoveryResponse
 	for range most {
 		underWay = append(underWay, w.next())
@@ -220,15 +220,15 @@ func TestWhatIsNewIsProvedFirst(t *testing.T) {
 	w.is(w.next(), "new.test")
 }
 
-// Whoever comes from another controller is not asked for what it has proved
-// there.
+// A prover that comes from another controller is not asked for the certificates that it
+// has proved there.
 func TestWhatWasProvedBeforeIsNotAskedFor(t *testing.T) {
 	b := proving(t, deadline)
 	same, leaf := issued(t, "same.test")
 	changed, _ := issued(t, "changed.test")
 	b.server.PublishCertificate(keyOf("same.test"), same)
 	b.server.PublishCertificate(keyOf("changed.test"), changed)
-	w := b.witness(map[string]string{
+	w := b.prover(map[string]string{
 		"same.test":    proof.Statement{Leaves: []proof.Fingerprint{leaf}}.Version(),
 		"changed.test": "another", "gone.test": "whatever",
 	})
@@ -239,18 +239,18 @@ func TestWhatWasProvedBeforeIsNotAskedFor(t *testing.T) {
 	w.idle()
 }
 
-// A host with a new certificate counts as served when every gateway shows it, or
-// when that takes too long; no other host waits for it.
+// A host with a new certificate counts as served when every gateway shows the
+// certificate, or when that takes too long. No other host waits for it.
 func TestAHostWaitsForItsCertificate(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		patience time.Duration
-		goOn     func(*witness, *discoveryv3.DeltaDiscoveryResponse)
+		goOn     func(*fakeProver, *discoveryv3.DeltaDiscoveryResponse)
 	}{
-		{"until it is shown", deadline, func(w *witness, r *discoveryv3.DeltaDiscoveryResponse) { w.acks(r) }},
-		{"until its time is over", time.Second, func(*witness, *discoveryv3.DeltaDiscoveryResponse) {}},
-		{"until its gateway has left", deadline, func(w *witness, _ *discoveryv3.DeltaDiscoveryResponse) { w.leave() }},
-		{"not where it cannot be seen", deadline, func(w *witness, r *discoveryv3.DeltaDiscoveryResponse) {
+		{"until it is shown", deadline, func(w *fakeProver, r *discoveryv3.DeltaDiscoveryResponse) { w.acks(r) }},
+		{"until its time is over", time.Second, func(*fakeProver, *discoveryv3.DeltaDiscoveryResponse) {}},
+		{"until its gateway has left", deadline, func(w *fakeProver, _ *discoveryv3.DeltaDiscoveryResponse) { w.leave() }},
+		{"not where it cannot be seen", deadline, func(w *fakeProver, r *discoveryv3.DeltaDiscoveryResponse) {
 			w.nacks(r, codes.FailedPrecondition, "no way in")
 		}},
 	} {
@@ -259,7 +259,7 @@ func TestAHostWaitsForItsCertificate(t *testing.T) {
 			b.synced(simulated.Options{})
 			fallback, _ := issued(t, "any")
 			b.server.PublishCertificate(route.Key{Host: route.AnyHost}, fallback)
-			w := b.witness(nil)
+			w := b.prover(nil)
 			w.acks(w.next()) // it is there
 			certificate, _ := issued(t, "*.shop.test")
 			b.server.PublishCertificate(keyOf("*.shop.test"), certificate)
@@ -273,9 +273,9 @@ func TestAHostWaitsForItsCertificate(t *testing.T) {
 			if !b.server.Host(keyOf("a.shop.test")).ProofPending {
 				t.Error("the host does not wait for its certificate")
 			}
-			before := b.heard.timesServed("a.shop.test")
+			before := b.observer.timesServed("a.shop.test")
 			c.goOn(w, response)
-			b.eventually("the observer hears of it", func() bool { return b.heard.timesServed("a.shop.test") > before })
+			b.eventually("the observer hears of it", func() bool { return b.observer.timesServed("a.shop.test") > before })
 			if b.server.Host(keyOf("a.shop.test")).ProofPending {
 				t.Error("the host still waits")
 			}
@@ -283,17 +283,17 @@ func TestAHostWaitsForItsCertificate(t *testing.T) {
 	}
 }
 
-// What is not shown is asked for again, and told when it lasts; when it is shown,
-// that is told.
+// A certificate that is not shown is asked for again. The observer is told when that
+// lasts, and when it is over.
 func TestWhatIsNotServedIsTold(t *testing.T) {
 	b := proving(t, 500*time.Millisecond)
-	w := b.witness(nil)
+	w := b.prover(nil)
 	certificate, _ := issued(t, "shop.test")
 	b.server.PublishCertificate(keyOf("shop.test"), certificate)
 	unproved := func() string {
-		b.heard.mu.Lock()
-		defer b.heard.mu.Unlock()
-		return b.heard.unproved[keyOf("shop.test")]
+		b.observer.mu.Lock()
+		defer b.observer.mu.Unlock()
+		return b.observer.unproved[keyOf("shop.test")]
 	}
 	for begin := time.Now(); unproved() == ""; {
 		if time.Since(begin) > deadline {
@@ -325,7 +325,7 @@ func TestProofsFollowTheSettings(t *testing.T) {
 	b.server.Open()
 	certificate, _ := issued(t, "shop.test")
 	b.server.PublishCertificate(keyOf("shop.test"), certificate)
-	w := b.witness(nil)
+	w := b.prover(nil)
 	w.idle()
 	settings.HTTPSPort, settings.ProxyProtocol = 443, &route.ProxyProtocol{}
 	b.server.PublishSettings(route.DefaultGateway, settings)
@@ -345,8 +345,8 @@ func TestProofsFollowTheSettings(t *testing.T) {
 	}
 }
 
-// The name that stands for those of a wildcard stays with Envoy, however many
-// names strangers make up.
+// Envoy keeps the name that stands for those of a wildcard, however many names clients
+// invent.
 func TestTheNameOfAProofIsKept(t *testing.T) {
 	const most = 2000
 	b := opened(t, quick())

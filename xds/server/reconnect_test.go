@@ -37,7 +37,7 @@ func (b *bed) redirect(e *simulated.Envoy) {
 	b.eventually("it has caught up", func() bool { return len(b.server.Envoys()) == n+1 && b.idle() })
 }
 
-// A picture that differs in everything from what the Envoy left with is led to
+// A configuration that differs in everything from what the Envoy left with is led to
 // in order: nothing that it serves is taken away before it lets go.
 func TestReconnectToAnotherPicture(t *testing.T) {
 	b := opened(t, quick())

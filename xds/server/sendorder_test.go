@@ -25,7 +25,7 @@ func TestHostIsServed(t *testing.T) {
 	if got, want := virtualHost(e, "shop.test"), "/>shop/web:80"; got != want {
 		t.Errorf("virtual host %q, want %q", got, want)
 	}
-	b.eventually("the observer hears of it", func() bool { return b.heard.timesServed("shop.test") > 0 })
+	b.eventually("the observer hears of it", func() bool { return b.observer.timesServed("shop.test") > 0 })
 }
 
 func TestHostsPublishedBeforeOpenAreServed(t *testing.T) {
@@ -89,7 +89,7 @@ func TestStalledEnvoyIsDisconnectedAndOthersGoOn(t *testing.T) {
 			stall(bad)
 			start := time.Now()
 			b.publish(hostOf("shop.test", to("/", "web")))
-			b.eventually("host is served without the stalled Envoy", func() bool { return b.heard.timesServed("shop.test") > 0 })
+			b.eventually("host is served without the stalled Envoy", func() bool { return b.observer.timesServed("shop.test") > 0 })
 			if d := time.Since(start); d < options.AckTimeout/2 {
 				t.Errorf("served after %s: the stalled Envoy was not waited for", d)
 			}
@@ -116,7 +116,7 @@ func TestWithdrawnHostGoesWithItsCluster(t *testing.T) {
 			e.Body(envoy.TypeCluster, "shop/web:80") == nil &&
 			e.Body(envoy.TypeEndpoints, "shop/web:80") == nil
 	})
-	b.eventually("the observer hears of it", func() bool { return b.heard.timesServed("shop.test") > 1 })
+	b.eventually("the observer hears of it", func() bool { return b.observer.timesServed("shop.test") > 1 })
 	if state := b.server.Host(keyOf("shop.test")); state.Published {
 		t.Errorf("host state %+v, want not published", state)
 	}

@@ -41,7 +41,7 @@ type service struct {
 }
 
 // serving serves ads on this machine. A connection may take an hour to be set
-// up: whoever is slow to do so is not got rid of by gRPC.
+// up: gRPC does not close one that is slow.
 func serving(t *testing.T, ads *server.Server, creds credentials.TransportCredentials) *service {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -63,7 +63,7 @@ func serving(t *testing.T, ads *server.Server, creds credentials.TransportCreden
 	return s
 }
 
-// ends stops the service, which has to end whoever is connected.
+// ends stops the service, which must end in spite of its connections.
 func (s *service) ends() {
 	s.t.Helper()
 	s.stop()
@@ -159,8 +159,8 @@ func (c *deafConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Whatever those who are connected do, or do not: the server ends.
-func TestNobodyKeepsTheServerFromEnding(t *testing.T) {
+// The server ends, whatever its peers do.
+func TestNoPeerKeepsTheServerFromEnding(t *testing.T) {
 	id := identity(t)
 	pair, err := tls.X509KeyPair(id.Certificate, id.Key)
 	if err != nil {
@@ -170,8 +170,8 @@ func TestNobodyKeepsTheServerFromEnding(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		creds   credentials.TransportCredentials
-		closed  bool // before the first picture
-		large   bool // the picture is more than the buffers of a connection hold
+		closed  bool // before the first configuration
+		large   bool // the configuration is more than the buffers of a connection hold
 		connect func(*service)
 	}{
 		{name: "a stream that never sends", connect: func(s *service) { s.stream() }},
@@ -275,7 +275,7 @@ func identity(t *testing.T) authority.Identity {
 	return id
 }
 
-// An Envoy is told to go elsewhere, over a connection on which it opens no new
+// An Envoy is told to use another server, over a connection on which it opens no new
 // stream, and its stream ends with a status that lets it try again.
 func TestEnvoysAreToldToGoElsewhere(t *testing.T) {
 	ads := server.New(quick())
@@ -309,14 +309,14 @@ func TestAnswersUnderWayAreHeard(t *testing.T) {
 	e := b.mayDrop(b.synced(simulated.Options{}))
 	b.served(hostOf("shop.test", to("/", "web")))
 	e.Stall(true)
-	served, responses := b.heard.timesServed("shop.test"), e.Statistics().Responses
+	served, responses := b.observer.timesServed("shop.test"), e.Statistics().Responses
 	b.publish(hostOf("shop.test", to("/v2", "web")))
 	b.eventually("the Envoy has the new routes", func() bool { return e.Statistics().Responses > responses })
 	closed := make(chan struct{})
 	go func() { defer close(closed); b.server.Close() }()
 	e.Stall(false)
 	<-closed
-	if b.heard.timesServed("shop.test") != served+1 {
+	if b.observer.timesServed("shop.test") != served+1 {
 		t.Error("the answer that was under way is lost")
 	}
 }
@@ -339,7 +339,7 @@ func TestCloseDoesNotWaitForAnswers(t *testing.T) {
 	}
 }
 
-// A stream that does not say who it is has to go, too, while the server runs.
+// The server ends a stream that sends no request, also while it runs.
 func TestASilentStreamIsEnded(t *testing.T) {
 	ads := server.New(server.Options{SyncTimeout: 50 * time.Millisecond})
 	ads.Open()

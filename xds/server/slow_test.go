@@ -36,7 +36,7 @@ func TestWhatASlowEnvoyMissedIsCoalesced(t *testing.T) {
 }
 
 // An Envoy that is stalled while everything changes again and again costs the
-// server what it lacks once, not what has happened.
+// server the pending resources once, not every change.
 func TestSlowEnvoyCostsBoundedMemory(t *testing.T) {
 	b := opened(t, quick())
 	e := b.synced(simulated.Options{})
@@ -76,7 +76,7 @@ func heapInUse() int64 {
 	return int64(m.HeapInuse)
 }
 
-// A flood of names that nobody serves, as a scanner's SNI makes, leaves nothing
+// A flood of names that no host serves, as a scanner's SNI makes, leaves nothing
 // behind.
 func TestFloodOfUnknownNamesLeavesNothing(t *testing.T) {
 	b := opened(t, quick())

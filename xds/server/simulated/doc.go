@@ -1,11 +1,11 @@
 // Package simulated is Envoy as a delta ADS server sees it: a client that
 // subscribes, accepts, refuses, delays, stalls, goes away and comes back as
-// Envoy 1.40 does, and that checks on every response what must never happen to
-// one. It serves no request. Tests and benchmarks of xds/server use it where
-// they want many Envoys, strange ones, or the same history twice; that it is
-// true to the real one is for the tests with a real Envoy to show.
+// Envoy 1.40 does, and that checks every response for faults that an Envoy must
+// never see. It serves no request. Tests and benchmarks of xds/server use it where
+// they want many Envoys, strange ones, or the same history twice. The tests with a
+// real Envoy show that it is true to the real one.
 //
-// What it does was recorded from Envoy 1.40.0:
+// Its behaviour was recorded from Envoy 1.40.0:
 //
 //   - CDS first, as a legacy wildcard (no names). When a response names EDS
 //     clusters, EDS is subscribed by service name before CDS is ACKed. LDS

@@ -141,7 +141,7 @@ func (e *Envoy) Deafen(on bool) {
 // effect. The Envoy reconnects.
 func (e *Envoy) DropAfter(url string) { e.update(func() { e.dropAfter = url }) }
 
-// Redirect lets the next Connect go elsewhere.
+// Redirect lets the next Connect use another connection.
 func (e *Envoy) Redirect(conn grpc.ClientConnInterface) {
 	e.update(func() { e.options.Conn = conn; e.trace.add("== redirected") })
 }
@@ -159,7 +159,7 @@ func (e *Envoy) Lookup(url, name string, on bool) {
 	})
 }
 
-// update runs f under the lock and wakes whoever waits for a change.
+// update runs f under the lock, and wakes the goroutines that wait for a change.
 func (e *Envoy) update(f func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
