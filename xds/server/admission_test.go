@@ -143,7 +143,7 @@ func TestAServerThatIsNotOpenIsTheLastChoice(t *testing.T) {
 func TestTurnedAwayNodesAreBounded(t *testing.T) {
 	b := opened(t, quick())
 	b.server.SetStale(time.Now())
-	if n := b.server.Seek(soak.Pick(11_000, 30_000)); n > 10_000 {
+	if n := b.server.TurnAwayNodes(soak.Pick(11_000, 30_000)); n > 10_000 {
 		t.Errorf("%d are remembered", n)
 	}
 }
