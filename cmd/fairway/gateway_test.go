@@ -26,7 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairwaynet/fairway/api/secret"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/identity"
@@ -266,7 +266,7 @@ func TestGatewayMetrics(t *testing.T) {
 		controller.PublishBackend(service, &route.Backend{Port: service})
 		controller.PublishHost(host.Key, host)
 	}
-	chain, key := road.NewAuthority(t).Issue(t, road.Wish{Names: []string{string(hostname(0))}, Serial: 7})
+	chain, key := fairway.NewAuthority(t).Issue(t, fairway.Wish{Names: []string{string(hostname(0))}, Serial: 7})
 	controller.PublishCertificate(route.Key{Gateway: route.DefaultGateway, Host: hostname(0)}, &route.Certificate{Chain: chain, Key: secret.New(key)})
 	good := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(good.Close)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 const tlsSite = `
@@ -36,9 +36,9 @@ stringData:
 // redirects to the HTTPS port.
 func TestServeServesTLS(t *testing.T) {
 	envoy := elsewhere(t)
-	authority := road.NewAuthority(t)
+	authority := fairway.NewAuthority(t)
 	write := func(serial int64) {
-		chain, key := authority.Issue(t, road.Wish{Names: []string{"shop.test"}, Serial: serial})
+		chain, key := authority.Issue(t, fairway.Wish{Names: []string{"shop.test"}, Serial: serial})
 		indent := func(text []byte) string {
 			return "    " + strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    ")
 		}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // rounds is how often each kind of change is measured.
@@ -47,8 +47,8 @@ func sizes(usual ...int) []int {
 func change(b *testing.B, hosts int) {
 	startBackends(b)
 	var began time.Time
-	r := road.Start(b, road.Options{Before: func(r *road.Road) {
-		r.Create(b, road.Class(class))
+	r := fairway.Start(b, fairway.Options{Before: func(r *fairway.Installation) {
+		r.Create(b, fairway.Class(class))
 		if err := fill(b.Context(), r.Client, hosts, onFirst); err != nil {
 			b.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func change(b *testing.B, hosts int) {
 }
 
 // sentBytes is what the controller has sent to Envoys.
-func sentBytes(b *testing.B, r *road.Road) float64 {
+func sentBytes(b *testing.B, r *fairway.Installation) float64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 	defer cancel()

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -41,13 +41,13 @@ func startContour(b *testing.B, w *world) *running {
 		"--envoy-cert-file", file("envoycert.pem"), "--envoy-key-file", file("envoykey.pem"))
 
 	began := time.Now()
-	controller := road.Run(b, "contour", program, "serve", "--kubeconfig", w.Kubeconfig,
+	controller := fairway.Run(b, "contour", program, "serve", "--kubeconfig", w.Kubeconfig,
 		"--config-path", file("contour.yaml"), "--ingress-class-name", class, "--disable-leader-election",
 		"--xds-address", "127.0.0.1", "--xds-port", port, "--contour-cafile", file("cacert.pem"),
 		"--contour-cert-file", file("contourcert.pem"), "--contour-key-file", file("contourkey.pem"),
 		"--http-address", "127.0.0.1", "--http-port", "8000", "--health-address", "127.0.0.1", "--health-port", "8003",
 		"--stats-address", "127.0.0.1", "--stats-port", "8002")
-	proxy := road.Run(b, "contour's envoy", tools.Path(b, "envoy"), "--config-path", file("envoy.json"),
+	proxy := fairway.Run(b, "contour's envoy", tools.Path(b, "envoy"), "--config-path", file("envoy.json"),
 		"--service-cluster", "contour", "--service-node", "envoy-0", "--disable-hot-restart", "--log-level", "error", "--concurrency", "2")
 	return &running{began: began, controller: controller.PID, proxy: proxy.PID}
 }

@@ -29,7 +29,7 @@ import (
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/gateway"
 )
@@ -88,8 +88,8 @@ func BenchmarkDataPlane(b *testing.B) {
 // backend. It returns where it serves xDS.
 func roadForDataPlane(b *testing.B, hosts int) string {
 	b.Helper()
-	r := road.Start(b, road.Options{Flags: []string{"--access-log"}, Before: func(r *road.Road) {
-		r.Create(b, road.Class(class))
+	r := fairway.Start(b, fairway.Options{Flags: []string{"--access-log"}, Before: func(r *fairway.Installation) {
+		r.Create(b, fairway.Class(class))
 		if err := fill(b.Context(), r.Client, hosts, rawAddress); err != nil {
 			b.Fatal(err)
 		}
@@ -382,7 +382,7 @@ const backendVariable = "FAIRWAY_BENCH_BACKEND"
 func startRawBackend(b *testing.B, ip string) {
 	b.Helper()
 	command := exec.Command("/proc/self/exe")
-	command.Env = append(os.Environ(), backendVariable+"="+net.JoinHostPort(ip, strconv.Itoa(road.BackendPort)))
+	command.Env = append(os.Environ(), backendVariable+"="+net.JoinHostPort(ip, strconv.Itoa(fairway.BackendPort)))
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {
 		b.Fatal(err)

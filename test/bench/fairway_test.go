@@ -4,18 +4,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
-// fairway is ours, with the rights that it ships with.
-func fairway() peer {
+// fairwayPeer is ours, with the rights that it ships with.
+func fairwayPeer() peer {
 	return peer{name: "fairway", controller: "fairway.dev/ingress-controller", start: startFairway}
 }
 
 func startFairway(b *testing.B, w *world) *running {
 	b.Helper()
 	run := &running{}
-	r := road.Start(b, road.Options{Cluster: w.Cluster, Before: func(*road.Road) { run.began = time.Now() }})
+	r := fairway.Start(b, fairway.Options{Cluster: w.Cluster, Before: func(*fairway.Installation) { run.began = time.Now() }})
 	run.controller = func() int { return r.Controller.PID() }
 	run.proxy = func() int { return r.Envoys[0].PID(b) }
 	return run

@@ -26,7 +26,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/gateway"
 )
 
@@ -157,7 +157,7 @@ func staticCluster(b *testing.B, i int) *clusterv3.Cluster {
 			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
 				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
 					Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-						Address: rawAddress(i), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: road.BackendPort},
+						Address: rawAddress(i), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: fairway.BackendPort},
 					}}},
 				}},
 			}}}},

@@ -12,7 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 const (
@@ -27,9 +27,9 @@ func startBackends(b *testing.B) {
 	if requestsFirst() {
 		startRawBackend(b, first)
 	} else {
-		road.Backend(b, "first", first)
+		fairway.Backend(b, "first", first)
 	}
-	road.Backend(b, "second", second)
+	fairway.Backend(b, "second", second)
 }
 
 // fill creates n hosts, several at a time, each with an Ingress, a Service and
@@ -42,10 +42,10 @@ func fill(ctx context.Context, cluster client.Client, n int, backend func(i int)
 			creating.Go(func() error { return cluster.Create(ctx, object) })
 		}
 	}
-	create(road.Service("first"), road.Slice("first", first), road.Service("second"), road.Slice("second", second))
+	create(fairway.Service("first"), fairway.Slice("first", first), fairway.Service("second"), fairway.Slice("second", second))
 	for i := range n {
 		name := fmt.Sprintf("site-%d", i)
-		create(road.Service(name), road.Slice(name, backend(i)), road.Ingress(name, class, host(i), "/", name))
+		create(fairway.Service(name), fairway.Slice(name, backend(i)), fairway.Ingress(name, class, host(i), "/", name))
 	}
 	return creating.Wait()
 }
@@ -80,13 +80,13 @@ type meter struct {
 func (m *meter) round(ctx context.Context) error {
 	name := fmt.Sprintf("new-%d", time.Now().UnixNano())
 	host := name + ".test"
-	service, slice := road.Service(name), road.Slice(name, second)
+	service, slice := fairway.Service(name), fairway.Slice(name, second)
 	for _, object := range []client.Object{service, slice} {
 		if err := m.cluster.Create(ctx, object); err != nil {
 			return err
 		}
 	}
-	ingress := road.Ingress(name, class, host, "/", "first")
+	ingress := fairway.Ingress(name, class, host, "/", "first")
 	for _, change := range []struct {
 		series       *series
 		before, want answer
@@ -122,7 +122,7 @@ func (m *meter) round(ctx context.Context) error {
 // whoever writes the status meanwhile is no conflict.
 func lead(ctx context.Context, cluster client.Client, ingress *networkingv1.Ingress, service string) error {
 	before := ingress.DeepCopy()
-	ingress.Spec.Rules[0].HTTP.Paths[0] = road.Path("/", service)
+	ingress.Spec.Rules[0].HTTP.Paths[0] = fairway.Path("/", service)
 	return cluster.Patch(ctx, ingress, client.MergeFrom(before))
 }
 

@@ -13,7 +13,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // How many Ingresses of how many missing Services each BenchmarkMissingServices
@@ -39,9 +39,9 @@ func BenchmarkMissingServices(b *testing.B) {
 
 func missing(b *testing.B, bad int, woken bool) {
 	startBackends(b)
-	noise := road.Service("noise")
-	r := road.Start(b, road.Options{Before: func(r *road.Road) {
-		r.Create(b, road.Class(class), noise)
+	noise := fairway.Service("noise")
+	r := fairway.Start(b, fairway.Options{Before: func(r *fairway.Installation) {
+		r.Create(b, fairway.Class(class), noise)
 		if err := fill(b.Context(), r.Client, 100, onFirst); err != nil {
 			b.Fatal(err)
 		}
@@ -83,11 +83,11 @@ func missing(b *testing.B, bad int, woken bool) {
 // thousands to Services that are missing.
 func badIngress(i int) *networkingv1.Ingress {
 	name := fmt.Sprintf("bad-%d", i)
-	ingress := road.Ingress(name, class, name+".test", "/", "first")
+	ingress := fairway.Ingress(name, class, name+".test", "/", "first")
 	http := ingress.Spec.Rules[0].HTTP
-	http.Paths = append(http.Paths, road.Path("/noise", "noise"))
+	http.Paths = append(http.Paths, fairway.Path("/noise", "noise"))
 	for k := range missingServices {
-		http.Paths = append(http.Paths, road.Path(fmt.Sprintf("/p-%d", k), fmt.Sprintf("%s-%d", name, k)))
+		http.Paths = append(http.Paths, fairway.Path(fmt.Sprintf("/p-%d", k), fmt.Sprintf("%s-%d", name, k)))
 	}
 	return ingress
 }

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/test/cluster"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // peer is an ingress controller that is measured. Adding one is adding a file
@@ -32,7 +32,7 @@ type peer struct {
 	start func(b *testing.B, w *world) *running
 }
 
-func peers() []peer { return []peer{fairway(), contour()} }
+func peers() []peer { return []peer{fairwayPeer(), contour()} }
 
 // running is a peer that runs; it ends with the benchmark.
 type running struct {
@@ -196,7 +196,7 @@ func (w *world) deleteAll(ctx context.Context) error {
 	for _, kind := range []client.Object{
 		&networkingv1.Ingress{}, &corev1.Service{}, &discoveryv1.EndpointSlice{},
 	} {
-		if err := w.client.DeleteAllOf(ctx, kind, client.InNamespace(road.Namespace)); err != nil {
+		if err := w.client.DeleteAllOf(ctx, kind, client.InNamespace(fairway.Namespace)); err != nil {
 			return err
 		}
 	}
@@ -285,8 +285,8 @@ func churn(ctx context.Context, cluster client.Client, class string) error {
 	var slices [pool]*discoveryv1.EndpointSlice
 	for i := range pool {
 		name := fmt.Sprintf("churn-%s-%d", class, i)
-		ingresses[i], slices[i] = road.Ingress(name, class, name+".test", "/", "first"), road.Slice(name, first)
-		for _, object := range []client.Object{road.Service(name), slices[i], ingresses[i]} {
+		ingresses[i], slices[i] = fairway.Ingress(name, class, name+".test", "/", "first"), fairway.Slice(name, first)
+		for _, object := range []client.Object{fairway.Service(name), slices[i], ingresses[i]} {
 			if err := cluster.Create(ctx, object); err != nil {
 				return err
 			}
@@ -316,7 +316,7 @@ func churnOnce(
 	case 2:
 		return cluster.Delete(ctx, ingress)
 	default:
-		*ingress = *road.Ingress(ingress.Name, class, ingress.Name+".test", "/", "first")
+		*ingress = *fairway.Ingress(ingress.Name, class, ingress.Name+".test", "/", "first")
 		return cluster.Create(ctx, ingress)
 	}
 }

@@ -16,8 +16,8 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/power"
-	"github.com/fairwaynet/fairway/test/road"
 )
 
 const (
@@ -44,7 +44,7 @@ func BenchmarkPowerCut(b *testing.B) {
 
 func powerCut(b *testing.B, n int, flags []string) {
 	var all []*machine
-	road.Start(b, road.Options{Flags: flags, Before: func(r *road.Road) {
+	fairway.Start(b, fairway.Options{Flags: flags, Before: func(r *fairway.Installation) {
 		var ips []string
 		for range n {
 			ips = append(ips, r.Address())
@@ -52,7 +52,7 @@ func powerCut(b *testing.B, n int, flags []string) {
 		}
 		kind := networkingv1.PathTypePrefix
 		ingress := &networkingv1.Ingress{}
-		ingress.Namespace, ingress.Name = road.Namespace, "shop"
+		ingress.Namespace, ingress.Name = fairway.Namespace, "shop"
 		ingress.Spec.IngressClassName = new(class)
 		ingress.Spec.Rules = []networkingv1.IngressRule{{Host: "shop.test", IngressRuleValue: networkingv1.IngressRuleValue{
 			HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
@@ -61,7 +61,7 @@ func powerCut(b *testing.B, n int, flags []string) {
 				}},
 			}}},
 		}}}
-		r.Create(b, road.Class(class), road.Service("shop"), road.Slice("shop", ips...), ingress)
+		r.Create(b, fairway.Class(class), fairway.Service("shop"), fairway.Slice("shop", ips...), ingress)
 	}})
 	seconds := make([]moment, powerBefore+powerAfter)
 	var running sync.WaitGroup
@@ -161,7 +161,7 @@ type machine struct {
 
 func newMachine(b *testing.B, ip string) *machine {
 	b.Helper()
-	listener, err := power.Listen(net.JoinHostPort(ip, strconv.Itoa(road.BackendPort)))
+	listener, err := power.Listen(net.JoinHostPort(ip, strconv.Itoa(fairway.BackendPort)))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -55,7 +55,7 @@ func BenchmarkTLS(b *testing.B) {
 	}
 	pinSelf(b)
 	startRawBackend(b, "0.0.0.0")
-	bench := &tlsBench{authority: road.NewAuthority(b), many: many}
+	bench := &tlsBench{authority: fairway.NewAuthority(b), many: many}
 	bench.start(b)
 	all := []*contender{
 		{name: "by hand", byHand: true, secure: bench.byHand(b)},
@@ -64,7 +64,7 @@ func BenchmarkTLS(b *testing.B) {
 	}
 	hosts := []int{1, 1, many}
 	for i, c := range all {
-		c.start(b, i, hosts[i], bench.road.XDS.String())
+		c.start(b, i, hosts[i], bench.fairway.XDS.String())
 	}
 	bench.firstUse(b, all[2])
 	for b.Loop() {
@@ -123,8 +123,8 @@ func dialTLS(address, name string) (*tls.Conn, error) {
 
 // tlsBench is what there is besides the contenders, and what it showed.
 type tlsBench struct {
-	road      *road.Road
-	authority *road.Authority
+	fairway   *fairway.Installation
+	authority *fairway.Authority
 	many      int
 
 	first, again, rotated        []time.Duration
@@ -136,16 +136,16 @@ type tlsBench struct {
 // certificates cost it.
 func (t *tlsBench) start(b *testing.B) {
 	b.Helper()
-	t.road = road.Start(b, road.Options{Flags: []string{"--access-log"}, Before: func(r *road.Road) {
-		one := road.Class(oneGateway)
+	t.fairway = fairway.Start(b, fairway.Options{Flags: []string{"--access-log"}, Before: func(r *fairway.Installation) {
+		one := fairway.Class(oneGateway)
 		group := "fairway.dev"
 		one.Spec.Parameters = &networkingv1.IngressClassParametersReference{APIGroup: &group, Kind: "ClusterGatewayConfig", Name: oneGateway}
-		r.Create(b, road.Class(class), one, road.Service("first"), road.Slice("first", rawAddress(0)))
+		r.Create(b, fairway.Class(class), one, fairway.Service("first"), fairway.Slice("first", rawAddress(0)))
 		t.create(b, r, t.many, func(i int) []client.Object { return []client.Object{t.ingress(i, class)} })
 	}})
-	t.road.Envoys[0].Stop() // those of the benchmark are started otherwise
-	before := t.road.Controller.RSS(b)
-	t.create(b, t.road, t.many, func(i int) []client.Object { return []client.Object{t.secret(b, i)} })
+	t.fairway.Envoys[0].Stop() // those of the benchmark are started otherwise
+	before := t.fairway.Controller.RSS(b)
+	t.create(b, t.fairway, t.many, func(i int) []client.Object { return []client.Object{t.secret(b, i)} })
 	var wanting errgroup.Group
 	wanting.SetLimit(32)
 	for i := range t.many {
@@ -153,7 +153,7 @@ func (t *tlsBench) start(b *testing.B) {
 			ingress := t.ingress(i, class)
 			plain := ingress.DeepCopy()
 			t.overTLS(ingress, i)
-			return t.road.Client.Patch(b.Context(), ingress, client.MergeFrom(plain))
+			return t.fairway.Client.Patch(b.Context(), ingress, client.MergeFrom(plain))
 		})
 	}
 	if err := wanting.Wait(); err != nil {
@@ -162,15 +162,15 @@ func (t *tlsBench) start(b *testing.B) {
 	alone := t.ingress(0, oneGateway)
 	alone.Name = "alone"
 	t.overTLS(alone, 0)
-	t.road.Create(b, alone)
-	road.Eventually(b, 2*time.Minute, t.road.Metric(fmt.Sprintf("fairway_certificates %d", t.many+1)))
-	t.controller = kibibytesEach(t.road.Controller.RSS(b)-before, t.many)
+	t.fairway.Create(b, alone)
+	fairway.Eventually(b, 2*time.Minute, t.fairway.Metric(fmt.Sprintf("fairway_certificates %d", t.many+1)))
+	t.controller = kibibytesEach(t.fairway.Controller.RSS(b)-before, t.many)
 }
 
 func kibibytesEach(bytes int64, n int) float64 { return float64(bytes) / 1024 / float64(n) }
 
 // create creates objects of n hosts, several at a time.
-func (t *tlsBench) create(b *testing.B, r *road.Road, n int, of func(i int) []client.Object) {
+func (t *tlsBench) create(b *testing.B, r *fairway.Installation, n int, of func(i int) []client.Object) {
 	b.Helper()
 	var creating errgroup.Group
 	creating.SetLimit(32)
@@ -191,7 +191,7 @@ func (t *tlsBench) create(b *testing.B, r *road.Road, n int, of func(i int) []cl
 }
 
 func (t *tlsBench) ingress(i int, class string) *networkingv1.Ingress {
-	ingress := road.Ingress(clusterOf(i), class, host(i), "/", "first")
+	ingress := fairway.Ingress(clusterOf(i), class, host(i), "/", "first")
 	ingress.Annotations = map[string]string{route.AnnotationSSLRedirect: "false"}
 	return ingress
 }
@@ -201,13 +201,13 @@ func (t *tlsBench) overTLS(ingress *networkingv1.Ingress, i int) {
 }
 
 func (t *tlsBench) secret(b *testing.B, i int) *corev1.Secret {
-	return t.authority.Secret(b, clusterOf(i), road.Wish{Names: []string{host(i)}})
+	return t.authority.Secret(b, clusterOf(i), fairway.Wish{Names: []string{host(i)}})
 }
 
 // byHand is TLS as one configures it by hand: one certificate, and otherwise what
 // Fairway has.
 func (t *tlsBench) byHand(b *testing.B) *tlsv3.DownstreamTlsContext {
-	chain, key := t.authority.Issue(b, road.Wish{Names: []string{host(0)}})
+	chain, key := t.authority.Issue(b, fairway.Wish{Names: []string{host(0)}})
 	inline := func(content []byte) *corev3.DataSource {
 		return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: content}}
 	}
@@ -232,7 +232,7 @@ func (t *tlsBench) byHand(b *testing.B) *tlsv3.DownstreamTlsContext {
 func (t *tlsBench) firstUse(b *testing.B, c *contender) {
 	b.Helper()
 	address := c.secureAddress(b)
-	before, controller := usageOf(b, c.pid).rss, t.road.Controller.RSS(b)
+	before, controller := usageOf(b, c.pid).rss, t.fairway.Controller.RSS(b)
 	use := func(names int) []time.Duration {
 		var took []time.Duration
 		for i := range names {
@@ -248,7 +248,7 @@ func (t *tlsBench) firstUse(b *testing.B, c *contender) {
 	t.again = use(min(firstUses, t.many))
 	use(t.many)
 	t.envoy = kibibytesEach(usageOf(b, c.pid).rss-before, t.many)
-	t.inTraffic = kibibytesEach(t.road.Controller.RSS(b)-controller, t.many)
+	t.inTraffic = kibibytesEach(t.fairway.Controller.RSS(b)-controller, t.many)
 }
 
 // rotate replaces certificates, and waits until each is served.
@@ -258,7 +258,7 @@ func (t *tlsBench) rotate(b *testing.B, c *contender) {
 	for i := range min(rotations, t.many) {
 		next := t.secret(b, i)
 		want := leafOf(b, next)
-		if err := t.road.Client.Update(b.Context(), next); err != nil {
+		if err := t.fairway.Client.Update(b.Context(), next); err != nil {
 			b.Fatal(err)
 		}
 		began := time.Now() // the API server has answered
@@ -307,7 +307,7 @@ func (t *tlsBench) keepOpen(b *testing.B, c *contender) {
 			b.Fatal(err)
 		}
 	}
-	t.create(b, t.road, hostsAdded, func(i int) []client.Object {
+	t.create(b, t.fairway, hostsAdded, func(i int) []client.Object {
 		i += t.many
 		ingress := t.ingress(i, class)
 		t.overTLS(ingress, i)

@@ -5,14 +5,14 @@ import (
 	"crypto/tls"
 	"fmt"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 )
 
 // answeredTLS asks for a challenge of TLS-ALPN-01 as an authority does.
 func answeredTLS(c tlschallenge.Challenge) func(context.Context) error {
 	return func(ctx context.Context) error {
-		conn, err := road.Handshake(ctx, c.Name, &tls.Config{NextProtos: []string{tlschallenge.ProtocolTLSALPN}})
+		conn, err := fairway.Handshake(ctx, c.Name, &tls.Config{NextProtos: []string{tlschallenge.ProtocolTLSALPN}})
 		if err != nil {
 			return err
 		}
@@ -29,8 +29,8 @@ func answeredTLS(c tlschallenge.Challenge) func(context.Context) error {
 // knows every order; all others get to the site, as before. The name need not be
 // one that anybody serves.
 func testALPN(s *stage) {
-	s.ingress(road.Ingress("alpn", class, "alpn.test", "/", "web"), "alpn.test")
-	road.Eventually(s, patience, road.Everywhere(road.PresentsDefault("alpn.test")))
+	s.ingress(fairway.Ingress("alpn", class, "alpn.test", "/", "web"), "alpn.test")
+	fairway.Eventually(s, patience, fairway.Everywhere(fairway.PresentsDefault("alpn.test")))
 	c, unserved := of("alpn.test", "token"), of("unserved.test", "token")
 	c.Type, unserved.Type = tlschallenge.TLSALPN01, tlschallenge.TLSALPN01
 	if err := answeredTLS(c)(s.Context()); err == nil {
@@ -38,23 +38,23 @@ func testALPN(s *stage) {
 	}
 	secret := s.order("alpn", c, unserved)
 	for _, c := range []tlschallenge.Challenge{c, unserved} {
-		road.Eventually(s, patience, s.presented(c))
+		fairway.Eventually(s, patience, s.presented(c))
 		for range 16 {
 			if err := answeredTLS(c)(s.Context()); err != nil {
 				s.Error(err)
 			}
 		}
 	}
-	if err := road.PresentsDefault("alpn.test")(s.Context()); err != nil {
+	if err := fairway.PresentsDefault("alpn.test")(s.Context()); err != nil {
 		s.Error("a browser:", err)
 	}
-	a, err := road.GetTLS(s.Context(), "alpn.test", "/")
+	a, err := fairway.GetTLS(s.Context(), "alpn.test", "/")
 	if err != nil || a.Header.Get("Backend") != "web" {
 		s.Errorf("a browser gets %d, %v", a.Status, err)
 	}
 	s.over(secret)
 	for range 16 {
-		road.Eventually(s, patience, func(ctx context.Context) error {
+		fairway.Eventually(s, patience, func(ctx context.Context) error {
 			if answeredTLS(c)(ctx) == nil {
 				return fmt.Errorf("%s is answered still", c)
 			}

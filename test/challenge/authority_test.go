@@ -19,8 +19,8 @@ import (
 
 	"github.com/fairwaynet/fairway/api/secret"
 	authority "github.com/fairwaynet/fairway/test/acme"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/nameserver"
-	"github.com/fairwaynet/fairway/test/road"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/tls/challenge/dns"
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
@@ -184,7 +184,7 @@ func (c *certifying) present(t tlschallenge.Type, all []tlschallenge.Challenge) 
 	}
 	c.order("authority-"+string(t)+"-"+strings.ToLower(all[0].Digest()), all...)
 	for _, challenge := range all {
-		road.Eventually(c, patience, c.presented(challenge))
+		fairway.Eventually(c, patience, c.presented(challenge))
 		if found, unknown := c.checker.BeforeAccept(c.Context(), challenge); found != nil || unknown != nil {
 			c.Fatalf("%s: %v, unknown %v", challenge, found, unknown)
 		}
@@ -195,9 +195,9 @@ func (c *certifying) present(t tlschallenge.Type, all []tlschallenge.Challenge) 
 // three types.
 func testAuthority(s *stage) {
 	c := newCertifying(s)
-	s.ingress(road.Ingress("certified", class, "certified.test", "/", "web"), "certified.test")
-	s.ingress(road.Ingress("certified-wild", class, "*.certified.test", "/", "web"))
-	road.Eventually(s, patience, road.Everywhere(road.Answers("a.certified.test", "/", "web")))
+	s.ingress(fairway.Ingress("certified", class, "certified.test", "/", "web"), "certified.test")
+	s.ingress(fairway.Ingress("certified-wild", class, "*.certified.test", "/", "web"))
+	fairway.Eventually(s, patience, fairway.Everywhere(fairway.Answers("a.certified.test", "/", "web")))
 	c.address("certified.test", "a.certified.test", "unserved.certified-by.test")
 	names := []string{"certified.test", "a.certified.test", "unserved.certified-by.test"}
 	for _, t := range []tlschallenge.Type{tlschallenge.HTTP01, tlschallenge.TLSALPN01, tlschallenge.DNS01} {

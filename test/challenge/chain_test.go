@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -16,11 +16,11 @@ import (
 // none, and nobody else; so does a name below a guarded wildcard, which for so
 // long is a host of its own.
 func testGuarded(s *stage) {
-	authority := road.NewAuthority(s)
+	authority := fairway.NewAuthority(s)
 	alice := authority.Client(s, "alice")
-	s.road.Create(s, authority.CASecret("staff-ca"))
+	s.fairway.Create(s, authority.CASecret("staff-ca"))
 	for name, host := range map[string]string{"guarded": "guarded.test", "guarded-wild": "*.guarded.test"} {
-		i := road.Ingress(name, class, host, "/", "web")
+		i := fairway.Ingress(name, class, host, "/", "web")
 		i.Annotations = map[string]string{route.AnnotationClientCA: "staff-ca"}
 		s.ingress(i)
 	}
@@ -30,15 +30,15 @@ func testGuarded(s *stage) {
 	guarded := func() {
 		s.Helper()
 		for _, c := range http01 {
-			road.Eventually(s, patience, road.Everywhere(road.Status(c.Name, "/", http.StatusPermanentRedirect)))
-			road.Eventually(s, patience, road.Everywhere(func(ctx context.Context) error {
-				_, err := road.GetAs(ctx, alice, c.Name, c.Name, "/")
+			fairway.Eventually(s, patience, fairway.Everywhere(fairway.Status(c.Name, "/", http.StatusPermanentRedirect)))
+			fairway.Eventually(s, patience, fairway.Everywhere(func(ctx context.Context) error {
+				_, err := fairway.GetAs(ctx, alice, c.Name, c.Name, "/")
 				return err
 			}))
-			if a, err := road.GetAs(s.Context(), nil, c.Name, c.Name, "/"); err == nil {
+			if a, err := fairway.GetAs(s.Context(), nil, c.Name, c.Name, "/"); err == nil {
 				s.Errorf("%s answers %d to a client without a certificate", c.Name, a.Status)
 			}
-			if a, err := road.GetAs(s.Context(), alice, c.Name, c.Name, "/"); err != nil || a.Header.Get("Backend") != "web" {
+			if a, err := fairway.GetAs(s.Context(), alice, c.Name, c.Name, "/"); err != nil || a.Header.Get("Backend") != "web" {
 				s.Errorf("%s answers %d to a client with a certificate, %v", c.Name, a.Status, err)
 			}
 		}
@@ -46,16 +46,16 @@ func testGuarded(s *stage) {
 	guarded()
 	secret := s.order("guarded", append(http01, alpn)...)
 	for _, c := range http01 {
-		road.Eventually(s, patience, s.presented(c))
+		fairway.Eventually(s, patience, s.presented(c))
 		s.answered(c)
 	}
-	road.Eventually(s, patience, s.presented(alpn))
+	fairway.Eventually(s, patience, s.presented(alpn))
 	if err := answeredTLS(alpn)(s.Context()); err != nil {
 		s.Error(err)
 	}
 	guarded()
 	s.over(secret)
-	road.Eventually(s, patience, s.absent(http01[1]))
+	fairway.Eventually(s, patience, s.absent(http01[1]))
 	guarded()
 }
 
@@ -66,8 +66,8 @@ func testPassthrough(s *stage) {
 	theirs.Type = tlschallenge.TLSALPN01
 	backend := &tlschallenge.Responder{Now: time.Now}
 	backend.Set([]tlschallenge.Challenge{theirs})
-	ip := s.road.Address()
-	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(road.BackendPort)))
+	ip := s.fairway.Address()
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(fairway.BackendPort)))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -80,15 +80,15 @@ func testPassthrough(s *stage) {
 			s.Error(err)
 		}
 	})
-	s.road.Create(s, road.Service("raw"), road.Slice("raw", ip))
-	raw := road.Ingress("raw", class, "raw.test", "/", "raw")
+	s.fairway.Create(s, fairway.Service("raw"), fairway.Slice("raw", ip))
+	raw := fairway.Ingress("raw", class, "raw.test", "/", "raw")
 	raw.Annotations = map[string]string{route.AnnotationTLSPassthrough: "true"}
 	s.ingress(raw)
-	road.Eventually(s, patience, answeredTLS(theirs))
+	fairway.Eventually(s, patience, answeredTLS(theirs))
 	ours := of("beside.test", "ours")
 	ours.Type = tlschallenge.TLSALPN01
 	s.order("beside", ours)
-	road.Eventually(s, patience, s.presented(ours))
+	fairway.Eventually(s, patience, s.presented(ours))
 	if err := answeredTLS(ours)(s.Context()); err != nil {
 		s.Error("another name:", err)
 	}

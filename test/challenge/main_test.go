@@ -19,14 +19,14 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 const (
 	// patience is how long a change may take on a machine that is busy otherwise.
@@ -37,23 +37,23 @@ const (
 	challenges = tlschallenge.PathPrefix
 )
 
-// stage is a Road with two replicas, two Envoys, backends, and an observer that
+// stage is an installation with two replicas, two Envoys, backends, and an observer that
 // reads the replicas' Leases as the leader does, with a Lease of its own: seeing
 // that one renewed tells it that it is not blind.
 type stage struct {
 	*testing.T
 
-	road       *road.Road
+	fairway    *fairway.Installation
 	everywhere challenge.AllReplicas
 }
 
-func start(t *testing.T, options road.Options) *stage {
+func start(t *testing.T, options fairway.Options) *stage {
 	t.Helper()
 	options.Replicas, options.Pinned = 2, true
 	options.Flags = append(options.Flags, "--public-http-port=80", "--public-https-port=443") // as authorities use
-	options.Before = func(r *road.Road) { r.Create(t, road.Class(class)) }
-	s := &stage{T: t, road: road.Start(t, options)}
-	clients, err := kubernetes.NewForConfig(s.road.Cluster.Config)
+	options.Before = func(r *fairway.Installation) { r.Create(t, fairway.Class(class)) }
+	s := &stage{T: t, fairway: fairway.Start(t, options)}
+	clients, err := kubernetes.NewForConfig(s.fairway.Cluster.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func start(t *testing.T, options road.Options) *stage {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("what happened last:\n%s", s.road.Timeline.Last(100))
+			t.Logf("what happened last:\n%s", s.fairway.Timeline.Last(100))
 		}
 	})
 	return s
@@ -86,14 +86,16 @@ type nobody struct{}
 func (nobody) Host(route.Key) server.HostState { return server.HostState{} }
 
 // in is the stage for a subtest.
-func (s *stage) in(t *testing.T) *stage { return &stage{T: t, road: s.road, everywhere: s.everywhere} }
+func (s *stage) in(t *testing.T) *stage {
+	return &stage{T: t, fairway: s.fairway, everywhere: s.everywhere}
+}
 
 // backend is a Service that names itself in its answers.
 func (s *stage) backend(name string) {
 	s.Helper()
-	ip := s.road.Address()
-	road.Backend(s, name, ip)
-	s.road.Create(s, road.Service(name), road.Slice(name, ip))
+	ip := s.fairway.Address()
+	fairway.Backend(s, name, ip)
+	s.fairway.Create(s, fairway.Service(name), fairway.Slice(name, ip))
 }
 
 // of is an HTTP-01 challenge of the default gateway.
@@ -117,9 +119,9 @@ func (s *stage) order(name string, challenges ...tlschallenge.Challenge) *corev1
 		Type: tlschallenge.SecretType,
 		Data: map[string][]byte{tlschallenge.SecretKey: text, "order.json": []byte("{}")},
 	}
-	s.road.Create(s, secret)
+	s.fairway.Create(s, secret)
 	s.Cleanup(func() {
-		if err := client.IgnoreNotFound(s.road.Client.Delete(context.Background(), secret)); err != nil {
+		if err := client.IgnoreNotFound(s.fairway.Client.Delete(context.Background(), secret)); err != nil {
 			s.Error(err)
 		}
 	})
@@ -129,7 +131,7 @@ func (s *stage) order(name string, challenges ...tlschallenge.Challenge) *corev1
 // over deletes the Secret of an order.
 func (s *stage) over(secret *corev1.Secret) {
 	s.Helper()
-	if err := s.road.Client.Delete(s.Context(), secret); err != nil {
+	if err := s.fairway.Client.Delete(s.Context(), secret); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -162,7 +164,7 @@ func (s *stage) absent(c tlschallenge.Challenge) func(context.Context) error {
 func (s *stage) answered(c tlschallenge.Challenge) {
 	s.Helper()
 	for range 12 {
-		a, err := road.Get(s.Context(), c.Name, c.Path())
+		a, err := fairway.Get(s.Context(), c.Name, c.Path())
 		if err != nil || a.Status != http.StatusOK || a.Body != c.KeyAuthorization || a.Header.Get("Content-Type") != "text/plain" {
 			s.Fatalf("%s: %d %q as %q, %v", c, a.Status, a.Body, a.Header.Get("Content-Type"), err)
 		}

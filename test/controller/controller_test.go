@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 const patience = 30 * time.Second
 
@@ -65,19 +65,19 @@ endpoints: [{addresses: [10.77.1.1]}]
 `
 
 func TestControllerServesWithTheRightsOfItsRole(t *testing.T) {
-	road.Backend(t, "cart", "10.77.1.1")
-	r := road.Start(t, road.Options{})
+	fairway.Backend(t, "cart", "10.77.1.1")
+	r := fairway.Start(t, fairway.Options{})
 	metrics := "http://" + r.Metrics.String()
-	road.Eventually(t, patience, says(metrics+"/readyz", "ok"))
-	road.Eventually(t, patience, road.Status("shop.test", "/", http.StatusNotFound))
+	fairway.Eventually(t, patience, says(metrics+"/readyz", "ok"))
+	fairway.Eventually(t, patience, fairway.Status("shop.test", "/", http.StatusNotFound))
 
 	r.Cluster.Kubectl(t, shop, "apply", "-f", "-")
-	road.Eventually(t, patience, road.Answers("shop.test", "/", "cart"))
-	road.Eventually(t, patience, road.Status("shop.test", "/pay", http.StatusServiceUnavailable))
-	road.Eventually(t, patience, says(metrics+"/metrics", `fairway_problems{kind="Ingress",reason="BackendNotFound"} 1`))
-	road.Eventually(t, patience, says(metrics+"/metrics", "fairway_hosts 1\n"))
-	road.Eventually(t, patience, says(metrics+"/metrics", "fairway_backends 1\n"))
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, fairway.Answers("shop.test", "/", "cart"))
+	fairway.Eventually(t, patience, fairway.Status("shop.test", "/pay", http.StatusServiceUnavailable))
+	fairway.Eventually(t, patience, says(metrics+"/metrics", `fairway_problems{kind="Ingress",reason="BackendNotFound"} 1`))
+	fairway.Eventually(t, patience, says(metrics+"/metrics", "fairway_hosts 1\n"))
+	fairway.Eventually(t, patience, says(metrics+"/metrics", "fairway_backends 1\n"))
+	fairway.Eventually(t, patience, func(context.Context) error {
 		text, err := r.Cluster.TryKubectl("", "describe", "ingress", "shop")
 		if err == nil && !strings.Contains(text, "BackendNotFound") {
 			err = fmt.Errorf("kubectl describe shows no event:\n%s", text)
@@ -87,11 +87,11 @@ func TestControllerServesWithTheRightsOfItsRole(t *testing.T) {
 
 	// The user mends it: the Problem is gone, the route is there.
 	r.Cluster.Kubectl(t, pay, "apply", "-f", "-")
-	road.Eventually(t, patience, road.Answers("shop.test", "/pay", "cart"))
-	road.Eventually(t, patience, saysNot(metrics+"/metrics", "fairway_problems{"))
+	fairway.Eventually(t, patience, fairway.Answers("shop.test", "/pay", "cart"))
+	fairway.Eventually(t, patience, saysNot(metrics+"/metrics", "fairway_problems{"))
 
 	r.Cluster.Kubectl(t, "", "delete", "ingress", "shop")
-	road.Eventually(t, patience, road.Status("shop.test", "/", http.StatusNotFound))
+	fairway.Eventually(t, patience, fairway.Status("shop.test", "/", http.StatusNotFound))
 	if text := r.Controller.Log(); strings.Contains(text, "forbidden") {
 		t.Errorf("the role lacks something:\n%s", text)
 	}
@@ -100,7 +100,7 @@ func TestControllerServesWithTheRightsOfItsRole(t *testing.T) {
 	}
 }
 
-// says is a check for road.Eventually: the URL is answered 200 and with text.
+// says is a check for fairway.Eventually: the URL is answered 200 and with text.
 func says(url, text string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		body, err := get(ctx, url)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/fairwaynet/fairway/test/authority"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/gateway"
 )
 
@@ -26,16 +26,16 @@ func TestEnvoysConnectWithMutualTLS(t *testing.T) {
 	ours.issue(t, file("envoy.crt"), file("envoy.key"), "envoy")
 	strangers.issue(t, file("stranger.crt"), file("stranger.key"), "envoy")
 
-	road.Backend(t, "shop", "10.77.2.1")
-	r := road.Start(t, road.Options{
+	fairway.Backend(t, "shop", "10.77.2.1")
+	r := fairway.Start(t, fairway.Options{
 		Flags: []string{"--xds-cert", file("server.crt"), "--xds-key", file("server.key"), "--xds-client-ca", file("ca.crt")},
 		TLS: &gateway.TLS{
 			CA: file("ca.crt"), Certificate: file("envoy.crt"), Key: file("envoy.key"), ServerName: serverName,
 		},
 	})
-	r.Create(t, road.Class("fairway"), road.Service("shop"), road.Slice("shop", "10.77.2.1"),
-		road.Ingress("shop", "fairway", "tls.test", "/", "shop"))
-	road.Eventually(t, patience, road.Answers("tls.test", "/", "shop"))
+	r.Create(t, fairway.Class("fairway"), fairway.Service("shop"), fairway.Slice("shop", "10.77.2.1"),
+		fairway.Ingress("shop", "fairway", "tls.test", "/", "shop"))
+	fairway.Eventually(t, patience, fairway.Answers("tls.test", "/", "shop"))
 
 	for _, test := range []struct {
 		name      string
@@ -53,7 +53,7 @@ func TestEnvoysConnectWithMutualTLS(t *testing.T) {
 }
 
 // welcome reports whether the controller completes a handshake with a client.
-func welcome(t *testing.T, r *road.Road, ca signer, cert, key string, hasCert bool) bool {
+func welcome(t *testing.T, r *fairway.Installation, ca signer, cert, key string, hasCert bool) bool {
 	t.Helper()
 	config := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: serverName, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS13}
 	config.RootCAs.AddCert(ca.Certificate)

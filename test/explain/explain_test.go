@@ -23,11 +23,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 // patience is how long a change may take on a machine that is busy otherwise.
 const patience = 30 * time.Second
@@ -45,45 +45,45 @@ type said struct {
 }
 
 // start has two Services, a host in three kinds, and rules of every fate.
-func start(t *testing.T, options road.Options) *road.Road {
+func start(t *testing.T, options fairway.Options) *fairway.Installation {
 	t.Helper()
-	r := road.Start(t, options)
-	ing := road.Ingress("web", class, "shop.test", "/", "web")
+	r := fairway.Start(t, options)
+	ing := fairway.Ingress("web", class, "shop.test", "/", "web")
 	paths := &ing.Spec.Rules[0].HTTP.Paths
-	exact := road.Path("/cart", "web")
+	exact := fairway.Path("/cart", "web")
 	exact.PathType = new(networkingv1.PathTypeExact)
-	*paths = append(*paths, road.Path("/cart", "cart"), exact, road.Path("/gone", "gone"), road.Path("/idle", "idle"))
-	wild := road.Ingress("wild", class, "*.shop.test", "/only", "cart")
-	idle := road.Slice("idle", "10.77.0.19")
+	*paths = append(*paths, fairway.Path("/cart", "cart"), exact, fairway.Path("/gone", "gone"), fairway.Path("/idle", "idle"))
+	wild := fairway.Ingress("wild", class, "*.shop.test", "/only", "cart")
+	idle := fairway.Slice("idle", "10.77.0.19")
 	idle.Endpoints[0].Conditions.Ready = new(false)
-	foreign := road.Ingress("foreign", "absent", "foreign.test", "/", "web")
+	foreign := fairway.Ingress("foreign", "absent", "foreign.test", "/", "web")
 	for name, ip := range map[string]string{"web": "10.77.0.11", "cart": "10.77.0.12"} {
-		road.Backend(t, name, ip)
-		r.Create(t, road.Service(name), road.Slice(name, ip))
+		fairway.Backend(t, name, ip)
+		r.Create(t, fairway.Service(name), fairway.Slice(name, ip))
 	}
-	r.Create(t, road.Class(class), road.Service("idle"), idle, ing, wild, foreign)
+	r.Create(t, fairway.Class(class), fairway.Service("idle"), idle, ing, wild, foreign)
 	for _, object := range many() {
 		r.Create(t, object)
 	}
-	road.Eventually(t, patience, road.Answers("shop.test", "/", "web"))
-	road.Eventually(t, patience, road.Answers("shop.test", "/cart/1", "cart"))
-	road.Eventually(t, patience, road.Answers("a.shop.test", "/only", "cart"))
-	road.Eventually(t, patience, road.Answers("many.test", "/path-99", "cart"))
+	fairway.Eventually(t, patience, fairway.Answers("shop.test", "/", "web"))
+	fairway.Eventually(t, patience, fairway.Answers("shop.test", "/cart/1", "cart"))
+	fairway.Eventually(t, patience, fairway.Answers("a.shop.test", "/only", "cart"))
+	fairway.Eventually(t, patience, fairway.Answers("many.test", "/path-99", "cart"))
 	return r
 }
 
 // many is an Ingress with more paths than are tried one after the other.
 func many() []*networkingv1.Ingress {
-	ing := road.Ingress("many", class, "many.test", "/path", "web")
+	ing := fairway.Ingress("many", class, "many.test", "/path", "web")
 	for i := range 100 {
 		service := []string{"web", "cart"}[i%2]
-		ing.Spec.Rules[0].HTTP.Paths = append(ing.Spec.Rules[0].HTTP.Paths, road.Path(fmt.Sprintf("/path-%d", i), service))
+		ing.Spec.Rules[0].HTTP.Paths = append(ing.Spec.Rules[0].HTTP.Paths, fairway.Path(fmt.Sprintf("/path-%d", i), service))
 	}
 	return []*networkingv1.Ingress{ing}
 }
 
 func TestAnExplanationIsWhatAClientGets(t *testing.T) {
-	r := start(t, road.Options{})
+	r := start(t, fairway.Options{})
 	user := viewer(t, r)
 	for _, url := range []string{
 		"shop.test/", "SHOP.test:80/a?b=c", "shop.test/cart", "shop.test/cart/", "shop.test/cartoon", "shop.test//cart//1",
@@ -103,12 +103,12 @@ func TestAnExplanationIsWhatAClientGets(t *testing.T) {
 			t.Errorf("%s: %s, and exit code %d", url, e.End, got.Code)
 		}
 		host, path, _ := strings.Cut(url, "/")
-		check := road.Status(host, "/"+path, e.Status)
+		check := fairway.Status(host, "/"+path, e.Status)
 		switch {
 		case strings.Contains(url, "%2f"):
 			check = redirects(host, "/"+path, e.Path.Path)
 		case e.End == "Forwarded":
-			check = road.Answers(host, "/"+path, strings.TrimPrefix(e.Backend.Service, road.Namespace+"/"))
+			check = fairway.Answers(host, "/"+path, strings.TrimPrefix(e.Backend.Service, fairway.Namespace+"/"))
 		}
 		if err := check(t.Context()); err != nil {
 			t.Errorf("%s is explained as %q, but %v", url, e.Summary, err)
@@ -130,14 +130,14 @@ type shown struct {
 }
 
 func TestTheCertificateThatIsExplainedIsWhatAClientIsShown(t *testing.T) {
-	r := road.Start(t, road.Options{})
-	signer := road.NewAuthority(t)
-	ing := road.Ingress("web", class, "shop.test", "/", "web")
+	r := fairway.Start(t, fairway.Options{})
+	signer := fairway.NewAuthority(t)
+	ing := fairway.Ingress("web", class, "shop.test", "/", "web")
 	for host, secret := range map[string]*corev1.Secret{
-		"shop.test":   signer.Secret(t, "exact", road.Wish{Names: []string{"shop.test"}}),
-		"*.shop.test": signer.Secret(t, "wildcard", road.Wish{Names: []string{"*.shop.test"}}),
-		"a.shop.test": signer.Secret(t, "other", road.Wish{Names: []string{"b.shop.test"}}),
-		"old.test":    signer.Secret(t, "old", road.Wish{Names: []string{"old.test"}, Until: time.Now().Add(-time.Hour)}),
+		"shop.test":   signer.Secret(t, "exact", fairway.Wish{Names: []string{"shop.test"}}),
+		"*.shop.test": signer.Secret(t, "wildcard", fairway.Wish{Names: []string{"*.shop.test"}}),
+		"a.shop.test": signer.Secret(t, "other", fairway.Wish{Names: []string{"b.shop.test"}}),
+		"old.test":    signer.Secret(t, "old", fairway.Wish{Names: []string{"old.test"}, Until: time.Now().Add(-time.Hour)}),
 		"gone.test":   nil,
 	} {
 		name := "gone"
@@ -152,8 +152,8 @@ func TestTheCertificateThatIsExplainedIsWhatAClientIsShown(t *testing.T) {
 		rule.Host = host
 		ing.Spec.Rules = append(ing.Spec.Rules, rule)
 	}
-	r.Create(t, road.Class(class), road.Service("web"), road.Slice("web", "10.77.0.11"), ing)
-	road.Eventually(t, patience, road.PresentsDefault("plain.test"))
+	r.Create(t, fairway.Class(class), fairway.Service("web"), fairway.Slice("web", "10.77.0.11"), ing)
+	fairway.Eventually(t, patience, fairway.PresentsDefault("plain.test"))
 	explain := func(user *rest.Config, args ...string) (e shown) {
 		t.Helper()
 		got := r.Fairway(t, user, append([]string{"explain", "-o", "json"}, args...)...)
@@ -163,7 +163,7 @@ func TestTheCertificateThatIsExplainedIsWhatAClientIsShown(t *testing.T) {
 		return e
 	}
 	user := viewer(t, r)
-	if e := explain(user, "https://shop.test/"); len(e.Certificate.Shown) > 0 || !slices.Equal(e.Certificate.Unread, []string{road.Namespace + "/exact"}) {
+	if e := explain(user, "https://shop.test/"); len(e.Certificate.Shown) > 0 || !slices.Equal(e.Certificate.Unread, []string{fairway.Namespace + "/exact"}) {
 		t.Errorf("who may not read Secrets is told %+v", e)
 	}
 	r.Create(t, documented(t, 1, "reader")...)
@@ -178,14 +178,14 @@ func TestTheCertificateThatIsExplainedIsWhatAClientIsShown(t *testing.T) {
 			if e.Name != "*" || len(e.Shown)+len(e.Unread) > 0 {
 				t.Errorf("%s is explained as %+v, want the default certificate", host, e)
 			}
-			road.Eventually(t, patience, road.PresentsDefault(host))
+			fairway.Eventually(t, patience, fairway.PresentsDefault(host))
 			continue
 		}
-		if len(e.Shown) != 1 || e.Shown[0].Secret != road.Namespace+"/"+secret {
+		if len(e.Shown) != 1 || e.Shown[0].Secret != fairway.Namespace+"/"+secret {
 			t.Fatalf("%s is explained as %+v, want Secret %s", host, e, secret)
 		}
-		road.Eventually(t, patience, func(ctx context.Context) error {
-			conn, err := road.Handshake(ctx, host, nil)
+		fairway.Eventually(t, patience, func(ctx context.Context) error {
+			conn, err := fairway.Handshake(ctx, host, nil)
 			if err != nil {
 				return err
 			}
@@ -200,7 +200,7 @@ func TestTheCertificateThatIsExplainedIsWhatAClientIsShown(t *testing.T) {
 
 func redirects(host, path, to string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		answer, err := road.Get(ctx, host, path)
+		answer, err := fairway.Get(ctx, host, path)
 		if err != nil {
 			return err
 		}
@@ -212,7 +212,7 @@ func redirects(host, path, to string) func(context.Context) error {
 }
 
 func TestWhatAUserMayNotReadIsNamed(t *testing.T) {
-	r := start(t, road.Options{})
+	r := start(t, fairway.Options{})
 	nobody := r.Cluster.User("nobody")
 	got := r.Fairway(t, nobody, "explain", "shop.test/")
 	for _, want := range []string{
@@ -227,7 +227,7 @@ func TestWhatAUserMayNotReadIsNamed(t *testing.T) {
 
 // viewer is a user with the permissions that docs/explain.md asks for, and no
 // other, without those to the resources.
-func viewer(t *testing.T, r *road.Road, without ...string) *rest.Config {
+func viewer(t *testing.T, r *fairway.Installation, without ...string) *rest.Config {
 	t.Helper()
 	r.Create(t, documented(t, 0, "reader", without...)...)
 	return r.Cluster.User("reader")

@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // state is what the test reads of a status.
@@ -34,7 +34,7 @@ type state struct {
 	Problems []struct{ Name, Reason string }
 }
 
-func status(t *testing.T, r *road.Road, user *rest.Config) (state, road.Said) {
+func status(t *testing.T, r *fairway.Installation, user *rest.Config) (state, fairway.Said) {
 	t.Helper()
 	got := r.Fairway(t, user, "status", "-o", "json")
 	var s state
@@ -72,16 +72,16 @@ func (s state) leads(controllers int) error {
 }
 
 func TestStatusIsWhatIsTheCase(t *testing.T) {
-	r := start(t, road.Options{Envoys: 2})
+	r := start(t, fairway.Options{Envoys: 2})
 	r.StartReplica(t)
 	user := viewer(t, r)
 	var s state
-	var got road.Said
-	road.Eventually(t, patience, func(context.Context) error {
+	var got fairway.Said
+	fairway.Eventually(t, patience, func(context.Context) error {
 		s, got = status(t, r, user)
 		return s.leads(2)
 	})
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, func(context.Context) error {
 		s, got = status(t, r, user)
 		for _, name := range []string{"web", "wild", "many"} {
 			if s.of(name) != "Served" {
@@ -102,14 +102,14 @@ func TestStatusIsWhatIsTheCase(t *testing.T) {
 
 	t.Run("a mended Ingress", func(t *testing.T) {
 		ing := &networkingv1.Ingress{}
-		if err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: road.Namespace, Name: "web"}, ing); err != nil {
+		if err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: fairway.Namespace, Name: "web"}, ing); err != nil {
 			t.Fatal(err)
 		}
 		ing.Spec.Rules[0].HTTP.Paths = ing.Spec.Rules[0].HTTP.Paths[:1]
 		if err := r.Client.Update(t.Context(), ing); err != nil {
 			t.Fatal(err)
 		}
-		road.Eventually(t, patience, func(context.Context) error {
+		fairway.Eventually(t, patience, func(context.Context) error {
 			if s, got = status(t, r, user); got.Code != 0 {
 				return fmt.Errorf("exit code %d: %s", got.Code, got.Out)
 			}
@@ -126,7 +126,7 @@ func TestStatusIsWhatIsTheCase(t *testing.T) {
 		for _, e := range r.Envoys {
 			e.Stop()
 		}
-		road.Eventually(t, patience, func(context.Context) error {
+		fairway.Eventually(t, patience, func(context.Context) error {
 			if s, got = status(t, r, user); s.of("web") != "Down" || got.Code != 1 {
 				return fmt.Errorf("exit code %d: %s", got.Code, got.Out)
 			}
@@ -136,7 +136,7 @@ func TestStatusIsWhatIsTheCase(t *testing.T) {
 }
 
 func TestStatusWithoutLeasesSaysSo(t *testing.T) {
-	r := start(t, road.Options{})
+	r := start(t, fairway.Options{})
 	user := viewer(t, r, "leases")
 	s, got := status(t, r, user)
 	if s.of("web") != "Unknown" || got.Code != 1 || len(s.Unknown) != 1 ||

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/test/cable"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
@@ -25,42 +25,42 @@ const published = "192.0.2.1"
 // server by a cable, and gateways: two that are with the first and may ask both, and
 // one that asks the second alone.
 type divided struct {
-	*road.Road
+	*fairway.Installation
 
 	cable    *cable.Cable
-	gateways []*road.Gateway
+	gateways []*fairway.Gateway
 }
 
 func divide(t *testing.T) *divided {
 	t.Helper()
-	road.Backend(t, "shop", "10.77.2.1")
-	d := &divided{Road: road.Start(t, road.Options{Envoys: -1, Flags: []string{"--publish-address", published}})}
+	fairway.Backend(t, "shop", "10.77.2.1")
+	d := &divided{Installation: fairway.Start(t, fairway.Options{Envoys: -1, Flags: []string{"--publish-address", published}})}
 	d.Replicas[0].Kill()
 	way, kubeconfig := d.Cable(t)
 	d.cable = way
 	d.StartController(t, "--kubeconfig", kubeconfig)
-	road.Eventually(t, patience, d.Ready)
+	fairway.Eventually(t, patience, d.Ready)
 	second := d.StartReplica(t) // so that there is an address to ask
 	second.Kill()
 	for range 2 {
-		road.Eventually(t, patience, d.gateway(t, d.Replicas...).Ready)
+		fairway.Eventually(t, patience, d.gateway(t, d.Replicas...).Ready)
 	}
 	d.RestartReplica(t, 1)
 	for _, replica := range d.Replicas {
 		replica.Tolerate("Failed to watch", "forbidden", "Error retrieving lease lock", "Failed to update lock", "error initially creating leader election record")
-		road.Eventually(t, patience, ready(replica))
+		fairway.Eventually(t, patience, ready(replica))
 	}
-	road.Eventually(t, patience, d.gateway(t, second).Ready)
-	road.Eventually(t, patience, d.Replicas[0].Says("fairway_xds_envoys 2"))
-	road.Eventually(t, patience, second.Says("fairway_xds_envoys 1"))
-	d.Create(t, road.Class("fairway"), road.Service("shop"), road.Slice("shop", "10.77.2.1"),
-		road.Ingress("shop", "fairway", "shop.test", "/", "shop"))
-	road.Eventually(t, patience, d.shows("shop"))
+	fairway.Eventually(t, patience, d.gateway(t, second).Ready)
+	fairway.Eventually(t, patience, d.Replicas[0].Says("fairway_xds_envoys 2"))
+	fairway.Eventually(t, patience, second.Says("fairway_xds_envoys 1"))
+	d.Create(t, fairway.Class("fairway"), fairway.Service("shop"), fairway.Slice("shop", "10.77.2.1"),
+		fairway.Ingress("shop", "fairway", "shop.test", "/", "shop"))
+	fairway.Eventually(t, patience, d.shows("shop"))
 	return d
 }
 
 // gateway starts one more gateway, which may ask these controllers.
-func (d *divided) gateway(t *testing.T, may ...*road.Replica) *road.Gateway {
+func (d *divided) gateway(t *testing.T, may ...*fairway.Replica) *fairway.Gateway {
 	t.Helper()
 	flags := []string{"--node", fmt.Sprint("envoy-", len(d.gateways)), "--drain-delay", "0s"}
 	for _, replica := range may {
@@ -75,7 +75,7 @@ func (d *divided) gateway(t *testing.T, may ...*road.Replica) *road.Gateway {
 func (d *divided) shows(name string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var i networkingv1.Ingress
-		err := d.Client.Get(ctx, client.ObjectKey{Namespace: road.Namespace, Name: name}, &i)
+		err := d.Client.Get(ctx, client.ObjectKey{Namespace: fairway.Namespace, Name: name}, &i)
 		if err == nil && (len(i.Status.LoadBalancer.Ingress) != 1 || i.Status.LoadBalancer.Ingress[0].IP != published) {
 			err = fmt.Errorf("ingress %s has the addresses %v", name, i.Status.LoadBalancer.Ingress)
 		}
@@ -87,21 +87,21 @@ func (d *divided) shows(name string) func(context.Context) error {
 // its address.
 func (d *divided) promised(t *testing.T, name string) {
 	t.Helper()
-	d.Create(t, road.Ingress(name, "fairway", name+".test", "/", "shop"))
-	road.Eventually(t, patience, d.shows(name))
+	d.Create(t, fairway.Ingress(name, "fairway", name+".test", "/", "shop"))
+	fairway.Eventually(t, patience, d.shows(name))
 	for range 40 { // the kernel spreads connections over the Envoys
-		if err := road.Answers(name+".test", "/", "shop")(t.Context()); err != nil {
+		if err := fairway.Answers(name+".test", "/", "shop")(t.Context()); err != nil {
 			t.Fatalf("ingress %s has its address and yet: %v", name, err)
 		}
 	}
 }
 
-func ready(r *road.Replica) func(context.Context) error {
-	return (&road.Road{Metrics: r.Metrics}).Ready
+func ready(r *fairway.Replica) func(context.Context) error {
+	return (&fairway.Installation{Metrics: r.Metrics}).Ready
 }
 
 // cutOff is a check for Eventually: the replica is not ready, and says why.
-func cutOff(r *road.Replica) func(context.Context) error {
+func cutOff(r *fairway.Replica) func(context.Context) error {
 	return func(ctx context.Context) error {
 		err := ready(r)(ctx)
 		if err == nil || !strings.Contains(err.Error(), "status 503") || !strings.Contains(err.Error(), "cut off from the API server for ") {
@@ -112,7 +112,7 @@ func cutOff(r *road.Replica) func(context.Context) error {
 }
 
 // age is a check for Eventually: how old a gateway says that its configuration is.
-func age(g *road.Gateway, ok func(seconds float64) bool) func(context.Context) error {
+func age(g *fairway.Gateway, ok func(seconds float64) bool) func(context.Context) error {
 	return func(ctx context.Context) error {
 		text, err := g.Metrics(ctx)
 		if err != nil {
@@ -153,23 +153,23 @@ func TestACutOffControllerHandsItsEnvoysOver(t *testing.T) {
 			began := time.Now()
 			d.promised(t, "meanwhile")
 			t.Logf("an address was given %s after the cut", time.Since(began).Round(time.Millisecond))
-			road.Eventually(t, patience, cutOff(first))
-			road.Eventually(t, patience, first.Says("fairway_xds_envoys 0"))
-			road.Eventually(t, patience, second.Says("fairway_xds_envoys 3"))
+			fairway.Eventually(t, patience, cutOff(first))
+			fairway.Eventually(t, patience, first.Says("fairway_xds_envoys 0"))
+			fairway.Eventually(t, patience, second.Says("fairway_xds_envoys 3"))
 			for _, g := range d.gateways {
-				road.Eventually(t, patience, age(g, isNew))
+				fairway.Eventually(t, patience, age(g, isNew))
 			}
 
 			t.Log("one that starts now comes to the other")
-			road.Eventually(t, patience, d.gateway(t, d.Replicas...).Ready)
-			road.Eventually(t, patience, second.Says("fairway_xds_envoys 4"))
+			fairway.Eventually(t, patience, d.gateway(t, d.Replicas...).Ready)
+			fairway.Eventually(t, patience, second.Says("fairway_xds_envoys 4"))
 			d.promised(t, "later")
 
 			t.Log("the controller is in contact again, and serves again")
 			d.cable.Mend(t)
-			road.Eventually(t, 2*patience, ready(first))
-			road.Eventually(t, patience, d.gateway(t, first).Ready)
-			road.Eventually(t, patience, first.Says("fairway_xds_envoys 1"))
+			fairway.Eventually(t, 2*patience, ready(first))
+			fairway.Eventually(t, patience, d.gateway(t, first).Ready)
+			fairway.Eventually(t, patience, first.Says("fairway_xds_envoys 1"))
 			d.promised(t, "back")
 			load.StopClean()
 		})
@@ -183,7 +183,7 @@ func TestAllControllersCutOff(t *testing.T) {
 	load := d.StartLoad(t, "shop.test", "/")
 	d.Cluster.StopAPIServer()
 	for _, replica := range d.Replicas {
-		road.Eventually(t, patience, cutOff(replica))
+		fairway.Eventually(t, patience, cutOff(replica))
 	}
 	connected := func(n int) func(context.Context) error {
 		return func(ctx context.Context) error {
@@ -196,26 +196,26 @@ func TestAllControllersCutOff(t *testing.T) {
 			return fmt.Errorf("not all of %d Envoys have a controller", n)
 		}
 	}
-	road.Eventually(t, patience, connected(3))
+	fairway.Eventually(t, patience, connected(3))
 	t.Log("a gateway starts")
 	began := time.Now()
 	started := d.gateway(t, d.Replicas...)
-	road.Eventually(t, patience, started.Ready)
+	fairway.Eventually(t, patience, started.Ready)
 	t.Logf("it was ready after %s", time.Since(began).Round(time.Millisecond))
-	road.Eventually(t, patience, connected(4))
+	fairway.Eventually(t, patience, connected(4))
 	for _, g := range d.gateways[:3] {
-		road.Eventually(t, patience, age(g, func(seconds float64) bool { return seconds > 15 }))
-		road.Eventually(t, patience, g.Says("/readyz", http.StatusOK, "ok"))
+		fairway.Eventually(t, patience, age(g, func(seconds float64) bool { return seconds > 15 }))
+		fairway.Eventually(t, patience, g.Says("/readyz", http.StatusOK, "ok"))
 	}
 	came := d.connections()
-	road.Eventually(t, patience, age(started, func(seconds float64) bool { return seconds > soak.Pick[float64](20, 50) }))
+	fairway.Eventually(t, patience, age(started, func(seconds float64) bool { return seconds > soak.Pick[float64](20, 50) }))
 	// Each was sent away once by a controller that was cut off, and perhaps once
 	// more after a minute.
 	if n := d.connections(); n > came+4 || came > 10 {
 		t.Errorf("Envoys connected %d times, then %d: they go round in circles", came, n)
 	}
 	for range 40 {
-		if err := road.Answers("shop.test", "/", "shop")(t.Context()); err != nil {
+		if err := fairway.Answers("shop.test", "/", "shop")(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,11 +225,11 @@ func TestAllControllersCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, replica := range d.Replicas {
-		road.Eventually(t, 2*patience, ready(replica))
+		fairway.Eventually(t, 2*patience, ready(replica))
 	}
 	d.promised(t, "back")
 	for _, g := range d.gateways {
-		road.Eventually(t, patience, age(g, isNew))
+		fairway.Eventually(t, patience, age(g, isNew))
 	}
 	load.StopClean()
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // The addresses between which the balancer of the test chooses: the gateway
@@ -32,7 +32,7 @@ type balancer struct {
 	target atomic.Pointer[string]
 }
 
-func (b *balancer) watch(ctx context.Context, g *road.Gateway) {
+func (b *balancer) watch(ctx context.Context, g *fairway.Gateway) {
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
 		target := gatewayAddress
 		if g.Ready(ctx) != nil {
@@ -63,7 +63,7 @@ type clients struct {
 	failed []error
 }
 
-func startClients(t *testing.T, g *road.Gateway) *clients {
+func startClients(t *testing.T, g *fairway.Gateway) *clients {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &clients{stop: cancel}
@@ -144,13 +144,13 @@ func (c *clients) grown(n int) func(context.Context) error {
 func TestAGatewayIsStoppedAndNoRequestFails(t *testing.T) {
 	s := start(t, "--drain-delay=1s", "--drain-timeout=30s")
 	c := startClients(t, s.gateway)
-	road.Eventually(t, patience, c.grown(1000))
+	fairway.Eventually(t, patience, c.grown(1000))
 	began := time.Now()
 	if err := s.gateway.Stop(t, patience); err != nil {
 		t.Errorf("the gateway ends with %v", err)
 	}
 	took := time.Since(began)
-	road.Eventually(t, patience, c.grown(1000))
+	fairway.Eventually(t, patience, c.grown(1000))
 	c.end()
 	sent, failed := c.tally()
 	t.Logf("%d requests; the gateway ended %s after SIGTERM", sent, took.Round(time.Millisecond))
@@ -164,10 +164,10 @@ func TestAGatewayIsStoppedAndNoRequestFails(t *testing.T) {
 
 func TestAWebSocketStaysUntilTheDrainIsOver(t *testing.T) {
 	s := start(t, "--drain-delay=500ms", "--drain-timeout=3s")
-	road.Serve(t, "10.77.2.2", road.BackendPort, http.HandlerFunc(echo))
-	s.Create(t, road.Service("chat"), road.Slice("chat", "10.77.2.2"), road.Ingress("chat", "fairway", "chat.test", "/", "chat"))
+	fairway.Serve(t, "10.77.2.2", fairway.BackendPort, http.HandlerFunc(echo))
+	s.Create(t, fairway.Service("chat"), fairway.Slice("chat", "10.77.2.2"), fairway.Ingress("chat", "fairway", "chat.test", "/", "chat"))
 	var socket *websocket.Conn
-	road.Eventually(t, patience, func(ctx context.Context) (err error) {
+	fairway.Eventually(t, patience, func(ctx context.Context) (err error) {
 		client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", gatewayAddress)
 		}}}

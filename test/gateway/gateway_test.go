@@ -17,14 +17,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 const (
 	patience  = time.Minute
@@ -37,17 +37,17 @@ func secretNamed(name string) types.NamespacedName {
 
 // site is a cluster with two controllers and a gateway, which serves shop.test.
 type site struct {
-	*road.Road
+	*fairway.Installation
 
-	second  *road.Replica
-	gateway *road.Gateway
+	second  *fairway.Replica
+	gateway *fairway.Gateway
 }
 
 // start brings a site up. Certificates live for a minute.
 func start(t *testing.T, flags ...string) *site {
 	t.Helper()
-	road.Backend(t, "shop", "10.77.2.1")
-	s := &site{Road: road.Start(t, road.Options{
+	fairway.Backend(t, "shop", "10.77.2.1")
+	s := &site{Installation: fairway.Start(t, fairway.Options{
 		Envoys: -1,
 		Flags:  []string{"--xds-identity=managed", "--xds-certificate-lifetime=1m"},
 	})}
@@ -56,10 +56,10 @@ func start(t *testing.T, flags ...string) *site {
 	s.gateway = s.StartGateway(t, append([]string{
 		"--xds", s.XDS.String(), "--xds", s.second.XDS.String(), "--tls-dir", dir, "--drain-delay", "0s",
 	}, flags...)...)
-	road.Eventually(t, patience, s.gateway.Ready)
-	s.Create(t, road.Class("fairway"), road.Service("shop"), road.Slice("shop", "10.77.2.1"),
-		road.Ingress("shop", "fairway", "shop.test", "/", "shop"))
-	road.Eventually(t, patience, road.Answers("shop.test", "/", "shop"))
+	fairway.Eventually(t, patience, s.gateway.Ready)
+	s.Create(t, fairway.Class("fairway"), fairway.Service("shop"), fairway.Slice("shop", "10.77.2.1"),
+		fairway.Ingress("shop", "fairway", "shop.test", "/", "shop"))
+	fairway.Eventually(t, patience, fairway.Answers("shop.test", "/", "shop"))
 	return s
 }
 
@@ -101,14 +101,14 @@ func TestCertificatesAreRenewedUnderOpenStreams(t *testing.T) {
 	} {
 		spoiling(t, s, name, spoil)
 	}
-	road.Eventually(t, patience, func(ctx context.Context) error { return s.wellKept(ctx) })
+	fairway.Eventually(t, patience, func(ctx context.Context) error { return s.wellKept(ctx) })
 	authority, err := s.files(t.Context(), "fairway-ca")
 	if err != nil || authority.Equal(before["fairway-ca"]) {
 		t.Fatalf("the authority that was deleted is there again: %v", err)
 	}
 
 	t.Log("everything is signed by the new authority, and the old one is forgotten")
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		authority, err := s.files(ctx, "fairway-ca")
 		if err == nil && strings.Count(string(authority.CA), "BEGIN") != 1 {
 			err = errors.New("the old authority is still trusted")
@@ -122,22 +122,22 @@ func TestCertificatesAreRenewedUnderOpenStreams(t *testing.T) {
 	t.Log("the controllers are replaced, the Envoy connects anew")
 	s.Controller.Kill()
 	s.StartController(t)
-	road.Eventually(t, patience, s.Ready)
+	fairway.Eventually(t, patience, s.Ready)
 	s.second.Kill()
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, func(context.Context) error {
 		if got := strings.Count(s.Controller.Log(), "envoy connected"); got == 0 {
 			return errors.New("the Envoy has not come to the new controller")
 		}
 		return nil
 	})
-	s.Create(t, road.Ingress("late", "fairway", "late.test", "/", "shop"))
-	road.Eventually(t, patience, road.Answers("late.test", "/", "shop"))
+	s.Create(t, fairway.Ingress("late", "fairway", "late.test", "/", "shop"))
+	fairway.Eventually(t, patience, fairway.Answers("late.test", "/", "shop"))
 	load.StopClean()
 }
 
 func spoiling(t *testing.T, s *site, name string, spoil func(*corev1.Secret) error) {
 	t.Helper()
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		var secret corev1.Secret
 		if err := s.Client.Get(ctx, secretNamed(name), &secret); err != nil {
 			return err
@@ -177,17 +177,17 @@ func (s *site) wellKept(ctx context.Context) error {
 // its own; with it an Envoy gets that gateway and no other.
 func TestEveryGatewayHasItsOwnCertificate(t *testing.T) {
 	s := start(t)
-	class := road.Class("inner")
+	class := fairway.Class("inner")
 	group, name := "fairway.dev", "inner"
 	class.Spec.Parameters = parameters(group, name)
 	s.Create(t, class)
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		_, err := s.files(ctx, "fairway-gateway-inner")
 		return err
 	})
 	inner := s.Mount(t, secretNamed("fairway-gateway-inner"))
 	stranger := s.StartGateway(t, "--xds", s.XDS.String(), "--tls-dir", inner, "--gateway", "default")
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, func(context.Context) error {
 		if !strings.Contains(s.Controller.Log(), "stream turned away") {
 			return errors.New("nobody was turned away")
 		}
@@ -201,7 +201,7 @@ func TestEveryGatewayHasItsOwnCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log("the class is gone; its certificate is, when it has expired")
-	road.Eventually(t, 2*patience, func(ctx context.Context) error {
+	fairway.Eventually(t, 2*patience, func(ctx context.Context) error {
 		var secret corev1.Secret
 		if err := s.Client.Get(ctx, secretNamed("fairway-gateway-inner"), &secret); err != nil {
 			return client.IgnoreNotFound(err)

@@ -14,13 +14,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/proof"
 )
 
 // tlsSite is an Ingress for a host with a Secret of the same name.
 func tlsSite(name, host string) *networkingv1.Ingress {
-	i := road.Ingress(name, "fairway", host, "/", "shop")
+	i := fairway.Ingress(name, "fairway", host, "/", "shop")
 	i.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: name}}
 	return i
 }
@@ -49,25 +49,25 @@ func (s *site) proved(n int) func(context.Context) error {
 // new has everything proved again, and so has a certificate that is.
 func TestCertificatesAreProvedBeforeClientsCome(t *testing.T) {
 	s := start(t)
-	authority := road.NewAuthority(t)
-	own := authority.Secret(t, "own", road.Wish{Names: []string{"own.test"}, Serial: 1001})
-	wild := authority.Secret(t, "wild", road.Wish{Names: []string{"*.wild.test"}, Serial: 1002})
+	authority := fairway.NewAuthority(t)
+	own := authority.Secret(t, "own", fairway.Wish{Names: []string{"own.test"}, Serial: 1001})
+	wild := authority.Secret(t, "wild", fairway.Wish{Names: []string{"*.wild.test"}, Serial: 1002})
 	s.Create(t, own, wild, tlsSite("own", "own.test"), tlsSite("wild", "*.wild.test"))
-	road.Eventually(t, patience, s.shows("own.test", 1001))
-	road.Eventually(t, patience, s.shows("*.wild.test", 1002))
-	road.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_certificates 3\n")) // the default one, too
-	road.Eventually(t, patience, s.proved(3))
+	fairway.Eventually(t, patience, s.shows("own.test", 1001))
+	fairway.Eventually(t, patience, s.shows("*.wild.test", 1002))
+	fairway.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_certificates 3\n")) // the default one, too
+	fairway.Eventually(t, patience, s.proved(3))
 
 	t.Log("all controllers are gone")
 	s.Controller.Kill()
 	s.second.Kill()
-	road.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_controller_connected 0\n"))
+	fairway.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_controller_connected 0\n"))
 	for name, secret := range map[string]*corev1.Secret{"own.test": own, proof.NameOf("*.wild.test"): wild} {
-		if err := road.Presents(name, secret)(t.Context()); err != nil {
+		if err := fairway.Presents(name, secret)(t.Context()); err != nil {
 			t.Errorf("a name that nobody has used, without controllers: %v", err)
 		}
 	}
-	next := authority.Secret(t, "own", road.Wish{Names: []string{"own.test"}, Serial: 1003})
+	next := authority.Secret(t, "own", fairway.Wish{Names: []string{"own.test"}, Serial: 1003})
 	if err := s.Client.Update(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
@@ -78,26 +78,26 @@ func TestCertificatesAreProvedBeforeClientsCome(t *testing.T) {
 	t.Log("they are back")
 	s.StartController(t)
 	s.RestartReplica(t, 1)
-	road.Eventually(t, patience, s.shows("own.test", 1003))
-	road.Eventually(t, patience, s.proved(3))
+	fairway.Eventually(t, patience, s.shows("own.test", 1003))
+	fairway.Eventually(t, patience, s.proved(3))
 
 	t.Log("Envoy crashes")
 	envoy := s.envoy(t)
 	if err := syscall.Kill(envoy, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	road.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_restarts_total 1\n"))
-	road.Eventually(t, patience, s.gateway.Ready)
-	road.Eventually(t, patience, s.shows("own.test", 1003))
-	road.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_certificates 3\n"))
-	road.Eventually(t, patience, s.proved(3))
+	fairway.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_restarts_total 1\n"))
+	fairway.Eventually(t, patience, s.gateway.Ready)
+	fairway.Eventually(t, patience, s.shows("own.test", 1003))
+	fairway.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_certificates 3\n"))
+	fairway.Eventually(t, patience, s.proved(3))
 	if err := s.Client.Delete(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Client.Delete(t.Context(), tlsSite("wild", "*.wild.test")); err != nil {
 		t.Fatal(err)
 	}
-	road.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_certificates 2\n"))
+	fairway.Eventually(t, patience, s.gateway.Says("/metrics", 200, "fairway_gateway_certificates 2\n"))
 }
 
 // envoy is the process of the gateway's Envoy.

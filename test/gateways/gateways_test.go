@@ -19,11 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 // patience is how long a change may take on a machine that is busy otherwise.
 const patience = 60 * time.Second
@@ -38,7 +38,7 @@ const (
 // backend, or, without one, 404.
 func answers(port int, host, backend string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		a, err := road.GetAt(ctx, port, host, "/")
+		a, err := fairway.GetAt(ctx, port, host, "/")
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func answers(port int, host, backend string) func(context.Context) error {
 
 // accepted is a check for Eventually: the condition of a configuration is that,
 // of its newest version, with words in the message.
-func accepted(r *road.Road, name string, status metav1.ConditionStatus, reason string, words ...string) func(context.Context) error {
+func accepted(r *fairway.Installation, name string, status metav1.ConditionStatus, reason string, words ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		config := &v1alpha1.ClusterGatewayConfig{}
 		if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, config); err != nil {
@@ -70,7 +70,7 @@ func accepted(r *road.Road, name string, status metav1.ConditionStatus, reason s
 	}
 }
 
-func change[O client.Object](t *testing.T, r *road.Road, object O, edit func(O)) {
+func change[O client.Object](t *testing.T, r *fairway.Installation, object O, edit func(O)) {
 	t.Helper()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
@@ -97,34 +97,34 @@ func configOf(name string, port int32) *v1alpha1.ClusterGatewayConfig {
 }
 
 func TestTwoGatewaysSideBySide(t *testing.T) {
-	road.Backend(t, "outer", "10.77.1.1")
-	road.Backend(t, "inner", "10.77.1.2")
-	r := road.Start(t, road.Options{Before: func(r *road.Road) { r.InstallCustomResources(t) }})
-	config, inner := configOf("inner", innerPort), road.Class("inner")
+	fairway.Backend(t, "outer", "10.77.1.1")
+	fairway.Backend(t, "inner", "10.77.1.2")
+	r := fairway.Start(t, fairway.Options{Before: func(r *fairway.Installation) { r.InstallCustomResources(t) }})
+	config, inner := configOf("inner", innerPort), fairway.Class("inner")
 	inner.Spec.Parameters = parameters("inner")
 	for i, name := range []string{"outer", "inner"} {
-		r.Create(t, road.Service(name), road.Slice(name, fmt.Sprintf("10.77.1.%d", i+1)))
+		r.Create(t, fairway.Service(name), fairway.Slice(name, fmt.Sprintf("10.77.1.%d", i+1)))
 	}
-	r.Create(t, config, road.Class("outer"), inner,
-		road.Ingress("outer", "outer", "shop.test", "/", "outer"),
-		road.Ingress("inner", "inner", "shop.test", "/", "inner"))
+	r.Create(t, config, fairway.Class("outer"), inner,
+		fairway.Ingress("outer", "outer", "shop.test", "/", "outer"),
+		fairway.Ingress("inner", "inner", "shop.test", "/", "inner"))
 	r.StartEnvoy(t, "inner").WaitReady(t)
-	road.Eventually(t, patience, answers(outerPort, "shop.test", "outer"))
-	road.Eventually(t, patience, answers(innerPort, "shop.test", "inner"))
-	road.Eventually(t, patience, accepted(r, "inner", metav1.ConditionTrue, v1alpha1.ReasonAccepted, "inner"))
+	fairway.Eventually(t, patience, answers(outerPort, "shop.test", "outer"))
+	fairway.Eventually(t, patience, answers(innerPort, "shop.test", "inner"))
+	fairway.Eventually(t, patience, accepted(r, "inner", metav1.ConditionTrue, v1alpha1.ReasonAccepted, "inner"))
 
 	t.Run("an Ingress moves between classes", func(t *testing.T) {
-		moving := road.Ingress("moving", "outer", "moving.test", "/", "outer")
+		moving := fairway.Ingress("moving", "outer", "moving.test", "/", "outer")
 		r.Create(t, moving)
-		road.Eventually(t, patience, answers(outerPort, "moving.test", "outer"))
-		road.Eventually(t, patience, answers(innerPort, "moving.test", ""))
+		fairway.Eventually(t, patience, answers(outerPort, "moving.test", "outer"))
+		fairway.Eventually(t, patience, answers(innerPort, "moving.test", ""))
 		for _, step := range []struct {
 			class       string
 			there, gone int
 		}{{"inner", innerPort, outerPort}, {"outer", outerPort, innerPort}} {
 			change(t, r, moving, func(o *networkingv1.Ingress) { o.Spec.IngressClassName = &step.class })
-			road.Eventually(t, patience, answers(step.there, "moving.test", "outer"))
-			road.Eventually(t, patience, answers(step.gone, "moving.test", ""))
+			fairway.Eventually(t, patience, answers(step.there, "moving.test", "outer"))
+			fairway.Eventually(t, patience, answers(step.gone, "moving.test", ""))
 		}
 	})
 	t.Run("a class moves between gateways", func(t *testing.T) { testClassMoves(t, r, inner) })
@@ -132,85 +132,85 @@ func TestTwoGatewaysSideBySide(t *testing.T) {
 	t.Run("what is refused", func(t *testing.T) { testRefused(t, r) })
 	t.Run("settings change", func(t *testing.T) {
 		change(t, r, config, func(o *v1alpha1.ClusterGatewayConfig) { o.Spec.HTTPPort = new(int32(8082)) })
-		road.Eventually(t, patience, answers(8082, "shop.test", "inner"))
+		fairway.Eventually(t, patience, answers(8082, "shop.test", "inner"))
 		change(t, r, config, func(o *v1alpha1.ClusterGatewayConfig) { o.Spec.HTTPPort = new(int32(innerPort)) })
-		road.Eventually(t, patience, answers(innerPort, "shop.test", "inner"))
-		road.Eventually(t, patience, answers(outerPort, "shop.test", "outer"))
+		fairway.Eventually(t, patience, answers(innerPort, "shop.test", "inner"))
+		fairway.Eventually(t, patience, answers(outerPort, "shop.test", "outer"))
 	})
 	t.Run("the default gateway has a configuration too", func(t *testing.T) {
 		r.Create(t, configOf("default", 8083))
-		road.Eventually(t, patience, answers(8083, "shop.test", "outer"))
-		road.Eventually(t, patience, accepted(r, "default", metav1.ConditionTrue, v1alpha1.ReasonAccepted))
+		fairway.Eventually(t, patience, answers(8083, "shop.test", "outer"))
+		fairway.Eventually(t, patience, accepted(r, "default", metav1.ConditionTrue, v1alpha1.ReasonAccepted))
 		if err := r.Client.Delete(t.Context(), configOf("default", 8083)); err != nil {
 			t.Fatal(err)
 		}
-		road.Eventually(t, patience, answers(outerPort, "shop.test", "outer"))
+		fairway.Eventually(t, patience, answers(outerPort, "shop.test", "outer"))
 	})
 }
 
 // testClassMoves: its Envoys stay, and serve nothing while no class names their
 // gateway.
-func testClassMoves(t *testing.T, r *road.Road, inner *networkingv1.IngressClass) {
-	only := road.Ingress("only", "inner", "only.test", "/", "inner")
+func testClassMoves(t *testing.T, r *fairway.Installation, inner *networkingv1.IngressClass) {
+	only := fairway.Ingress("only", "inner", "only.test", "/", "inner")
 	r.Create(t, only)
-	road.Eventually(t, patience, answers(innerPort, "only.test", "inner"))
+	fairway.Eventually(t, patience, answers(innerPort, "only.test", "inner"))
 	change(t, r, inner, func(o *networkingv1.IngressClass) { o.Spec.Parameters = nil })
-	road.Eventually(t, patience, answers(outerPort, "only.test", "inner"))
-	road.Eventually(t, patience, answers(innerPort, "only.test", ""))
-	road.Eventually(t, patience, accepted(r, "inner", metav1.ConditionTrue, v1alpha1.ReasonUnused))
+	fairway.Eventually(t, patience, answers(outerPort, "only.test", "inner"))
+	fairway.Eventually(t, patience, answers(innerPort, "only.test", ""))
+	fairway.Eventually(t, patience, accepted(r, "inner", metav1.ConditionTrue, v1alpha1.ReasonUnused))
 	change(t, r, inner, func(o *networkingv1.IngressClass) { o.Spec.Parameters = parameters("inner") })
-	road.Eventually(t, patience, answers(innerPort, "only.test", "inner"))
-	road.Eventually(t, patience, answers(outerPort, "only.test", ""))
+	fairway.Eventually(t, patience, answers(innerPort, "only.test", "inner"))
+	fairway.Eventually(t, patience, answers(outerPort, "only.test", ""))
 
 	// Parameters that cannot be understood: served nowhere, and least of all on
 	// the public gateway.
 	change(t, r, inner, func(o *networkingv1.IngressClass) { o.Spec.Parameters.Kind = "ConfigMap" })
-	road.Eventually(t, patience, answers(innerPort, "only.test", ""))
-	road.Eventually(t, patience, answers(outerPort, "only.test", ""))
-	road.Eventually(t, patience, r.Metric(`fairway_problems{kind="IngressClass",reason="InvalidParameters"} 1`))
+	fairway.Eventually(t, patience, answers(innerPort, "only.test", ""))
+	fairway.Eventually(t, patience, answers(outerPort, "only.test", ""))
+	fairway.Eventually(t, patience, r.Metric(`fairway_problems{kind="IngressClass",reason="InvalidParameters"} 1`))
 	change(t, r, inner, func(o *networkingv1.IngressClass) { o.Spec.Parameters = parameters("inner") })
-	road.Eventually(t, patience, answers(innerPort, "only.test", "inner"))
-	road.Eventually(t, patience, r.NoMetric("fairway_problems"))
+	fairway.Eventually(t, patience, answers(innerPort, "only.test", "inner"))
+	fairway.Eventually(t, patience, r.NoMetric("fairway_problems"))
 }
 
 // testMistake: what the API server cannot know to be wrong is a condition.
-func testMistake(t *testing.T, r *road.Road, config *v1alpha1.ClusterGatewayConfig) {
+func testMistake(t *testing.T, r *fairway.Installation, config *v1alpha1.ClusterGatewayConfig) {
 	change(t, r, config, func(o *v1alpha1.ClusterGatewayConfig) {
 		o.Spec.HTTPPort = new(int32(8090))
 		o.Spec.AccessLog = &v1alpha1.AccessLog{RequestHeaders: []v1alpha1.HeaderName{"Authorization"}}
 	})
-	road.Eventually(t, patience, accepted(r, "inner", metav1.ConditionFalse, v1alpha1.ReasonInvalid,
+	fairway.Eventually(t, patience, accepted(r, "inner", metav1.ConditionFalse, v1alpha1.ReasonInvalid,
 		"spec.accessLog.requestHeaders[0]", "Authorization", "last settings"))
-	road.Eventually(t, patience, r.Metric(`fairway_problems{kind="ClusterGatewayConfig",reason="InvalidSetting"} 1`))
-	road.Eventually(t, patience, answers(innerPort, "shop.test", "inner")) // and not port 8090
-	if _, err := road.GetAt(t.Context(), 8090, "shop.test", "/"); err == nil {
+	fairway.Eventually(t, patience, r.Metric(`fairway_problems{kind="ClusterGatewayConfig",reason="InvalidSetting"} 1`))
+	fairway.Eventually(t, patience, answers(innerPort, "shop.test", "inner")) // and not port 8090
+	if _, err := fairway.GetAt(t.Context(), 8090, "shop.test", "/"); err == nil {
 		t.Error("part of the new settings is in force")
 	}
 	change(t, r, config, func(o *v1alpha1.ClusterGatewayConfig) { o.Spec.AccessLog = nil })
-	road.Eventually(t, patience, accepted(r, "inner", metav1.ConditionTrue, v1alpha1.ReasonAccepted))
-	road.Eventually(t, patience, answers(8090, "shop.test", "inner"))
+	fairway.Eventually(t, patience, accepted(r, "inner", metav1.ConditionTrue, v1alpha1.ReasonAccepted))
+	fairway.Eventually(t, patience, answers(8090, "shop.test", "inner"))
 	change(t, r, config, func(o *v1alpha1.ClusterGatewayConfig) { o.Spec.HTTPPort = new(int32(innerPort)) })
-	road.Eventually(t, patience, answers(innerPort, "shop.test", "inner"))
+	fairway.Eventually(t, patience, answers(innerPort, "shop.test", "inner"))
 }
 
 // A cluster whose custom resources come later is served before and after.
 func TestCustomResourcesThatComeLater(t *testing.T) {
-	road.Backend(t, "shop", "10.77.2.1")
-	r := road.Start(t, road.Options{})
-	r.Create(t, road.Class("public"), road.Service("shop"), road.Slice("shop", "10.77.2.1"),
-		road.Ingress("shop", "public", "shop.test", "/", "shop"))
-	road.Eventually(t, patience, answers(outerPort, "shop.test", "shop"))
+	fairway.Backend(t, "shop", "10.77.2.1")
+	r := fairway.Start(t, fairway.Options{})
+	r.Create(t, fairway.Class("public"), fairway.Service("shop"), fairway.Slice("shop", "10.77.2.1"),
+		fairway.Ingress("shop", "public", "shop.test", "/", "shop"))
+	fairway.Eventually(t, patience, answers(outerPort, "shop.test", "shop"))
 	if log := r.Controller.Log(); !strings.Contains(log, "the cluster has no GatewayConfigs") {
 		t.Errorf("nobody is told:\n%s", log)
 	}
 	r.InstallCustomResources(t)
 	r.Create(t, configOf("default", 8084))
-	road.Eventually(t, patience, answers(8084, "shop.test", "shop"))
-	road.Eventually(t, patience, accepted(r, "default", metav1.ConditionTrue, v1alpha1.ReasonAccepted))
+	fairway.Eventually(t, patience, answers(8084, "shop.test", "shop"))
+	fairway.Eventually(t, patience, accepted(r, "default", metav1.ConditionTrue, v1alpha1.ReasonAccepted))
 }
 
 // What the API server can know to be wrong, it refuses.
-func testRefused(t *testing.T, r *road.Road) {
+func testRefused(t *testing.T, r *fairway.Installation) {
 	for name, spec := range map[string]v1alpha1.GatewayConfigSpec{
 		"no address":       {Address: new("everywhere")},
 		"port":             {HTTPPort: new(int32(70000))},

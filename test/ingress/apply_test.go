@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 const shopService = `
@@ -34,7 +34,7 @@ spec:
 `
 
 // What a user does with kubectl, a client sees.
-func testApply(t *testing.T, r *road.Road) {
+func testApply(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	t.Cleanup(func() { s.kubectl("", "delete", "ingress,service,endpointslice", "--all", "--wait=false") })
 	apply := func(class, host, path, service string) {

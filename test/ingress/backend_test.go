@@ -8,20 +8,20 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // A port is the Service's, by number or by name; where the pods listen is the
 // slices' business.
-func testPorts(t *testing.T, r *road.Road) {
+func testPorts(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	ip := r.Address()
-	road.Serve(t, ip, 7001, road.Named("web"))
-	road.Serve(t, ip, 7002, road.Named("admin"))
-	service := road.Service("shop")
+	fairway.Serve(t, ip, 7001, fairway.Named("web"))
+	fairway.Serve(t, ip, 7002, fairway.Named("admin"))
+	service := fairway.Service("shop")
 	service.Spec.ClusterIP = ""
 	service.Spec.Ports = []corev1.ServicePort{{Name: "web", Port: 80}, {Name: "admin", Port: 7001}}
-	endpoints := road.Slice("shop", ip)
+	endpoints := fairway.Slice("shop", ip)
 	endpoints.Ports = []discoveryv1.EndpointPort{
 		{Name: new("admin"), Port: new(int32(7002))}, {Name: new("web"), Port: new(int32(7001))},
 	}
@@ -47,7 +47,7 @@ func testPorts(t *testing.T, r *road.Road) {
 }
 
 // Services of every type are served.
-func testServices(t *testing.T, r *road.Road) {
+func testServices(t *testing.T, r *fairway.Installation) {
 	types := map[string]corev1.ServiceSpec{
 		"cluster-ip":    {Type: corev1.ServiceTypeClusterIP},
 		"node-port":     {Type: corev1.ServiceTypeNodePort},
@@ -58,10 +58,10 @@ func testServices(t *testing.T, r *road.Road) {
 	for name, spec := range types {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, r)
-			service := road.Service(name)
+			service := fairway.Service(name)
 			spec.Ports = service.Spec.Ports
 			service.Spec = spec
-			s.create(service, road.Slice(name, s.endpoint(name)),
+			s.create(service, fairway.Slice(name, s.endpoint(name)),
 				withRules("shop", rule(name+".services.test", "/", name)))
 			s.eventually(name+".services.test", "/", name)
 		})
@@ -71,10 +71,10 @@ func testServices(t *testing.T, r *road.Road) {
 
 // ExternalName is resolved by the gateway; it can become a plain Service and
 // turn back.
-func testExternalName(t *testing.T, r *road.Road) {
+func testExternalName(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	address := r.Address() // one that is not local; a test of xds/envoy has names resolved
-	road.Serve(t, address, 7080, road.Named("far away"))
+	fairway.Serve(t, address, 7080, fairway.Named("far away"))
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "far"},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: address},
@@ -84,7 +84,7 @@ func testExternalName(t *testing.T, r *road.Road) {
 	s.create(service, rules)
 	s.eventually("external.test", "/", "far away")
 
-	s.create(road.Slice("far", s.endpoint("near")))
+	s.create(fairway.Slice("far", s.endpoint("near")))
 	change(s, service, func(o *corev1.Service) {
 		o.Spec = corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Ports: []corev1.ServicePort{{Name: "http", Port: 7080}}}
 	})
@@ -95,7 +95,7 @@ func testExternalName(t *testing.T, r *road.Road) {
 	s.eventually("external.test", "/", "far away")
 
 	// What leads to the gateway's own machine is not served, known as such or resolved.
-	road.Serve(t, "127.0.0.1", 7080, road.Named("the gateway's own"))
+	fairway.Serve(t, "127.0.0.1", 7080, fairway.Named("the gateway's own"))
 	for _, name := range []string{"localhost", "127.0.0.1", "localhost."} {
 		change(s, service, func(o *corev1.Service) { o.Spec.ExternalName = name })
 		s.eventually("external.test", "/", unavailable)
@@ -104,13 +104,13 @@ func testExternalName(t *testing.T, r *road.Road) {
 
 // Ready endpoints get the traffic, draining ones only where there is no ready
 // one, and with neither the answer is 503.
-func testEndpoints(t *testing.T, r *road.Road) {
+func testEndpoints(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	first, second, third := s.endpoint("first"), s.endpoint("second"), s.endpoint("third")
 	one := slice("shop", "ready", first)
 	two := slice("shop", "not ready", second)
 	two.Name = "shop-2"
-	s.create(road.Service("shop"), one, two, withRules("shop", rule("endpoints.test", "/", "shop")))
+	s.create(fairway.Service("shop"), one, two, withRules("shop", rule("endpoints.test", "/", "shop")))
 	s.eventually("endpoints.test", "/", "first")
 
 	become := func(o *discoveryv1.EndpointSlice, condition string) {
@@ -146,10 +146,10 @@ func testEndpoints(t *testing.T, r *road.Road) {
 
 // A backend that is not there costs its path and nothing else: no other path of
 // the host, and no request of it goes to somebody who did not expect it.
-func testMissingBackends(t *testing.T, r *road.Road) {
+func testMissingBackends(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("shop", "wildcard")
-	pay := road.Service("pay")
+	pay := fairway.Service("pay")
 	rules := withRules("shop", rule("missing.test", "/", "shop", "/pay", "pay", "/port", "shop"))
 	rules.Spec.Rules[0].HTTP.Paths[2].Backend.Service.Port.Number = 81
 	wildcard := withRules("wildcard",
@@ -164,19 +164,19 @@ func testMissingBackends(t *testing.T, r *road.Road) {
 
 	s.create(pay)
 	s.now("missing.test", "/pay", unavailable) // without endpoints
-	endpoints := road.Slice("pay", s.endpoint("pay"))
+	endpoints := fairway.Slice("pay", s.endpoint("pay"))
 	s.create(endpoints)
 	s.eventually("missing.test", "/pay", "pay")
 	s.now("missing.test", "/", "shop")
 	s.now("missing.test", "/port", unavailable)
 
-	shop := road.Service("shop")
+	shop := fairway.Service("shop")
 	shop.Namespace = s.namespace
 	change(s, shop, func(o *corev1.Service) {
 		o.Spec.Ports = append(o.Spec.Ports, corev1.ServicePort{Name: "http2", Port: 81})
 	})
-	change(s, named(s, road.Slice("shop")), func(o *discoveryv1.EndpointSlice) {
-		o.Ports = append(o.Ports, discoveryv1.EndpointPort{Name: new("http2"), Port: new(int32(road.BackendPort))})
+	change(s, named(s, fairway.Slice("shop")), func(o *discoveryv1.EndpointSlice) {
+		o.Ports = append(o.Ports, discoveryv1.EndpointPort{Name: new("http2"), Port: new(int32(fairway.BackendPort))})
 	})
 	s.eventually("missing.test", "/port", "shop")
 

@@ -15,12 +15,12 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
 func TestFilterChains(t *testing.T) {
-	r := start(t, road.Options{Flags: []string{"-v"}, Record: true})
+	r := start(t, fairway.Options{Flags: []string{"-v"}, Record: true})
 	for _, feature := range []struct {
 		name string
 		test func(*site)
@@ -45,12 +45,12 @@ func annotated(i *networkingv1.Ingress, pairs ...string) *networkingv1.Ingress {
 	return i
 }
 
-// answeredTo is a check for road.Eventually: what a client with a certificate, or
+// answeredTo is a check for fairway.Eventually: what a client with a certificate, or
 // nil, is answered to a request for a host: the name of the backend and of the
 // client as the backend is told, a status, or "refused".
 func answeredTo(client *tls.Certificate, name, host, want string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		a, err := road.GetAs(ctx, client, name, host, "/")
+		a, err := fairway.GetAs(ctx, client, name, host, "/")
 		got := strings.TrimSpace(a.Header.Get("Backend") + " " + dnsIn(a.Header.Get("Client")))
 		switch {
 		case err != nil:
@@ -75,17 +75,17 @@ func dnsIn(header string) string {
 func (s *site) soon(checks ...func(context.Context) error) {
 	s.Helper()
 	for _, check := range checks {
-		road.Eventually(s, patience, check)
+		fairway.Eventually(s, patience, check)
 	}
 }
 
 // Certificates are demanded of clients whatever way they come by, and the backend
 // is told who they are.
 func testClientCertificates(s *site) {
-	authority := road.NewAuthority(s)
-	alice, eve := authority.Client(s, "alice"), road.NewAuthority(s).Client(s, "eve")
+	authority := fairway.NewAuthority(s)
+	alice, eve := authority.Client(s, "alice"), fairway.NewAuthority(s).Client(s, "eve")
 	s.backends("shop", "rest")
-	s.create(authority.CASecret("staff-ca"), authority.Secret(s, "wildcard", road.Wish{Names: []string{"*.mtls.test"}}))
+	s.create(authority.CASecret("staff-ca"), authority.Secret(s, "wildcard", fairway.Wish{Names: []string{"*.mtls.test"}}))
 	s.create(
 		annotated(overTLS(withRules("staff", rule("staff.mtls.test", "/", "shop")), "wildcard", "staff.mtls.test"),
 			route.AnnotationClientCA, "staff-ca"),
@@ -145,11 +145,11 @@ func overH2(s *site, client *tls.Certificate, name string) *http.Transport {
 	if client != nil {
 		config.Certificates = []tls.Certificate{*client}
 	}
-	conn, err := road.Handshake(s.Context(), name, config)
+	conn, err := fairway.Handshake(s.Context(), name, config)
 	if err != nil {
 		s.Fatal(err)
 	}
-	transport := &http.Transport{Protocols: new(http.Protocols), DialTLSContext: road.Once(conn)}
+	transport := &http.Transport{Protocols: new(http.Protocols), DialTLSContext: fairway.Once(conn)}
 	transport.Protocols.SetHTTP2(true)
 	s.Cleanup(transport.CloseIdleConnections)
 	return transport
@@ -158,7 +158,7 @@ func overH2(s *site, client *tls.Certificate, name string) *http.Transport {
 // A host whose clients cannot be verified serves nobody; what is wrong is said on
 // its Ingress, and mending it serves again.
 func testBrokenAuthorities(s *site) {
-	authority := road.NewAuthority(s)
+	authority := fairway.NewAuthority(s)
 	alice := authority.Client(s, "alice")
 	s.backends("shop")
 	s.create(annotated(withRules("staff", rule("staff.broken.test", "/", "shop")), route.AnnotationClientCA, "staff-ca"))
@@ -169,11 +169,11 @@ func testBrokenAuthorities(s *site) {
 		answeredTo(nil, "open.broken.test", "staff.broken.test", "421"),
 		answeredTo(nil, "open.broken.test", "open.broken.test", "shop"),
 	)
-	good := authority.Secret(s, "staff-ca", road.Wish{Names: []string{"any.test"}})
+	good := authority.Secret(s, "staff-ca", fairway.Wish{Names: []string{"any.test"}})
 	good.Data["ca.crt"] = authority.PEM()
 	s.create(good)
-	s.soon(answeredTo(alice, "staff.broken.test", "staff.broken.test", "shop alice"), s.road.NoMetric("fairway_problems"))
-	leaf, _ := authority.Issue(s, road.Wish{})
+	s.soon(answeredTo(alice, "staff.broken.test", "staff.broken.test", "shop alice"), s.fairway.NoMetric("fairway_problems"))
+	leaf, _ := authority.Issue(s, fairway.Wish{})
 	for _, c := range []struct{ reason, says, content string }{
 		{string(route.ReasonSecretInvalid), "it has no ca.crt", ""},
 		{string(route.ReasonClientCAInvalid), "it is not PEM", "nothing"},
@@ -185,9 +185,9 @@ func testBrokenAuthorities(s *site) {
 		update(s, broken)
 		s.soon(s.said("staff", c.reason, c.says), answeredTo(alice, "staff.broken.test", "staff.broken.test", "refused"))
 		update(s, good)
-		s.soon(answeredTo(alice, "staff.broken.test", "staff.broken.test", "shop alice"), s.road.NoMetric("fairway_problems"))
+		s.soon(answeredTo(alice, "staff.broken.test", "staff.broken.test", "shop alice"), s.fairway.NoMetric("fairway_problems"))
 	}
-	next := road.NewAuthority(s)
+	next := fairway.NewAuthority(s)
 	both := good.DeepCopy()
 	both.Data["ca.crt"] = bytes.Join([][]byte{authority.PEM(), next.PEM()}, nil)
 	update(s, both)
@@ -196,13 +196,13 @@ func testBrokenAuthorities(s *site) {
 
 // A host belongs to the namespace of the oldest Ingress that names it.
 func testClientPolicyConflicts(s *site) {
-	authority := road.NewAuthority(s)
+	authority := fairway.NewAuthority(s)
 	alice := authority.Client(s, "alice")
 	s.backends("shop")
 	s.create(authority.CASecret("staff-ca"), withRules("first", rule("conflict.test", "/", "shop")))
 	s.soon(answered("conflict.test", "/", "shop"))
 	s.nextSecond()
-	other := newSite(s.T, s.road)
+	other := newSite(s.T, s.fairway)
 	other.backends("secret")
 	other.create(authority.CASecret("staff-ca"),
 		annotated(withRules("guest", rule("conflict.test", "/secret", "secret")), route.AnnotationClientCA, "staff-ca"))
@@ -221,25 +221,25 @@ func testClientPolicyConflicts(s *site) {
 
 // A name with two certificates of one namespace has both.
 func testPairs(s *site) {
-	authority := road.NewAuthority(s)
+	authority := fairway.NewAuthority(s)
 	s.backends("shop")
-	first := authority.Secret(s, "first", road.Wish{Names: []string{"pair.test"}, RSA: true})
-	second := authority.Secret(s, "second", road.Wish{Names: []string{"pair.test"}})
+	first := authority.Secret(s, "first", fairway.Wish{Names: []string{"pair.test"}, RSA: true})
+	second := authority.Secret(s, "second", fairway.Wish{Names: []string{"pair.test"}})
 	s.create(first, second, overTLS(overTLS(withRules("pair", rule("pair.test", "/", "shop")), "first", "pair.test"), "second", "pair.test"))
 	s.soon(
-		road.PresentsToOld("pair.test", first),
-		road.Presents("pair.test", second),
+		fairway.PresentsToOld("pair.test", first),
+		fairway.Presents("pair.test", second),
 		answeredTo(nil, "pair.test", "pair.test", "shop"),
 	)
-	rotated := authority.Secret(s, "second", road.Wish{Names: []string{"pair.test"}})
+	rotated := authority.Secret(s, "second", fairway.Wish{Names: []string{"pair.test"}})
 	update(s, withNameOf(second, rotated))
 	s.soon(
-		road.Presents("pair.test", rotated),
-		road.PresentsToOld("pair.test", first),
+		fairway.Presents("pair.test", rotated),
+		fairway.PresentsToOld("pair.test", first),
 	)
 	s.delete(first)
 	s.soon(s.said("pair", string(route.ReasonSecretNotFound), "Secret first cannot be used"))
-	s.soon(road.PresentsToOld("pair.test", first), road.Presents("pair.test", rotated)) // the last good one
+	s.soon(fairway.PresentsToOld("pair.test", first), fairway.Presents("pair.test", rotated)) // the last good one
 }
 
 // withNameOf is of with the contents of another Secret.
@@ -255,12 +255,12 @@ func testPassthrough(s *site) {
 	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Backend", "raw of "+r.TLS.ServerName)
 	}))
-	ip := s.road.Address()
+	ip := s.fairway.Address()
 	backend.Listener.Close()
-	backend.Listener = road.Listen(s, ip)
+	backend.Listener = fairway.Listen(s, ip)
 	backend.StartTLS()
 	s.Cleanup(backend.Close)
-	service, slice := road.Service("raw"), road.Slice("raw", ip)
+	service, slice := fairway.Service("raw"), fairway.Slice("raw", ip)
 	s.create(service, slice)
 	s.create(
 		annotated(withRules("raw", rule("raw.test", "/", "raw")), route.AnnotationTLSPassthrough, "true"),
@@ -281,7 +281,7 @@ func testPassthrough(s *site) {
 // A policy that comes, changes and goes closes no connection of another host, nor
 // of another policy.
 func testConnectionsStay(s *site) {
-	authority := road.NewAuthority(s)
+	authority := fairway.NewAuthority(s)
 	alice := authority.Client(s, "alice")
 	s.backends("shop")
 	s.create(authority.CASecret("staff-ca"), authority.CASecret("other-ca"))

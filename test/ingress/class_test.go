@@ -5,12 +5,12 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // classOf is an IngressClass of a controller.
 func classOf(name, controller string) *networkingv1.IngressClass {
-	c := road.Class(name)
+	c := fairway.Class(name)
 	c.Spec.Controller = controller
 	return c
 }
@@ -23,7 +23,7 @@ const (
 )
 
 // An Ingress is ours while its class is, whatever came first.
-func testClasses(t *testing.T, r *road.Road) {
+func testClasses(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("shop", "guard")
 	of := func(name, class string) *networkingv1.Ingress {
@@ -95,7 +95,7 @@ func testClasses(t *testing.T, r *road.Road) {
 
 // The default class takes the Ingresses that name none, as long as it is the
 // default and ours.
-func testDefaultClass(t *testing.T, r *road.Road) {
+func testDefaultClass(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("shop")
 	unclassed := withRules("unclassed", rule("unclassed.classes.test", "/", "shop"))

@@ -8,13 +8,13 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // The behaviours that Kubernetes' ingress-controller-conformance asks for, as
 // strictly as it asks: once the controller says that a host is served, the
 // first request is answered right. (TLS is not served yet.)
-func testConformance(t *testing.T, r *road.Road) {
+func testConformance(t *testing.T, r *fairway.Installation) {
 	t.Run("path rules", func(t *testing.T) { testPathRules(t, r) })
 	t.Run("host rules", func(t *testing.T) { testHostRules(t, r) })
 	t.Run("only a default backend", func(t *testing.T) { testOnlyDefaultBackend(t, r) })
@@ -28,11 +28,11 @@ func (s *site) createAndServe(ingress *networkingv1.Ingress, hosts ...string) {
 	s.Helper()
 	var served []func(context.Context) error
 	for _, host := range hosts {
-		served = append(served, s.road.Served(host))
+		served = append(served, s.fairway.Served(host))
 	}
 	s.create(ingress)
 	for _, check := range served {
-		road.Eventually(s, patience, check)
+		fairway.Eventually(s, patience, check)
 	}
 }
 
@@ -47,13 +47,13 @@ func (s *site) settle(backends ...string) {
 	known := withRules("known", rule(host, pairs...))
 	s.create(known)
 	for _, name := range backends {
-		road.Eventually(s, patience, road.Status(host, "/"+name, http.StatusOK))
+		fairway.Eventually(s, patience, fairway.Status(host, "/"+name, http.StatusOK))
 	}
 	s.delete(known)
 	s.eventually(host, "/"+backends[0], notFound)
 }
 
-func testPathRules(t *testing.T, r *road.Road) {
+func testPathRules(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("foo-exact", "foo-prefix", "bbb", "aaa", "bbb-slash", "foo-slash-exact")
 	s.settle("foo-exact", "foo-prefix", "bbb", "aaa", "bbb-slash", "foo-slash-exact")
@@ -84,7 +84,7 @@ func testPathRules(t *testing.T, r *road.Road) {
 	}
 }
 
-func testHostRules(t *testing.T, r *road.Road) {
+func testHostRules(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("wildcard-foo-com", "foo-bar-com")
 	s.settle("wildcard-foo-com", "foo-bar-com")
@@ -109,14 +109,14 @@ func (s *site) passes(host, path, want string) {
 	if want == notFound {
 		return
 	}
-	a, err := road.Get(s.Context(), host, path)
+	a, err := fairway.Get(s.Context(), host, path)
 	got := passed{a.Header.Get("Backend"), a.Header.Get("Method"), a.Header.Get("Host-Was"), a.Header.Get("Path")}
 	if err != nil || got != (passed{want, http.MethodGet, host, path}) {
 		s.Errorf("%s%s: the backend got %+v, %v", host, path, got, err)
 	}
 }
 
-func testOnlyDefaultBackend(t *testing.T, r *road.Road) {
+func testOnlyDefaultBackend(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("echo-service")
 	s.settle("echo-service")
@@ -128,7 +128,7 @@ func testOnlyDefaultBackend(t *testing.T, r *road.Road) {
 	}
 }
 
-func testUnknownClass(t *testing.T, r *road.Road) {
+func testUnknownClass(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("shop")
 	s.settle("shop")
@@ -140,20 +140,20 @@ func testUnknownClass(t *testing.T, r *road.Road) {
 }
 
 // All ready endpoints of a Service get requests.
-func testLoadBalancing(t *testing.T, r *road.Road) {
+func testLoadBalancing(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	const endpoints = 10
-	echo := road.Slice("echo")
+	echo := fairway.Slice("echo")
 	for i := range endpoints {
 		ip := s.endpoint(string(rune('0' + i)))
 		echo.Endpoints = append(echo.Endpoints, discoveryv1.Endpoint{Addresses: []string{ip}})
 	}
-	s.create(road.Service("echo"), echo)
+	s.create(fairway.Service("echo"), echo)
 	s.settle("echo")
 	s.createAndServe(withRules("echo", rule("load-balancing", "/", "echo")), "load-balancing")
 	answered := map[string]int{}
 	for range 200 { // a fair choice misses one once in 10⁸ runs
-		a, err := road.Get(t.Context(), "load-balancing", "/")
+		a, err := fairway.Get(t.Context(), "load-balancing", "/")
 		if err != nil || a.Status != http.StatusOK {
 			t.Fatalf("status %d, %v", a.Status, err)
 		}

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // curl is a client with a TLS library that is not Go's, which verifies what it
@@ -21,7 +21,7 @@ type curl struct {
 	roots string // file
 }
 
-func newCurl(s *site, authority *road.Authority) *curl {
+func newCurl(s *site, authority *fairway.Authority) *curl {
 	s.Helper()
 	path, err := exec.LookPath("curl")
 	if err != nil {
@@ -59,19 +59,19 @@ func (c *curl) get(ctx context.Context, url string, flags ...string) (string, in
 
 // curl verifies the certificate of exact and wildcard hosts, with each version
 // of TLS and of HTTP, follows the redirect, and refuses what nobody vouches for.
-func testCurl(s *site, authority *road.Authority) {
+func testCurl(s *site, authority *fairway.Authority) {
 	s.backends("shop", "wild", "rest")
-	secret := authority.Secret(s, "curl", road.Wish{Names: []string{"curl.test"}, RSA: true})
-	wildcard := authority.Secret(s, "curls", road.Wish{Names: []string{"*.curl.test"}})
+	secret := authority.Secret(s, "curl", fairway.Wish{Names: []string{"curl.test"}, RSA: true})
+	wildcard := authority.Secret(s, "curls", fairway.Wish{Names: []string{"*.curl.test"}})
 	s.create(secret, wildcard,
 		overTLS(withRules("curl", rule("curl.test", "/", "shop")), "curl", "curl.test"),
 		overTLS(withRules("curls", rule("*.curl.test", "/", "wild")), "curls", "*.curl.test"),
 		overTLS(withRules("bare", rule("bare.test", "/", "rest")), "", "bare.test"),
 	)
-	road.Eventually(s, patience, road.Presents("curl.test", secret))
-	road.Eventually(s, patience, road.Presents("a.curl.test", wildcard))
-	road.Eventually(s, patience, road.PresentsDefault("bare.test"))
-	road.Eventually(s, patience, road.Status("curl.test", "/", 308))
+	fairway.Eventually(s, patience, fairway.Presents("curl.test", secret))
+	fairway.Eventually(s, patience, fairway.Presents("a.curl.test", wildcard))
+	fairway.Eventually(s, patience, fairway.PresentsDefault("bare.test"))
+	fairway.Eventually(s, patience, fairway.Status("curl.test", "/", 308))
 	client := newCurl(s, authority)
 	for _, test := range []struct {
 		url   string

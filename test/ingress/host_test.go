@@ -6,13 +6,13 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // The most specific host takes the whole request: exact name, then wildcard of
 // one label, then rules without host. Nothing falls through.
-func testHosts(t *testing.T, r *road.Road) {
+func testHosts(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("exact", "wildcard", "inner", "default")
 	s.create(
@@ -54,21 +54,21 @@ func hostsComeAndGo(s *site, _ string) {
 		withRules("exact", rule("a.hosts.test", "/", "exact")),
 	}
 	s.create(hosts[0])
-	road.Eventually(s, patience, road.Everywhere(answered("a.hosts.test", "/", "default")))
-	moving, staying := s.road.StartLoad(s, "a.hosts.test", "/"), s.road.StartLoad(s, "b.hosts.test", "/")
+	fairway.Eventually(s, patience, fairway.Everywhere(answered("a.hosts.test", "/", "default")))
+	moving, staying := s.fairway.StartLoad(s, "a.hosts.test", "/"), s.fairway.StartLoad(s, "b.hosts.test", "/")
 
 	serve := func(i int) {
 		s.Helper()
 		hosts[i].ResourceVersion = ""
 		s.create(hosts[i])
-		s.road.Timeline.Note("the test adds host %s", hosts[i].Name)
-		road.Eventually(s, patience, moving.Reaches(hosts[i].Name, 50))
+		s.fairway.Timeline.Note("the test adds host %s", hosts[i].Name)
+		fairway.Eventually(s, patience, moving.Reaches(hosts[i].Name, 50))
 	}
 	take := func(i, heir int) {
 		s.Helper()
 		s.delete(hosts[i])
-		s.road.Timeline.Note("the test removes host %s", hosts[i].Name)
-		road.Eventually(s, patience, moving.Reaches(hosts[heir].Name, 50))
+		s.fairway.Timeline.Note("the test removes host %s", hosts[i].Name)
+		fairway.Eventually(s, patience, moving.Reaches(hosts[heir].Name, 50))
 	}
 	for range soak.Pick(1, 3) {
 		serve(1)
@@ -76,11 +76,11 @@ func hostsComeAndGo(s *site, _ string) {
 		take(2, 1)
 		serve(2) // again, over the wildcard
 		s.delete(hosts[1])
-		road.Eventually(s, patience, staying.Reaches("default", 50))
+		fairway.Eventually(s, patience, staying.Reaches("default", 50))
 		take(2, 0) // over the default host
 		serve(2)
 		s.create(func() *networkingv1.Ingress { hosts[1].ResourceVersion = ""; return hosts[1] }())
-		road.Eventually(s, patience, staying.Reaches("wildcard", 50))
+		fairway.Eventually(s, patience, staying.Reaches("wildcard", 50))
 		take(2, 1)
 		take(1, 0)
 	}
@@ -97,7 +97,7 @@ func hostsComeAndGo(s *site, _ string) {
 
 // What no rule serves goes to the default backend: of the Ingress's own hosts,
 // and of the hosts that nobody names.
-func testDefaultBackend(t *testing.T, r *road.Road) {
+func testDefaultBackend(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("shop", "fallback", "second", "any")
 	named := withRules("named", rule("named.default.test", "/", "shop"))
@@ -149,7 +149,7 @@ func anyMethod(s *site, host, want string) {
 		{http.MethodGet, "/"}, {http.MethodGet, "/sub-path"}, {http.MethodPost, "/"},
 		{http.MethodPut, "/resource"}, {http.MethodDelete, "/resource"}, {http.MethodPatch, "/resource"},
 	} {
-		a, err := road.Do(s.Context(), c.method, host, c.path, "a body")
+		a, err := fairway.Do(s.Context(), c.method, host, c.path, "a body")
 		switch got := (passed{a.Header.Get("Backend"), a.Header.Get("Method"), a.Header.Get("Host-Was"), a.Header.Get("Path")}); {
 		case err != nil:
 			s.Errorf("%s %s%s: %v", c.method, host, c.path, err)

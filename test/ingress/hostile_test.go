@@ -13,7 +13,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -35,30 +35,30 @@ var measured = soak.Pick(15, 40)
 // Objects as large as the API server takes cost only themselves: hosts of others
 // change as fast as before, also while such an object changes again and again.
 func TestHostileObjectsCostThemselves(t *testing.T) {
-	r := start(t, road.Options{Flags: []string{"-v"}})
+	r := start(t, fairway.Options{Flags: []string{"-v"}})
 	bystander, bystanderHost := newSite(t, r), neighbourOf("paths.test")
 	bystander.backends("one", "two")
 	web := ingress("web")
 	web.Spec.Rules = []networkingv1.IngressRule{rule(bystanderHost, "/", "one")}
 	bystander.create(web)
-	road.Eventually(t, patience, road.Answers(bystanderHost, "/", "one"))
+	fairway.Eventually(t, patience, fairway.Answers(bystanderHost, "/", "one"))
 	bystander.changeOften(web, "alone")
 	memory := r.Controller.RSS(t)
 
 	hostile := newSite(t, r)
 	hostile.backends("bad")
 	large := manyPaths()
-	objects := []client.Object{large, manyHosts(), hugeAnnotation(), road.Service("crowd")}
+	objects := []client.Object{large, manyHosts(), hugeAnnotation(), fairway.Service("crowd")}
 	objects = append(objects, crowd()...)
 	hostile.create(objects...)
-	road.Eventually(t, time.Minute, road.Answers("paths.test", "/p9999", "bad"))
-	road.Eventually(t, time.Minute, road.Answers("h9999.hostile.test", "/", "bad"))
+	fairway.Eventually(t, time.Minute, fairway.Answers("paths.test", "/p9999", "bad"))
+	fairway.Eventually(t, time.Minute, fairway.Answers("h9999.hostile.test", "/", "bad"))
 	bystander.changeOften(web, "beside hostile objects")
 
 	stop := hostile.changeForever(large)
 	bystander.changeOften(web, "while one of them changes")
 	stop()
-	road.Eventually(t, time.Minute, hostile.eventOf("annotated", "InvalidAnnotation"))
+	fairway.Eventually(t, time.Minute, hostile.eventOf("annotated", "InvalidAnnotation"))
 	t.Logf("controller: %d MiB, before %d; Envoy: %d MiB", r.Controller.RSS(t)>>20, memory>>20, r.Envoys[0].RSS(t)>>20)
 }
 
@@ -82,7 +82,7 @@ func (s *site) changeOften(web *networkingv1.Ingress, when string) {
 		change(s, web, func(web *networkingv1.Ingress) {
 			web.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = backend
 		})
-		road.Eventually(s, patience, road.Answers(web.Spec.Rules[0].Host, "/", backend))
+		fairway.Eventually(s, patience, fairway.Answers(web.Spec.Rules[0].Host, "/", backend))
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
@@ -106,7 +106,7 @@ func (s *site) changeForever(large *networkingv1.Ingress) (stop func()) {
 			case <-tick.C:
 			}
 			patch := fmt.Sprintf(`[{"op":"replace","path":"/spec/rules/0/http/paths/0/path","value":"/changed%d"}]`, i)
-			err := s.road.Client.Patch(ctx, large, client.RawPatch("application/json-patch+json", []byte(patch)))
+			err := s.fairway.Client.Patch(ctx, large, client.RawPatch("application/json-patch+json", []byte(patch)))
 			if err != nil && ctx.Err() == nil {
 				s.Errorf("change the hostile Ingress: %v", err)
 				return
@@ -149,7 +149,7 @@ func crowd() []client.Object {
 	const ofOne = 1000 // which is all that a slice may hold
 	var slices []client.Object
 	for i := range many / ofOne {
-		slice := road.Slice("crowd")
+		slice := fairway.Slice("crowd")
 		slice.Name = fmt.Sprintf("crowd-%d", i)
 		for j := range ofOne {
 			n := i*ofOne + j
@@ -168,7 +168,7 @@ func crowd() []client.Object {
 func (s *site) eventOf(name, reason string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var events corev1.EventList
-		if err := s.road.Client.List(ctx, &events, client.InNamespace(s.namespace)); err != nil {
+		if err := s.fairway.Client.List(ctx, &events, client.InNamespace(s.namespace)); err != nil {
 			return err
 		}
 		for _, e := range events.Items {

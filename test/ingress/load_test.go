@@ -14,7 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
@@ -38,7 +38,7 @@ func TestChangesUnderLoadShowNoError(t *testing.T) {
 	}
 	run := func(envoys int, kinds ...kind) {
 		t.Run(fmt.Sprintf("envoys-%d", envoys), func(t *testing.T) {
-			r := start(t, road.Options{Envoys: envoys, Rate: 500, Record: true})
+			r := start(t, fairway.Options{Envoys: envoys, Rate: 500, Record: true})
 			for _, k := range kinds {
 				t.Run(k.name, func(t *testing.T) { k.test(newSite(t, r), "load.test") })
 			}
@@ -57,16 +57,16 @@ type step struct {
 
 // underLoad does steps one after the other. After each, the load must reach the
 // step's backend; no request may fail from first to last.
-func (s *site) underLoad(host, path, first string, steps int, next func(i int) step) road.Tally {
+func (s *site) underLoad(host, path, first string, steps int, next func(i int) step) fairway.Tally {
 	s.Helper()
-	road.Eventually(s, patience, road.Everywhere(answered(host, path, first)))
-	load := s.road.StartLoad(s, host, path)
-	road.Eventually(s, patience, load.Reaches(first, 50))
+	fairway.Eventually(s, patience, fairway.Everywhere(answered(host, path, first)))
+	load := s.fairway.StartLoad(s, host, path)
+	fairway.Eventually(s, patience, load.Reaches(first, 50))
 	for i := range steps {
 		step := next(i)
-		s.road.Timeline.Note("the test changes: %s", step.what)
+		s.fairway.Timeline.Note("the test changes: %s", step.what)
 		step.do()
-		road.Eventually(s, patience, load.Reaches(step.then, 20))
+		fairway.Eventually(s, patience, load.Reaches(step.then, 20))
 	}
 	return load.StopClean()
 }
@@ -97,7 +97,7 @@ func changeToNewService(s *site, host string) {
 	var before []client.Object
 	s.underLoad(host, "/cart", "v0", changes, func(i int) step {
 		to := fmt.Sprintf("v%d", i+1)
-		made := []client.Object{road.Service(to), road.Slice(to, s.endpoint(to))}
+		made := []client.Object{fairway.Service(to), fairway.Slice(to, s.endpoint(to))}
 		if i%2 == 0 {
 			slices.Reverse(made) // the endpoints before the Service
 		}
@@ -115,8 +115,8 @@ func changeToNewService(s *site, host string) {
 // one is ready before the old one is not.
 func changeEndpoints(s *site, host string) {
 	first, second := s.endpoint("first"), s.endpoint("second")
-	endpoints := road.Slice("shop", first)
-	s.create(road.Service("shop"), endpoints, withRules("shop", rule(host, "/", "shop")))
+	endpoints := fairway.Slice("shop", first)
+	s.create(fairway.Service("shop"), endpoints, withRules("shop", rule(host, "/", "shop")))
 	s.underLoad(host, "/cart", "first", changes, func(i int) step {
 		to, ip := "second", second
 		if i%2 == 1 {
@@ -171,8 +171,8 @@ func changeIngress(s *site, host string) {
 
 // changeProtocol switches what is spoken to the backend, which understands both.
 func changeProtocol(s *site, host string) {
-	service := road.Service("shop")
-	s.create(service, road.Slice("shop", s.speaker()), withRules("shop", rule(host, "/", "shop")))
+	service := fairway.Service("shop")
+	s.create(service, fairway.Slice("shop", s.speaker()), withRules("shop", rule(host, "/", "shop")))
 	s.underLoad(host, "/cart", "HTTP/1.1", changes, func(i int) step {
 		protocol, to := new("kubernetes.io/h2c"), "HTTP/2.0"
 		if i%2 == 1 {
@@ -187,7 +187,7 @@ func changeProtocol(s *site, host string) {
 // changePort renumbers the Service's port and names the new one at once.
 func changePort(s *site, host string) {
 	s.backends("shop")
-	service := road.Service("shop")
+	service := fairway.Service("shop")
 	service.Namespace = s.namespace
 	shop := withRules("shop", rule(host, "/", "shop"))
 	shop.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Port = networkingv1.ServiceBackendPort{Name: "http"}
@@ -210,9 +210,9 @@ func changeAndReturn(s *site, host string) {
 		to := []string{"green", "blue"}[i%2]
 		return step{"service " + to, func() {
 			if to == "blue" {
-				road.Eventually(s, patience, func(context.Context) error {
+				fairway.Eventually(s, patience, func(context.Context) error {
 					gone := "Cluster [0-9]+ without \\[.*" + s.namespace + "/blue"
-					if !regexp.MustCompile(gone).MatchString(s.road.Timeline.Around(began, 0, time.Hour)) {
+					if !regexp.MustCompile(gone).MatchString(s.fairway.Timeline.Around(began, 0, time.Hour)) {
 						return errors.New("the cluster of blue is not removed")
 					}
 					return nil
@@ -227,19 +227,19 @@ func changeAndReturn(s *site, host string) {
 // when its cluster is still there but its pods are others.
 func changeAndReturnToOthers(s *site, host string) {
 	s.backends("blue")
-	ip := s.road.Address()
-	stop := road.Backend(s, "green-0", ip)
-	endpoints := road.Slice("green", ip)
+	ip := s.fairway.Address()
+	stop := fairway.Backend(s, "green-0", ip)
+	endpoints := fairway.Slice("green", ip)
 	shop := withRules("shop", rule(host, "/", "green"))
-	s.create(road.Service("green"), endpoints, shop)
+	s.create(fairway.Service("green"), endpoints, shop)
 	s.underLoad(host, "/cart", "green-0", changes, func(i int) step {
 		if i%2 == 0 {
 			return step{"to blue", func() { moveTo(s, shop, "blue") }, "blue"}
 		}
 		stop()
 		to := fmt.Sprintf("green-%d", i)
-		ip := s.road.Address()
-		stop = road.Backend(s, to, ip)
+		ip := s.fairway.Address()
+		stop = fairway.Backend(s, to, ip)
 		return step{"to " + to, func() {
 			change(s, endpoints, func(o *discoveryv1.EndpointSlice) { o.Endpoints[0].Addresses = []string{ip} })
 			moveTo(s, shop, "green")
@@ -261,13 +261,13 @@ func changeWhileEnvoyIsDown(s *site, host string) {
 	shop := withRules("shop", rule(host, "/", "blue"))
 	s.create(shop)
 	s.eventually(host, "/cart", "blue")
-	s.road.Envoys[0].Kill(s)
+	s.fairway.Envoys[0].Kill(s)
 	s.underLoad(host, "/cart", "blue", changes, func(i int) step {
 		to := []string{"green", "blue"}[i%2]
 		return step{"service " + to, func() {
 			moveTo(s, shop, to)
 			if i == changes/2 {
-				s.road.Envoys[0].WaitReady(s)
+				s.fairway.Envoys[0].WaitReady(s)
 			}
 		}, to}
 	})

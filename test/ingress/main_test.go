@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 // patience is how long a change may take on a machine that is busy otherwise.
 const patience = 30 * time.Second
@@ -24,10 +24,10 @@ const patience = 30 * time.Second
 const class = "public"
 
 func TestIngress(t *testing.T) {
-	r := start(t, road.Options{Flags: []string{"-v"}, Record: true})
+	r := start(t, fairway.Options{Flags: []string{"-v"}, Record: true})
 	for _, feature := range []struct {
 		name string
-		test func(*testing.T, *road.Road)
+		test func(*testing.T, *fairway.Installation)
 	}{
 		{"apply", testApply},
 		{"ports", testPorts},

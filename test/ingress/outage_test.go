@@ -9,16 +9,16 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
-// Traffic goes on while a part of the road is away, and what was asked for
+// Traffic goes on while a part of the installation is away, and what was asked for
 // meanwhile is done when it is back.
 func TestOutages(t *testing.T) {
-	r := start(t, road.Options{Record: true})
+	r := start(t, fairway.Options{Record: true})
 	for _, outage := range []struct {
 		name string
-		test func(*testing.T, *road.Road)
+		test func(*testing.T, *fairway.Installation)
 	}{
 		{"controller killed", testControllerKilled},
 		{"controller killed amid changes", testControllerKilledAmidChanges},
@@ -30,11 +30,11 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-func testControllerKilled(t *testing.T, r *road.Road) {
+func testControllerKilled(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("blue", "green", "old")
-	endpoints := road.Slice("stay", s.endpoint("first"))
-	s.create(road.Service("stay"), endpoints)
+	endpoints := fairway.Slice("stay", s.endpoint("first"))
+	s.create(fairway.Service("stay"), endpoints)
 	shop := withRules("shop", rule("outage.test", "/", "blue", "/stay", "stay"))
 	old := withRules("old", rule("old.outage.test", "/", "old"))
 	s.create(shop, old)
@@ -45,27 +45,27 @@ func testControllerKilled(t *testing.T, r *road.Road) {
 
 	r.Controller.Kill()
 	r.Timeline.Note("the test has killed the controller")
-	road.Eventually(t, patience, moving.Reaches("blue", 100))
+	fairway.Eventually(t, patience, moving.Reaches("blue", 100))
 	s.backends("fresh")
 	moveTo(s, shop, "fresh")
 	second := s.endpoint("second")
 	change(s, endpoints, func(o *discoveryv1.EndpointSlice) { o.Endpoints[0].Addresses = []string{second} })
 	s.delete(old)
 	s.create(withRules("new", rule("new.outage.test", "/", "green")))
-	road.Eventually(t, patience, moving.Reaches("blue", 100))
+	fairway.Eventually(t, patience, moving.Reaches("blue", 100))
 	s.now("old.outage.test", "/", "old")
 
 	r.StartController(t)
 	r.Timeline.Note("the test has started the controller")
-	road.Eventually(t, patience, moving.Reaches("fresh", 100))
-	road.Eventually(t, patience, staying.Reaches("second", 100))
+	fairway.Eventually(t, patience, moving.Reaches("fresh", 100))
+	fairway.Eventually(t, patience, staying.Reaches("second", 100))
 	s.eventually("new.outage.test", "/", "green")
 	s.eventually("old.outage.test", "/", notFound)
 	moving.StopClean()
 	staying.StopClean()
 }
 
-func testControllerKilledAmidChanges(t *testing.T, r *road.Road) {
+func testControllerKilledAmidChanges(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("v0")
 	shop := withRules("shop", rule("amid.test", "/", "v0"))
@@ -83,7 +83,7 @@ func testControllerKilledAmidChanges(t *testing.T, r *road.Road) {
 
 // Settings of the gateway change all clusters under their names, and no
 // listener.
-func testSettingsChanged(t *testing.T, r *road.Road) {
+func testSettingsChanged(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	var rules []networkingv1.IngressRule
 	for i := range 20 {
@@ -102,10 +102,10 @@ func testSettingsChanged(t *testing.T, r *road.Road) {
 			t.Errorf("after SIGTERM: %v", err)
 		}
 		r.StartController(t, flag)
-		road.Eventually(t, patience, r.Ready)
-		road.Eventually(t, patience, r.Metric("fairway_xds_envoys 1"))
-		road.Eventually(t, patience, first.Reaches("shop-0", 100))
-		road.Eventually(t, patience, last.Reaches("shop-19", 100))
+		fairway.Eventually(t, patience, r.Ready)
+		fairway.Eventually(t, patience, r.Metric("fairway_xds_envoys 1"))
+		fairway.Eventually(t, patience, first.Reaches("shop-0", 100))
+		fairway.Eventually(t, patience, last.Reaches("shop-19", 100))
 		what := r.Timeline.Around(began, 0, time.Hour)
 		if !strings.Contains(what, " < Cluster ") {
 			t.Errorf("the clusters have not changed:\n%s", what)
@@ -120,20 +120,20 @@ func testSettingsChanged(t *testing.T, r *road.Road) {
 
 // An Envoy that crashed comes back by itself and serves what it served: it
 // refuses connections until then, and never answers wrong.
-func testEnvoyKilled(t *testing.T, r *road.Road) {
+func testEnvoyKilled(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("blue", "green")
 	shop := withRules("shop", rule("killed.test", "/", "blue"))
 	s.create(shop)
 	s.eventually("killed.test", "/", "blue")
 	load := r.StartLoad(t, "killed.test", "/")
-	road.Eventually(t, patience, load.Reaches("blue", 100))
+	fairway.Eventually(t, patience, load.Reaches("blue", 100))
 	killed := time.Now()
 	r.Envoys[0].Kill(t)
 	moveTo(s, shop, "green")
-	road.Eventually(t, patience, load.Reaches("green", 1))
+	fairway.Eventually(t, patience, load.Reaches("green", 1))
 	back := time.Now()
-	road.Eventually(t, patience, load.Reaches("green", 100))
+	fairway.Eventually(t, patience, load.Reaches("green", 100))
 	tally := load.Stop()
 	if tally.Failures == 0 {
 		t.Error("nobody noticed that Envoy was killed")
@@ -147,7 +147,7 @@ func testEnvoyKilled(t *testing.T, r *road.Road) {
 	}
 }
 
-func testAPIServerAway(t *testing.T, r *road.Road) {
+func testAPIServerAway(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("blue", "green")
 	shop := withRules("shop", rule("away.test", "/", "blue"))
@@ -159,13 +159,13 @@ func testAPIServerAway(t *testing.T, r *road.Road) {
 		"cut off from the API server")
 	r.Cluster.StopAPIServer()
 	r.Timeline.Note("the test has stopped the API server")
-	road.Eventually(t, patience, load.Reaches("blue", 1000))
+	fairway.Eventually(t, patience, load.Reaches("blue", 1000))
 	if err := r.Cluster.StartAPIServer(); err != nil {
 		t.Fatal(err)
 	}
 	r.Timeline.Note("the test has started the API server")
 	moveTo(s, shop, "green")
-	road.Eventually(t, 2*patience, load.Reaches("green", 100))
+	fairway.Eventually(t, 2*patience, load.Reaches("green", 100))
 	s.create(withRules("more", rule("more.away.test", "/", "blue")))
 	s.eventually("more.away.test", "/", "blue")
 	load.StopClean()

@@ -9,7 +9,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // Which path of an Ingress answers a request, as the Ingress documentation's
@@ -60,7 +60,7 @@ var paths = []struct{ paths, requests, answer string }{
 	{"~/foo =/foo", "/foo", "=/foo"},
 }
 
-func testPaths(t *testing.T, r *road.Road) {
+func testPaths(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	// A Service for each place among the paths of a host, and a host for each
 	// set of paths.

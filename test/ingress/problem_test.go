@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -43,17 +43,17 @@ func mistakes() []mistake {
 	extra := func(path string) func(*networkingv1.Ingress) {
 		return func(i *networkingv1.Ingress) { i.Spec.Rules[0].HTTP.Paths[1].Path = path }
 	}
-	fqdn := road.Slice("names", "not.an.address")
+	fqdn := fairway.Slice("names", "not.an.address")
 	fqdn.AddressType = "FQDN"
-	local := road.Slice("local", "64:ff9b::7f00:1") // 127.0.0.1 by NAT64; the API server refuses plainer ones
+	local := fairway.Slice("local", "64:ff9b::7f00:1") // 127.0.0.1 by NAT64; the API server refuses plainer ones
 	local.AddressType = "IPv6"
-	mysql := road.Service("mysql")
+	mysql := fairway.Service("mysql")
 	mysql.Spec.Ports[0].AppProtocol = new("mysql")
 	external := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "external"}, Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeExternalName, ExternalName: "elsewhere.test",
 		Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}},
 	}}
-	portless := road.Slice("portless", "10.77.127.1")
+	portless := fairway.Slice("portless", "10.77.127.1")
 	portless.Ports[0].Name = new("other")
 	return []mistake{
 		on(route.ReasonSecretNotFound, func(i *networkingv1.Ingress) {
@@ -71,7 +71,7 @@ func mistakes() []mistake {
 		on(route.ReasonDuplicatePath, func(i *networkingv1.Ingress) {
 			again := path("/more/", "another")
 			i.Spec.Rules[0].HTTP.Paths = append(i.Spec.Rules[0].HTTP.Paths, again)
-		}, road.Service("another")),
+		}, fairway.Service("another")),
 		on(route.ReasonPathConflict, func(i *networkingv1.Ingress) {
 			i.Spec.Rules = append(i.Spec.Rules, rule("good-0.wrong.test", "/", "shop"))
 		}),
@@ -94,10 +94,10 @@ func mistakes() []mistake {
 			}(),
 		}},
 		{route.ReasonInvalidEndpoint, "EndpointSlice/names", []client.Object{
-			road.Service("names"), fqdn, withRules("names", rule("invalidendpoint.wrong.test", "/", "shop", "/more", "names")),
+			fairway.Service("names"), fqdn, withRules("names", rule("invalidendpoint.wrong.test", "/", "shop", "/more", "names")),
 		}},
 		{route.ReasonBackendNotAllowed, "EndpointSlice/local", []client.Object{
-			road.Service("local"), local, withRules("local", rule("backendnotallowed.wrong.test", "/", "shop", "/more", "local")),
+			fairway.Service("local"), local, withRules("local", rule("backendnotallowed.wrong.test", "/", "shop", "/more", "local")),
 		}},
 		{route.ReasonUnknownAppProtocol, "Service/mysql", []client.Object{
 			mysql, withRules("mysql", rule("unknownappprotocol.wrong.test", "/", "shop", "/more", "mysql")),
@@ -106,7 +106,7 @@ func mistakes() []mistake {
 			external, withRules("external", rule("unusedtargetport.wrong.test", "/", "shop", "/more", "external")),
 		}},
 		{route.ReasonNoEndpointPort, "Service/portless", []client.Object{
-			road.Service("portless"), portless, withRules("portless", rule("noendpointport.wrong.test", "/", "shop", "/more", "portless")),
+			fairway.Service("portless"), portless, withRules("portless", rule("noendpointport.wrong.test", "/", "shop", "/more", "portless")),
 		}},
 	}
 }
@@ -114,7 +114,7 @@ func mistakes() []mistake {
 // A mistake costs only itself: a hundred good Ingresses come, change and go
 // beside one broken of every kind, and of the broken ones the rest is served.
 // Each mistake is told once, on its object, and counted.
-func testProblems(t *testing.T, r *road.Road) {
+func testProblems(t *testing.T, r *fairway.Installation) {
 	s := newSite(t, r)
 	s.backends("shop", "other")
 	var good []*networkingv1.Ingress
@@ -133,10 +133,10 @@ func testProblems(t *testing.T, r *road.Road) {
 	for _, m := range broken {
 		s.eventually(strings.ToLower(string(m.reason))+".wrong.test", "/", "shop")
 		kind, _, _ := strings.Cut(m.on, "/")
-		road.Eventually(t, patience, r.Metric(fmt.Sprintf(`fairway_problems{kind="%s",reason="%s"} 1`, kind, m.reason)))
+		fairway.Eventually(t, patience, r.Metric(fmt.Sprintf(`fairway_problems{kind="%s",reason="%s"} 1`, kind, m.reason)))
 	}
 	for _, m := range broken {
-		road.Eventually(t, patience, s.told(m, 1))
+		fairway.Eventually(t, patience, s.told(m, 1))
 	}
 
 	// Everything good changes; everything broken is looked at once more. (The
@@ -158,7 +158,7 @@ func testProblems(t *testing.T, r *road.Road) {
 		s.eventually(i.Spec.Rules[0].Host, "/", "other")
 	}
 	for _, m := range broken {
-		road.Eventually(t, patience, s.told(m, 1))
+		fairway.Eventually(t, patience, s.told(m, 1))
 	}
 
 	for _, m := range broken {
@@ -167,18 +167,18 @@ func testProblems(t *testing.T, r *road.Road) {
 	for _, m := range broken {
 		s.eventually(strings.ToLower(string(m.reason))+".wrong.test", "/", notFound)
 	}
-	road.Eventually(t, patience, r.NoMetric("fairway_problems"))
+	fairway.Eventually(t, patience, r.NoMetric("fairway_problems"))
 	for _, i := range good {
 		s.now(i.Spec.Rules[0].Host, "/", "other")
 	}
 }
 
-// told is a check for road.Eventually: the object of a mistake has that many
+// told is a check for fairway.Eventually: the object of a mistake has that many
 // events for it, and of no other reason.
 func (s *site) told(m mistake, times int32) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var list corev1.EventList
-		if err := s.road.Client.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
+		if err := s.fairway.Client.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
 			return err
 		}
 		kind, name, _ := strings.Cut(m.on, "/")

@@ -17,7 +17,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
@@ -30,17 +30,17 @@ var (
 
 // A new certificate is served soon, and closes no connection; nor does adding
 // many hosts with TLS, or removing them.
-func testRotation(s *site, authority *road.Authority) {
+func testRotation(s *site, authority *fairway.Authority) {
 	s.backends("shop")
-	ip := s.road.Address()
-	road.Serve(s, ip, road.BackendPort, http.HandlerFunc(echo))
-	before := authority.Secret(s, "rotated", road.Wish{Names: []string{"rotation.test"}})
-	s.create(road.Service("echo"), road.Slice("echo", ip), before,
+	ip := s.fairway.Address()
+	fairway.Serve(s, ip, fairway.BackendPort, http.HandlerFunc(echo))
+	before := authority.Secret(s, "rotated", fairway.Wish{Names: []string{"rotation.test"}})
+	s.create(fairway.Service("echo"), fairway.Slice("echo", ip), before,
 		overTLS(withRules("shop", rule("rotation.test", "/", "shop", "/echo", "echo")), "rotated"))
-	road.Eventually(s, patience, road.Presents("rotation.test", before))
+	fairway.Eventually(s, patience, fairway.Presents("rotation.test", before))
 	for _, path := range []string{"/", "/echo"} {
-		road.Eventually(s, patience, func(ctx context.Context) error {
-			if a, err := road.GetTLS(ctx, "rotation.test", path); err != nil || a.Status != http.StatusOK {
+		fairway.Eventually(s, patience, func(ctx context.Context) error {
+			if a, err := fairway.GetTLS(ctx, "rotation.test", path); err != nil || a.Status != http.StatusOK {
 				return fmt.Errorf("over TLS: %+v, %w", a, err)
 			}
 			return nil
@@ -61,12 +61,12 @@ func testRotation(s *site, authority *road.Authority) {
 	use("at first")
 
 	after := before.DeepCopy()
-	after.Data = authority.Secret(s, "rotated", road.Wish{Names: []string{"rotation.test"}}).Data
+	after.Data = authority.Secret(s, "rotated", fairway.Wish{Names: []string{"rotation.test"}}).Data
 	begin := time.Now()
-	if err := s.road.Client.Update(s.Context(), after); err != nil {
+	if err := s.fairway.Client.Update(s.Context(), after); err != nil {
 		s.Fatal(err)
 	}
-	road.Eventually(s, patience, road.Presents("rotation.test", after))
+	fairway.Eventually(s, patience, fairway.Presents("rotation.test", after))
 	soak.Promised(s, "from the update of a Secret to its certificate", time.Since(begin), time.Second)
 	use("after a rotation")
 
@@ -84,14 +84,14 @@ func testRotation(s *site, authority *road.Authority) {
 	s.Logf("%d hosts were created and served after %s", manySecureHosts, time.Since(begin))
 	use("after hosts have come")
 	removeHosts(s)
-	road.Eventually(s, patience, road.Refuses(names[len(names)-1]))
+	fairway.Eventually(s, patience, fairway.Refuses(names[len(names)-1]))
 	use("after hosts are gone")
 }
 
 // becomes waits until a host has a certificate for its name, and its routes.
 func (s *site) becomes(name string) error {
-	return road.Await(s.Context(), patience, func(ctx context.Context) error {
-		conn, err := road.Handshake(ctx, name, &tls.Config{NextProtos: []string{"http/1.1"}})
+	return fairway.Await(s.Context(), patience, func(ctx context.Context) error {
+		conn, err := fairway.Handshake(ctx, name, &tls.Config{NextProtos: []string{"http/1.1"}})
 		if err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (s *site) becomes(name string) error {
 
 // addHosts creates Ingresses with TLS, each with a Secret of its own, and
 // returns their hosts. removeHosts removes them; so does the test's end.
-func addHosts(s *site, authority *road.Authority, n int) []string {
+func addHosts(s *site, authority *fairway.Authority, n int) []string {
 	s.Helper()
 	s.Cleanup(func() { removeHosts(s) })
 	var creating errgroup.Group
@@ -110,13 +110,13 @@ func addHosts(s *site, authority *road.Authority, n int) []string {
 	names := make([]string, n)
 	for i := range n {
 		names[i] = fmt.Sprintf("host-%d.rotation.test", i)
-		secret := authority.Secret(s, fmt.Sprintf("host-%d", i), road.Wish{Names: names[i : i+1]})
+		secret := authority.Secret(s, fmt.Sprintf("host-%d", i), fairway.Wish{Names: names[i : i+1]})
 		ingress := overTLS(withRules(secret.Name, rule(names[i], "/", "shop")), secret.Name)
 		secret.Labels, ingress.Labels = map[string]string{"many": "true"}, map[string]string{"many": "true"}
 		creating.Go(func() error {
 			for _, object := range []client.Object{secret, ingress} {
 				object.SetNamespace(s.namespace)
-				if err := s.road.Client.Create(s.Context(), object); err != nil {
+				if err := s.fairway.Client.Create(s.Context(), object); err != nil {
 					return err
 				}
 			}
@@ -132,7 +132,7 @@ func addHosts(s *site, authority *road.Authority, n int) []string {
 func removeHosts(s *site) {
 	s.Helper()
 	for _, object := range []client.Object{&networkingv1.Ingress{}, &corev1.Secret{}} {
-		err := s.road.Client.DeleteAllOf(context.Background(), object, client.InNamespace(s.namespace), client.MatchingLabels{"many": "true"})
+		err := s.fairway.Client.DeleteAllOf(context.Background(), object, client.InNamespace(s.namespace), client.MatchingLabels{"many": "true"})
 		if err != nil {
 			s.Error(err)
 		}
@@ -161,7 +161,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 func openWebSockets(s *site, host string, n int) []func() error {
 	s.Helper()
 	through := &http.Client{Transport: &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return road.Handshake(ctx, host, &tls.Config{NextProtos: []string{"http/1.1"}})
+		return fairway.Handshake(ctx, host, &tls.Config{NextProtos: []string{"http/1.1"}})
 	}}}
 	var all []func() error
 	for range n {
@@ -191,11 +191,11 @@ func openConnections(s *site, host string, n int) []func() error {
 	s.Helper()
 	var all []func() error
 	for range n {
-		conn, err := road.Handshake(s.Context(), host, &tls.Config{NextProtos: []string{"h2"}})
+		conn, err := fairway.Handshake(s.Context(), host, &tls.Config{NextProtos: []string{"h2"}})
 		if err != nil {
 			s.Fatal(err)
 		}
-		h2 := &http.Transport{Protocols: new(http.Protocols), DialTLSContext: road.Once(conn)}
+		h2 := &http.Transport{Protocols: new(http.Protocols), DialTLSContext: fairway.Once(conn)}
 		h2.Protocols.SetHTTP2(true)
 		s.Cleanup(h2.CloseIdleConnections)
 		all = append(all, func() error {
@@ -219,22 +219,22 @@ func openConnections(s *site, host string, n int) []func() error {
 // TestUnknownServerNames has no recorder between Envoy and the controller, which
 // would not let pass what Envoy says here.
 func TestUnknownServerNames(t *testing.T) {
-	testUnknownNames(newSite(t, start(t, road.Options{Flags: []string{"-v"}})), road.NewAuthority(t))
+	testUnknownNames(newSite(t, start(t, fairway.Options{Flags: []string{"-v"}})), fairway.NewAuthority(t))
 }
 
 // Names that nobody serves, and bytes that are no name, cost their clients a
 // handshake and nobody else anything: Envoy keeps its stream, and a change is
 // served meanwhile.
-func testUnknownNames(s *site, authority *road.Authority) {
+func testUnknownNames(s *site, authority *fairway.Authority) {
 	s.backends("shop", "other")
-	wildcard := authority.Secret(s, "wildcard", road.Wish{Names: []string{"*.strangers.test"}})
+	wildcard := authority.Secret(s, "wildcard", fairway.Wish{Names: []string{"*.strangers.test"}})
 	s.create(wildcard, overTLS(withRules("wild", rule("*.strangers.test", "/", "shop")), "wildcard"))
-	road.Eventually(s, patience, road.Presents("a.strangers.test", wildcard))
-	before, controllerBefore := s.road.Envoys[0].RSS(s), s.road.Controller.RSS(s)
+	fairway.Eventually(s, patience, fairway.Presents("a.strangers.test", wildcard))
+	before, controllerBefore := s.fairway.Envoys[0].RSS(s), s.fairway.Controller.RSS(s)
 	var flood errgroup.Group
 	flood.SetLimit(20)
 	for _, name := range []string{"*", "*.strangers.test", "no server name", "*.test", ".", "..", strings.Repeat("a", 255), "a b.strangers.test", "<&'\"%/?"} {
-		if conn, err := road.Handshake(s.Context(), name, nil); err == nil {
+		if conn, err := fairway.Handshake(s.Context(), name, nil); err == nil {
 			s.Logf("%q is served", name)
 			conn.Close()
 		}
@@ -249,7 +249,7 @@ func testUnknownNames(s *site, authority *road.Authority) {
 			name = fmt.Sprintf("bytes-\xff\xc0%d.strangers.test", i)
 		}
 		flood.Go(func() error {
-			if conn, err := road.Handshake(s.Context(), name, nil); err == nil {
+			if conn, err := fairway.Handshake(s.Context(), name, nil); err == nil {
 				conn.Close()
 			}
 			return nil
@@ -267,13 +267,13 @@ func testUnknownNames(s *site, authority *road.Authority) {
 	// A third of the names have a certificate, that of a wildcard, which Envoy keeps
 	// for each.
 	const most = 96 << 20
-	envoy, controller := s.road.Envoys[0].RSS(s)-before, s.road.Controller.RSS(s)-controllerBefore
+	envoy, controller := s.fairway.Envoys[0].RSS(s)-before, s.fairway.Controller.RSS(s)-controllerBefore
 	s.Logf("Envoy has grown by %d KiB, the controller by %d", envoy>>10, controller>>10)
 	if envoy > most || controller > most {
 		s.Errorf("Envoy has grown by %d KiB, the controller by %d, want at most %d", envoy>>10, controller>>10, most>>10)
 	}
-	if log := s.road.Controller.Log(); strings.Contains(log, "envoy disconnected") {
+	if log := s.fairway.Controller.Log(); strings.Contains(log, "envoy disconnected") {
 		s.Errorf("an Envoy lost its stream:\n%s", log)
 	}
-	road.Eventually(s, patience, road.Presents("b.strangers.test", wildcard))
+	fairway.Eventually(s, patience, fairway.Presents("b.strangers.test", wildcard))
 }

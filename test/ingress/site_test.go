@@ -17,33 +17,33 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // start brings a Road up that has the class.
-func start(t *testing.T, options road.Options) *road.Road {
+func start(t *testing.T, options fairway.Options) *fairway.Installation {
 	t.Helper()
 	before := options.Before
-	options.Before = func(r *road.Road) {
-		r.Create(t, road.Class(class))
+	options.Before = func(r *fairway.Installation) {
+		r.Create(t, fairway.Class(class))
 		if before != nil {
 			before(r)
 		}
 	}
 	// Clients use the ports that URLs need not name, and are led to Envoy's.
 	options.Flags = append(options.Flags, "--public-http-port=80", "--public-https-port=443")
-	return road.Start(t, options)
+	return fairway.Start(t, options)
 }
 
 // site is a namespace of a Road, for one test: what is created in it is deleted
 // with the test.
 type site struct {
 	*testing.T
-	road      *road.Road
+	fairway   *fairway.Installation
 	namespace string
 }
 
-func newSite(t *testing.T, r *road.Road) *site {
+func newSite(t *testing.T, r *fairway.Installation) *site {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "site-"}}
 	r.Create(t, namespace)
@@ -52,7 +52,7 @@ func newSite(t *testing.T, r *road.Road) *site {
 			t.Logf("what happened last:\n%s", r.Timeline.Last(200))
 		}
 	})
-	return &site{T: t, road: r, namespace: namespace.Name}
+	return &site{T: t, fairway: r, namespace: namespace.Name}
 }
 
 // create creates objects in the namespace until the test ends.
@@ -64,9 +64,9 @@ func (s *site) create(objects ...client.Object) {
 		default:
 			o.SetNamespace(s.namespace)
 		}
-		s.road.Create(s, o)
+		s.fairway.Create(s, o)
 		s.Cleanup(func() {
-			if err := client.IgnoreNotFound(s.road.Client.Delete(context.Background(), o)); err != nil {
+			if err := client.IgnoreNotFound(s.fairway.Client.Delete(context.Background(), o)); err != nil {
 				s.Errorf("delete %T %s: %v", o, o.GetName(), err)
 			}
 		})
@@ -76,7 +76,7 @@ func (s *site) create(objects ...client.Object) {
 func (s *site) delete(objects ...client.Object) {
 	s.Helper()
 	for _, o := range objects {
-		if err := s.road.Client.Delete(s.Context(), o); err != nil {
+		if err := s.fairway.Client.Delete(s.Context(), o); err != nil {
 			s.Fatalf("delete %T %s: %v", o, o.GetName(), err)
 		}
 	}
@@ -86,11 +86,11 @@ func (s *site) delete(objects ...client.Object) {
 func change[O client.Object](s *site, object O, how func(O)) {
 	s.Helper()
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		if err := s.road.Client.Get(s.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+		if err := s.fairway.Client.Get(s.Context(), client.ObjectKeyFromObject(object), object); err != nil {
 			return err
 		}
 		how(object)
-		return s.road.Client.Update(s.Context(), object)
+		return s.fairway.Client.Update(s.Context(), object)
 	})
 	if err != nil {
 		s.Fatalf("change %T %s: %v", object, object.GetName(), err)
@@ -102,7 +102,7 @@ func change[O client.Object](s *site, object O, how func(O)) {
 func (s *site) nextSecond() {
 	s.Helper()
 	began := time.Now().Truncate(time.Second)
-	road.Eventually(s, patience, func(context.Context) error {
+	fairway.Eventually(s, patience, func(context.Context) error {
 		if !time.Now().Truncate(time.Second).After(began) {
 			return errors.New("the second is not over")
 		}
@@ -113,14 +113,14 @@ func (s *site) nextSecond() {
 // kubectl runs kubectl in the namespace.
 func (s *site) kubectl(stdin string, args ...string) string {
 	s.Helper()
-	return s.road.Cluster.Kubectl(s, stdin, append([]string{"--namespace", s.namespace}, args...)...)
+	return s.fairway.Cluster.Kubectl(s, stdin, append([]string{"--namespace", s.namespace}, args...)...)
 }
 
 // endpoint is the address of a new backend of that name.
 func (s *site) endpoint(name string) string {
 	s.Helper()
-	ip := s.road.Address()
-	road.Backend(s, name, ip)
+	ip := s.fairway.Address()
+	fairway.Backend(s, name, ip)
 	return ip
 }
 
@@ -128,9 +128,9 @@ func (s *site) endpoint(name string) string {
 // spoken to it.
 func (s *site) speaker() string {
 	s.Helper()
-	ip := s.road.Address()
-	road.Serve(s, ip, road.BackendPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		road.Named(r.Proto).ServeHTTP(w, r)
+	ip := s.fairway.Address()
+	fairway.Serve(s, ip, fairway.BackendPort, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fairway.Named(r.Proto).ServeHTTP(w, r)
 	}))
 	return ip
 }
@@ -140,7 +140,7 @@ func (s *site) speaker() string {
 func (s *site) backends(names ...string) {
 	s.Helper()
 	for _, name := range names {
-		s.create(road.Service(name), road.Slice(name, s.endpoint(name)))
+		s.create(fairway.Service(name), fairway.Slice(name, s.endpoint(name)))
 	}
 }
 
@@ -163,7 +163,7 @@ func rule(host string, pathsAndServices ...string) networkingv1.IngressRule {
 }
 
 func path(text, service string) networkingv1.HTTPIngressPath {
-	p := road.Path(strings.TrimLeft(text, "=~"), service)
+	p := fairway.Path(strings.TrimLeft(text, "=~"), service)
 	switch text[:1] {
 	case "=":
 		p.PathType = new(networkingv1.PathTypeExact)
@@ -186,10 +186,10 @@ func backendOf(service string) *networkingv1.IngressBackend {
 	}}
 }
 
-// slice is road.Slice with conditions: "ready", "not ready", "draining" (serves
+// slice is fairway.Slice with conditions: "ready", "not ready", "draining" (serves
 // while it terminates), "gone" (terminates and does not serve).
 func slice(service, condition string, ips ...string) *discoveryv1.EndpointSlice {
-	made := road.Slice(service, ips...)
+	made := fairway.Slice(service, ips...)
 	for i := range made.Endpoints {
 		made.Endpoints[i].Conditions = conditions(condition)
 	}
@@ -220,7 +220,7 @@ const (
 // status.
 func (s *site) eventually(host, path, want string) {
 	s.Helper()
-	road.Eventually(s, patience, answered(host, path, want))
+	fairway.Eventually(s, patience, answered(host, path, want))
 }
 
 // now demands that a request is answered so at once: of what has been true
@@ -232,10 +232,10 @@ func (s *site) now(host, path, want string) {
 	}
 }
 
-// answered is a check for road.Eventually.
+// answered is a check for fairway.Eventually.
 func answered(host, path, want string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		a, err := road.Get(ctx, host, path)
+		a, err := fairway.Get(ctx, host, path)
 		if err != nil {
 			return fmt.Errorf("%s%s: %w", host, path, err)
 		}

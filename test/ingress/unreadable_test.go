@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -107,25 +107,25 @@ func permitGet(allowed bool) func(*site) {
 // are served when it does.
 func TestUnreadableSecrets(t *testing.T) {
 	g := &gate{}
-	r := start(t, road.Options{Flags: []string{"-v"}, Record: true, APIServer: g.before(t)})
+	r := start(t, fairway.Options{Flags: []string{"-v"}, Record: true, APIServer: g.before(t)})
 	s := newSite(t, r)
-	authority := road.NewAuthority(t)
+	authority := fairway.NewAuthority(t)
 	alice := authority.Client(t, "alice")
 	b := s.tlsBackend("pay")
 	b.presents(s, authority, "pay."+s.namespace+".svc")
 	s.backends("shop")
-	shown := authority.Secret(s, "shown", road.Wish{Names: []string{"shown.test"}})
+	shown := authority.Secret(s, "shown", fairway.Wish{Names: []string{"shown.test"}})
 	shown.Type = corev1.SecretTypeOpaque
 	s.create(
 		shown, roots(s, "staff-ca", authority, corev1.SecretTypeOpaque), roots(s, "roots", authority, corev1.SecretTypeOpaque),
-		tlsService("pay", map[string]string{route.AnnotationBackendCA: "roots"}), road.Slice("pay", b.ip),
+		tlsService("pay", map[string]string{route.AnnotationBackendCA: "roots"}), fairway.Slice("pay", b.ip),
 		withRules("open", rule("open.test", "/", "shop")), withRules("pay", rule("pay.test", "/", "pay")),
 		annotated(withRules("staff", rule("staff.test", "/", "shop")), route.AnnotationClientCA, "staff-ca"),
 		overTLS(withRules("shown", rule("shown.test", "/", "shop")), "shown", "shown.test"),
 	)
 	good := []func(context.Context) error{
 		r.Ready, answered("open.test", "/", "shop"), answered("pay.test", "/", "pay"),
-		answeredTo(alice, "staff.test", "staff.test", "shop alice"), road.Presents("shown.test", shown), r.NoMetric("fairway_problems"),
+		answeredTo(alice, "staff.test", "staff.test", "shop alice"), fairway.Presents("shown.test", shown), r.NoMetric("fairway_problems"),
 	}
 	s.soon(good...)
 	for i, fault := range []struct {
@@ -138,7 +138,7 @@ func TestUnreadableSecrets(t *testing.T) {
 		{"an error", g.say(broken), g.say(nil)},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
-			s := &site{T: t, road: r, namespace: s.namespace}
+			s := &site{T: t, fairway: r, namespace: s.namespace}
 			fault.begin(s)
 			defer fault.end(s)
 			r.Controller.Kill()
@@ -151,19 +151,19 @@ func TestUnreadableSecrets(t *testing.T) {
 				answered("open.test", "/", "shop"),
 				answeredTo(alice, "staff.test", "staff.test", "refused"),
 				answeredTo(nil, "open.test", "open.test", "shop"),
-				road.PresentsDefault("shown.test"),
+				fairway.PresentsDefault("shown.test"),
 			)
 			b.eventually(s, "pay.test", "/", unavailable)
 			// What the watch brings is served meanwhile.
 			late := fmt.Sprintf("late-%d.test", i)
-			watched := authority.Secret(s, "late", road.Wish{Names: []string{late}})
+			watched := authority.Secret(s, "late", fairway.Wish{Names: []string{late}})
 			s.create(overTLS(withRules("late", rule(late, "/", "shop")), "late"))
 			s.soon(answered(late, "/", "308"))
 			s.create(watched)
-			s.soon(road.Presents(late, watched))
+			s.soon(fairway.Presents(late, watched))
 
 			fault.end(s)
-			road.Eventually(t, 2*patience, r.NoMetric("fairway_problems"))
+			fairway.Eventually(t, 2*patience, r.NoMetric("fairway_problems"))
 			s.soon(good...)
 
 			// A running controller goes on with what it knows.
@@ -172,12 +172,12 @@ func TestUnreadableSecrets(t *testing.T) {
 				o.Spec.Rules = append(o.Spec.Rules, rule("more.staff.test", "/", "shop"))
 			})
 			s.soon(answeredTo(alice, "more.staff.test", "more.staff.test", "shop alice"), answered("pay.test", "/", "pay"),
-				answeredTo(alice, "staff.test", "staff.test", "shop alice"), road.Presents("shown.test", shown))
+				answeredTo(alice, "staff.test", "staff.test", "shop alice"), fairway.Presents("shown.test", shown))
 			fault.end(s)
 			change(s, &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "staff"}}, func(o *networkingv1.Ingress) {
 				o.Spec.Rules = o.Spec.Rules[:1]
 			})
-			road.Eventually(t, 2*patience, r.NoMetric("fairway_problems"))
+			fairway.Eventually(t, 2*patience, r.NoMetric("fairway_problems"))
 		})
 	}
 }

@@ -27,13 +27,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/test/cluster"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 const (
 	patience       = 30 * time.Second
@@ -137,7 +137,7 @@ func with(arguments []string, others ...string) []string {
 
 // process is a program in the place of a pod.
 type process struct {
-	*road.Program
+	*fairway.Program
 
 	pod                string
 	xds, metrics, acme netip.AddrPort
@@ -147,7 +147,7 @@ type process struct {
 // when it is ready.
 func (i *installed) startController(t *testing.T, pod string) *process {
 	t.Helper()
-	p := &process{pod: pod, xds: road.FreePort(t), metrics: road.FreePort(t), acme: road.FreePort(t)}
+	p := &process{pod: pod, xds: fairway.FreePort(t), metrics: fairway.FreePort(t), acme: fairway.FreePort(t)}
 	i.xds = append(i.xds, p.xds.String())
 	i.restart(t, p)
 	return p
@@ -156,11 +156,11 @@ func (i *installed) startController(t *testing.T, pod string) *process {
 // restart runs a controller (again) and returns when it is ready.
 func (i *installed) restart(t *testing.T, p *process, flags ...string) {
 	t.Helper()
-	p.Program = road.Fairway(t, p.pod, []string{"POD_NAME=" + p.pod, "POD_NAMESPACE=" + namespace},
+	p.Program = fairway.Fairway(t, p.pod, []string{"POD_NAME=" + p.pod, "POD_NAMESPACE=" + namespace},
 		with(i.container(t, "fairway-controller").Args, append(slices.Concat(lease, flags),
 			"--kubeconfig="+i.config, "--address=0.0.0.0", "--access-log=false",
 			"--xds-address="+p.xds.String(), "--metrics-address="+p.metrics.String(), "--acme-address="+p.acme.String())...)...)
-	road.Eventually(t, patience, p.ready)
+	fairway.Eventually(t, patience, p.ready)
 }
 
 // ready is what the kubelet asks.
@@ -186,7 +186,7 @@ func (i *installed) startGateway(t *testing.T, pod string) *process {
 	t.Helper()
 	dir := t.TempDir()
 	secret := &corev1.Secret{}
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		return i.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "fairway-gateway-default"}, secret)
 	})
 	for name, content := range secret.Data {
@@ -198,11 +198,11 @@ func (i *installed) startGateway(t *testing.T, pod string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{pod: pod, metrics: road.FreePort(t)}
-	p.Program = road.Fairway(t, pod, []string{"POD_NAME=" + pod, "POD_NAMESPACE=" + namespace},
+	p := &process{pod: pod, metrics: fairway.FreePort(t)}
+	p.Program = fairway.Fairway(t, pod, []string{"POD_NAME=" + pod, "POD_NAMESPACE=" + namespace},
 		with(i.container(t, "fairway-gateway").Args,
 			"--envoy="+envoy, "--drain-timeout="+drain.String(), "--tls-dir="+dir, "--metrics-address="+p.metrics.String(), "--xds="+strings.Join(i.xds, ","))...)
-	road.Eventually(t, patience, p.ready)
+	fairway.Eventually(t, patience, p.ready)
 	return p
 }
 
@@ -214,31 +214,31 @@ func TestWhatIsInstalledServes(t *testing.T) {
 	i.startGateway(t, "fairway-gateway-a")
 
 	i.balance(t)
-	road.Backend(t, "shop", "10.77.1.1")
-	good, bad := road.Ingress("shop", "fairway", "shop.test", "/", "shop"), road.Ingress("bad", "fairway", "bad.test", "/", "absent")
-	i.create(t, road.Service("shop"), road.Slice("shop", "10.77.1.1"), good, bad)
-	road.Eventually(t, patience, road.Answers("shop.test", "/", "shop"))
-	road.Eventually(t, patience, i.shows(good, address))
-	certificate := road.NewAuthority(t).Secret(t, "secure", road.Wish{Names: []string{"secure.test"}})
-	secure := road.Ingress("secure", "fairway", "secure.test", "/", "shop")
+	fairway.Backend(t, "shop", "10.77.1.1")
+	good, bad := fairway.Ingress("shop", "fairway", "shop.test", "/", "shop"), fairway.Ingress("bad", "fairway", "bad.test", "/", "absent")
+	i.create(t, fairway.Service("shop"), fairway.Slice("shop", "10.77.1.1"), good, bad)
+	fairway.Eventually(t, patience, fairway.Answers("shop.test", "/", "shop"))
+	fairway.Eventually(t, patience, i.shows(good, address))
+	certificate := fairway.NewAuthority(t).Secret(t, "secure", fairway.Wish{Names: []string{"secure.test"}})
+	secure := fairway.Ingress("secure", "fairway", "secure.test", "/", "shop")
 	secure.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{"secure.test"}, SecretName: "secure"}}
 	i.create(t, certificate, secure)
-	road.Eventually(t, patience, road.Presents("secure.test", certificate))
-	road.Eventually(t, patience, i.shows(secure, address))
+	fairway.Eventually(t, patience, fairway.Presents("secure.test", certificate))
+	fairway.Eventually(t, patience, i.shows(secure, address))
 	// Envoy binds other ports than the Service has, which are those that clients use.
-	plain, err := road.Get(t.Context(), "shop.test", "/")
+	plain, err := fairway.Get(t.Context(), "shop.test", "/")
 	if got := plain.Header.Get("Port-Was"); err != nil || got != "80" {
 		t.Errorf("over HTTP X-Forwarded-Port is %q, %v; want 80", got, err)
 	}
-	encrypted, err := road.GetTLS(t.Context(), "secure.test", "/")
+	encrypted, err := fairway.GetTLS(t.Context(), "secure.test", "/")
 	if got := encrypted.Header.Get("Port-Was"); err != nil || got != "443" {
 		t.Errorf("over HTTPS X-Forwarded-Port is %q, %v; want 443", got, err)
 	}
-	redirected, err := road.Get(t.Context(), "secure.test", "/")
+	redirected, err := fairway.Get(t.Context(), "secure.test", "/")
 	if got := redirected.Header.Get("Location"); err != nil || got != "https://secure.test/" {
 		t.Errorf("requests over HTTP are sent to %q, %v", got, err)
 	}
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, func(context.Context) error {
 		events, err := i.TryKubectl("", "get", "events", "-A", "-o", "name")
 		if err == nil && !strings.Contains(events, "bad") {
 			err = fmt.Errorf("no event on the bad Ingress:\n%s", events)
@@ -247,20 +247,20 @@ func TestWhatIsInstalledServes(t *testing.T) {
 	})
 	// The leader goes; the other takes over.
 	controllers[0].Kill()
-	next := road.Ingress("next", "fairway", "next.test", "/", "shop")
+	next := fairway.Ingress("next", "fairway", "next.test", "/", "shop")
 	i.create(t, next)
-	road.Eventually(t, patience, road.Answers("next.test", "/", "shop"))
-	road.Eventually(t, 2*patience, i.shows(next, address))
+	fairway.Eventually(t, patience, fairway.Answers("next.test", "/", "shop"))
+	fairway.Eventually(t, 2*patience, i.shows(next, address))
 	i.Kubectl(t, configured, "apply", "-f", "-")
 	for _, config := range []string{"clustergatewayconfig/edge", "gatewayconfig/inner"} {
 		i.Kubectl(t, "", "wait", "--for=condition=Accepted", "--timeout=30s", "-n", "default", config)
 	}
 	i.Kubectl(t, "", "wait", "--for=condition=Ready=False", "--timeout=30s", "issuer/away")
 	// What a route leads to goes: the API server itself is asked before it breaks.
-	if err := i.client.Delete(t.Context(), road.Service("shop")); err != nil {
+	if err := i.client.Delete(t.Context(), fairway.Service("shop")); err != nil {
 		t.Fatal(err)
 	}
-	road.Eventually(t, patience, road.Status("shop.test", "/", http.StatusServiceUnavailable))
+	fairway.Eventually(t, patience, fairway.Status("shop.test", "/", http.StatusServiceUnavailable))
 	for _, p := range controllers {
 		if said := p.Complaints(); len(said) > 0 {
 			t.Errorf("a controller says\n%s", strings.Join(said, "\n"))
@@ -302,7 +302,7 @@ func idle(r right) string {
 	}
 	return map[string]string{
 		"patch events.core":                                "when an object goes wrong in the same way again",
-		"patch secrets.core":                               "when a certificate is ordered: test/acmeroad",
+		"patch secrets.core":                               "when a certificate is ordered: test/issuance",
 		"update secrets.core fairway-system":               "when a certificate is renewed",
 		"delete secrets.core fairway-system":               "when a gateway is gone",
 		"delete leases.coordination.k8s.io fairway-system": "when the Lease of a replica has been out of date for long",

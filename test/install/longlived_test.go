@@ -14,7 +14,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 const (
@@ -68,7 +68,7 @@ func startLasting(t *testing.T, host string) []*lasting {
 	}
 	for _, l := range all {
 		t.Cleanup(func() { l.stop(); <-l.ended })
-		road.Eventually(t, patience, l.beatsOn(3))
+		fairway.Eventually(t, patience, l.beatsOn(3))
 	}
 	return all
 }
@@ -94,7 +94,7 @@ func (l *lasting) beat() {
 	l.beats++
 }
 
-// beatsOn is a check for road.Eventually: n more beats have come.
+// beatsOn is a check for fairway.Eventually: n more beats have come.
 func (l *lasting) beatsOn(n int) func(context.Context) error {
 	l.mu.Lock()
 	before := l.beats
@@ -119,7 +119,7 @@ func (l *lasting) survived(t *testing.T) {
 		t.Error(err)
 		return
 	}
-	road.Eventually(t, patience, l.beatsOn(2))
+	fairway.Eventually(t, patience, l.beatsOn(2))
 }
 
 func speak(ctx context.Context, through *http.Client, host string, beats func()) error {

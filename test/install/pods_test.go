@@ -12,7 +12,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // pods are those of a Deployment, and the EndpointSlice of its Service.
@@ -35,7 +35,7 @@ type pod struct {
 // Envoys. Under load each of three pods gets a request every few milliseconds.
 const left = 300 * time.Millisecond
 
-// isLeft is a check for road.Eventually: the pod gets no requests any more.
+// isLeft is a check for fairway.Eventually: the pod gets no requests any more.
 func (p *pod) isLeft(context.Context) error {
 	if ago := time.Since(time.Unix(0, p.asked.Load())); ago < left {
 		return fmt.Errorf("a pod that is terminating was asked %s ago", ago)
@@ -46,11 +46,11 @@ func (p *pod) isLeft(context.Context) error {
 // newPods makes a Service with n pods.
 func newPods(t *testing.T, i *installed, service string, n int) *pods {
 	t.Helper()
-	p := &pods{t: t, cluster: i, slice: road.Slice(service), running: map[string]*pod{}}
+	p := &pods{t: t, cluster: i, slice: fairway.Slice(service), running: map[string]*pod{}}
 	for range n {
 		p.slice.Endpoints = append(p.slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{p.start()}})
 	}
-	i.create(t, road.Service(service), p.slice)
+	i.create(t, fairway.Service(service), p.slice)
 	return p
 }
 
@@ -60,11 +60,11 @@ func (p *pods) start() string {
 	p.t.Helper()
 	p.made++
 	ip := fmt.Sprintf("10.77.100.%d", p.made)
-	listener, err := net.Listen("tcp", net.JoinHostPort(ip, fmt.Sprint(road.BackendPort)))
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip, fmt.Sprint(fairway.BackendPort)))
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	started, named := &pod{}, road.Named(p.slice.Name)
+	started, named := &pod{}, fairway.Named(p.slice.Name)
 	started.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started.asked.Store(time.Now().UnixNano())
 		named.ServeHTTP(w, r)
@@ -85,13 +85,13 @@ func (p *pods) replace() {
 	p.update(func() {
 		p.slice.Endpoints = append(p.slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{p.start()}})
 	})
-	road.Eventually(p.t, patience, answers(p.slice.Endpoints[len(p.slice.Endpoints)-1].Addresses[0]))
+	fairway.Eventually(p.t, patience, answers(p.slice.Endpoints[len(p.slice.Endpoints)-1].Addresses[0]))
 	p.update(func() {
 		p.slice.Endpoints[0].Conditions = discoveryv1.EndpointConditions{
 			Ready: new(false), Serving: new(true), Terminating: new(true),
 		}
 	})
-	road.Eventually(p.t, patience, p.running[old].isLeft)
+	fairway.Eventually(p.t, patience, p.running[old].isLeft)
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
 	if err := p.running[old].Shutdown(ctx); err != nil {
@@ -110,7 +110,7 @@ func (p *pods) update(change func()) {
 
 func answers(ip string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		connection, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(ip, fmt.Sprint(road.BackendPort)))
+		connection, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(ip, fmt.Sprint(fairway.BackendPort)))
 		if err != nil {
 			return err
 		}

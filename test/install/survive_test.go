@@ -10,7 +10,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
@@ -28,12 +28,12 @@ type town struct {
 	controllers []*process
 	gateways    []*process
 	pods        *pods
-	clients     road.Road // its loads
-	load        *road.Load
+	clients     fairway.Installation // its loads
+	load        *fairway.Load
 	made        int // Ingresses
 }
 
-// No request is lost, and no long-lived one ends, whatever happens to the road.
+// No request is lost, and no long-lived one ends, whatever happens to the installation.
 func TestNothingIsLost(t *testing.T) {
 	w := &town{T: t, installed: install(t), owner: t}
 	w.balance(t)
@@ -44,12 +44,12 @@ func TestNothingIsLost(t *testing.T) {
 		w.gateways = append(w.gateways, w.startGateway(t, pod))
 	}
 	w.pods = newPods(t, w.installed, "shop", 3)
-	road.Serve(t, "10.77.2.1", road.BackendPort, http.HandlerFunc(clock))
-	shop, clock := road.Ingress("shop", "fairway", "shop.test", "/", "shop"), road.Ingress("clock", "fairway", "clock.test", "/", "clock")
-	w.create(t, road.Service("clock"), road.Slice("clock", "10.77.2.1"), shop, clock)
+	fairway.Serve(t, "10.77.2.1", fairway.BackendPort, http.HandlerFunc(clock))
+	shop, clock := fairway.Ingress("shop", "fairway", "shop.test", "/", "shop"), fairway.Ingress("clock", "fairway", "clock.test", "/", "clock")
+	w.create(t, fairway.Service("clock"), fairway.Slice("clock", "10.77.2.1"), shop, clock)
 	// Who shows an address is served, by both.
-	road.Eventually(t, patience, w.shows(shop, address))
-	road.Eventually(t, patience, w.shows(clock, address))
+	fairway.Eventually(t, patience, w.shows(shop, address))
+	fairway.Eventually(t, patience, w.shows(clock, address))
 
 	for _, event := range []struct {
 		name string
@@ -70,10 +70,10 @@ func TestNothingIsLost(t *testing.T) {
 			long := startLasting(t, "clock.test")
 			load := w.clients.StartLoad(t, "shop.test", "/")
 			w.load = load
-			road.Eventually(t, patience, load.Reaches("shop", 100))
+			fairway.Eventually(t, patience, load.Reaches("shop", 100))
 			event.what(w)
 			w.changeArrives()
-			road.Eventually(t, patience, load.Reaches("shop", 100))
+			fairway.Eventually(t, patience, load.Reaches("shop", 100))
 			if event.ends {
 				if tally := load.Stop(); tally.Failures > 0 {
 					t.Errorf("%d of %d requests failed, first %v", tally.Failures, tally.Sent, tally.Failed[0])
@@ -88,16 +88,16 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
-// changeArrives checks that the road works as it did: a new Ingress is served,
+// changeArrives checks that the installation works as it did: a new Ingress is served,
 // and shows its address.
 func (w *town) changeArrives() {
 	w.Helper()
 	w.made++
 	host := fmt.Sprintf("new-%d.test", w.made)
-	ingress := road.Ingress(fmt.Sprintf("new-%d", w.made), "fairway", host, "/", "shop")
+	ingress := fairway.Ingress(fmt.Sprintf("new-%d", w.made), "fairway", host, "/", "shop")
 	w.create(w.T, ingress)
-	road.Eventually(w, patience, road.Answers(host, "/", "shop"))
-	road.Eventually(w, patience, w.shows(ingress, address))
+	fairway.Eventually(w, patience, fairway.Answers(host, "/", "shop"))
+	fairway.Eventually(w, patience, w.shows(ingress, address))
 }
 
 func podsRoll(w *town) {
@@ -115,7 +115,7 @@ func churn(w *town) {
 	defer tick.Stop()
 	var there []*networkingv1.Ingress
 	for n := range churned {
-		ingress := road.Ingress(fmt.Sprintf("churn-%d", n), "fairway", fmt.Sprintf("churn-%d.test", n), "/", "shop")
+		ingress := fairway.Ingress(fmt.Sprintf("churn-%d", n), "fairway", fmt.Sprintf("churn-%d.test", n), "/", "shop")
 		w.create(w.T, ingress)
 		there = append(there, ingress)
 		if len(there) > 20 {
@@ -187,7 +187,7 @@ func controllersAway(w *town) {
 	for _, p := range w.controllers {
 		p.Kill()
 	}
-	road.Throughout(w, outage, w.load.Unharmed)
+	fairway.Throughout(w, outage, w.load.Unharmed)
 	for _, p := range w.controllers {
 		w.restart(w.owner, p)
 	}
@@ -199,12 +199,12 @@ func apiServerAway(w *town) {
 		p.Tolerate("Failed to watch", "Error retrieving lease lock", "cut off from the API server")
 	}
 	w.StopAPIServer()
-	road.Throughout(w, outage, w.load.Unharmed)
+	fairway.Throughout(w, outage, w.load.Unharmed)
 	if err := w.StartAPIServer(); err != nil {
 		w.Fatal(err)
 	}
 	// Watches that failed for so long would be tried again after up to a minute.
 	host := "back.test"
-	w.create(w.T, road.Ingress("back", "fairway", host, "/", "shop"))
-	road.Eventually(w, patience/2, road.Answers(host, "/", "shop"))
+	w.create(w.T, fairway.Ingress("back", "fairway", host, "/", "shop"))
+	fairway.Eventually(w, patience/2, fairway.Answers(host, "/", "shop"))
 }

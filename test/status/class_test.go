@@ -10,15 +10,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 const theirs = "198.51.100.1" // what another controller writes
 
 // The addresses of Ingresses that are not ours, or no longer.
 func TestWhoseAddressItIs(t *testing.T) {
-	r := start(t, road.Options{Flags: []string{"--publish-address", address, "--publish-address", "gateway.example"}})
-	foreign := road.Class("foreign")
+	r := start(t, fairway.Options{Flags: []string{"--publish-address", address, "--publish-address", "gateway.example"}})
+	foreign := fairway.Class("foreign")
 	foreign.Spec.Controller = "example.com/ingress-controller"
 	r.Create(t, foreign)
 	t.Run("two controllers", func(t *testing.T) { testForeign(t, r) })
@@ -28,7 +28,7 @@ func TestWhoseAddressItIs(t *testing.T) {
 }
 
 // write is what another controller does to the status.
-func write(t *testing.T, r *road.Road, name string, addresses ...string) {
+func write(t *testing.T, r *fairway.Installation, name string, addresses ...string) {
 	t.Helper()
 	i, err := get(t.Context(), r, name)
 	if err != nil {
@@ -44,19 +44,19 @@ func write(t *testing.T, r *road.Road, name string, addresses ...string) {
 }
 
 // touched says whether Fairway has ever written into the Ingress.
-func touched(ctx context.Context, r *road.Road, name string) (bool, error) {
+func touched(ctx context.Context, r *fairway.Installation, name string) (bool, error) {
 	i, err := get(ctx, r, name)
 	return slices.ContainsFunc(i.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == "fairway" }), err
 }
 
 // Another controller's Ingress is not touched, with an address or without.
-func testForeign(t *testing.T, r *road.Road) {
+func testForeign(t *testing.T, r *fairway.Installation) {
 	with, without := ingress("with"), ingress("without")
 	with.Spec.IngressClassName, without.Spec.IngressClassName = new("foreign"), new("foreign")
 	r.Create(t, with, without)
 	write(t, r, "with", theirs)
 	r.Create(t, ingress("ours"))
-	road.Eventually(t, patience, has(r, "ours", address, "gateway.example"))
+	fairway.Eventually(t, patience, has(r, "ours", address, "gateway.example"))
 	if err := has(r, "with", theirs)(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -70,20 +70,20 @@ func testForeign(t *testing.T, r *road.Road) {
 
 // An Ingress that names a class of another controller loses what we wrote, and
 // that alone; one that comes to us gets our address when it is served.
-func testClassChanged(t *testing.T, r *road.Road) {
+func testClassChanged(t *testing.T, r *fairway.Installation) {
 	leaves, comes := ingress("leaves"), ingress("comes")
 	comes.Spec.IngressClassName = new("foreign")
 	r.Create(t, leaves, comes)
 	write(t, r, "comes", theirs)
-	road.Eventually(t, patience, has(r, "leaves", address, "gateway.example"))
+	fairway.Eventually(t, patience, has(r, "leaves", address, "gateway.example"))
 	change(t, r, leaves, func(i *networkingv1.Ingress) { i.Spec.IngressClassName = new("foreign") })
-	road.Eventually(t, patience, has(r, "leaves"))
+	fairway.Eventually(t, patience, has(r, "leaves"))
 	if is, err := touched(t.Context(), r, "leaves"); is || err != nil {
 		t.Errorf("we still own something: %t, error %v", is, err)
 	}
 	write(t, r, "leaves", theirs)
 	change(t, r, comes, func(i *networkingv1.Ingress) { i.Spec.IngressClassName = new(class) })
-	road.Eventually(t, patience, has(r, "comes", address, "gateway.example"))
+	fairway.Eventually(t, patience, has(r, "comes", address, "gateway.example"))
 	served(t, "comes.test")
 	if err := has(r, "leaves", theirs)(t.Context()); err != nil {
 		t.Error(err)
@@ -91,7 +91,7 @@ func testClassChanged(t *testing.T, r *road.Road) {
 	// The other controller was faster than we are.
 	raced := ingress("raced")
 	r.Create(t, raced)
-	road.Eventually(t, patience, has(r, "raced", address, "gateway.example"))
+	fairway.Eventually(t, patience, has(r, "raced", address, "gateway.example"))
 	write(t, r, "raced", theirs)
 	change(t, r, raced, func(i *networkingv1.Ingress) { i.Spec.IngressClassName = new("foreign") })
 	barrier(t, r, "after-race")
@@ -102,25 +102,25 @@ func testClassChanged(t *testing.T, r *road.Road) {
 
 // barrier waits until an Ingress that is created now has its address: what was
 // to be done before is done.
-func barrier(t *testing.T, r *road.Road, name string) {
+func barrier(t *testing.T, r *fairway.Installation, name string) {
 	t.Helper()
 	r.Create(t, ingress(name))
-	road.Eventually(t, patience, has(r, name, address, "gateway.example"))
+	fairway.Eventually(t, patience, has(r, name, address, "gateway.example"))
 }
 
 // A class that is deleted, as some tools do to write it anew, takes no address
 // with it.
-func testClassGone(t *testing.T, r *road.Road) {
-	passing := road.Class("passing")
+func testClassGone(t *testing.T, r *fairway.Installation) {
+	passing := fairway.Class("passing")
 	r.Create(t, passing)
 	i := ingress("passing")
 	i.Spec.IngressClassName = new("passing")
 	r.Create(t, i)
-	road.Eventually(t, patience, has(r, "passing", address, "gateway.example"))
+	fairway.Eventually(t, patience, has(r, "passing", address, "gateway.example"))
 	if err := r.Client.Delete(t.Context(), passing); err != nil {
 		t.Fatal(err)
 	}
-	road.Eventually(t, patience, road.Status("passing.test", "/", 404))
+	fairway.Eventually(t, patience, fairway.Status("passing.test", "/", 404))
 	barrier(t, r, "after-passing")
 	if err := has(r, "passing", address, "gateway.example")(t.Context()); err != nil {
 		t.Error(err)
@@ -131,31 +131,31 @@ func testClassGone(t *testing.T, r *road.Road) {
 	r.Create(t, late)
 	barrier(t, r, "after-late")
 	hasNone(t, r, "late")
-	r.Create(t, road.Class("passing"))
-	road.Eventually(t, patience, has(r, "late", address, "gateway.example"))
+	r.Create(t, fairway.Class("passing"))
+	fairway.Eventually(t, patience, has(r, "late", address, "gateway.example"))
 	served(t, "late.test")
 }
 
-func testOverwritten(t *testing.T, r *road.Road) {
+func testOverwritten(t *testing.T, r *fairway.Installation) {
 	r.Create(t, ingress("overwritten"))
-	road.Eventually(t, patience, has(r, "overwritten", address, "gateway.example"))
+	fairway.Eventually(t, patience, has(r, "overwritten", address, "gateway.example"))
 	write(t, r, "overwritten", theirs)
-	road.Eventually(t, patience, has(r, "overwritten", address, "gateway.example"))
+	fairway.Eventually(t, patience, has(r, "overwritten", address, "gateway.example"))
 }
 
 // The addresses of a Service: those that it gets are passed on, those that it
 // loses are kept.
 func TestPublishedService(t *testing.T) {
-	r := start(t, road.Options{Flags: []string{"--publish-service", "fairway-system/entry"}})
+	r := start(t, fairway.Options{Flags: []string{"--publish-service", "fairway-system/entry"}})
 	keep(t, r)
 	r.Create(t, ingress("first"))
-	road.Eventually(t, patience, road.Answers("first.test", "/", "shop"))
+	fairway.Eventually(t, patience, fairway.Answers("first.test", "/", "shop"))
 	hasNone(t, r, "first")
 	leads := r.Replicas[leader(t, r)]
 	const missed = `fairway_problems{kind="Service",reason="NoAddress"} 1`
-	road.Eventually(t, patience, leads.Says(missed))
+	fairway.Eventually(t, patience, leads.Says(missed))
 
-	service := road.Service("entry")
+	service := fairway.Service("entry")
 	service.Namespace = "fairway-system"
 	service.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: service.Spec.Ports}
 	r.Create(t, service)
@@ -170,14 +170,14 @@ func TestPublishedService(t *testing.T) {
 		}
 	}
 	balance(address)
-	road.Eventually(t, patience, has(r, "first", address))
+	fairway.Eventually(t, patience, has(r, "first", address))
 	if leads.Says(missed)(t.Context()) == nil {
 		t.Error("a Service with an address has a Problem")
 	}
 	balance()
-	road.Eventually(t, patience, leads.Says(missed))
+	fairway.Eventually(t, patience, leads.Says(missed))
 	r.Create(t, ingress("second"))
-	road.Eventually(t, patience, road.Answers("second.test", "/", "shop"))
+	fairway.Eventually(t, patience, fairway.Answers("second.test", "/", "shop"))
 	if err := r.Client.Delete(t.Context(), service); err != nil {
 		t.Fatal(err)
 	}
@@ -188,5 +188,5 @@ func TestPublishedService(t *testing.T) {
 	service.ResourceVersion, service.UID = "", ""
 	r.Create(t, service)
 	balance(address)
-	road.Eventually(t, patience, has(r, "second", address))
+	fairway.Eventually(t, patience, has(r, "second", address))
 }

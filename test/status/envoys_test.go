@@ -13,27 +13,27 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/server/simulated"
 )
 
 // What an Envoy does to the addresses, wherever it is connected. The last one
-// leaves the Road without Envoys.
+// leaves the installation without Envoys.
 func TestEnvoys(t *testing.T) {
-	r := start(t, road.Options{Flags: []string{"--publish-address", address}})
+	r := start(t, fairway.Options{Flags: []string{"--publish-address", address}})
 	leader(t, r)
 	t.Run("one that never answers", func(t *testing.T) { testFrozen(t, r) })
 	t.Run("one that refuses a host", func(t *testing.T) { testRefused(t, r) })
 	t.Run("none", func(t *testing.T) { testNoEnvoy(t, r) })
 }
 
-// told is a check for road.Eventually: there is an event with that reason on the
+// told is a check for fairway.Eventually: there is an event with that reason on the
 // Ingress whose message holds the text.
-func told(r *road.Road, name, reason, text string) func(context.Context) error {
+func told(r *fairway.Installation, name, reason, text string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var list corev1.EventList
-		if err := r.Client.List(ctx, &list, client.InNamespace(road.Namespace)); err != nil {
+		if err := r.Client.List(ctx, &list, client.InNamespace(fairway.Namespace)); err != nil {
 			return err
 		}
 		var said []string
@@ -53,15 +53,15 @@ func told(r *road.Road, name, reason, text string) func(context.Context) error {
 // An Envoy that does not answer holds a new address up until it is disconnected,
 // whether it hangs at the leader or at the other replica. What has an address
 // keeps it.
-func testFrozen(t *testing.T, r *road.Road) {
+func testFrozen(t *testing.T, r *fairway.Installation) {
 	r.Create(t, ingress("before"))
-	road.Eventually(t, patience, has(r, "before", address))
+	fairway.Eventually(t, patience, has(r, "before", address))
 	for i, e := range r.Envoys {
 		name := fmt.Sprintf("frozen-%d", i)
 		thaw := e.Freeze(t)
 		began := time.Now()
 		r.Create(t, ingress(name))
-		road.Eventually(t, patience, has(r, name, address))
+		fairway.Eventually(t, patience, has(r, name, address))
 		if took := time.Since(began); took < 4*time.Second {
 			t.Errorf("the address was there after %s, and an Envoy did not serve it", took)
 		}
@@ -69,13 +69,13 @@ func testFrozen(t *testing.T, r *road.Road) {
 			t.Error(err)
 		}
 		thaw()
-		road.Eventually(t, patience, r.Replicas[i].Says("fairway_xds_envoys 1"))
+		fairway.Eventually(t, patience, r.Replicas[i].Says("fairway_xds_envoys 1"))
 	}
 }
 
 // An Envoy that refuses a host keeps the Ingress of that host from an address,
 // and no other; its owner hears why.
-func testRefused(t *testing.T, r *road.Road) {
+func testRefused(t *testing.T, r *fairway.Installation) {
 	for i, replica := range r.Replicas {
 		replica.Tolerate("envoy refused", "defect of ours")
 		conn, err := grpc.NewClient(replica.XDS.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -92,39 +92,39 @@ func testRefused(t *testing.T, r *road.Road) {
 			},
 		})
 		e.Connect()
-		road.Eventually(t, patience, replica.Says("fairway_xds_envoys 2"))
+		fairway.Eventually(t, patience, replica.Says("fairway_xds_envoys 2"))
 		poisoned, good := fmt.Sprintf("refused-%d", i), fmt.Sprintf("good-%d", i)
-		bad := road.Ingress(poisoned, class, poisoned+".test", "/poison", "shop")
+		bad := fairway.Ingress(poisoned, class, poisoned+".test", "/poison", "shop")
 		r.Create(t, bad, ingress(good))
-		road.Eventually(t, patience, has(r, good, address))
-		road.Eventually(t, patience, told(r, poisoned, "NotServed", "/poison"))
+		fairway.Eventually(t, patience, has(r, good, address))
+		fairway.Eventually(t, patience, told(r, poisoned, "NotServed", "/poison"))
 		hasNone(t, r, poisoned)
 		change(t, r, bad, func(i *networkingv1.Ingress) { i.Spec.Rules[0].HTTP.Paths[0].Path = "/mended" })
-		road.Eventually(t, patience, has(r, poisoned, address))
+		fairway.Eventually(t, patience, has(r, poisoned, address))
 		e.Disconnect()
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
-		road.Eventually(t, patience, replica.Says("fairway_xds_envoys 1"))
+		fairway.Eventually(t, patience, replica.Says("fairway_xds_envoys 1"))
 	}
 }
 
 // Without an Envoy nothing is served, and nobody is told otherwise. What has an
 // address keeps it.
-func testNoEnvoy(t *testing.T, r *road.Road) {
+func testNoEnvoy(t *testing.T, r *fairway.Installation) {
 	for _, e := range r.Envoys {
 		e.Stop()
 	}
 	for _, replica := range r.Replicas {
-		road.Eventually(t, patience, replica.Says("fairway_xds_envoys 0"))
+		fairway.Eventually(t, patience, replica.Says("fairway_xds_envoys 0"))
 	}
 	r.Create(t, ingress("alone"))
-	road.Eventually(t, patience, told(r, "alone", "NotServed", "no Envoy"))
+	fairway.Eventually(t, patience, told(r, "alone", "NotServed", "no Envoy"))
 	hasNone(t, r, "alone")
 	if err := has(r, "before", address)(t.Context()); err != nil {
 		t.Error(err)
 	}
 	r.AddEnvoy(t)
-	road.Eventually(t, patience, has(r, "alone", address))
+	fairway.Eventually(t, patience, has(r, "alone", address))
 	served(t, "alone.test")
 }

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
@@ -25,7 +25,7 @@ type keepers struct {
 }
 
 // keep watches until the test ends; it survives that the API server is away.
-func keep(t *testing.T, r *road.Road) *keepers {
+func keep(t *testing.T, r *fairway.Installation) *keepers {
 	t.Helper()
 	clients, err := kubernetes.NewForConfig(r.Cluster.Config)
 	if err != nil {
@@ -39,7 +39,7 @@ func keep(t *testing.T, r *road.Road) *keepers {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			list, err := clients.NetworkingV1().Ingresses(road.Namespace).List(ctx, metav1.ListOptions{})
+			list, err := clients.NetworkingV1().Ingresses(fairway.Namespace).List(ctx, metav1.ListOptions{})
 			if err == nil {
 				k.look(list.Items)
 			}
@@ -75,7 +75,7 @@ func (k *keepers) look(ingresses []networkingv1.Ingress) {
 }
 
 // batch creates Ingresses and returns what to check of each.
-func batch(t *testing.T, r *road.Road, name string, n int) (all func(want string)) {
+func batch(t *testing.T, r *fairway.Installation, name string, n int) (all func(want string)) {
 	t.Helper()
 	for i := range n {
 		r.Create(t, ingress(fmt.Sprintf("%s-%d", name, i)))
@@ -83,7 +83,7 @@ func batch(t *testing.T, r *road.Road, name string, n int) (all func(want string
 	return func(want string) {
 		t.Helper()
 		for i := range n {
-			road.Eventually(t, time.Minute, has(r, fmt.Sprintf("%s-%d", name, i), want))
+			fairway.Eventually(t, time.Minute, has(r, fmt.Sprintf("%s-%d", name, i), want))
 			served(t, fmt.Sprintf("%s-%d.test", name, i))
 		}
 	}
@@ -92,7 +92,7 @@ func batch(t *testing.T, r *road.Road, name string, n int) (all func(want string
 // Whatever becomes of the controllers, what has an address keeps it, and what
 // has none yet gets one when it is served.
 func TestFailover(t *testing.T) {
-	r := start(t, road.Options{Replicas: 2, Envoys: 2, Flags: []string{"--publish-address", address}})
+	r := start(t, fairway.Options{Replicas: 2, Envoys: 2, Flags: []string{"--publish-address", address}})
 	keep(t, r)
 	batch(t, r, "before", 5)(address)
 	t.Run("the leader is killed in mid-change", func(t *testing.T) { testLeaderKilled(t, r) })
@@ -103,7 +103,7 @@ func TestFailover(t *testing.T) {
 
 // The other replica takes over when the Lease has expired. The Lease of the dead
 // one is still there, and does not count for ever.
-func testLeaderKilled(t *testing.T, r *road.Road) {
+func testLeaderKilled(t *testing.T, r *fairway.Installation) {
 	led := leader(t, r)
 	all := batch(t, r, "killed", 10)
 	r.Replicas[led].Kill()
@@ -112,12 +112,12 @@ func testLeaderKilled(t *testing.T, r *road.Road) {
 		t.Error("the dead replica leads")
 	}
 	r.RestartReplica(t, led)
-	road.Eventually(t, patience, r.Replicas[led].Says("fairway_leader 0"))
+	fairway.Eventually(t, patience, r.Replicas[led].Says("fairway_leader 0"))
 	batch(t, r, "restarted", 3)(address)
 }
 
 // A leader that stops as it should hands over at once.
-func testLeaderStops(t *testing.T, r *road.Road) {
+func testLeaderStops(t *testing.T, r *fairway.Installation) {
 	led := leader(t, r)
 	all := batch(t, r, "stopped", 10)
 	if err := r.Replicas[led].Stop(t, patience); err != nil {
@@ -134,10 +134,10 @@ func testLeaderStops(t *testing.T, r *road.Road) {
 	all(address)
 	soak.Promised(t, "until the other replica had taken over", time.Since(began), 10*time.Second)
 	r.RestartReplica(t, led)
-	road.Eventually(t, patience, r.Replicas[led].Says("fairway_leader 0"))
+	fairway.Eventually(t, patience, r.Replicas[led].Says("fairway_leader 0"))
 }
 
-func testAllStop(t *testing.T, r *road.Road) {
+func testAllStop(t *testing.T, r *fairway.Installation) {
 	for _, replica := range r.Replicas {
 		replica.Kill()
 	}
@@ -150,15 +150,15 @@ func testAllStop(t *testing.T, r *road.Road) {
 
 // The API server is away for longer than the Lease holds: nobody leads, nobody
 // ends, everything is served.
-func testAPIServerAway(t *testing.T, r *road.Road) {
+func testAPIServerAway(t *testing.T, r *fairway.Installation) {
 	before := leader(t, r)
 	for _, replica := range r.Replicas {
 		replica.Tolerate("Failed to watch", "forbidden")
 	}
 	load := r.StartLoad(t, "before-0.test", "/")
 	r.Cluster.StopAPIServer()
-	road.Eventually(t, patience, r.Replicas[before].Says("fairway_leader 0"))
-	road.Eventually(t, patience, load.Reaches("shop", 500))
+	fairway.Eventually(t, patience, r.Replicas[before].Says("fairway_leader 0"))
+	fairway.Eventually(t, patience, load.Reaches("shop", 500))
 	if err := r.Cluster.StartAPIServer(); err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +166,6 @@ func testAPIServerAway(t *testing.T, r *road.Road) {
 	batch(t, r, "back", 3)(address)
 	load.StopClean()
 	for _, replica := range r.Replicas {
-		road.Eventually(t, patience, replica.Says("fairway_xds_timeouts_total 0"))
+		fairway.Eventually(t, patience, replica.Says("fairway_xds_timeouts_total 0"))
 	}
 }

@@ -13,22 +13,22 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // Many Ingresses at once: each has its address soon after it was applied.
 func TestManyAtOnce(t *testing.T) {
 	many, creators := soak.Pick(250, 1000), 4
-	r := start(t, road.Options{Flags: []string{"--publish-address", address}})
+	r := start(t, fairway.Options{Flags: []string{"--publish-address", address}})
 	leader(t, r)
 	clients, err := kubernetes.NewForConfig(r.Cluster.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Create(t, ingress("first"))
-	road.Eventually(t, patience, has(r, "first", address))
-	ingresses := clients.NetworkingV1().Ingresses(road.Namespace)
+	fairway.Eventually(t, patience, has(r, "first", address))
+	ingresses := clients.NetworkingV1().Ingresses(fairway.Namespace)
 	listed, err := ingresses.List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)

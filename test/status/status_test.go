@@ -14,12 +14,12 @@ import (
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 // patience is how long a change may take on a machine that is busy otherwise.
 const patience = 30 * time.Second
@@ -30,30 +30,30 @@ const (
 )
 
 // start brings two replicas up, with an Envoy each, and a Service "shop".
-func start(t *testing.T, options road.Options) *road.Road {
+func start(t *testing.T, options fairway.Options) *fairway.Installation {
 	t.Helper()
 	if options.Replicas == 0 {
 		options.Replicas, options.Envoys, options.Pinned = 2, 2, true
 	}
-	options.Before = func(r *road.Road) {
+	options.Before = func(r *fairway.Installation) {
 		ip := r.Address()
-		road.Backend(t, "shop", ip)
-		r.Create(t, road.Class(class), road.Service("shop"), road.Slice("shop", ip))
+		fairway.Backend(t, "shop", ip)
+		r.Create(t, fairway.Class(class), fairway.Service("shop"), fairway.Slice("shop", ip))
 	}
-	return road.Start(t, options)
+	return fairway.Start(t, options)
 }
 
 func ingress(name string) *networkingv1.Ingress {
-	return road.Ingress(name, class, name+".test", "/", "shop")
+	return fairway.Ingress(name, class, name+".test", "/", "shop")
 }
 
-func get(ctx context.Context, r *road.Road, name string) (*networkingv1.Ingress, error) {
+func get(ctx context.Context, r *fairway.Installation, name string) (*networkingv1.Ingress, error) {
 	i := &networkingv1.Ingress{}
-	return i, r.Client.Get(ctx, client.ObjectKey{Namespace: road.Namespace, Name: name}, i)
+	return i, r.Client.Get(ctx, client.ObjectKey{Namespace: fairway.Namespace, Name: name}, i)
 }
 
-// has is a check for road.Eventually: the Ingress has exactly these addresses.
-func has(r *road.Road, name string, want ...string) func(context.Context) error {
+// has is a check for fairway.Eventually: the Ingress has exactly these addresses.
+func has(r *fairway.Installation, name string, want ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		i, err := get(ctx, r, name)
 		if err != nil {
@@ -71,7 +71,7 @@ func has(r *road.Road, name string, want ...string) func(context.Context) error 
 }
 
 // hasNone demands that the Ingress has no address now.
-func hasNone(t *testing.T, r *road.Road, name string) {
+func hasNone(t *testing.T, r *fairway.Installation, name string) {
 	t.Helper()
 	if err := has(r, name)(t.Context()); err != nil {
 		t.Error(err)
@@ -79,7 +79,7 @@ func hasNone(t *testing.T, r *road.Road, name string) {
 }
 
 // change changes an object as it is now.
-func change[O client.Object](t *testing.T, r *road.Road, object O, how func(O)) {
+func change[O client.Object](t *testing.T, r *fairway.Installation, object O, how func(O)) {
 	t.Helper()
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
@@ -98,17 +98,17 @@ func change[O client.Object](t *testing.T, r *road.Road, object O, how func(O)) 
 func served(t *testing.T, host string) {
 	t.Helper()
 	for range 20 {
-		if err := road.Answers(host, "/", "shop")(t.Context()); err != nil {
+		if err := fairway.Answers(host, "/", "shop")(t.Context()); err != nil {
 			t.Errorf("it has an address and yet: %v", err)
 		}
 	}
 }
 
 // leader waits until some replica leads, and returns which.
-func leader(t *testing.T, r *road.Road) int {
+func leader(t *testing.T, r *fairway.Installation) int {
 	t.Helper()
 	found := -1
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		for i, replica := range r.Replicas {
 			if replica.Says("fairway_leader 1")(ctx) == nil {
 				found = i
@@ -122,26 +122,26 @@ func leader(t *testing.T, r *road.Road) int {
 
 // An address means that every Envoy of both replicas serves, and it is there soon.
 func TestAnAddressMeansServed(t *testing.T) {
-	r := start(t, road.Options{Flags: []string{"--publish-address", address}})
+	r := start(t, fairway.Options{Flags: []string{"--publish-address", address}})
 	leader(t, r)
 	r.Create(t, ingress("first"))
-	road.Eventually(t, patience, has(r, "first", address)) // which waits for Envoys that a start might have left alone
+	fairway.Eventually(t, patience, has(r, "first", address)) // which waits for Envoys that a start might have left alone
 	var slowest time.Duration
 	for n := range 20 {
 		name := fmt.Sprintf("shop-%d", n)
 		i := ingress(name)
 		began := time.Now()
 		r.Create(t, i)
-		road.Eventually(t, patience, has(r, name, address))
+		fairway.Eventually(t, patience, has(r, name, address))
 		slowest = max(slowest, time.Since(began))
 		served(t, name+".test")
 	}
 	soak.Promised(t, "the slowest from create to address", slowest, time.Second)
 	// A Service that goes takes no address with it.
-	if err := r.Client.Delete(t.Context(), &corev1.Service{ObjectMeta: road.Service("shop").ObjectMeta}); err != nil {
+	if err := r.Client.Delete(t.Context(), &corev1.Service{ObjectMeta: fairway.Service("shop").ObjectMeta}); err != nil {
 		t.Fatal(err)
 	}
-	road.Eventually(t, patience, road.Status("shop-0.test", "/", 503))
+	fairway.Eventually(t, patience, fairway.Status("shop-0.test", "/", 503))
 	if err := has(r, "shop-0", address)(t.Context()); err != nil {
 		t.Error(err)
 	}

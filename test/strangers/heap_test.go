@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/gateway"
 )
@@ -42,7 +42,7 @@ func TestFullHeap(t *testing.T) {
 		most = max(most, s.rss())
 	}
 	began, served := time.Now(), 0
-	road.Eventually(t, 3*patience, func(ctx context.Context) error {
+	fairway.Eventually(t, 3*patience, func(ctx context.Context) error {
 		most = max(most, s.rss())
 		if err := ask(ctx, &http.Transport{DialContext: dial, DisableKeepAlives: true}); err != nil {
 			served = 0

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/gateway"
 )
 
@@ -85,7 +85,7 @@ func TestIdleConnections(t *testing.T) {
 	held := &connections{}
 	defer held.closeAll()
 	s.hold(held, "127.2.0.", crowd)
-	road.Eventually(t, patience, s.has(crowd))
+	fairway.Eventually(t, patience, s.has(crowd))
 	s.grown(before, 256*mib)
 	n.undisturbed()
 
@@ -98,7 +98,7 @@ func TestIdleConnections(t *testing.T) {
 	}
 	// The crowd stays, and loses connections because it does nothing with them.
 	began := time.Now()
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		return ask(ctx, &http.Transport{DialContext: dial, DisableKeepAlives: true})
 	})
 	t.Logf("a newcomer was served after %s", time.Since(began).Round(time.Millisecond))

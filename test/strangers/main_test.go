@@ -16,8 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 	"github.com/fairwaynet/fairway/test/tools"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -78,7 +78,7 @@ func newSite(t *testing.T, o options) *site {
 		o.bootstrap(&bootstrap)
 	}
 	s.envoy = s.run(bootstrap, dir, o.stdout)
-	road.Eventually(t, patience, s.envoy.Ready)
+	fairway.Eventually(t, patience, s.envoy.Ready)
 	return s
 }
 

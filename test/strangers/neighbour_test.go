@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
@@ -54,7 +54,7 @@ func (s *site) newNeighbour() *neighbour {
 	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &neighbour{t: s.T, stop: cancel}
-	road.Eventually(s, patience, func(ctx context.Context) error {
+	fairway.Eventually(s, patience, func(ctx context.Context) error {
 		return ask(ctx, &http.Transport{DialContext: dial, DisableKeepAlives: true})
 	})
 	for range neighbours {
@@ -135,7 +135,7 @@ func dial(ctx context.Context, _, _ string) (net.Conn, error) {
 // undisturbed ends the neighbour, of whom no request may have failed.
 func (n *neighbour) undisturbed() {
 	n.t.Helper()
-	road.Eventually(n.t, patience, n.hasAsked)
+	fairway.Eventually(n.t, patience, n.hasAsked)
 	n.stop()
 	n.done.Wait()
 	slices.Sort(n.took)

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -45,8 +45,8 @@ func TestAHostThatNobodyServes(t *testing.T) {
 		settings: func(s *route.Settings) { s.HTTPSPort, s.TLS.HTTP3 = 8443, true },
 		publish:  func(ads *server.Server) { secure(t, ads) },
 	})
-	road.Eventually(s, patience, func(ctx context.Context) error {
-		h := road.NewHTTP3("other.test")
+	fairway.Eventually(s, patience, func(ctx context.Context) error {
+		h := fairway.NewHTTP3("other.test")
 		defer h.Close()
 		_, _, err := h.Get(ctx, "other.test", "/")
 		return err
@@ -80,7 +80,7 @@ func TestAHostThatNobodyServes(t *testing.T) {
 			logged = append(logged, func() error { return loggedAs(log, path, host, by.protocol) })
 		}
 	}
-	road.Eventually(s, patience, func(context.Context) error {
+	fairway.Eventually(s, patience, func(context.Context) error {
 		var errs []error
 		for _, as := range logged {
 			errs = append(errs, as())
@@ -100,7 +100,7 @@ func askAs(t *testing.T, transport http.RoundTripper, scheme, host, path string)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if transport == nil {
-		h := road.NewHTTP3("other.test")
+		h := fairway.NewHTTP3("other.test")
 		defer h.Close()
 		answer, _, err := h.Get(ctx, host, path)
 		return answer.Status, answer.Body, err

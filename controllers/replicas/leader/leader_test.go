@@ -16,7 +16,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	"github.com/fairwaynet/fairway/test/cluster"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 const patience = 30 * time.Second
@@ -111,7 +111,7 @@ func testCleanStop(t *testing.T, c *cluster.Cluster) {
 		return func(ctx context.Context) error { return s.sit(ctx, who) }
 	}
 	first := start(t, c, "first", sitting("first"))
-	road.Eventually(t, patience, s.leads("first"))
+	fairway.Eventually(t, patience, s.leads("first"))
 	second := start(t, c, "second", sitting("second"))
 	if !first.Leads() || second.Leads() {
 		t.Errorf("first leads: %t, second: %t", first.Leads(), second.Leads())
@@ -120,7 +120,7 @@ func testCleanStop(t *testing.T, c *cluster.Cluster) {
 	if err := first.end(); err != nil {
 		t.Errorf("after a clean stop: %v", err)
 	}
-	road.Eventually(t, patience, s.leads("second"))
+	fairway.Eventually(t, patience, s.leads("second"))
 	if took := time.Since(stopped); took >= terms.Lease {
 		t.Errorf("the other replica led after %s: it has waited for the lease to expire", took)
 	}
@@ -152,17 +152,17 @@ func testTaskEnds(t *testing.T, c *cluster.Cluster) {
 func testAPIServerAway(t *testing.T, c *cluster.Cluster) {
 	s := &throne{t: t}
 	only := start(t, c, "only", func(ctx context.Context) error { return s.sit(ctx, "only") })
-	road.Eventually(t, patience, s.leads("only"))
+	fairway.Eventually(t, patience, s.leads("only"))
 	c.StopAPIServer()
 	gone := time.Now()
-	road.Eventually(t, patience, s.leads(""))
+	fairway.Eventually(t, patience, s.leads(""))
 	if took := time.Since(gone); took >= terms.Lease {
 		t.Errorf("it led for another %s: another replica might have led too", took)
 	}
 	if err := c.StartAPIServer(); err != nil {
 		t.Fatal(err)
 	}
-	road.Eventually(t, patience, s.leads("only"))
+	fairway.Eventually(t, patience, s.leads("only"))
 	if err := only.end(); err != nil {
 		t.Errorf("after a clean stop: %v", err)
 	}

@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type recorder struct {
 
 // record starts a recorder in front of the controller's xDS server and returns
 // the recorder's address.
-func (r *Road) record(t testing.TB) string {
+func (r *Installation) record(t testing.TB) string {
 	t.Helper()
 	const much = 1 << 30
 	connection, err := grpc.NewClient("passthrough:///"+r.XDS.String(),

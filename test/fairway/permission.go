@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"os"
@@ -23,7 +23,7 @@ const (
 // configuration with only those. If watched is not empty, the controller may read
 // only the namespaced objects in these namespaces. With selects it may also read
 // Namespaces, to select them by labels.
-func (r *Road) permit(t testing.TB, watched []string, selects bool) *rest.Config {
+func (r *Installation) permit(t testing.TB, watched []string, selects bool) *rest.Config {
 	t.Helper()
 	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: accountNamespace, Name: account}}
 	for _, object := range shippedRoles(t, selects) {

@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"io"

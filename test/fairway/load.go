@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"cmp"
@@ -63,7 +63,7 @@ const (
 )
 
 // StartLoad sends requests until Stop, or the end of the test.
-func (r *Road) StartLoad(t testing.TB, host, path string) *Load {
+func (r *Installation) StartLoad(t testing.TB, host, path string) *Load {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), longestLoad)
 	l := &Load{

@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"context"
@@ -31,7 +31,7 @@ type Envoy struct {
 }
 
 // startEnvoy runs an Envoy of a gateway until the test ends.
-func (r *Road) startEnvoy(t testing.TB, i int, gatewayName string) *Envoy {
+func (r *Installation) startEnvoy(t testing.TB, i int, gatewayName string) *Envoy {
 	t.Helper()
 	dir := r.path("envoy", i)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -71,7 +71,7 @@ func (r *Road) startEnvoy(t testing.TB, i int, gatewayName string) *Envoy {
 
 // accessLog notes the requests that were not answered 200. It notes a sequence of
 // equal ones once.
-func (r *Road) accessLog(i int) io.Writer {
+func (r *Installation) accessLog(i int) io.Writer {
 	if !r.recorded {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (r *Road) accessLog(i int) io.Writer {
 }
 
 // AddEnvoy starts one more Envoy, and returns when it serves.
-func (r *Road) AddEnvoy(t testing.TB) *Envoy {
+func (r *Installation) AddEnvoy(t testing.TB) *Envoy {
 	t.Helper()
 	e := r.startEnvoy(t, len(r.Envoys), gatewayName)
 	r.Envoys = append(r.Envoys, e)

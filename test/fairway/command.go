@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ type Said struct {
 }
 
 // Fairway runs the fairway command to its end, as the given user of the cluster.
-func (r *Road) Fairway(t testing.TB, user *rest.Config, args ...string) Said {
+func (r *Installation) Fairway(t testing.TB, user *rest.Config, args ...string) Said {
 	t.Helper()
 	path, err := r.Cluster.WriteKubeconfig(user)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package road runs the whole ingress path on one machine: a real API server, the
+// Package fairway runs the whole ingress path on one machine: a real API server, the
 // released fairway command, real Envoys, and backends. Component tests and
 // benchmarks send requests to Envoy and check the answers.
 //
 // Run it in a network namespace (test/netns) that has Network, because the API
 // server accepts no loopback address as an endpoint.
-package road
+package fairway
 
 import (
 	"context"
@@ -38,7 +38,7 @@ import (
 // Network holds the addresses of backends.
 var Network = netip.MustParsePrefix("10.77.0.0/16")
 
-// Options change how a Road starts. The zero value is one controller and one
+// Options change how an Installation starts. The zero value is one controller and one
 // Envoy, without access log.
 type Options struct {
 	// Cluster is the controller's cluster; nil means a new one.
@@ -67,12 +67,12 @@ type Options struct {
 	APIServer func(*rest.Config) *rest.Config
 	// Before, if not nil, is called when the API server is up and nothing else
 	// runs.
-	Before func(*Road)
+	Before func(*Installation)
 }
 
-// Road is a running ingress path. Envoys and controllers can be killed and
+// Installation is a running ingress path. Envoys and controllers can be killed and
 // restarted.
-type Road struct {
+type Installation struct {
 	Cluster *cluster.Cluster
 	Client  client.Client // the administrator's
 	Envoys  []*Envoy
@@ -100,13 +100,13 @@ type Road struct {
 	served map[string]int // how often the controller said that a host is served, by host
 }
 
-// Start starts a Road and returns when every Envoy serves. The Road ends with the
+// Start starts an Installation and returns when every Envoy serves. It ends with the
 // test.
-func Start(t testing.TB, options Options) *Road {
+func Start(t testing.TB, options Options) *Installation {
 	t.Helper()
 	build(t) // must not count in a test's measurements
 	log.SetLogger(logr.Discard())
-	r := &Road{
+	r := &Installation{
 		owner:    t,
 		Cluster:  options.Cluster,
 		XDS:      FreePort(t),
@@ -165,15 +165,15 @@ func Start(t testing.TB, options Options) *Road {
 }
 
 // StartController starts the controller again after a kill, as Start does. It has
-// only the rights in config/rbac. It runs as long as the Road, even if a subtest
+// only the rights in config/rbac. It runs as long as the Installation, even if a subtest
 // starts it. The flags are added to those of Start.
-func (r *Road) StartController(t testing.TB, flags ...string) {
+func (r *Installation) StartController(t testing.TB, flags ...string) {
 	t.Helper()
 	r.RestartReplica(t, 0, flags...)
 }
 
-// controllerFlags are the flags of every controller of the Road.
-func (r *Road) controllerFlags(xds, metrics, acme netip.AddrPort) []string {
+// controllerFlags are the flags of every controller of the Installation.
+func (r *Installation) controllerFlags(xds, metrics, acme netip.AddrPort) []string {
 	return append([]string{
 		"controller", "--kubeconfig", r.kubeconfig,
 		"--xds-address", xds.String(), "--metrics-address", metrics.String(), "--acme-address", acme.String(),
@@ -182,7 +182,7 @@ func (r *Road) controllerFlags(xds, metrics, acme netip.AddrPort) []string {
 }
 
 // hear notes when the controller says that a host is served.
-func (r *Road) hear(line string) {
+func (r *Installation) hear(line string) {
 	found := servedLine.FindStringSubmatch(line)
 	if found == nil {
 		return
@@ -201,7 +201,7 @@ var servedLine = regexp.MustCompile(`msg="host is served".* host="?([^ "]+)`)
 // Served is a check for Eventually: since Served was called, the controller
 // (which needs the flag -v) has said that every Envoy serves the host as
 // configured. It also says so when a host is removed.
-func (r *Road) Served(host string) func(context.Context) error {
+func (r *Installation) Served(host string) func(context.Context) error {
 	times := func() int {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -218,13 +218,13 @@ func (r *Road) Served(host string) func(context.Context) error {
 
 // Ready is a check for Eventually: the controller has published its first
 // configuration.
-func (r *Road) Ready(ctx context.Context) error {
+func (r *Installation) Ready(ctx context.Context) error {
 	_, err := r.controllerSays(ctx, "/readyz")
 	return err
 }
 
 // Metric is a check for Eventually: the controller's metrics contain the line.
-func (r *Road) Metric(line string) func(context.Context) error {
+func (r *Installation) Metric(line string) func(context.Context) error {
 	name := line[:strings.IndexAny(line, "{ ")]
 	return func(ctx context.Context) error {
 		lines, err := r.samples(ctx, name)
@@ -237,7 +237,7 @@ func (r *Road) Metric(line string) func(context.Context) error {
 
 // NoMetric is a check for Eventually: the controller's metrics have no sample
 // of that name.
-func (r *Road) NoMetric(name string) func(context.Context) error {
+func (r *Installation) NoMetric(name string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		lines, err := r.samples(ctx, name)
 		if err == nil && len(lines) > 0 {
@@ -248,7 +248,7 @@ func (r *Road) NoMetric(name string) func(context.Context) error {
 }
 
 // samples are the lines of a metric.
-func (r *Road) samples(ctx context.Context, name string) ([]string, error) {
+func (r *Installation) samples(ctx context.Context, name string) ([]string, error) {
 	text, err := r.controllerSays(ctx, "/metrics")
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -259,7 +259,7 @@ func (r *Road) samples(ctx context.Context, name string) ([]string, error) {
 	return lines, err
 }
 
-func (r *Road) controllerSays(ctx context.Context, path string) (string, error) {
+func (r *Installation) controllerSays(ctx context.Context, path string) (string, error) {
 	transport := &http.Transport{DisableKeepAlives: true}
 	a, err := get(ctx, transport, r.Metrics.String(), path)
 	if err == nil && a.Status != http.StatusOK {
@@ -269,7 +269,7 @@ func (r *Road) controllerSays(ctx context.Context, path string) (string, error) 
 }
 
 // Address is an unused address of Network.
-func (r *Road) Address() string {
+func (r *Installation) Address() string {
 	n := r.taken.Add(1)
 	base := Network.Addr().As4()
 	return netip.AddrFrom4([4]byte{base[0], base[1], byte(128 + n>>8), byte(n)}).String()
@@ -278,7 +278,7 @@ func (r *Road) Address() string {
 // shortDir is a private folder whose path leaves room for a socket's name.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "road-") //nolint:usetesting // t.TempDir has the test's name in it
+	dir, err := os.MkdirTemp("", "fairway-") //nolint:usetesting // t.TempDir has the test's name in it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +371,7 @@ func Throughout(t testing.TB, while time.Duration, check func(context.Context) e
 }
 
 // Create creates objects. The first failure ends the test.
-func (r *Road) Create(t testing.TB, objects ...client.Object) {
+func (r *Installation) Create(t testing.TB, objects ...client.Object) {
 	t.Helper()
 	for _, o := range objects {
 		if err := r.Client.Create(t.Context(), o); err != nil {
@@ -383,6 +383,6 @@ func (r *Road) Create(t testing.TB, objects ...client.Object) {
 // gatewayName is the gateway of the Envoys that Start starts.
 const gatewayName = string(route.DefaultGateway)
 
-func (r *Road) path(name string, i int) string {
+func (r *Installation) path(name string, i int) string {
 	return filepath.Join(r.dir, fmt.Sprintf("%s%d", name, i))
 }

@@ -1,8 +1,8 @@
-// Package acmeroad_test tests certificates from "kubectl apply" to what a client
+// Package issuance_test tests certificates from "kubectl apply" to what a client
 // is shown: a real API server, two controllers with the rights of config/rbac,
 // two Envoys, a DNS server that takes updates, and Pebble, a real certificate
 // authority, which refuses half of all nonces.
-package acmeroad_test
+package issuance_test
 
 import (
 	"context"
@@ -18,12 +18,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/test/acme"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/nameserver"
 	"github.com/fairwaynet/fairway/test/netns"
-	"github.com/fairwaynet/fairway/test/road"
 )
 
-func TestMain(m *testing.M) { netns.Main(m, road.Network) }
+func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 
 const (
 	// patience is how long a change may take on a machine that is busy otherwise.
@@ -41,7 +41,7 @@ func key() string {
 
 // scene is all that runs.
 type scene struct {
-	*road.Road
+	*fairway.Installation
 
 	authority *acme.Authority
 	names     *nameserver.Server
@@ -57,17 +57,17 @@ func start(t *testing.T, options acme.Options) *scene {
 	options.HTTPPort, options.TLSPort, options.DNS = 8080, 8443, nameserverAddress
 	s.authority = acme.Start(t, options)
 	s.roots = s.authority.Roots(t)
-	s.Road = road.Start(t, road.Options{
+	s.Installation = fairway.Start(t, fairway.Options{
 		Replicas: 2, Envoys: 2,
 		Flags: []string{
 			"-v", "--acme-resolver", nameserverAddress, "--publish-address", address,
 			"--leader-lease-duration=3s", "--leader-renew-deadline=2s", "--leader-retry-period=500ms",
 		},
-		Before: func(r *road.Road) {
+		Before: func(r *fairway.Installation) {
 			ip := r.Address()
-			road.Backend(t, "shop", ip)
+			fairway.Backend(t, "shop", ip)
 			r.InstallCustomResources(t)
-			r.Create(t, road.Class(class), road.Service("shop"), road.Slice("shop", ip))
+			r.Create(t, fairway.Class(class), fairway.Service("shop"), fairway.Slice("shop", ip))
 		},
 	})
 	s.Create(t, &corev1.Secret{
@@ -140,7 +140,7 @@ spec:
 func (s *scene) presents(name string, serial *string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for range 8 { // the kernel spreads connections over the Envoys
-			conn, err := road.Handshake(ctx, name, nil)
+			conn, err := fairway.Handshake(ctx, name, nil)
 			if err != nil {
 				return err
 			}
@@ -170,7 +170,7 @@ func (s *scene) trusts(name string, shown []*x509.Certificate) error {
 // number.
 func (s *scene) issued(t *testing.T, name string) (serial string) {
 	t.Helper()
-	road.Eventually(t, patience, s.presents(name, &serial))
+	fairway.Eventually(t, patience, s.presents(name, &serial))
 	return serial
 }
 
@@ -178,7 +178,7 @@ func (s *scene) issued(t *testing.T, name string) (serial string) {
 func (s *scene) secret(t *testing.T, name string) *corev1.Secret {
 	t.Helper()
 	secret := &corev1.Secret{}
-	if err := s.Client.Get(t.Context(), client.ObjectKey{Namespace: road.Namespace, Name: name}, secret); err != nil {
+	if err := s.Client.Get(t.Context(), client.ObjectKey{Namespace: fairway.Namespace, Name: name}, secret); err != nil {
 		t.Fatal(err)
 	}
 	return secret
@@ -203,7 +203,7 @@ func (s *scene) says(words []string, args ...string) func(context.Context) error
 // leader is the index of the replica that leads.
 func (s *scene) leader(t *testing.T) (led int) {
 	t.Helper()
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		for i, replica := range s.Replicas {
 			if replica.Says("fairway_leader 1")(ctx) == nil {
 				led = i

@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"context"
@@ -16,7 +16,7 @@ type Replica struct {
 }
 
 // addReplica adds a replica without starting it.
-func (r *Road) addReplica(t testing.TB) *Replica {
+func (r *Installation) addReplica(t testing.TB) *Replica {
 	replica := &Replica{Identity: fmt.Sprintf("replica-%d", len(r.Replicas)), XDS: r.XDS, Metrics: r.Metrics, ACME: FreePort(t)}
 	if len(r.Replicas) > 0 {
 		replica.XDS, replica.Metrics = FreePort(t), FreePort(t)
@@ -27,7 +27,7 @@ func (r *Road) addReplica(t testing.TB) *Replica {
 
 // StartReplica starts one more controller, with the flags of the first and these
 // flags.
-func (r *Road) StartReplica(t testing.TB, flags ...string) *Replica {
+func (r *Installation) StartReplica(t testing.TB, flags ...string) *Replica {
 	t.Helper()
 	replica := r.addReplica(t)
 	r.RestartReplica(t, len(r.Replicas)-1, flags...)
@@ -36,7 +36,7 @@ func (r *Road) StartReplica(t testing.TB, flags ...string) *Replica {
 
 // RestartReplica starts a killed controller again, with these flags in addition
 // to the common ones. See StartController.
-func (r *Road) RestartReplica(t testing.TB, i int, flags ...string) {
+func (r *Installation) RestartReplica(t testing.TB, i int, flags ...string) {
 	t.Helper()
 	replica := r.Replicas[i]
 	given := append(r.controllerFlags(replica.XDS, replica.Metrics, replica.ACME), "--identity", replica.Identity)
@@ -54,7 +54,7 @@ func (r *Road) RestartReplica(t testing.TB, i int, flags ...string) {
 }
 
 // asks are the controllers that an Envoy connects to.
-func (r *Road) asks(envoy int) []string {
+func (r *Installation) asks(envoy int) []string {
 	if r.pinned {
 		i := envoy % len(r.envoysXDS)
 		return r.envoysXDS[i : i+1]
@@ -64,7 +64,7 @@ func (r *Road) asks(envoy int) []string {
 
 // responders are the addresses at which controllers answer TLS-ALPN-01
 // challenges.
-func (r *Road) responders() []string {
+func (r *Installation) responders() []string {
 	var all []string
 	for _, replica := range r.Replicas {
 		all = append(all, replica.ACME.String())
@@ -74,6 +74,6 @@ func (r *Road) responders() []string {
 
 // Says is a check for Eventually: the replica's metrics contain the line.
 func (r *Replica) Says(line string) func(context.Context) error {
-	at := &Road{Metrics: r.Metrics}
+	at := &Installation{Metrics: r.Metrics}
 	return at.Metric(line)
 }

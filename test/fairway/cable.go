@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"net/url"
@@ -12,7 +12,7 @@ import (
 // Cable makes a separate network path from a replica to the API server, which a
 // test can cut. It also returns the path of a kubeconfig that uses it, with the
 // controller's rights. The cable ends with the test.
-func (r *Road) Cable(t testing.TB) (way *cable.Cable, kubeconfig string) {
+func (r *Installation) Cable(t testing.TB) (way *cable.Cable, kubeconfig string) {
 	t.Helper()
 	config := rest.CopyConfig(r.Cluster.ServiceAccount(accountNamespace, account))
 	to, err := url.Parse(config.Host)

@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"path/filepath"
@@ -8,7 +8,7 @@ import (
 
 // InstallCustomResources applies config/crd, and returns when the API server
 // serves them.
-func (r *Road) InstallCustomResources(t testing.TB) {
+func (r *Installation) InstallCustomResources(t testing.TB) {
 	t.Helper()
 	r.Cluster.Kubectl(t, "", "apply", "-k", filepath.Join(repository(t), "config", "crd"))
 	r.Cluster.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout="+time.Minute.String(),
@@ -17,7 +17,7 @@ func (r *Road) InstallCustomResources(t testing.TB) {
 
 // StartEnvoy starts an Envoy of another gateway, which need not exist yet. It
 // runs until the test ends.
-func (r *Road) StartEnvoy(t testing.TB, gateway string) *Envoy {
+func (r *Installation) StartEnvoy(t testing.TB, gateway string) *Envoy {
 	t.Helper()
 	e := r.startEnvoy(t, len(r.Envoys), gateway)
 	r.Envoys = append(r.Envoys, e)

@@ -1,4 +1,4 @@
-package road
+package fairway
 
 import (
 	"context"
@@ -27,7 +27,7 @@ type Gateway struct {
 
 // StartGateway runs a gateway until the test ends. Its Envoy listens on the same
 // port as all others.
-func (r *Road) StartGateway(t testing.TB, flags ...string) *Gateway {
+func (r *Installation) StartGateway(t testing.TB, flags ...string) *Gateway {
 	t.Helper()
 	g := &Gateway{Probes: FreePort(t)}
 	given := append([]string{
@@ -57,7 +57,7 @@ func (g *Gateway) Ready(ctx context.Context) error {
 // Mount is a folder with the contents of a Secret, as the kubelet makes it for a
 // volume: the files change together. If the Secret is deleted, the folder stays
 // as it was.
-func (r *Road) Mount(t testing.TB, secret client.ObjectKey) string {
+func (r *Installation) Mount(t testing.TB, secret client.ObjectKey) string {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -70,7 +70,7 @@ func (r *Road) Mount(t testing.TB, secret client.ObjectKey) string {
 	return dir
 }
 
-func (r *Road) mount(ctx context.Context, t testing.TB, dir string, name client.ObjectKey) {
+func (r *Installation) mount(ctx context.Context, t testing.TB, dir string, name client.ObjectKey) {
 	version := ""
 	for tick := time.NewTicker(50 * time.Millisecond); ; {
 		var secret corev1.Secret

@@ -1,4 +1,4 @@
-package acmeroad_test
+package issuance_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/test/acme"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 )
 
 // From an Ingress with an annotation to a certificate that both Envoys show, in
@@ -39,7 +39,7 @@ func TestCertificates(t *testing.T) {
 func testHTTP(t *testing.T, s *scene) {
 	began := time.Now()
 	s.apply(t, "shop", "http", "shop.test", "www.shop.test")
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		return s.says([]string{"CertificatePending"}, "get", "events", "-o", "custom-columns=R:.reason,M:.message")(ctx)
 	})
 	serial := s.issued(t, "shop.test")
@@ -59,13 +59,13 @@ func testHTTP(t *testing.T, s *scene) {
 	if secret.Type != corev1.SecretTypeTLS || len(secret.OwnerReferences) > 0 {
 		t.Errorf("the Secret is of type %s and has owners %v", secret.Type, secret.OwnerReferences)
 	}
-	road.Eventually(t, patience, s.idle)
+	fairway.Eventually(t, patience, s.idle)
 	if orders := s.authority.Orders(); orders != 1 {
 		t.Errorf("%d orders were placed for one certificate", orders)
 	}
 	events := s.says([]string{"CertificateOrdered", "CertificateIssued"}, "describe", "ingress", "shop")
-	road.Eventually(t, patience, events)
-	road.Eventually(t, patience, road.Answers("shop.test", "/", "")) // it is redirected, not solved
+	fairway.Eventually(t, patience, events)
+	fairway.Eventually(t, patience, fairway.Answers("shop.test", "/", "")) // it is redirected, not solved
 }
 
 func testTLS(t *testing.T, s *scene) {
@@ -79,7 +79,7 @@ func testDNS(t *testing.T, s *scene) {
 	s.applyOnly(t, "wild", "dns", "*.wild.test", "wild.test")
 	s.issued(t, "any.wild.test")
 	s.issued(t, "wild.test")
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, func(context.Context) error {
 		if left := s.names.TXT("_acme-challenge.wild.test"); len(left) > 0 {
 			return fmt.Errorf("records are left: %q", left)
 		}
@@ -92,9 +92,9 @@ func testDNS(t *testing.T, s *scene) {
 func testFails(t *testing.T, s *scene) {
 	before := s.authority.Orders()
 	s.apply(t, "blocked", "http", "blocked.test")
-	road.Eventually(t, patience, s.says([]string{"CertificateFailed", "rejectedIdentifier", "tried again at"}, "describe", "ingress", "blocked"))
-	road.Eventually(t, patience, s.says([]string{"Failing", "blocked-tls", "rejectedIdentifier"}, "get", "issuer", "http", "-o", "yaml"))
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, s.says([]string{"CertificateFailed", "rejectedIdentifier", "tried again at"}, "describe", "ingress", "blocked"))
+	fairway.Eventually(t, patience, s.says([]string{"Failing", "blocked-tls", "rejectedIdentifier"}, "get", "issuer", "http", "-o", "yaml"))
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		return s.Replicas[s.leader(t)].Says(`fairway_acme_failures_total{issuer="http",kind="Refused"} 1`)(ctx)
 	})
 	s.apply(t, "beside", "http", "beside.test")
@@ -104,29 +104,29 @@ func testFails(t *testing.T, s *scene) {
 	}
 	// A name that DNS does not know costs not even an order.
 	s.applyOnly(t, "unknown", "http", "unknown.test")
-	road.Eventually(t, patience, s.says([]string{"NoSuchName", "DNS knows no name unknown.test"}, "describe", "ingress", "unknown"))
+	fairway.Eventually(t, patience, s.says([]string{"NoSuchName", "DNS knows no name unknown.test"}, "describe", "ingress", "unknown"))
 	// It has its address all the same: who writes DNS records may wait for it.
-	road.Eventually(t, patience, s.says([]string{address}, "get", "ingress", "unknown", "-o", "jsonpath={.status.loadBalancer.ingress}"))
+	fairway.Eventually(t, patience, s.says([]string{address}, "get", "ingress", "unknown", "-o", "jsonpath={.status.loadBalancer.ingress}"))
 	for _, name := range []string{"blocked", "unknown"} {
 		s.Cluster.Kubectl(t, "", "delete", "ingress", name)
 	}
-	road.Eventually(t, patience, s.idle)
+	fairway.Eventually(t, patience, s.idle)
 }
 
 // A Secret that somebody else has made is never written.
 func testOthers(t *testing.T, s *scene) {
-	authority := road.NewAuthority(t)
-	theirs := authority.Secret(t, "theirs-tls", road.Wish{Names: []string{"theirs.test"}})
+	authority := fairway.NewAuthority(t)
+	theirs := authority.Secret(t, "theirs-tls", fairway.Wish{Names: []string{"theirs.test"}})
 	s.Create(t, theirs)
 	s.apply(t, "theirs", "http", "theirs.test")
-	road.Eventually(t, patience, s.says([]string{"SecretNotOurs"}, "describe", "ingress", "theirs"))
-	road.Eventually(t, patience, road.Presents("theirs.test", theirs))
+	fairway.Eventually(t, patience, s.says([]string{"SecretNotOurs"}, "describe", "ingress", "theirs"))
+	fairway.Eventually(t, patience, fairway.Presents("theirs.test", theirs))
 	if now := s.secret(t, "theirs-tls"); now.ResourceVersion != theirs.ResourceVersion {
 		t.Error("the Secret was written")
 	}
 	// What belongs to cert-manager is left to it.
 	s.Cluster.Kubectl(t, "", "annotate", "ingress", "theirs", "cert-manager.io/cluster-issuer=le")
-	road.Eventually(t, patience, s.says([]string{"TwoIssuers"}, "describe", "ingress", "theirs"))
+	fairway.Eventually(t, patience, s.says([]string{"TwoIssuers"}, "describe", "ingress", "theirs"))
 	s.Cluster.Kubectl(t, "", "delete", "ingress", "theirs")
 }
 
@@ -151,7 +151,7 @@ spec:
 `, name, annotations, class), "apply", "-f", "-")
 	}
 	s.issued(t, "whole.test")
-	err := s.Client.Get(t.Context(), client.ObjectKey{Namespace: road.Namespace, Name: "out-tls"}, &corev1.Secret{})
+	err := s.Client.Get(t.Context(), client.ObjectKey{Namespace: fairway.Namespace, Name: "out-tls"}, &corev1.Secret{})
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("who opts out has a Secret: %v", err)
 	}
@@ -160,7 +160,7 @@ spec:
 
 // What is going on is told without a look into Secrets.
 func testShown(t *testing.T, s *scene) {
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, func(context.Context) error {
 		said := s.Fairway(t, s.Cluster.Config, "status")
 		for _, want := range []string{"ISSUER", "http", "CERTIFICATE", "default/shop-tls", "Issued", "shop.test"} {
 			if !strings.Contains(said.Out, want) {
@@ -169,7 +169,7 @@ func testShown(t *testing.T, s *scene) {
 		}
 		return nil
 	})
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		return s.Replicas[s.leader(t)].Says(`fairway_acme_certificates{issuer="http",state="Issued"} 2`)(ctx)
 	})
 }
@@ -182,7 +182,7 @@ func testLeaderKilled(t *testing.T, s *scene) {
 	// An Envoy that stands still cannot answer: so the order waits.
 	thaw := s.Envoys[1].Freeze(t)
 	s.apply(t, "killed", "http", "killed.test")
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		orders, err := s.orders(ctx)
 		if err == nil && (len(orders) != 1 || !strings.Contains(string(orders[0].Data["order.json"]), `"state":"Authorizing"`)) {
 			err = fmt.Errorf("%d orders are under way, none of them being proved", len(orders))
@@ -191,13 +191,13 @@ func testLeaderKilled(t *testing.T, s *scene) {
 	})
 	s.Replicas[led].Kill()
 	thaw()
-	road.Eventually(t, patience, s.Replicas[1-led].Says("fairway_leader 1"))
+	fairway.Eventually(t, patience, s.Replicas[1-led].Says("fairway_leader 1"))
 	s.restart(t, led) // else its Lease would be waited for
 	s.issued(t, "killed.test")
 	if placed := s.authority.Orders() - before; placed != 1 {
 		t.Errorf("%d orders were placed, want 1", placed)
 	}
-	road.Eventually(t, patience, s.idle)
+	fairway.Eventually(t, patience, s.idle)
 }
 
 // When the authority suggests to renew at once, as it does after a revocation,
@@ -211,7 +211,7 @@ func testSuggested(t *testing.T, s *scene) {
 	led := s.leader(t)
 	s.Replicas[led].Kill()
 	s.restart(t, led)
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		var now string
 		if err := s.presents("pay.test", &now)(ctx); err != nil {
 			return err
@@ -234,7 +234,7 @@ func testSuggested(t *testing.T, s *scene) {
 func testNobodyAsks(t *testing.T, s *scene) {
 	secret := s.secret(t, "shop-tls")
 	s.apply(t, "late", "http", "late.test", "blocked.test")
-	road.Eventually(t, patience, func(ctx context.Context) error {
+	fairway.Eventually(t, patience, func(ctx context.Context) error {
 		orders, err := s.orders(ctx)
 		if err == nil && len(orders) == 0 {
 			err = fmt.Errorf("no order is under way")
@@ -242,7 +242,7 @@ func testNobodyAsks(t *testing.T, s *scene) {
 		return err
 	})
 	s.Cluster.Kubectl(t, "", "delete", "ingress", "late", "shop")
-	road.Eventually(t, patience, s.idle)
+	fairway.Eventually(t, patience, s.idle)
 	if now := s.secret(t, "shop-tls"); now.ResourceVersion != secret.ResourceVersion {
 		t.Error("the certificate was written")
 	}
@@ -254,7 +254,7 @@ func testNoRight(t *testing.T, s *scene) {
 	before := s.authority.Orders()
 	s.Cluster.Kubectl(t, "", "delete", "clusterrolebinding", "fairway-controller-certificates")
 	s.apply(t, "right", "http", "right.test")
-	road.Eventually(t, patience, s.says([]string{"CannotWriteSecret", "fairway-controller-certificates"}, "describe", "ingress", "right"))
+	fairway.Eventually(t, patience, s.says([]string{"CannotWriteSecret", "fairway-controller-certificates"}, "describe", "ingress", "right"))
 	if placed := s.authority.Orders() - before; placed != 0 {
 		t.Errorf("%d orders were placed", placed)
 	}
@@ -269,7 +269,7 @@ func TestACutOffControllerAnswersNoChallenge(t *testing.T) {
 	s.RestartReplica(t, 1, "--kubeconfig", kubeconfig)
 	s.Replicas[1].Tolerate("Failed to watch", "Error retrieving lease lock", "cut off from the API server")
 	for _, replica := range s.Replicas {
-		road.Eventually(t, patience, (&road.Road{Metrics: replica.Metrics}).Ready)
+		fairway.Eventually(t, patience, (&fairway.Installation{Metrics: replica.Metrics}).Ready)
 	}
 	s.ready(t, "tls")
 	cable.Silence()
@@ -282,8 +282,8 @@ func TestACutOffControllerAnswersNoChallenge(t *testing.T) {
 	for _, name := range names {
 		s.issued(t, name)
 	}
-	road.Eventually(t, patience, s.idle)
-	led := &road.Road{Metrics: s.Replicas[0].Metrics}
+	fairway.Eventually(t, patience, s.idle)
+	led := &fairway.Installation{Metrics: s.Replicas[0].Metrics}
 	if err := led.NoMetric("fairway_acme_failures_total")(t.Context()); err != nil {
 		t.Errorf("the authority was led to who did not answer: %v", err)
 	}

@@ -1,4 +1,4 @@
-package acmeroad_test
+package issuance_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/fairwaynet/fairway/test/acme"
-	"github.com/fairwaynet/fairway/test/road"
+	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -44,7 +44,7 @@ spec: {ports: [{port: 80}]}
 `, authority.Directory, strings.ReplaceAll(strings.TrimSpace(string(authority.CA)), "\n", "\n    ")))
 	// Without a place to keep keys nothing is ordered, and that is said.
 	idle := s.serve(t, folder, "")
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, func(context.Context) error {
 		if said := idle.Log(); !strings.Contains(said, "give --state a folder") || !strings.Contains(said, "serving "+folder) {
 			return fmt.Errorf("serve without --state says:\n%s", said)
 		}
@@ -55,7 +55,7 @@ spec: {ports: [{port: 80}]}
 	}
 	program := s.serve(t, folder, state)
 	serial := s.issued(t, "shop.test")
-	road.Eventually(t, patience, func(context.Context) error {
+	fairway.Eventually(t, patience, func(context.Context) error {
 		for _, want := range []string{"has issued a certificate for shop.test", "mended:"} {
 			if said := program.Log(); !strings.Contains(said, want) {
 				return fmt.Errorf("serve does not say %q:\n%s", want, said)
@@ -91,9 +91,9 @@ spec: {ports: [{port: 80}]}
 }
 
 // serve runs fairway serve until the test ends.
-func (s *scene) serve(t *testing.T, folder, state string) *road.Program {
+func (s *scene) serve(t *testing.T, folder, state string) *fairway.Program {
 	t.Helper()
-	return road.Fairway(t, "serve", nil, "serve", folder, "--state", state, "--address", "127.0.0.1", "--access-log=false",
+	return fairway.Fairway(t, "serve", nil, "serve", folder, "--state", state, "--address", "127.0.0.1", "--access-log=false",
 		"--envoy", tools.Path(t, "envoy"), "--acme-resolver", s.authority.DNS)
 }
 
