@@ -55,8 +55,7 @@ func (a Admin) Connections(ctx context.Context) (uint64, error) {
 }
 
 // Drain asks clients to leave: readiness fails, responses say "Connection:
-// close" or GOAWAY. Listeners stay open, because who balances load needs a while
-// to notice.
+// close" or GOAWAY. Listeners stay open, because load balancers need a while to notice.
 func (a Admin) Drain(ctx context.Context) error {
 	if _, err := a.ask(ctx, http.MethodPost, "/healthcheck/fail", nil); err != nil {
 		return err
@@ -91,7 +90,7 @@ func (a Admin) stats(ctx context.Context, filter string) (statistics, error) {
 	return a.statsBy(ctx, url.Values{"filter": {filter}})
 }
 
-// statsInUse are those of them that have ever changed.
+// statsInUse are those of stats that have ever changed.
 func (a Admin) statsInUse(ctx context.Context, filter string) (statistics, error) {
 	return a.statsBy(ctx, url.Values{"filter": {filter}, "usedonly": {""}})
 }
@@ -109,8 +108,8 @@ func (a Admin) statsBy(ctx context.Context, query url.Values) (statistics, error
 	return families, nil
 }
 
-// ask is one request on a connection of its own. A state that is not 200 is no
-// error when Envoy explains it, as /ready does.
+// ask sends one request on a connection of its own. The answer 503 is no error: Envoy's
+// /ready explains itself by it.
 func (a Admin) ask(ctx context.Context, method, path string, query url.Values) (string, error) {
 	target := url.URL{Scheme: "http", Host: "envoy", Path: path, RawQuery: query.Encode()}
 	request, err := http.NewRequestWithContext(ctx, method, target.String(), nil)

@@ -24,16 +24,16 @@ import (
 // maxSocketPath is what Linux allows for the path of a Unix socket.
 const maxSocketPath = 107
 
-// Bootstrap is all that an Envoy must be told before it can ask for the rest.
+// Bootstrap is the configuration that an Envoy needs before it can ask for the rest.
 type Bootstrap struct {
-	// Gateway is whose configuration Envoy asks for: its node's cluster.
+	// Gateway is the gateway whose configuration Envoy asks for: its node's cluster.
 	Gateway string
 	// Node names this Envoy among those of its gateway.
 	Node string
 	// XDS is where the configuration comes from.
 	XDS XDS
-	// ACME is where challenges of TLS-ALPN-01 are answered: each "host:port", or
-	// one "unix:path". Empty: nowhere.
+	// ACME are the responders of TLS-ALPN-01: each "host:port", or one "unix:path".
+	// Empty: there are none.
 	ACME []string
 	// Admin is the path of the Unix socket on which Envoy's admin interface
 	// shall listen. Its folder should be private.
@@ -41,12 +41,12 @@ type Bootstrap struct {
 	// MaxConnections bounds the connections of all clients together; 0 stands
 	// for DefaultMaxConnections. Beyond it new ones are refused.
 	MaxConnections int64
-	// MaxHeapBytes is what Envoy's heap must not outgrow: near it, Envoy gives
-	// memory back, then sheds load. 0: no bound.
+	// MaxHeapBytes bounds Envoy's heap: near it, Envoy gives memory back, then sheds load.
+	// 0: no bound.
 	MaxHeapBytes uint64
 }
 
-// DefaultMaxConnections is much for one gateway and needs few hundred MiB.
+// DefaultMaxConnections is many for one gateway, and needs a few hundred MiB.
 const DefaultMaxConnections = 50_000
 
 // XDS is where the xDS servers are: a Unix socket, or hosts and ports with TLS.
@@ -56,8 +56,7 @@ type XDS struct {
 	// which may have several. Any of them serves: when the one that Envoy is
 	// connected to is gone, it goes to the next.
 	Addresses []string
-	// TLS are the files of mutual TLS; nil is plain text, which is for
-	// loopback only.
+	// TLS are the files of mutual TLS; nil: plain text, which is for loopback only.
 	TLS *TLS
 }
 
@@ -69,7 +68,7 @@ type TLS struct {
 	ServerName string
 }
 
-// Message is the bootstrap as Envoy knows it, for files in the folder dir.
+// Message is the bootstrap as Envoy's message, for files in the folder dir.
 func (b Bootstrap) Message(dir string) (*bootstrapv3.Bootstrap, error) {
 	if b.Gateway == "" || b.Node == "" {
 		return nil, errors.New("a gateway and a node must be named")
@@ -103,7 +102,7 @@ func (b Bootstrap) Message(dir string) (*bootstrapv3.Bootstrap, error) {
 	}, nil
 }
 
-// clusters are those that no server tells of.
+// clusters are the static ones.
 func (b Bootstrap) clusters(dir string) ([]*clusterv3.Cluster, error) {
 	xds, err := b.XDS.cluster(dir)
 	if err != nil || len(b.ACME) == 0 {
@@ -113,7 +112,7 @@ func (b Bootstrap) clusters(dir string) ([]*clusterv3.Cluster, error) {
 	return []*clusterv3.Cluster{xds, acme}, err
 }
 
-// strings are all that come from outside.
+// strings are all strings that come from outside.
 func (b Bootstrap) strings(dir string) []string {
 	all := []string{dir, b.Gateway, b.Node, b.XDS.Socket, b.Admin}
 	all = append(append(all, b.XDS.Addresses...), b.ACME...)
@@ -146,7 +145,7 @@ func (b Bootstrap) Write(dir string) (string, error) {
 	return filepath.Join(dir, "bootstrap.json"), writePressure(dir, 0)
 }
 
-// render is a message as JSON for people. protojson's own indentation varies
+// render is a message as JSON that people can read. protojson's own indentation varies
 // from build to build on purpose.
 func render(message proto.Message) ([]byte, error) {
 	compact, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(message)
@@ -161,8 +160,8 @@ func render(message proto.Message) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// dynamicResources ask for listeners and clusters on one stream. Envoy waits
-// for them however long it takes: a gateway that knows no routes is not ready.
+// dynamicResources ask for listeners and clusters on one stream. Envoy waits for them
+// without a timeout: a gateway without routes is not ready.
 func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 	ads := func() *corev3.ConfigSource {
 		return &corev3.ConfigSource{
@@ -191,13 +190,12 @@ func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 	}
 }
 
-// runtime is the one layer of runtime settings; nobody can change it later.
-// A client that resets most of its young streams is disconnected, and of what a
-// connection has sent one request is taken at a time, so that no client keeps a
-// worker from the others (HTTP/2 rapid reset, CVE-2023-44487). Behind the data
-// of a chunk there is a line end and nothing else. A request that waits for a
-// connection counts where endpoints are chosen by how few they have: else one that
-// cannot be connected to has the fewest.
+// runtime is the only layer of runtime settings, which cannot be changed later. Envoy
+// disconnects a client that resets most of its young streams, and takes one request of a
+// connection at a time, so that no client keeps a worker from the others (HTTP/2 rapid
+// reset, CVE-2023-44487). The data of a chunk must end with a line end and nothing else.
+// Requests that wait for a connection count when the endpoint with the fewest is chosen:
+// otherwise an unreachable endpoint would have the fewest.
 func runtime() *bootstrapv3.LayeredRuntime {
 	return &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
 		Name: "static",
@@ -217,8 +215,8 @@ func pipe(path string, mode uint32) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path, Mode: mode}}}
 }
 
-// typed packs a message. It cannot fail: Message has checked that the strings
-// which come from outside are UTF-8.
+// typed packs a message. It cannot fail: Message has checked that strings from outside are
+// UTF-8.
 func typed(message proto.Message) *anypb.Any {
 	packed, err := anypb.New(message)
 	if err != nil {

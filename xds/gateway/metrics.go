@@ -17,21 +17,21 @@ import (
 const (
 	// observe is how often Metrics looks whether a controller is connected.
 	observe = 5 * time.Second
-	// scrapeTimeout is how long Envoy may take to tell its statistics.
+	// scrapeTimeout is how long Envoy may take to return its statistics.
 	scrapeTimeout = 5 * time.Second
-	// maxSeries bounds what one scrape of us holds of Envoy's. The bounds inside
-	// Envoy make less; this one holds whatever Envoy says.
+	// maxSeries bounds the series of Envoy's in one scrape. The bounds inside Envoy make
+	// less. This one holds even if they do not.
 	maxSeries = 900
 )
 
-// Metrics are those of a gateway: a choice of Envoy's, under names of ours, and
-// what only its parent knows. It is a prometheus.Collector.
+// Metrics are those of a gateway: a choice of Envoy's, under names of Fairway, and some
+// that only this process knows. It is a prometheus.Collector.
 type Metrics struct {
 	Process *Process
 	Now     func() time.Time
 
 	mu        sync.Mutex
-	connected time.Time // when a controller was last seen to be
+	connected time.Time // when a controller was last connected
 }
 
 // NewMetrics makes the metrics of a process.
@@ -53,8 +53,7 @@ func (m *Metrics) Run(ctx context.Context) {
 	}
 }
 
-// age is how long no controller has been connected that is in contact with the
-// API server.
+// age is the time since a controller was connected that is in contact with the API server.
 func (m *Metrics) age(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
 	defer cancel()
@@ -66,30 +65,30 @@ func (m *Metrics) age(ctx context.Context) time.Duration {
 	}
 	age := m.Now().Sub(m.connected)
 	if prover := m.Process.Prover; prover != nil {
-		age = max(age, prover.picture.old())
+		age = max(age, prover.age.now())
 	}
 	return age
 }
 
-// metric is what we call one or several of Envoy's.
+// metric is one metric of Fairway, made of one or several of Envoy's.
 type metric struct {
 	name, help string
 	kind       prometheus.ValueType // ignored for a histogram
-	labels     []string             // ours
+	labels     []string             // their names
 	from       []source
 }
 
 // source is a family of Envoy's Prometheus page, without the "envoy_".
 type source struct {
 	family string
-	// labels are the values of ours: the name of one of Envoy's behind a "$",
-	// or the value itself.
+	// labels are the values of metric.labels: each is a value, or "$" and the name of one
+	// of Envoy's labels.
 	labels []string
 	scale  float64 // 0: 1
 }
 
-// theMetrics are all that are Envoy's; docs/metrics.md tells what they mean.
-func theMetrics() []metric {
+// metricList are all metrics that come from Envoy; docs/metrics.md explains them.
+func metricList() []metric {
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
 	listener := []string{"$envoy_listener_address"}
 	connection := []string{"$envoy_http_conn_manager_prefix"}
@@ -150,9 +149,9 @@ func theMetrics() []metric {
 	}
 }
 
-// asked are the statistics that Envoy is asked for, of which theMetrics are
-// some: not those of its many histograms.
-const asked = `^(fairway_|http\.http[s3]?\.downstream_(rq_active|cx_upgrades_active)$|` +
+// statsFilter selects the statistics that Envoy is asked for. metricList uses some of
+// them. Most of Envoy's histograms are not among them.
+const statsFilter = `^(fairway_|http\.http[s3]?\.downstream_(rq_active|cx_upgrades_active)$|` +
 	`listener\.http[s3]?\.(downstream_|ssl\.(handshake|connection_error)$)|listener_manager\.(total_|lds\.update_)|` +
 	`cluster_manager\.(active_clusters|cds\.update_)|control_plane\.connected_state$|` +
 	`server\.(memory_|uptime$)|overload\..*pressure$|(workers|main_thread)\.watchdog_miss$)`
@@ -163,7 +162,7 @@ func (m metric) description() *prometheus.Desc {
 	return prometheus.NewDesc(prefix+m.name, m.help, m.labels, nil)
 }
 
-// What only the parent of Envoy knows, and what is made of names of clusters.
+// The metrics that only this process knows, and those made of names of clusters.
 func serviceRequests() *prometheus.Desc {
 	return prometheus.NewDesc(prefix+"service_requests_total",
 		"Requests that were routed to a Service, by status code; a bounded number of Services.",
@@ -189,16 +188,16 @@ func configurationAge() *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, metric := range theMetrics() {
+	for _, metric := range metricList() {
 		ch <- metric.description()
 	}
-	for _, d := range []*prometheus.Desc{identity(), serviceRequests(), setAside(), ready(), restarts(), configurationAge()} {
+	for _, d := range []*prometheus.Desc{identity(), serviceRequests(), setAsideDesc(), ready(), restarts(), configurationAge()} {
 		ch <- d
 	}
 }
 
-// Collect implements prometheus.Collector. Where Envoy does not answer, only
-// what its parent knows is told.
+// Collect implements prometheus.Collector. If Envoy does not answer, it collects only the
+// metrics that this process knows.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
@@ -210,20 +209,20 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(ready(), prometheus.GaugeValue, isReady)
 	ch <- prometheus.MustNewConstMetric(restarts(), prometheus.CounterValue, float64(m.Process.restarts.Load()))
 	ch <- prometheus.MustNewConstMetric(configurationAge(), prometheus.GaugeValue, m.age(ctx).Seconds())
-	families, err := m.Process.Admin().stats(ctx, asked)
+	families, err := m.Process.Admin().stats(ctx, statsFilter)
 	if err != nil {
 		m.Process.Log.V(1).Info("envoy tells no statistics", "cause", err.Error())
 		return
 	}
 	left := maxSeries
-	for _, metric := range theMetrics() {
+	for _, metric := range metricList() {
 		metric.collect(families, ch, &left)
 	}
 	m.collectSetAside(ctx, ch, &left)
 	collectServices(families["envoy_fairway_services_requests"], ch, &left)
 }
 
-// collect tells what Envoy says of one metric.
+// collect collects one metric of Envoy.
 func (m metric) collect(families map[string]*dto.MetricFamily, ch chan<- prometheus.Metric, left *int) {
 	for _, from := range m.from {
 		for _, sample := range families["envoy_"+from.family].GetMetric() {
@@ -248,7 +247,7 @@ func (s source) factor() float64 {
 	return s.scale
 }
 
-// values are those of our labels.
+// values are those of the labels.
 func (s source) values(sample *dto.Metric) []string {
 	var values []string
 	for _, value := range s.labels {
@@ -294,7 +293,7 @@ func collectServices(family *dto.MetricFamily, ch chan<- prometheus.Metric, left
 	for key := range sums {
 		keys = append(keys, key)
 	}
-	// If there are too many, those with the most requests are told.
+	// If there are too many, those with the most requests count.
 	slices.SortFunc(keys, func(a, b [4]string) int {
 		if sums[a] != sums[b] {
 			return int(sums[b] - sums[a])

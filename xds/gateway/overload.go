@@ -20,22 +20,21 @@ const (
 	heapMonitor        = "envoy.resource_monitors.fixed_heap"
 	connectionsMonitor = "envoy.resource_monitors.injected_resource"
 
-	// trackedStream is the power of two from which on the bytes that a stream
-	// holds are worth a reset. A response that nobody reads holds 64 KiB.
+	// trackedStream is the power of two of the bytes from which on a stream may be reset. A
+	// response that its client does not read holds 64 KiB.
 	trackedStream = 15
 	// refresh is how often Envoy looks at its heap; each time a worker resets up to
 	// 50 streams.
 	refresh = 50 * time.Millisecond
-	// hurry is how long nothing may move once the heap is almost full.
-	hurry = 2 * time.Second
+	// minTimeout is how long a client may be idle once the heap is almost full.
+	minTimeout = 2 * time.Second
 )
 
-// overload bounds connections always and memory when it is told how much there
-// is. As the heap fills, those pay first who fill it: connections without
-// requests and requests in which nothing moves are ended sooner and sooner, then
-// the streams that hold the most are reset. Only when that does not help are
-// others turned away. As connections come near their bound, those that do nothing
-// are ended sooner, too, so that nobody can hold them all by doing nothing.
+// overload bounds connections always, and memory if MaxHeapBytes is set. As the heap fills,
+// the clients that fill it pay first: connections without requests and requests in which
+// nothing moves are ended sooner and sooner, then the streams that hold the most are reset.
+// Other clients are turned away only if that does not help. As connections come near their
+// bound, idle ones are ended sooner, too, so that no client can hold them all.
 func (b Bootstrap) overload(dir string) *overloadv3.OverloadManager {
 	manager := &overloadv3.OverloadManager{
 		RefreshInterval: durationpb.New(refresh),
@@ -80,7 +79,7 @@ func action(name string, triggers ...*overloadv3.Trigger) *overloadv3.OverloadAc
 	return &overloadv3.OverloadAction{Name: name, Triggers: triggers}
 }
 
-// reduceTimeouts shortens how long a client may do nothing.
+// reduceTimeouts shortens the time that a client may be idle.
 func reduceTimeouts(triggers ...*overloadv3.Trigger) *overloadv3.OverloadAction {
 	var scales []*overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer
 	for _, timer := range []overloadv3.ScaleTimersOverloadActionConfig_TimerType{
@@ -91,7 +90,7 @@ func reduceTimeouts(triggers ...*overloadv3.Trigger) *overloadv3.OverloadAction 
 	} {
 		scales = append(scales, &overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer{
 			Timer:          timer,
-			OverloadAdjust: &overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer_MinTimeout{MinTimeout: durationpb.New(hurry)},
+			OverloadAdjust: &overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer_MinTimeout{MinTimeout: durationpb.New(minTimeout)},
 		})
 	}
 	reduce := action("envoy.overload_actions.reduce_timeouts", triggers...)
@@ -119,9 +118,9 @@ func between(resource string, from, to float64) *overloadv3.Trigger {
 	}
 }
 
-// stats are those of the gateway as a whole. Those of each cluster and shard
-// would be most of the memory of an Envoy with 10,000 hosts; what users ask of
-// a single host is in the access log.
+// stats are the statistics of the gateway as a whole. Statistics of each cluster and shard
+// would be most of the memory of an Envoy with 10,000 hosts. The access log has the
+// requests of a single host.
 func stats() *metricsv3.StatsConfig {
 	kept := []*matcherv3.StringMatcher{
 		// "http.<listener>.<name>", without the scopes below for each shard.

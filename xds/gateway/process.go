@@ -20,17 +20,17 @@ import (
 )
 
 const (
-	// A crashed Envoy is started again after firstRestart, then twice that, up
-	// to lastRestart; one that ran for steady is as good as new.
+	// A crashed Envoy is started again after firstRestart, then twice that, up to
+	// lastRestart. After it ran for stableAfter, the pause begins at firstRestart again.
 	firstRestart = 100 * time.Millisecond
 	lastRestart  = 10 * time.Second
-	steady       = 30 * time.Second
-	// An Envoy that ended so often and was never ready will never be.
-	hopeless = 3
-	// patience is how long Envoy may take from SIGTERM to its end.
-	patience = 5 * time.Second
-	// poll is how often Envoy is asked how far it is.
-	poll = 50 * time.Millisecond
+	stableAfter  = 30 * time.Second
+	// maxFailedStarts is how often an Envoy may end before it was ever ready.
+	maxFailedStarts = 3
+	// killTimeout is how long Envoy may take from SIGTERM to its end.
+	killTimeout = 5 * time.Second
+	// pollInterval is how often Envoy's state is read.
+	pollInterval = 50 * time.Millisecond
 )
 
 // Process is an Envoy as a child process.
@@ -44,17 +44,17 @@ type Process struct {
 	Workers int
 	// LogLevel is how much Envoy says: "warning" if empty.
 	LogLevel string
-	// Stdout is where Envoy's standard output goes, which is the access log;
-	// nil: nowhere. What Envoy says on its standard error goes to Log.
+	// Stdout takes Envoy's standard output, which is the access log; nil: it is
+	// discarded. Envoy's standard error goes to Log.
 	Stdout io.Writer
 	Log    logr.Logger
-	// DrainDelay is how long Envoy serves as before when it is to be stopped,
-	// except that Ready fails: whoever balances load needs a while to notice.
+	// DrainDelay is how long Envoy serves as before when it is to be stopped, except that
+	// Ready fails: load balancers need a while to notice.
 	DrainDelay time.Duration
 	// Drain is how long clients may take to leave after that.
 	Drain time.Duration
-	// Prover shows the controllers which certificates are served; nil: nobody
-	// does.
+	// Prover proves to the controllers which certificates are served; nil: they get no
+	// proofs.
 	Prover *Prover
 
 	wasReady atomic.Bool
@@ -62,7 +62,7 @@ type Process struct {
 	restarts atomic.Int64
 }
 
-// ErrStopping is why an Envoy that is about to end is not ready.
+// ErrStopping is the reason why an Envoy that is about to end is not ready.
 var ErrStopping = errors.New("envoy is being stopped")
 
 // Admin is the admin interface of the Envoy that runs.
@@ -80,15 +80,15 @@ func (p *Process) Ready(ctx context.Context) error {
 	return err
 }
 
-// Run keeps an Envoy running until ctx ends, then drains and stops it. It
-// returns an error only when there is no hope: the program cannot be started,
-// or ends again and again without ever having been ready.
+// Run keeps an Envoy running until ctx ends, then drains and stops it. It returns an error
+// only if the program cannot be started, or ends again and again without ever having been
+// ready.
 func (p *Process) Run(ctx context.Context) error {
 	files, err := openFiles()
 	if err != nil {
 		return err
 	}
-	bootstrap := p.Bootstrap.within(files)
+	bootstrap := p.Bootstrap.limitConnections(files)
 	if bootstrap.MaxConnections != p.Bootstrap.MaxConnections {
 		p.Log.Info("few files may be open, which bounds the connections of clients", "files", files, "connections", bootstrap.MaxConnections)
 	}
@@ -99,17 +99,17 @@ func (p *Process) Run(ctx context.Context) error {
 	wait := firstRestart
 	for failures := 1; ; failures++ {
 		began := time.Now()
-		said, err := p.once(ctx, config, cmp.Or(bootstrap.MaxConnections, DefaultMaxConnections))
+		said, err := p.runOnce(ctx, config, cmp.Or(bootstrap.MaxConnections, DefaultMaxConnections))
 		if err == nil {
 			return nil
 		}
 		if start := (*startError)(nil); errors.As(err, &start) {
 			return err
 		}
-		if !p.wasReady.Load() && failures >= hopeless {
+		if !p.wasReady.Load() && failures >= maxFailedStarts {
 			return fmt.Errorf("run %s: %w, %d times before it was ready; its last words: %s", p.Path, err, failures, said)
 		}
-		if time.Since(began) > steady {
+		if time.Since(began) > stableAfter {
 			wait = firstRestart
 		}
 		p.Log.Error(err, "envoy ended by itself and is started again", "after", wait)
@@ -123,21 +123,21 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 }
 
-// startError is an Envoy that could not even be started.
+// startError says that the program could not be started.
 type startError struct{ cause error }
 
 func (e *startError) Error() string { return "start envoy: " + e.cause.Error() }
 func (e *startError) Unwrap() error { return e.cause }
 
-// once runs one Envoy until ctx ends and it is stopped. When it ends by itself,
-// that is an error, with the last lines that it logged.
-func (p *Process) once(ctx context.Context, config string, connections int64) (said string, err error) {
+// runOnce runs one Envoy until ctx ends, and then stops it. If Envoy ends by itself, that
+// is an error, and said is its last lines.
+func (p *Process) runOnce(ctx context.Context, config string, connections int64) (said string, err error) {
 	// The kernel kills the child when the thread that started it ends: the
 	// thread must live as long as the child.
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
 
-	log := &lines{log: p.Log.WithName("envoy"), now: time.Now}
+	log := &envoyLog{log: p.Log.WithName("envoy"), now: time.Now}
 	command := exec.Command(p.Path, p.arguments(config)...)
 	command.Stdout = p.Stdout
 	command.Stderr = log
@@ -150,11 +150,11 @@ func (p *Process) once(ctx context.Context, config string, connections int64) (s
 
 	running := &child{process: command.Process, ended: make(chan struct{})}
 	go func() { defer close(running.ended); running.how = command.Wait() }()
-	// Until its end: while it is drained it serves on, and may fill up as before.
+	// They run until Envoy's end: while it drains it still serves, and may fill up.
 	watch, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	var watching sync.WaitGroup
 	watching.Go(func() { p.watch(watch) })
-	watching.Go(func() { p.tell(watch, connections) })
+	watching.Go(func() { p.reportPressure(watch, connections) })
 	if p.Prover != nil {
 		watching.Go(func() { p.Prover.run(watch, p) })
 	}
@@ -163,11 +163,11 @@ func (p *Process) once(ctx context.Context, config string, connections int64) (s
 	select {
 	case <-running.ended:
 		if running.how == nil {
-			return log.last(), errors.New("envoy: exit status 0")
+			return log.lastLines(), errors.New("envoy: exit status 0")
 		}
-		return log.last(), fmt.Errorf("envoy: %w", running.how)
+		return log.lastLines(), fmt.Errorf("envoy: %w", running.how)
 	case <-ctx.Done():
-		log.expect()
+		log.expectExit()
 		p.stop(context.WithoutCancel(ctx), running)
 		return "", nil
 	}
@@ -190,7 +190,7 @@ func (p *Process) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(poll):
+		case <-time.After(pollInterval):
 		}
 	}
 }
@@ -214,18 +214,18 @@ func (p *Process) arguments(config string) []string {
 	return arguments
 }
 
-// stop drains Envoy, ends it, and waits for its end. All of that has deadlines of
-// its own: what told it to stop is over.
+// stop drains Envoy, ends it, and waits for its end. It has timeouts of its own: the
+// context of Run is over by then.
 func (p *Process) stop(ctx context.Context, c *child) {
 	p.stopping.Store(true)
 	if p.wasReady.Load() {
-		p.linger(c)
+		p.waitDrainDelay(c)
 		p.drain(ctx, c)
 	}
 	_ = c.process.Signal(syscall.SIGTERM) // it may have ended just now
 	select {
 	case <-c.ended:
-	case <-time.After(patience):
+	case <-time.After(killTimeout):
 		p.Log.Info("envoy does not end and is killed", "pid", c.process.Pid)
 		_ = c.process.Kill()
 		<-c.ended
@@ -233,9 +233,9 @@ func (p *Process) stop(ctx context.Context, c *child) {
 	p.Log.V(1).Info("envoy stopped")
 }
 
-// linger lets Envoy serve as before for as long as DrainDelay says. Clients are
-// not yet asked to leave: they would come back to us.
-func (p *Process) linger(c *child) {
+// waitDrainDelay lets Envoy serve as before for DrainDelay. Clients are not yet asked to
+// leave: they would come back to this Envoy.
+func (p *Process) waitDrainDelay(c *child) {
 	if p.DrainDelay <= 0 {
 		return
 	}
@@ -246,12 +246,12 @@ func (p *Process) linger(c *child) {
 	}
 }
 
-// lastRequests is how long those may take who connected just before the
-// listeners were closed.
-const lastRequests = time.Second
+// lastRequestsTimeout is how long requests may take on connections that came just before
+// the listeners were closed.
+const lastRequestsTimeout = time.Second
 
-// drain waits until the last client has left, at most as long as Drain says.
-// Only then are the listeners closed: whoever still comes is served.
+// drain asks clients to leave, and waits until the last one has, for Drain at most. Only
+// then it closes the listeners: clients that still come are served.
 func (p *Process) drain(ctx context.Context, c *child) {
 	if p.Drain <= 0 {
 		return
@@ -263,21 +263,21 @@ func (p *Process) drain(ctx context.Context, c *child) {
 		p.Log.Error(err, "envoy could not be told to drain")
 		return
 	}
-	p.empty(ctx, c)
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastRequests)
+	p.waitForNoConnections(ctx, c)
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastRequestsTimeout)
 	defer cancel()
 	if err := admin.StopListening(ctx); err != nil {
 		p.Log.Error(err, "envoy could not be told to stop listening")
 		return
 	}
-	if open := p.empty(ctx, c); open > 0 {
+	if open := p.waitForNoConnections(ctx, c); open > 0 {
 		p.Log.Info("connections are cut off, their time to drain is over", "connections", open)
 	}
 }
 
-// empty waits until there is no connection, and returns how many there are when
-// ctx or Envoy ends first.
-func (p *Process) empty(ctx context.Context, c *child) uint64 {
+// waitForNoConnections waits until there is no connection, and returns how many are left
+// if ctx or Envoy ends first.
+func (p *Process) waitForNoConnections(ctx context.Context, c *child) uint64 {
 	for {
 		open, err := p.Admin().Connections(ctx)
 		if err == nil && open == 0 {
@@ -288,14 +288,14 @@ func (p *Process) empty(ctx context.Context, c *child) uint64 {
 			return 0
 		case <-ctx.Done():
 			return max(open, 1)
-		case <-time.After(poll):
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// Find is the Envoy to run: the given path, else that of the environment
-// variable FAIRWAY_ENVOY, else what "make tools-envoy" has put beside the
-// working directory, else the one in PATH.
+// Find returns the Envoy to run: the given path, or that of the environment variable
+// FAIRWAY_ENVOY, or the one that "make tools-envoy" has put into the working directory, or
+// the one in PATH.
 func Find(path string, getenv func(string) string) (string, error) {
 	if path == "" {
 		path = getenv("FAIRWAY_ENVOY")

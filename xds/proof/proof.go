@@ -1,15 +1,15 @@
-// Package proof is what a controller asks a gateway's own process to prove: that
-// the Envoy beside it serves a certificate under a server name.
+// Package proof is the language in which a controller asks a gateway's own process, the
+// prover, to prove that the Envoy beside it serves a certificate under a server name.
 //
-// Envoy asks for a certificate at the first handshake that wants it, and ACKs
-// that it has accepted it; which one a client gets is not in any ACK. So the
-// process makes a handshake over loopback and compares. It asks on a delta stream
-// of its own for resources of a type of ours, one response each; an ACK says that
-// the certificate was seen, a NACK what was seen instead.
+// Envoy asks for a certificate at the first handshake that needs it. Its ACK says that it
+// has accepted the certificate, not that clients get it. So the prover makes a handshake
+// over loopback and compares. It opens a delta stream of its own, for resources of a type of
+// ours, one in each response. An ACK says that clients get the certificate, and a NACK says
+// which one they get instead.
 //
-// The package is the two ends' common language and nothing else: it opens no
-// stream and makes no handshake. Its invariant: Parse reads what Resource wrote,
-// and what it refuses costs that statement alone.
+// The package opens no stream and makes no handshake. Its invariant: Parse reads every
+// statement that Resource wrote, and a statement that it refuses harms no other. Package
+// verifier below it is the controller's end.
 package proof
 
 import (
@@ -34,21 +34,21 @@ const Type = "type.fairway.dev/fairway.v1.ServedCertificate"
 // NoName is the name of the certificate for clients that send no server name.
 const NoName = "*"
 
-// Label stands for the label of a client under a wildcard: "*.shop.test" is
-// proved by a handshake for this name below shop.test. It is always the same one,
-// because Envoy keeps what it was ever asked for.
+// Label stands for the label of a client under a wildcard: "*.shop.test" is proved by a
+// handshake for this name below shop.test. It is always the same one, because Envoy keeps
+// the secret of every name that it was asked for.
 const Label = "certificate-proof-of-fairway"
 
 // Fingerprint is the SHA-256 of a certificate as it is on the wire (DER).
 type Fingerprint [sha256.Size]byte
 
-// FingerprintOf is that of a certificate.
+// FingerprintOf is the fingerprint of a certificate.
 func FingerprintOf(der []byte) Fingerprint { return sha256.Sum256(der) }
 
 // String is hexadecimal, as browsers and OpenSSL show it without colons.
 func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
 
-// LeafOf is that of the first certificate of a chain in PEM; false: there is
+// LeafOf is the fingerprint of the first certificate of a chain in PEM; false: there is
 // none.
 func LeafOf(chain []byte) (Fingerprint, bool) {
 	block, _ := pem.Decode(chain)
@@ -58,22 +58,21 @@ func LeafOf(chain []byte) (Fingerprint, bool) {
 	return FingerprintOf(block.Bytes), true
 }
 
-// Statement is that clients get certain certificates.
+// Statement says that clients get certain certificates.
 type Statement struct {
 	// Name is a full name, a wildcard "*.parent", or NoName.
 	Name string
-	// Leaves are the certificates that clients get under the name. Where there
-	// are several, what a client gets depends on what it can (RSA or ECDSA), and
-	// to have seen one of them is a proof.
+	// Leaves are the certificates that clients get under the name. If there are
+	// several, the client's abilities (RSA or ECDSA) decide which one it gets, and to see
+	// one of them is a proof.
 	Leaves []Fingerprint
-	// Proxy says that a connection begins with a PROXY header, and From from
-	// where one may come; empty: from anywhere.
+	// Proxy says that a connection begins with a PROXY header. From are the addresses from
+	// which connections may come; empty: from anywhere.
 	Proxy bool
 	From  []netip.Prefix
 }
 
-// Version stands for what is stated of the name; it does not depend on how it
-// can be proved.
+// Version identifies the leaves. It does not depend on the way of the proof.
 func (s Statement) Version() string {
 	hash := sha256.New()
 	for _, leaf := range s.Leaves {
@@ -82,7 +81,8 @@ func (s Statement) Version() string {
 	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:12])
 }
 
-// ServerName is what a handshake that proves the statement sends; empty: none.
+// ServerName is the server name of a handshake that proves the statement; empty: it sends
+// none.
 func (s Statement) ServerName() string {
 	if s.Name == NoName {
 		return ""
@@ -134,8 +134,8 @@ func texts[T fmt.Stringer](values []T) []string {
 	return all
 }
 
-// Parse reads what Resource wrote of a name. Fields that it does not know are
-// for others.
+// Parse reads a body of Resource for a name. It ignores fields that it does not know: a
+// later controller may write them.
 func Parse(name string, body *anypb.Any) (Statement, error) {
 	var fields structpb.Struct
 	if err := body.UnmarshalTo(&fields); err != nil {
@@ -164,15 +164,15 @@ func Parse(name string, body *anypb.Any) (Statement, error) {
 	return s, nil
 }
 
-// Age is how a controller says, as the system version of each response, how old
-// its picture may be: for how long it has not been in contact with the API server.
+// Age writes the age of a controller's configuration, the time since its last contact with
+// the API server. It is the system version of each response.
 func Age(age time.Duration) string { return age.Round(time.Millisecond).String() }
 
-// ParseAge reads what Age wrote; false: it is something else.
+// ParseAge reads a text of Age; false: it is something else.
 func ParseAge(version string) (time.Duration, bool) {
 	age, err := time.ParseDuration(version)
 	return age, err == nil && age >= 0
 }
 
-// Holds reports whether a certificate is one of those that clients get.
+// Holds reports whether a certificate is one of the leaves.
 func (s Statement) Holds(leaf Fingerprint) bool { return slices.Contains(s.Leaves, leaf) }

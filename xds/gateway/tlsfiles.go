@@ -12,20 +12,19 @@ import (
 )
 
 const (
-	// lookAgain is how often files that are not there yet are looked for.
-	lookAgain = 500 * time.Millisecond
-	// sayAgain is how often it is said that they are waited for.
-	sayAgain = 30 * time.Second
+	// tlsFilesInterval is how often Wait looks for the files.
+	tlsFilesInterval = 500 * time.Millisecond
+	// tlsFilesLogInterval is how often Wait logs that it waits.
+	tlsFilesLogInterval = 30 * time.Second
 )
 
-// Wait waits until the files are there and belong together, and says what it
-// waits for. It returns false when ctx ended first. Without TLS there is
-// nothing to wait for.
+// Wait waits until the files are there and belong together, and logs what it waits for. It
+// returns false if ctx ends first. Without TLS there is nothing to wait for.
 func (t *TLS) Wait(ctx context.Context, log logr.Logger) bool {
 	if t == nil {
 		return true
 	}
-	tick := time.NewTicker(lookAgain)
+	tick := time.NewTicker(tlsFilesInterval)
 	defer tick.Stop()
 	var said string
 	var at time.Time
@@ -37,7 +36,7 @@ func (t *TLS) Wait(ctx context.Context, log logr.Logger) bool {
 			}
 			return true
 		}
-		if err.Error() != said || time.Since(at) > sayAgain {
+		if err.Error() != said || time.Since(at) > tlsFilesLogInterval {
 			said, at = err.Error(), time.Now()
 			log.Info("waiting for the certificate with which Envoy connects to the controllers", "reason", said)
 		}
@@ -49,8 +48,8 @@ func (t *TLS) Wait(ctx context.Context, log logr.Logger) bool {
 	}
 }
 
-// check is why Envoy could not use the files. It reads them itself, and less
-// patiently than we do: a chain that it reads a part of only is worse than none.
+// check returns the reason why Envoy cannot use the files. Envoy's own reader of PEM is
+// stricter than Go's: it may read a part of a chain, which is worse than none.
 func (t *TLS) check() error {
 	if _, err := t.config(); err != nil {
 		return err

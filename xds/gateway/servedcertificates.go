@@ -11,42 +11,43 @@ import (
 	"github.com/fairwaynet/fairway/xds/proof"
 )
 
-// maxExpiries bounds how many names have a sample: those that expire first.
+// maxExpiries bounds the samples of the expiry metric, to the certificates that expire
+// first.
 const maxExpiries = 50
 
-// seen is the certificate that clients of this Envoy get under a name.
-type seen struct {
+// servedCertificate is the certificate that clients of this Envoy get under a name.
+type servedCertificate struct {
 	version string
 	serial  string // hexadecimal
 	until   time.Time
 }
 
-func (p *Prover) note(statement proof.Statement, leaf *x509.Certificate) {
+func (p *Prover) record(statement proof.Statement, leaf *x509.Certificate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen[statement.Name] = seen{statement.Version(), leaf.SerialNumber.Text(16), leaf.NotAfter}
+	p.served[statement.Name] = servedCertificate{statement.Version(), leaf.SerialNumber.Text(16), leaf.NotAfter}
 }
 
 func (p *Prover) forget(names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, name := range names {
-		delete(p.seen, name)
+		delete(p.served, name)
 	}
 }
 
 func (p *Prover) forgetAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen = map[string]seen{}
+	p.served = map[string]servedCertificate{}
 }
 
-// versions are what was proved, for another controller.
+// versions are the versions of all proofs, for the next controller.
 func (p *Prover) versions() map[string]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	versions := make(map[string]string, len(p.seen))
-	for name, s := range p.seen {
+	versions := make(map[string]string, len(p.served))
+	for name, s := range p.served {
 		versions[name] = s.version
 	}
 	return versions
@@ -70,27 +71,27 @@ func (p *Prover) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (p *Prover) Collect(out chan<- prometheus.Metric) {
 	certificates, expiry := proofMetrics()
-	n, first := p.soonest()
+	n, first := p.expiringFirst()
 	out <- prometheus.MustNewConstMetric(certificates, prometheus.GaugeValue, float64(n))
 	for _, s := range first {
 		out <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(s.until.Unix()), s.name, s.serial)
 	}
 }
 
-type namedSeen struct {
-	seen
+type namedCertificate struct {
+	servedCertificate
 
 	name string
 }
 
-// soonest is how many certificates were seen, and those that expire first.
-func (p *Prover) soonest() (n int, first []namedSeen) {
+// expiringFirst returns the number of certificates, and those that expire first.
+func (p *Prover) expiringFirst() (n int, first []namedCertificate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for name, s := range p.seen {
-		first = append(first, namedSeen{s, name})
+	for name, s := range p.served {
+		first = append(first, namedCertificate{s, name})
 	}
-	slices.SortFunc(first, func(a, b namedSeen) int {
+	slices.SortFunc(first, func(a, b namedCertificate) int {
 		return cmp.Or(a.until.Compare(b.until), cmp.Compare(a.name, b.name))
 	})
 	return len(first), first[:min(len(first), maxExpiries)]

@@ -15,39 +15,37 @@ const (
 	// logFormat is level, component and message, the latter without line ends.
 	logFormat = "%l\t%n\t%j"
 
-	// No more than maxLines in a window are passed on: Envoy can say the same
-	// thing once per request.
+	// No more than maxLines in a window are logged: Envoy can write the same line for
+	// each request.
 	maxLines  = 100
 	window    = 10 * time.Second
 	maxLine   = 4 << 10 // bytes; the rest of a line is cut off
 	lastWords = 5       // lines
 )
 
-// lines is an io.Writer that makes log entries of what Envoy writes to its
-// standard error.
-type lines struct {
+// envoyLog is an io.Writer that makes log entries of Envoy's standard error.
+type envoyLog struct {
 	log logr.Logger
 	now func() time.Time
 
-	mu         sync.Mutex
-	expected   bool   // Envoy ends because we want it: nothing of it is news
-	partial    []byte // a line whose end has not come yet
-	recent     []string
-	began      time.Time // of the window
-	passed     int       // in the window
-	suppressed int
+	mu           sync.Mutex
+	exitExpected bool   // Envoy is being stopped: its errors are not news
+	partial      []byte // the beginning of an unfinished line
+	recent       []string
+	began        time.Time // of the window
+	passed       int       // in the window
+	suppressed   int
 }
 
-// Write implements io.Writer. It never fails: Envoy must not stand still
-// because nobody listens.
-func (l *lines) Write(text []byte) (int, error) {
+// Write implements io.Writer. It never fails: an error would stop Envoy.
+func (l *envoyLog) Write(text []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for rest := text; len(rest) > 0; {
 		line, after, whole := bytes.Cut(rest, []byte("\n"))
 		l.partial = append(l.partial, line[:min(len(line), maxLine-len(l.partial))]...)
 		if whole {
-			l.pass(string(l.partial))
+			l.logLine(string(l.partial))
 			l.partial = l.partial[:0]
 		}
 		rest = after
@@ -55,19 +53,19 @@ func (l *lines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// expect says that Envoy is about to be ended.
-func (l *lines) expect() {
+// expectExit says that Envoy is about to be stopped.
+func (l *envoyLog) expectExit() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.expected = true
+	l.exitExpected = true
 }
 
-// last are the newest lines, for people.
-func (l *lines) last() string {
+// lastLines tells people the newest lines.
+func (l *envoyLog) lastLines() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.partial) > 0 {
-		l.pass(string(l.partial))
+		l.logLine(string(l.partial))
 		l.partial = nil
 	}
 	if len(l.recent) == 0 {
@@ -76,12 +74,12 @@ func (l *lines) last() string {
 	return strings.Join(l.recent, "; ")
 }
 
-// unfinished is what Envoy says, for each listener that it gets, of parts of its
-// configuration that may change with its release. Which of them are used is chosen by
-// who renders them and not by an operator, who could do nothing about it.
-const unfinished = "marked as work-in-progress"
+// workInProgress is in Envoy's warnings, for each new listener, about parts of its
+// configuration that may change with its release. Package xds/envoy chooses to use them,
+// and an operator can do nothing about it.
+const workInProgress = "marked as work-in-progress"
 
-func (l *lines) pass(line string) {
+func (l *envoyLog) logLine(line string) {
 	level, component, message := split(line)
 	if message == "" {
 		return
@@ -100,7 +98,7 @@ func (l *lines) pass(line string) {
 		return
 	}
 	log := l.log.WithValues("component", component, "message", message)
-	if l.expected || strings.Contains(message, unfinished) {
+	if l.exitExpected || strings.Contains(message, workInProgress) {
 		level = "info"
 	}
 	switch level {
@@ -115,8 +113,8 @@ func (l *lines) pass(line string) {
 	}
 }
 
-// split takes a line of logFormat apart. What has another form, as the output
-// of a crashing C library, is a warning as a whole.
+// split takes a line of logFormat apart. A line of another form, as the output of a
+// crashing C library, is a warning as a whole.
 func split(line string) (level, component, message string) {
 	level, rest, ok := strings.Cut(line, "\t")
 	component, message, ok2 := strings.Cut(rest, "\t")

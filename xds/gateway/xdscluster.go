@@ -34,10 +34,10 @@ const (
 	authorityFile   = "xds-ca.json"
 )
 
-// cluster is the way to the xDS servers. One that refuses, resets or answers
-// with an error is left out for a while, so that the next attempt goes to
-// another; one that is gone without a word is noticed in 5 s, by HTTP/2's own
-// pings.
+// cluster is the static cluster of the xDS servers. A server that refuses, resets or
+// answers with an error is ejected for a while, so that the next attempt goes to another.
+// A server that disappears without closing the connection is noticed in 5 s, by the pings
+// of HTTP/2.
 func (x XDS) cluster(dir string) (*clusterv3.Cluster, error) {
 	endpoints, named, err := x.endpoints()
 	if err != nil {
@@ -59,8 +59,8 @@ func (x XDS) cluster(dir string) (*clusterv3.Cluster, error) {
 				KeepaliveProbes:   wrapperspb.UInt32(3),
 			},
 		},
-		OutlierDetection: leaveOutTheDead(),
-		// With all of them left out, all are tried.
+		OutlierDetection: ejectOnFirstFailure(),
+		// If all of them are ejected, all are tried.
 		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 1}},
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
 			ClusterName: xdsCluster,
@@ -68,14 +68,14 @@ func (x XDS) cluster(dir string) (*clusterv3.Cluster, error) {
 		},
 	}
 	if named {
-		cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: resolved()}
+		cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: dnsCluster()}
 	}
 	return cluster, nil
 }
 
-// resolved makes an endpoint of every address that a name has, in both
-// families. A controller that comes when there was none is found at once.
-func resolved() *clusterv3.Cluster_CustomClusterType {
+// dnsCluster makes an endpoint of every address of a name, in both families. It finds a
+// controller soon that starts when there was none.
+func dnsCluster() *clusterv3.Cluster_CustomClusterType {
 	return &clusterv3.Cluster_CustomClusterType{Name: "envoy.cluster.dns", TypedConfig: typed(&dnsv3.DnsCluster{
 		DnsLookupFamily: commondnsv3.DnsLookupFamily_ALL,
 		DnsRefreshRate:  durationpb.New(5 * time.Second),
@@ -85,9 +85,9 @@ func resolved() *clusterv3.Cluster_CustomClusterType {
 	})}
 }
 
-// leaveOutTheDead leaves a server out at its first failure. The only request
-// that there is, is the stream: a second failure would be a second attempt.
-func leaveOutTheDead() *clusterv3.OutlierDetection {
+// ejectOnFirstFailure ejects a server at its first failure. The stream is the only
+// request: a second failure would be a second attempt.
+func ejectOnFirstFailure() *clusterv3.OutlierDetection {
 	return &clusterv3.OutlierDetection{
 		Consecutive_5Xx:          wrapperspb.UInt32(1),
 		EnforcingConsecutive_5Xx: wrapperspb.UInt32(100),
@@ -99,7 +99,7 @@ func leaveOutTheDead() *clusterv3.OutlierDetection {
 	}
 }
 
-// endpoints are where the servers are, and whether names are among them.
+// endpoints are the addresses of the servers, and whether names are among them.
 func (x XDS) endpoints() (all []*endpointv3.LbEndpoint, named bool, err error) {
 	endpoint := func(at *corev3.Address) *endpointv3.LbEndpoint {
 		return &endpointv3.LbEndpoint{
@@ -159,8 +159,8 @@ func http2Only() *httpv3.HttpProtocolOptions {
 	}
 }
 
-// transportSocket is mutual TLS 1.3 whose files come through SDS: only so does
-// Envoy read them again when they are rotated.
+// transportSocket is mutual TLS 1.3 whose files come through SDS: only then Envoy reads
+// them again when they are rotated.
 func (x XDS) transportSocket(dir string) *corev3.TransportSocket {
 	if x.Socket != "" || x.TLS == nil {
 		return nil

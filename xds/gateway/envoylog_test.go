@@ -11,10 +11,10 @@ import (
 )
 
 // logged is what becomes of what Envoy writes, in the pieces that are given.
-func logged(t *testing.T, now func() time.Time, pieces ...string) ([]string, *lines) {
+func logged(t *testing.T, now func() time.Time, pieces ...string) ([]string, *envoyLog) {
 	t.Helper()
 	var entries []string
-	l := &lines{now: now, log: funcr.New(func(_, args string) { entries = append(entries, args) }, funcr.Options{Verbosity: 1})}
+	l := &envoyLog{now: now, log: funcr.New(func(_, args string) { entries = append(entries, args) }, funcr.Options{Verbosity: 1})}
 	for _, piece := range pieces {
 		if n, err := l.Write([]byte(piece)); n != len(piece) || err != nil {
 			t.Fatalf("Write = %d, %v", n, err)
@@ -37,7 +37,7 @@ func TestLinesOfEnvoyBecomeEntries(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if last := l.last(); !strings.HasSuffix(last, "*** stack smashing detected; no end") {
+	if last := l.lastLines(); !strings.HasSuffix(last, "*** stack smashing detected; no end") {
 		t.Errorf("last words: %s", last)
 	}
 }
@@ -59,7 +59,7 @@ func TestAFloodIsCutOffAndCounted(t *testing.T) {
 
 func TestALongLineIsCut(t *testing.T) {
 	_, l := logged(t, time.Now, strings.Repeat("x", 1<<20), strings.Repeat("x", 1<<20), "\n")
-	if got := len(l.last()); got != maxLine {
+	if got := len(l.lastLines()); got != maxLine {
 		t.Errorf("%d bytes kept, want %d", got, maxLine)
 	}
 }

@@ -20,31 +20,31 @@ import (
 const (
 	// httpsListener is the name of the listener that clients connect to.
 	httpsListener = "https"
-	// handshakeTimeout bounds a handshake of ours. Envoy waits in it for the
+	// handshakeTimeout bounds a handshake of the probe, in which Envoy may wait for the
 	// controller.
 	handshakeTimeout = 3 * time.Second
 )
 
-// errNoWayIn is why nothing can be proved.
-var errNoWayIn = errors.New("the listener takes connections only from where its settings say, and this machine has no such address") // a constant
+// errNoAllowedSource is the reason why nothing can be proved.
+var errNoAllowedSource = errors.New("the listener takes connections only from where its settings say, and this machine has no such address") // a constant
 
-// unreachableError is a listener that could not be connected to.
+// unreachableError says that a connection to the listener failed.
 type unreachableError struct{ cause error }
 
 func (e *unreachableError) Error() string { return "connect to Envoy's listener: " + e.cause.Error() }
 func (e *unreachableError) Unwrap() error { return e.cause }
 
-// door is Envoy's listener for TLS, as a client on this machine sees it.
-type door struct {
+// handshakeProbe makes TLS handshakes with Envoy's listener, as a client on this machine.
+type handshakeProbe struct {
 	admin Admin
 
-	mu sync.Mutex
-	at netip.AddrPort // zero: not known
+	mu       sync.Mutex
+	listener netip.AddrPort // zero: unknown
 }
 
-// show makes a handshake and returns the certificate that was shown, if it is one
-// of the statement's. What else was shown is an error.
-func (d *door) show(ctx context.Context, statement proof.Statement) (*x509.Certificate, error) {
+// verify makes a handshake and returns the certificate that Envoy showed, if it is one of
+// the statement's. Any other certificate is an error.
+func (d *handshakeProbe) verify(ctx context.Context, statement proof.Statement) (*x509.Certificate, error) {
 	leaf, err := d.handshake(ctx, statement)
 	switch {
 	case err != nil:
@@ -56,7 +56,7 @@ func (d *door) show(ctx context.Context, statement proof.Statement) (*x509.Certi
 	return leaf, nil
 }
 
-// subjectOf is a certificate's names for people.
+// subjectOf tells people the names of a certificate.
 func subjectOf(c *x509.Certificate) string {
 	const most = 3
 	switch names := c.DNSNames; {
@@ -69,21 +69,20 @@ func subjectOf(c *x509.Certificate) string {
 	}
 }
 
-// handshake is what a client sees who connects with a server name. A handshake
-// that fails after the certificate, as for lack of one of the client's, has shown
-// it.
-func (d *door) handshake(ctx context.Context, statement proof.Statement) (*x509.Certificate, error) {
+// handshake returns the certificate that a client sees which connects with a server name.
+// A handshake that fails later, as for lack of a client certificate, has shown it.
+func (d *handshakeProbe) handshake(ctx context.Context, statement proof.Statement) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	connection, err := d.open(ctx, statement)
+	connection, err := d.dial(ctx, statement)
 	if err != nil {
 		return nil, err
 	}
-	defer connection.Close() //nolint:errcheck // it has shown what we wanted
+	defer connection.Close() //nolint:errcheck // the certificate is known by then
 	var shown [][]byte
 	client := tls.Client(connection, &tls.Config{
 		MinVersion: tls.VersionTLS12, ServerName: statement.ServerName(),
-		InsecureSkipVerify:    true, // whoever signed it: it is compared byte by byte
+		InsecureSkipVerify:    true, // the certificate is compared byte by byte
 		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error { shown = raw; return nil },
 	})
 	err = client.HandshakeContext(ctx)
@@ -96,10 +95,10 @@ func (d *door) handshake(ctx context.Context, statement proof.Statement) (*x509.
 	return x509.ParseCertificate(shown[0])
 }
 
-// open connects to the listener. Where a PROXY header is expected, ours says
-// that the connection is the sender's own (version 2, LOCAL).
-func (d *door) open(ctx context.Context, statement proof.Statement) (net.Conn, error) {
-	at, err := d.address(ctx)
+// dial connects to the listener. If that expects a PROXY header, ours says that the
+// connection is the sender's own (version 2, LOCAL).
+func (d *handshakeProbe) dial(ctx context.Context, statement proof.Statement) (net.Conn, error) {
+	at, err := d.listenerAddress(ctx)
 	if err != nil {
 		return nil, &unreachableError{err}
 	}
@@ -107,7 +106,7 @@ func (d *door) open(ctx context.Context, statement proof.Statement) (net.Conn, e
 	if len(statement.From) > 0 {
 		own := ownAddress(statement.From, at.Addr())
 		if !own.IsValid() {
-			return nil, errNoWayIn
+			return nil, errNoAllowedSource
 		}
 		dialer.LocalAddr = &net.TCPAddr{IP: own.AsSlice()}
 		if at.Addr().IsUnspecified() {
@@ -116,7 +115,7 @@ func (d *door) open(ctx context.Context, statement proof.Statement) (net.Conn, e
 	}
 	connection, err := dialer.DialContext(ctx, "tcp", reachable(at).String())
 	if err != nil {
-		d.lost()
+		d.forgetAddress()
 		return nil, &unreachableError{err}
 	}
 	if statement.Proxy {
@@ -128,7 +127,7 @@ func (d *door) open(ctx context.Context, statement proof.Statement) (net.Conn, e
 	return connection, nil
 }
 
-// reachable is where a client on this machine connects to reach a listener.
+// reachable is the address to which a client on this machine connects for a listener.
 func reachable(at netip.AddrPort) netip.AddrPort {
 	switch {
 	case !at.Addr().IsUnspecified():
@@ -140,8 +139,8 @@ func reachable(at netip.AddrPort) netip.AddrPort {
 	}
 }
 
-// ownAddress is an address of this machine within the prefixes, from which the
-// listener can be reached; the zero value: there is none.
+// ownAddress is an address of this machine within the prefixes from which the listener
+// can be reached; the zero value: there is none.
 func ownAddress(within []netip.Prefix, listener netip.Addr) netip.Addr {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -164,12 +163,12 @@ func ownAddress(within []netip.Prefix, listener netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// address is where the listener is, as Envoy says.
-func (d *door) address(ctx context.Context) (netip.AddrPort, error) {
+// listenerAddress is the address of the listener, by Envoy's admin interface.
+func (d *handshakeProbe) listenerAddress(ctx context.Context) (netip.AddrPort, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.at.IsValid() {
-		return d.at, nil
+	if d.listener.IsValid() {
+		return d.listener, nil
 	}
 	listeners, err := d.admin.listeners(ctx)
 	if err != nil {
@@ -177,20 +176,20 @@ func (d *door) address(ctx context.Context) (netip.AddrPort, error) {
 	}
 	at, ok := listeners[httpsListener]
 	if !ok {
-		return netip.AddrPort{}, errors.New("it is not there")
+		return netip.AddrPort{}, errors.New("there is no such listener")
 	}
-	d.at = at
+	d.listener = at
 	return at, nil
 }
 
-// lost has the address asked for again.
-func (d *door) lost() {
+// forgetAddress has the next listenerAddress ask Envoy again.
+func (d *handshakeProbe) forgetAddress() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.at = netip.AddrPort{}
+	d.listener = netip.AddrPort{}
 }
 
-// listeners are where Envoy's listeners are, by name. Those on sockets of other
+// listeners are the addresses of Envoy's listeners, by name. Those on sockets of other
 // kinds are left out.
 func (a Admin) listeners(ctx context.Context) (map[string]netip.AddrPort, error) {
 	text, err := a.ask(ctx, "GET", "/listeners", url.Values{"format": {"json"}})

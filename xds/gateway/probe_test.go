@@ -131,8 +131,8 @@ func TestWhatAClientOnThisMachineSees(t *testing.T) {
 			r := run(t, process)
 			eventually(t, func() error { return r.Ready(t.Context()) })
 			c.statement.Name = "shop.test"
-			d := &door{admin: r.Admin()}
-			leaf, err := d.show(t.Context(), c.statement)
+			d := &handshakeProbe{admin: r.Admin()}
+			leaf, err := d.verify(t.Context(), c.statement)
 			switch {
 			case c.says == "" && err != nil:
 				t.Error(err)
@@ -141,13 +141,13 @@ func TestWhatAClientOnThisMachineSees(t *testing.T) {
 			case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
 				t.Errorf("%v, want %q", err, c.says)
 			}
-			if errors.Is(err, errNoWayIn) != c.noWay {
+			if errors.Is(err, errNoAllowedSource) != c.noWay {
 				t.Errorf("%v: no way in: %t, want %t", err, !c.noWay, c.noWay)
 			}
 			r.stop()
 			var unreachable *unreachableError
 			eventually(t, func() error {
-				if _, err := d.show(t.Context(), proof.Statement{Name: "shop.test", Leaves: []proof.Fingerprint{ec}}); !errors.As(err, &unreachable) {
+				if _, err := d.verify(t.Context(), proof.Statement{Name: "shop.test", Leaves: []proof.Fingerprint{ec}}); !errors.As(err, &unreachable) {
 					return errors.Join(errors.New("an Envoy that is gone can be reached"), err)
 				}
 				return nil

@@ -6,21 +6,21 @@ import (
 	"syscall"
 )
 
-// filesBeside is how many files Envoy has open besides connections.
-const filesBeside = 512
+// reservedFiles is how many files Envoy needs beside connections.
+const reservedFiles = 512
 
-// within bounds the connections of clients by how many files may be open. An
-// Envoy that has none left spins and answers nobody. A quarter is for
+// limitConnections bounds the connections of clients by the number of files that may be
+// open. An Envoy that has none left spins and answers no client. A quarter of them is for
 // connections to backends.
-func (b Bootstrap) within(files uint64) Bootstrap {
-	fit := (max(files, 2*filesBeside) - filesBeside) / 4 * 3
+func (b Bootstrap) limitConnections(files uint64) Bootstrap {
+	fit := (max(files, 2*reservedFiles) - reservedFiles) / 4 * 3
 	if wanted := cmp.Or(b.MaxConnections, DefaultMaxConnections); uint64(wanted) > fit {
 		b.MaxConnections = int64(fit)
 	}
 	return b
 }
 
-// openFiles is how many files a child of this process may have open. Envoy
+// openFiles is the number of files that a child of this process may have open. Envoy
 // raises its own limit to that.
 func openFiles() (uint64, error) {
 	var limit syscall.Rlimit

@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	// pressureFile is where Envoy reads how near its connections are to their
-	// bound, from 0 to 1: it refuses those beyond, but tells no action of it.
+	// pressureFile tells Envoy how near its connections are to their bound, from 0 to 1.
+	// Envoy itself refuses connections beyond it, but its actions do not learn of that.
 	pressureFile = "connections"
-	// pressureEvery is how often it is told.
+	// pressureEvery is how often the file is written.
 	pressureEvery = 500 * time.Millisecond
 )
 
-// tell tells Envoy how near its connections are to their bound, until ctx ends.
-func (p *Process) tell(ctx context.Context, bound int64) {
+// reportPressure tells Envoy how near its connections are to their bound, until ctx ends.
+func (p *Process) reportPressure(ctx context.Context, bound int64) {
 	tick := time.NewTicker(pressureEvery)
 	defer tick.Stop()
 	told := -1
@@ -30,7 +30,7 @@ func (p *Process) tell(ctx context.Context, bound int64) {
 		}
 		open, err := p.Admin().Connections(ctx)
 		if err != nil {
-			continue // it is starting, or ending
+			continue // Envoy is starting, or ending
 		}
 		percent := int(min(open*100/uint64(max(bound, 1)), 100))
 		if percent == told {
@@ -44,7 +44,7 @@ func (p *Process) tell(ctx context.Context, bound int64) {
 	}
 }
 
-// writePressure replaces the file as a whole, which is what Envoy watches for.
+// writePressure replaces the file as a whole: Envoy watches for a rename.
 func writePressure(dir string, percent int) error {
 	path := filepath.Join(dir, pressureFile)
 	text := strconv.FormatFloat(float64(percent)/100, 'f', 2, 64)

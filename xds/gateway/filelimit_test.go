@@ -18,7 +18,7 @@ func TestConnectionsAreBoundedByOpenFiles(t *testing.T) {
 		{"few connections", 10, 4096, 10},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := (Bootstrap{MaxConnections: test.connections}).within(test.files).MaxConnections; got != test.want {
+			if got := (Bootstrap{MaxConnections: test.connections}).limitConnections(test.files).MaxConnections; got != test.want {
 				t.Errorf("%d connections, want %d", got, test.want)
 			}
 		})

@@ -12,18 +12,18 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// setAsideStat ends the name of the one statistic that Envoy keeps of each cluster
-// of a Service: how many of its endpoints are set aside.
+// setAsideStat ends the name of the one statistic that Envoy keeps for each cluster of a
+// Service: the number of its endpoints that are set aside.
 const setAsideStat = ".outlier_detection.ejections_active"
 
-func setAside() *prometheus.Desc {
+func setAsideDesc() *prometheus.Desc {
 	return prometheus.NewDesc(prefix+"endpoints_set_aside",
 		"Endpoints of a Service port that this Envoy sets aside, because it cannot connect to them.",
 		[]string{"namespace", "service", "port"}, nil)
 }
 
-// collectSetAside tells of the Services some of whose endpoints are set aside. Of
-// clusters that never had one Envoy says nothing.
+// collectSetAside collects the Services with endpoints that are set aside. Envoy has no
+// statistic of clusters that never had one.
 func (m *Metrics) collectSetAside(ctx context.Context, ch chan<- prometheus.Metric, left *int) {
 	families, err := m.Process.Admin().statsInUse(ctx, `^cluster\..*\.outlier_detection\.ejections_active$`)
 	if err != nil {
@@ -31,7 +31,7 @@ func (m *Metrics) collectSetAside(ctx context.Context, ch chan<- prometheus.Metr
 	}
 	most := map[[3]string]float64{}
 	for name, family := range families {
-		// Envoy takes what is behind a dot in a cluster's name for a part of the statistic's.
+		// Envoy takes the rest of a cluster's name after a dot for a part of the statistic's.
 		if !strings.HasSuffix(name, "outlier_detection_ejections_active") {
 			continue
 		}
@@ -51,12 +51,12 @@ func (m *Metrics) collectSetAside(ctx context.Context, ch chan<- prometheus.Metr
 		if *left--; *left < 0 {
 			return
 		}
-		ch <- prometheus.MustNewConstMetric(setAside(), prometheus.GaugeValue, most[key], key[:]...)
+		ch <- prometheus.MustNewConstMetric(setAsideDesc(), prometheus.GaugeValue, most[key], key[:]...)
 	}
 }
 
-// serviceOf is the Service port of a cluster by its name in a statistic, where
-// Envoy has "_" for every ":".
+// serviceOf is the Service port of a cluster by its name in a statistic, in which Envoy
+// replaces every ":" by "_".
 func serviceOf(cluster string) (route.ServicePort, bool) {
 	endpoints, _, _ := strings.Cut(cluster, " ")
 	if i := strings.LastIndexByte(endpoints, '_'); i >= 0 {
@@ -65,5 +65,5 @@ func serviceOf(cluster string) (route.ServicePort, bool) {
 	return envoy.ServiceOf(endpoints)
 }
 
-// maxSetAside bounds of how many Service ports that is told.
+// maxSetAside bounds the Service ports that collectSetAside collects.
 const maxSetAside = 100

@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// acmeCluster leads to who answers TLS-ALPN-01; listeners name it.
+	// acmeCluster leads to the responders of TLS-ALPN-01; listeners name it.
 	acmeCluster = "fairway-acme"
-	// acmeConnections bounds what strangers can make an Envoy open to them.
+	// acmeConnections bounds the connections to them, which any client can cause.
 	acmeConnections = 64
 	// acmeScheme begins the path of a Unix socket in Bootstrap.ACME.
 	acmeScheme = "unix:"
 )
 
-// acme is the way to the responders of TLS-ALPN-01. Nothing waits for it: an
-// Envoy that cannot resolve their name serves all the same. One that does not
-// take connections is left out for a while.
+// acme is the cluster of the responders of TLS-ALPN-01. Nothing waits for it: an Envoy that
+// cannot resolve their name serves all the same. A responder that takes no connections is
+// ejected for a while.
 func (b Bootstrap) acme() (*clusterv3.Cluster, error) {
 	to := XDS{Addresses: b.ACME}
 	if path, ok := strings.CutPrefix(b.ACME[0], acmeScheme); ok && len(b.ACME) == 1 {
@@ -33,7 +33,7 @@ func (b Bootstrap) acme() (*clusterv3.Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("responder of challenges: %w", err)
 	}
-	dead := leaveOutTheDead()
+	dead := ejectOnFirstFailure()
 	dead.ConsecutiveLocalOriginFailure = wrapperspb.UInt32(1)
 	dead.EnforcingConsecutiveLocalOriginFailure = wrapperspb.UInt32(100)
 	dead.SplitExternalLocalOriginErrors = true
@@ -55,7 +55,7 @@ func (b Bootstrap) acme() (*clusterv3.Cluster, error) {
 		},
 	}
 	if named {
-		cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: resolved()}
+		cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: dnsCluster()}
 	}
 	return cluster, nil
 }
