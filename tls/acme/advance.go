@@ -53,17 +53,17 @@ func (c *Client) Advance(ctx context.Context, o Order, presenter Presenter) (Ord
 	if ctx.Err() != nil {
 		return o, ctx.Err() // the next step asks what became of this one
 	}
-	failure := failureOf(doing(o), err, c.now())
+	failure := failureOf(actionOf(o), err, c.now())
 	return c.fail(next, failure), failure
 }
 
 func (c *Client) step(ctx context.Context, o Order, presenter Presenter) (Order, error) {
 	if o.Want.Directory != c.settings.Directory {
-		return o, &Failure{Kind: Bug, Text: "the order is for another issuer, " + o.Want.Directory, over: true}
+		return o, &Failure{Kind: Bug, Text: "the order is for another issuer, " + o.Want.Directory, endsAttempt: true}
 	}
 	open := o.State == Authorizing || o.State == Finalizing
 	if open && !o.Expires.IsZero() && c.now().After(o.Expires) {
-		return o, &Failure{Kind: Temporary, Text: "the order was not finished before the issuer forgot it", over: true}
+		return o, &Failure{Kind: Temporary, Text: "the order was not finished before the issuer forgot it", endsAttempt: true}
 	}
 	switch o.State {
 	case Planned:
@@ -85,8 +85,8 @@ func (c *Client) step(ctx context.Context, o Order, presenter Presenter) (Order,
 	return o, nil
 }
 
-// doing is what a step of the order does, as errors begin.
-func doing(o Order) string {
+// actionOf is what the next step of the order does, as errors begin.
+func actionOf(o Order) string {
 	return map[State]string{
 		Planned: "order certificate", Authorizing: "prove names", Finalizing: "have certificate issued",
 		Downloading: "download certificate", Failed: "plan order",
@@ -97,13 +97,13 @@ func doing(o Order) string {
 func (c *Client) fail(o Order, f *Failure) Order {
 	now := c.now()
 	f.At = now
-	if f.stranger {
-		c.forget()
+	if f.accountUnknown {
+		c.forgetAccount()
 	}
 	o.Failure, o.Waiting = f, ""
 	seed := o.Permit + o.URL
 	switch {
-	case f.over:
+	case f.endsAttempt:
 		o.State = Failed
 		o.Failures++
 		o.Stumbles = 0

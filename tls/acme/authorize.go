@@ -18,7 +18,7 @@ func (c *Client) authorize(ctx context.Context, o Order, presenter Presenter) (O
 	if err != nil || chose {
 		return o, err
 	}
-	round := pass{Client: c, presenter: presenter}
+	round := validationRound{Client: c, presenter: presenter}
 	for i := range o.Authorizations {
 		if err := round.visit(ctx, &o.Authorizations[i]); err != nil {
 			return o, err
@@ -28,7 +28,7 @@ func (c *Client) authorize(ctx context.Context, o Order, presenter Presenter) (O
 		o.State = Finalizing
 		return o, nil
 	}
-	return c.wait(o, round.retry, line(strings.Join(round.waiting, "; "), maxText)), nil
+	return c.wait(o, round.retry, oneLine(strings.Join(round.waiting, "; "), maxText)), nil
 }
 
 // choose takes a challenge for each name that needs one.
@@ -62,12 +62,12 @@ func (c *Client) choose(ctx context.Context, o *Order) (chose bool, err error) {
 // port 80 may be closed where port 443 is open.
 func (c *Client) chooseFor(a *Authorization, there wireAuthorization, o Order) error {
 	if !slices.Contains(o.Want.Names, strings.ToLower(there.name())) {
-		return &Failure{Kind: Bug, over: true, Text: fmt.Sprintf("the issuer wants to see %s, which is not in the order", line(there.name(), maxDetail))}
+		return &Failure{Kind: Bug, endsAttempt: true, Text: fmt.Sprintf("the issuer wants to see %s, which is not in the order", oneLine(there.name(), maxDetail))}
 	}
 	var usable []wireChallenge
 	var offered []string
 	for _, challenge := range there.Challenges {
-		offered = append(offered, line(challenge.Type, maxDetail))
+		offered = append(offered, oneLine(challenge.Type, maxDetail))
 	}
 	for _, allowed := range c.settings.challenges() {
 		at := slices.IndexFunc(there.Challenges, func(w wireChallenge) bool { return w.Type == string(allowed) })
@@ -81,7 +81,7 @@ func (c *Client) chooseFor(a *Authorization, there wireAuthorization, o Order) e
 	}
 	chosen := usable[o.Failures%len(usable)]
 	if !isToken(chosen.Token) {
-		return &Failure{Kind: Bug, over: true, Text: there.name() + ": the issuer's challenge has no token of base64url"}
+		return &Failure{Kind: Bug, endsAttempt: true, Text: there.name() + ": the issuer's challenge has no token of base64url"}
 	}
 	thumb, err := xacme.JWKThumbprint(c.key.Public())
 	if err != nil {
@@ -104,8 +104,8 @@ func isToken(text string) bool {
 	return text != "" && len(text) <= maxDetail && !strings.ContainsFunc(text, other)
 }
 
-// pass is one round over an order's authorizations.
-type pass struct {
+// validationRound is one round over an order's authorizations.
+type validationRound struct {
 	*Client
 	presenter Presenter
 	waiting   []string  // what the round waits for, one entry for each name
@@ -113,7 +113,7 @@ type pass struct {
 }
 
 // visit brings one authorization as far as it goes now.
-func (p *pass) visit(ctx context.Context, a *Authorization) error {
+func (p *validationRound) visit(ctx context.Context, a *Authorization) error {
 	if a.Valid {
 		return nil
 	}
@@ -140,7 +140,7 @@ func (p *pass) visit(ctx context.Context, a *Authorization) error {
 	default:
 		return invalid(there)
 	}
-	if there.untouched(a.Accept) {
+	if there.isUntold(a.Accept) {
 		if err := p.accept(ctx, a); err != nil {
 			return err
 		}
@@ -152,27 +152,27 @@ func (p *pass) visit(ctx context.Context, a *Authorization) error {
 
 // accept has the authority look. A refusal may only mean that an earlier request,
 // which we gave up long ago, has just arrived.
-func (p *pass) accept(ctx context.Context, a *Authorization) error {
+func (p *validationRound) accept(ctx context.Context, a *Authorization) error {
 	_, refused := p.post(ctx, a.Accept, struct{}{})
 	if !isRefusal(refused) {
 		return refused
 	}
 	there, err := p.authorization(ctx, a.URL)
-	if err != nil || there.untouched(a.Accept) {
+	if err != nil || there.isUntold(a.Accept) {
 		return refused
 	}
 	return nil
 }
 
-func (p *pass) waitFor(until time.Time, what string) {
+func (p *validationRound) waitFor(until time.Time, what string) {
 	p.waiting = append(p.waiting, what)
 	if until.After(p.retry) {
 		p.retry = until
 	}
 }
 
-// untouched reports whether no request to look has arrived at the authority.
-func (a wireAuthorization) untouched(challenge string) bool {
+// isUntold reports whether no request to look has arrived at the authority.
+func (a wireAuthorization) isUntold(challenge string) bool {
 	return slices.ContainsFunc(a.Challenges, func(w wireChallenge) bool {
 		return w.URL == challenge && w.Status == xacme.StatusPending
 	})
@@ -186,7 +186,7 @@ func invalid(a wireAuthorization) error {
 		}
 	}
 	return &Failure{
-		Kind: Temporary, over: true,
-		Text: fmt.Sprintf("%s: the authorization is %s, and the issuer does not say why", a.name(), line(a.Status, maxDetail)),
+		Kind: Temporary, endsAttempt: true,
+		Text: fmt.Sprintf("%s: the authorization is %s, and the issuer does not say why", a.name(), oneLine(a.Status, maxDetail)),
 	}
 }

@@ -110,7 +110,7 @@ func (e *cutOffError) Unwrap() error { return e.cause }
 func problemOf(response *http.Response, text []byte) error {
 	var document wireProblem
 	if err := json.Unmarshal(text, &document); err != nil || document.Type+document.Detail == "" {
-		document = wireProblem{Detail: line(string(text), maxDetail)}
+		document = wireProblem{Detail: oneLine(string(text), maxDetail)}
 		if document.Detail == "" {
 			document.Detail = response.Status
 		}

@@ -42,15 +42,15 @@ type Client struct {
 	nonces   nonces
 	permits  permits
 
-	// opening is held by the goroutine that reads the directory or registers the
+	// setupGate is held by the goroutine that reads the directory or registers the
 	// account. Others wait for it no longer than their context lasts.
-	opening gate
+	setupGate gate
 
-	mu      sync.Mutex
-	account Account
-	known   directory // as it was at learned
-	learned time.Time // zero: not yet
-	open    *session  // nil before the account is registered
+	mu              sync.Mutex
+	account         Account
+	cachedDirectory directory // as it was at cachedAt
+	cachedAt        time.Time // zero: not yet
+	session         *session  // nil before the account is registered
 }
 
 // New makes a client. It sends no request.
@@ -66,7 +66,7 @@ func New(o Options) (*Client, error) {
 		settings: o.Settings, key: key, nowFunc: o.Now, random: o.Random, agent: o.UserAgent,
 		http:    httpClient(o.Settings.CABundle, o.Transport),
 		account: o.Account.at(o.Settings.Directory),
-		permits: permits{live: map[string]bool{}}, opening: make(gate, 1),
+		permits: permits{live: map[string]bool{}}, setupGate: make(gate, 1),
 	}, nil
 }
 
@@ -89,8 +89,8 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 func (c *Client) Check(ctx context.Context) (Account, error) {
 	if err := c.check(ctx); err != nil {
 		failure := failureOf("register account", err, c.now())
-		if failure.stranger {
-			c.forget()
+		if failure.accountUnknown {
+			c.forgetAccount()
 		}
 		return c.Account(), failure
 	}
@@ -112,19 +112,19 @@ func (c *Client) check(ctx context.Context) error {
 	// The authority may have forgotten the account that was stored.
 	found, err := session.library.GetReg(ctx, "")
 	if errors.Is(err, xacme.ErrNoAccount) {
-		c.forget()
+		c.forgetAccount()
 		_, err = c.registered(ctx)
 	}
-	if err != nil || found == nil || !c.moved(found.Contact) {
+	if err != nil || found == nil || !c.contactChanged(found.Contact) {
 		return err
 	}
 	_, err = session.library.UpdateReg(ctx, &xacme.Account{Contact: c.contact()})
 	return err
 }
 
-// moved reports whether the authority knows another e-mail address of the account.
+// contactChanged reports whether the authority knows another e-mail address of the account.
 // Some authorities tell none, as Let's Encrypt.
-func (c *Client) moved(known []string) bool {
+func (c *Client) contactChanged(known []string) bool {
 	return len(known) > 0 && c.settings.Email != "" && !slices.Equal(known, c.contact())
 }
 

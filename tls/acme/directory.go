@@ -32,14 +32,14 @@ type directory struct {
 const directoryLife = 6 * time.Hour
 
 func (c *Client) directory(ctx context.Context) (directory, error) {
-	if dir, ok := c.recent(); ok {
+	if dir, ok := c.freshDirectory(); ok {
 		return dir, nil
 	}
-	if err := c.opening.enter(ctx); err != nil {
+	if err := c.setupGate.enter(ctx); err != nil {
 		return directory{}, err
 	}
-	defer c.opening.leave()
-	if dir, ok := c.recent(); ok {
+	defer c.setupGate.leave()
+	if dir, ok := c.freshDirectory(); ok {
 		return dir, nil
 	}
 	dir, err := c.readDirectory(ctx)
@@ -48,15 +48,15 @@ func (c *Client) directory(ctx context.Context) (directory, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known, c.learned, c.open = dir, c.now(), nil // the library has one of its own
+	c.cachedDirectory, c.cachedAt, c.session = dir, c.now(), nil // the library has one of its own
 	return dir, nil
 }
 
-// recent is the directory, if it was read not long ago.
-func (c *Client) recent() (directory, bool) {
+// freshDirectory is the directory, if it was read not long ago.
+func (c *Client) freshDirectory() (directory, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.known, !c.learned.IsZero() && c.now().Sub(c.learned) < directoryLife
+	return c.cachedDirectory, !c.cachedAt.IsZero() && c.now().Sub(c.cachedAt) < directoryLife
 }
 
 func (c *Client) readDirectory(ctx context.Context) (directory, error) {

@@ -34,20 +34,20 @@ type Failure struct { //nolint:errname // it is kept and shown more often than r
 	// Until is when the authority allows the next request; zero if it did not say.
 	Until time.Time `json:"until,omitzero"`
 
-	away     bool // see Away
-	over     bool // the attempt cannot go on from here
-	stranger bool // the authority does not know our account
+	authorityAway  bool // see Away
+	endsAttempt    bool // the attempt cannot go on
+	accountUnknown bool // the authority does not know our account
 }
 
 // Away reports whether the authority did not answer, or said that it is out of
 // order. Every other request to it would now end the same way.
-func (f *Failure) Away() bool { return f.away }
+func (f *Failure) Away() bool { return f.authorityAway }
 
 // Error implements error.
 func (f *Failure) Error() string { return f.Text }
 
 func refuse(text string) *Failure {
-	return &Failure{Kind: Refused, Text: line(text, maxText), over: true}
+	return &Failure{Kind: Refused, Text: oneLine(text, maxText), endsAttempt: true}
 }
 
 // The bounds of an authority's text that is kept, in bytes.
@@ -56,8 +56,8 @@ const (
 	maxText   = 1500
 )
 
-// line makes one line, of at most so many bytes, of text that we did not write.
-func line(text string, most int) string {
+// oneLine makes one line, of at most so many bytes, of text that we did not write.
+func oneLine(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {
 			return ' '

@@ -77,7 +77,7 @@ func (c *Client) download(ctx context.Context, o Order) (Order, error) {
 		fault = c.misfit(got, o.Want)
 	}
 	if fault != "" {
-		return o, &Failure{Kind: Bug, Text: "the issuer gave a certificate that cannot be used: " + fault, over: true}
+		return o, &Failure{Kind: Bug, Text: "the issuer gave a certificate that cannot be used: " + fault, endsAttempt: true}
 	}
 	return Order{
 		Want: o.Want, Replaces: o.Replaces, State: Done, Key: o.Key, Began: o.Began, URL: o.URL, Chain: got.Chain,

@@ -13,7 +13,7 @@ import (
 // place has the authority make the order, or finds the order there.
 func (c *Client) place(ctx context.Context, o Order) (Order, error) {
 	o.Unsure = o.Unsure || !c.permits.held(o.Permit)
-	dir, session, err := c.prepare(ctx, o.Want)
+	dir, session, err := c.checkOrder(ctx, o.Want)
 	if err != nil {
 		return o, err
 	}
@@ -23,12 +23,12 @@ func (c *Client) place(ctx context.Context, o Order) (Order, error) {
 			return o, err
 		}
 		if placed != nil {
-			return adopt(o, *placed), nil
+			return placedOrder(o, *placed), nil
 		}
 	}
 	placed, err := c.newOrder(ctx, dir, o)
 	if err == nil {
-		return adopt(o, placed), nil
+		return placedOrder(o, placed), nil
 	}
 	o.Unsure = !isRefusal(err)
 	if refusesReplaces(err, o) { // the new certificate is wanted all the same
@@ -45,9 +45,9 @@ func (c *Client) place(ctx context.Context, o Order) (Order, error) {
 	return o, errors.Join(err, wrong)
 }
 
-// prepare checks whether the order can succeed, and registers the account if there
+// checkOrder checks whether the order can succeed, and registers the account if there
 // is none.
-func (c *Client) prepare(ctx context.Context, want Want) (directory, *session, error) {
+func (c *Client) checkOrder(ctx context.Context, want Want) (directory, *session, error) {
 	if fault := want.fault(c.settings.challenges()); fault != "" {
 		return directory{}, nil, refuse(fault)
 	}
@@ -109,8 +109,8 @@ func refusesReplaces(err error, o Order) bool {
 	return problem.StatusCode != http.StatusTooManyRequests && problem.StatusCode != http.StatusServiceUnavailable
 }
 
-// adopt is the order with the authority's URLs and dates.
-func adopt(o Order, placed wireOrder) Order {
+// placedOrder is the order with the authority's URLs and dates.
+func placedOrder(o Order, placed wireOrder) Order {
 	o.State, o.Unsure = Authorizing, false
 	o.URL, o.Finalize, o.Expires = placed.url, placed.Finalize, placed.Expires
 	o.Authorizations = nil

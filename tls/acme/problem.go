@@ -82,9 +82,9 @@ func failureOf(doing string, err error, now time.Time) *Failure {
 	case errors.As(err, &problem):
 		failure = answerFailure(problem, now)
 	default:
-		failure = &Failure{Kind: Temporary, Text: networkText(err), away: isSilence(err)}
+		failure = &Failure{Kind: Temporary, Text: networkText(err), authorityAway: isNoAnswer(err)}
 	}
-	failure.Text = line(doing+": "+failure.Text, maxText)
+	failure.Text = oneLine(doing+": "+failure.Text, maxText)
 	return failure
 }
 
@@ -96,11 +96,11 @@ func answerFailure(problem *xacme.Error, now time.Time) *Failure {
 	}
 	f := &Failure{Kind: told.kind, Text: problemText("", problem, adviceOnAnswer)}
 	f.Until = retryAfter(problem.Header, now)
-	f.away = isOutOfOrder(problem)
-	f.stranger = strings.EqualFold(kindOf(problem.ProblemType), "accountDoesNotExist")
+	f.authorityAway = isOutOfOrder(problem)
+	f.accountUnknown = strings.EqualFold(kindOf(problem.ProblemType), "accountDoesNotExist")
 	// An order or authorization that is not there will not come back.
-	gone := problem.StatusCode == http.StatusNotFound || f.stranger
-	f.over = told.kind == Refused || told.kind == Bug || gone
+	gone := problem.StatusCode == http.StatusNotFound || f.accountUnknown
+	f.endsAttempt = told.kind == Refused || told.kind == Bug || gone
 	return f
 }
 
@@ -111,7 +111,7 @@ func validationFailure(name string, problem *xacme.Error) *Failure {
 	if !known || told.kind == Bug {
 		told.kind = Refused
 	}
-	return &Failure{Kind: told.kind, Text: problemText(name, problem, adviceOn), over: true}
+	return &Failure{Kind: told.kind, Text: problemText(name, problem, adviceOn), endsAttempt: true}
 }
 
 // problemText tells people what happened to each name and what to do.
@@ -135,20 +135,20 @@ func problemText(name string, problem *xacme.Error, advise func(string) (advice,
 func sentence(name, problemType, detail, instance string) string {
 	var out strings.Builder
 	if name != "" {
-		out.WriteString(line(name, maxDetail) + ": ")
+		out.WriteString(oneLine(name, maxDetail) + ": ")
 	}
 	kind := kindOf(problemType)
-	detail = strings.TrimSuffix(line(detail, maxDetail), ".")
+	detail = strings.TrimSuffix(oneLine(detail, maxDetail), ".")
 	switch {
 	case detail == "":
-		out.WriteString(line(kind, maxDetail))
+		out.WriteString(oneLine(kind, maxDetail))
 	case kind == "":
 		out.WriteString(detail)
 	default:
-		fmt.Fprintf(&out, "%s (%s)", detail, line(kind, maxDetail))
+		fmt.Fprintf(&out, "%s (%s)", detail, oneLine(kind, maxDetail))
 	}
 	if instance != "" {
-		out.WriteString(", " + line(instance, maxDetail))
+		out.WriteString(", " + oneLine(instance, maxDetail))
 	}
 	return out.String()
 }
@@ -168,9 +168,9 @@ func kindOfStatus(status int) Kind {
 	return Bug
 }
 
-// isSilence reports whether an error is that of a request to the authority. Other
+// isNoAnswer reports whether an error is that of a request to the authority. Other
 // parts of a step have errors, too.
-func isSilence(err error) bool {
+func isNoAnswer(err error) bool {
 	var request *url.Error // as every HTTP client's are
 	var cut *cutOffError
 	return errors.As(err, &request) || errors.As(err, &cut)

@@ -57,13 +57,13 @@ func (v Verdict) Issue() bool { return v.Reason != "" }
 // Judge says whether a certificate must be issued: the first of the reasons that
 // holds, in their order.
 func Judge(s Situation) Verdict {
-	h := &held{Situation: s}
+	h := &parsedSituation{Situation: s}
 	for _, check := range checks() {
 		if text := check.fault(h); text != "" {
 			return Verdict{Reason: check.reason, Text: text}
 		}
 	}
-	at, why := h.renewal()
+	at, why := h.renewalTime()
 	return Verdict{Text: why, At: at}
 }
 
@@ -71,7 +71,7 @@ func Judge(s Situation) Verdict {
 // rely on all checks before it having found none.
 type check struct {
 	reason Reason
-	fault  func(*held) string
+	fault  func(*parsedSituation) string
 }
 
 func checks() []check {
@@ -89,13 +89,13 @@ func checks() []check {
 	}
 }
 
-// held is a situation with the certificate as a check has parsed it.
-type held struct {
+// parsedSituation is a situation with the certificate as a check has parsed it.
+type parsedSituation struct {
 	Situation
 	certificate *certificate.Certificate
 }
 
-func absent(h *held) string {
+func absent(h *parsedSituation) string {
 	if len(h.Chain) == 0 && len(h.Key) == 0 {
 		return "there is no certificate yet"
 	}
@@ -104,7 +104,7 @@ func absent(h *held) string {
 
 // keyMismatch is a reason of its own, beside other unusable pairs: half a rotation
 // by hand leaves such a pair behind.
-func keyMismatch(h *held) string {
+func keyMismatch(h *parsedSituation) string {
 	leaf, err := leafOf(h.Chain)
 	if err != nil {
 		return ""
@@ -116,12 +116,12 @@ func keyMismatch(h *held) string {
 	return "the key does not belong to the certificate"
 }
 
-func unusable(h *held) (fault string) {
+func unusable(h *parsedSituation) (fault string) {
 	h.certificate, fault = certificate.Parse(h.Chain, h.Key)
 	return fault
 }
 
-func namesDiffer(h *held) string {
+func namesDiffer(h *parsedSituation) string {
 	if have := normal(h.certificate.DNSNames); !slices.Equal(have, h.Want.Names) {
 		return fmt.Sprintf("the certificate is for %s, and wanted is one for %s",
 			h.certificate.Names(), strings.Join(h.Want.Names, ", "))
@@ -129,14 +129,14 @@ func namesDiffer(h *held) string {
 	return ""
 }
 
-func issuerChanged(h *held) string {
+func issuerChanged(h *parsedSituation) string {
 	if h.Directory != "" && h.Directory != h.Want.Directory {
 		return fmt.Sprintf("the certificate is from %s, and wanted is one from %s", h.Directory, h.Want.Directory)
 	}
 	return ""
 }
 
-func keyTypeChanged(h *held) string {
+func keyTypeChanged(h *parsedSituation) string {
 	leaf, err := leafOf(h.certificate.Chain)
 	if err != nil {
 		return ""
@@ -147,7 +147,7 @@ func keyTypeChanged(h *held) string {
 	return ""
 }
 
-func expired(h *held) string {
+func expired(h *parsedSituation) string {
 	if h.Now.After(h.certificate.NotAfter) {
 		return h.certificate.ValidAt(h.Now)
 	}
@@ -155,8 +155,8 @@ func expired(h *held) string {
 }
 
 // recalled finds a revocation: the authority announces it by a window in the past.
-func recalled(h *held) string {
-	if !h.informed() || h.Now.Before(h.Info.End) {
+func recalled(h *parsedSituation) string {
+	if !h.hasRenewalInfo() || h.Now.Before(h.Info.End) {
 		return ""
 	}
 	text := "the issuer asks for another certificate at once: its window ended on " + day(h.Info.End)
@@ -166,23 +166,23 @@ func recalled(h *held) string {
 	return text
 }
 
-func windowReached(h *held) string {
-	if at, why := h.renewal(); h.informed() && !h.Now.Before(at) {
+func windowReached(h *parsedSituation) string {
+	if at, why := h.renewalTime(); h.hasRenewalInfo() && !h.Now.Before(at) {
 		return why
 	}
 	return ""
 }
 
-func lifeSpent(h *held) string {
-	if at, why := h.renewal(); !h.Now.Before(at) {
+func lifeSpent(h *parsedSituation) string {
+	if at, why := h.renewalTime(); !h.Now.Before(at) {
 		return why
 	}
 	return ""
 }
 
-// renewal says when to renew, and why then.
-func (h *held) renewal() (at time.Time, why string) {
-	if h.informed() {
+// renewalTime says when to renew, and why then.
+func (h *parsedSituation) renewalTime() (at time.Time, why string) {
+	if h.hasRenewalInfo() {
 		at = h.Info.Point()
 		return at, fmt.Sprintf("renewal is due on %s: the issuer suggests %s to %s",
 			day(at), day(h.Info.Start), day(h.Info.End))
@@ -208,9 +208,9 @@ const (
 	lastPart = 50
 )
 
-// informed reports whether there is a suggestion of the authority's for this very
+// hasRenewalInfo reports whether there is a suggestion of the authority's for this very
 // certificate, which leaves time to renew.
-func (h *held) informed() bool {
+func (h *parsedSituation) hasRenewalInfo() bool {
 	id, err := CertificateID(h.certificate.Chain)
 	if err != nil || !h.Info.Known() || h.Info.ID != id {
 		return false

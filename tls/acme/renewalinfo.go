@@ -108,7 +108,7 @@ func (c *Client) askRenewalInfo(ctx context.Context, id string) (RenewalInfo, er
 	}
 	info := RenewalInfo{
 		ID: id, Start: body.SuggestedWindow.Start, End: body.SuggestedWindow.End,
-		Explanation: line(body.ExplanationURL, maxDetail), Next: retryAfter(answer.header, now),
+		Explanation: oneLine(body.ExplanationURL, maxDetail), Next: retryAfter(answer.header, now),
 	}
 	if !info.Known() {
 		return RenewalInfo{}, errors.New("the issuer suggests a window that ends before it starts")

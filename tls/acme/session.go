@@ -37,10 +37,10 @@ func (c *Client) registered(ctx context.Context) (*session, error) {
 	if s := c.current(); s != nil {
 		return s, nil
 	}
-	if err := c.opening.enter(ctx); err != nil {
+	if err := c.setupGate.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer c.opening.leave()
+	defer c.setupGate.leave()
 	if s := c.current(); s != nil {
 		return s, nil
 	}
@@ -59,15 +59,15 @@ func (c *Client) registered(ctx context.Context) (*session, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.account, c.open = account, &session{account, library}
-	return c.open, nil
+	c.account, c.session = account, &session{account, library}
+	return c.session, nil
 }
 
 // current is the session; nil if there is none yet.
 func (c *Client) current() *session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.open
+	return c.session
 }
 
 // register registers the account. It asks first whether there is one of this key:
@@ -95,10 +95,10 @@ func (c *Client) register(ctx context.Context, library *xacme.Client, dir direct
 	return made, err
 }
 
-// forget has the account registered anew: the authority does not know it.
-func (c *Client) forget() {
+// forgetAccount has the account registered anew: the authority does not know it.
+func (c *Client) forgetAccount() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.account = Account{Key: c.account.Key, Directory: c.account.Directory}
-	c.open = nil
+	c.session = nil
 }
