@@ -15,10 +15,10 @@ import (
 const (
 	atDirectory = 8
 	atIssuer    = 4 // of these, for one Issuer
-	// retryTurn is when a waiter looks again although nothing has woken it. A
-	// waiter that has not come back for forgetTurn loses its place.
-	retryTurn  = 10 * time.Second
-	forgetTurn = time.Minute
+	// retryAfter is when a waiter looks again although nothing has woken it. A
+	// waiter that has not come back for forgetAfter loses its place.
+	retryAfter  = 10 * time.Second
+	forgetAfter = time.Minute
 )
 
 // Limiter decides who may talk to which authority. An authority that is slow, or
@@ -91,7 +91,7 @@ func (t *Limiter) Take(who any, at Requester, wake func()) (*Permit, Denial) {
 		return nil, directory.denial()
 	}
 	directory.line = slices.DeleteFunc(directory.line, func(w *waiter) bool {
-		return w.who != who && now.Sub(w.seen) > forgetTurn
+		return w.who != who && now.Sub(w.seen) > forgetAfter
 	})
 	place := slices.IndexFunc(directory.line, func(w *waiter) bool { return w.who == who })
 	if place < 0 {
@@ -101,7 +101,7 @@ func (t *Limiter) Take(who any, at Requester, wake func()) (*Permit, Denial) {
 	own := directory.line[place]
 	own.issuer, own.seen, own.wake = issuer, now, wake
 	if !slices.Contains(directory.next(), own) {
-		return nil, Denial{Until: now.Add(retryTurn)}
+		return nil, Denial{Until: now.Add(retryAfter)}
 	}
 	directory.line = slices.Delete(directory.line, place, place+1)
 	return t.give(at.Directory, directory, issuer), Denial{}

@@ -87,7 +87,7 @@ func TestTheLineIsInOrder(t *testing.T) {
 	}
 	second := d.take("second", "a", "ca")
 	second.End(Outcome{Own: true})
-	d.now = d.now.Add(forgetTurn + time.Second)
+	d.now = d.now.Add(forgetAfter + time.Second)
 	if d.take("third", "a", "ca") == nil {
 		t.Error("one who does not come holds third up")
 	}

@@ -27,9 +27,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestWishes: a case is a sentence, the objects that exist, and what is to be
+// TestSpecs: a case is a sentence, the objects that exist, and what is to be
 // ordered for them, whatever the objects' order.
-func TestWishes(t *testing.T) {
+func TestSpecs(t *testing.T) {
 	cases, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || cases == nil {
 		t.Fatalf("no cases: %v", err)

@@ -87,7 +87,7 @@ func judge(
 		candidate := served{Certificate: c.certificate, secret: use.Secret}
 		reason, fault, timely := c.check(name, now)
 		if c.certificate != nil {
-			found.soon(turn(c.certificate, now))
+			found.soon(nextChange(c.certificate, now))
 		}
 		switch {
 		case fault == "" && found.Certificate == nil:
@@ -151,8 +151,8 @@ func (c content) check(name route.Hostname, now time.Time) (reason problem.Reaso
 	return "", "", false
 }
 
-// turn returns the time until a certificate begins or ceases to be valid.
-func turn(c *certificate.Certificate, now time.Time) time.Duration {
+// nextChange returns the time until a certificate begins or ceases to be valid.
+func nextChange(c *certificate.Certificate, now time.Time) time.Duration {
 	for _, at := range []time.Time{c.NotBefore, c.NotAfter} {
 		if now.Before(at) || now.Equal(at) {
 			return at.Sub(now) + time.Second

@@ -18,7 +18,7 @@ type publishedPorts struct {
 	ports map[types.NamespacedName]map[route.ServicePort]bool
 }
 
-func newLedger() *publishedPorts {
+func newPublishedPorts() *publishedPorts {
 	return &publishedPorts{ports: map[types.NamespacedName]map[route.ServicePort]bool{}}
 }
 

@@ -54,7 +54,7 @@ func New(objects index.Objects, live *apireader.Reader, publisher Publisher, rep
 		live:      live,
 		publisher: publisher,
 		reporter:  reporter,
-		published: newLedger(),
+		published: newPublishedPorts(),
 	}
 }
 

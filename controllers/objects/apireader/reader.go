@@ -31,9 +31,9 @@ const (
 	// time.
 	burst = 20
 	rate  = 5
-	// turn is the time between two callers that were told to come back.
+	// spacing is the time between two callers that were told to come back.
 	// longestWait is the most that a caller is told.
-	turn        = 50 * time.Millisecond
+	spacing     = 50 * time.Millisecond
 	longestWait = 5 * time.Second
 	// memory is how long an answer is good for, unless an event comes first.
 	memory = 10 * time.Second
@@ -107,7 +107,7 @@ func (a *Reader) later(now time.Time) error {
 	if a.next.Before(now) {
 		a.next = now
 	}
-	a.next = a.next.Add(turn)
+	a.next = a.next.Add(spacing)
 	return &LaterError{min(a.next.Sub(now), longestWait)}
 }
 

@@ -147,7 +147,7 @@ func TestThoseWhoWaitAreFew(t *testing.T) {
 		if !errors.As(err, &later) {
 			t.Fatalf("%d: %v, want a wait", i, err)
 		}
-		seen[later.After.Round(turn)] = true
+		seen[later.After.Round(spacing)] = true
 	}
 	if len(seen) < 15 {
 		t.Errorf("20 come back at %d times", len(seen))

@@ -275,12 +275,12 @@ func TestANamespaceWakesItsIngressesWhenItsSelectionChanges(t *testing.T) {
 	}
 	scope := index.Scope{Namespaces: labels.SelectorFromSet(labels.Set{"team": "blog"})}
 	var seen []string
-	witness := watch.Observer[*metav1.PartialObjectMetadata, string](
+	observer := watch.Observer[*metav1.PartialObjectMetadata, string](
 		func(_ context.Context, namespace *metav1.PartialObjectMetadata, gone bool, _ []string) {
 			seen = append(seen, fmt.Sprintf("%s gone=%t", namespace.Name, gone))
 		})
 	woken := &queue{}
-	for _, source := range index.SourceOfNamespaces(objects, scope, ingressName, witness) {
+	for _, source := range index.SourceOfNamespaces(objects, scope, ingressName, observer) {
 		if err := source.Start(t.Context(), woken); err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +311,7 @@ func TestANamespaceWakesItsIngressesWhenItsSelectionChanges(t *testing.T) {
 			t.Errorf("%s: woken (-want +got):\n%s", test.name, diff)
 		}
 		if len(seen) != 1 {
-			t.Errorf("%s: the witness saw %v", test.name, seen)
+			t.Errorf("%s: the observer saw %v", test.name, seen)
 		}
 	}
 }

@@ -41,10 +41,10 @@ func Namespace() *metav1.PartialObjectMetadata {
 }
 
 // SourceOfNamespaces returns the watches by which the selection of Namespaces
-// wakes keys: none if all are selected. witness observes them; it may be nil.
+// wakes keys: none if all are selected. observer observes them; it may be nil.
 func SourceOfNamespaces[K comparable](
 	objects cache.Cache, scope Scope, keys watch.Keys[*networkingv1.Ingress, K],
-	witness watch.Observer[*metav1.PartialObjectMetadata, K],
+	observer watch.Observer[*metav1.PartialObjectMetadata, K],
 ) []source.TypedSource[K] {
 	if scope.Namespaces == nil {
 		return nil
@@ -68,7 +68,7 @@ func SourceOfNamespaces[K comparable](
 				found = append(found, its...)
 			}
 			return found, nil
-		}, witness),
+		}, observer),
 	}
 }
 

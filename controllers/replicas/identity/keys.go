@@ -51,7 +51,7 @@ func (k *Keys) load(s *corev1.Secret) {
 }
 
 // Watch makes a cache tell k and the Renewer of every change of a Secret.
-func Watch(ctx context.Context, secrets cache.Cache, k *Keys, keeper *Renewer) error {
+func Watch(ctx context.Context, secrets cache.Cache, k *Keys, renewer *Renewer) error {
 	informer, err := secrets.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch secrets: %w", err)
@@ -60,12 +60,12 @@ func Watch(ctx context.Context, secrets cache.Cache, k *Keys, keeper *Renewer) e
 		if s, ok := object.(*corev1.Secret); ok {
 			k.load(s)
 		}
-		keeper.Poke()
+		renewer.Poke()
 	}
 	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    heard,
 		UpdateFunc: func(_, object any) { heard(object) },
-		DeleteFunc: func(any) { keeper.Poke() },
+		DeleteFunc: func(any) { renewer.Poke() },
 	})
 	if err != nil {
 		return fmt.Errorf("watch secrets: %w", err)

@@ -47,8 +47,8 @@ func newWorld(t *testing.T) *world {
 	return &world{Client: c, now: time.Now(), gateways: []route.Gateway{"default", "shop/blue"}}
 }
 
-// keeper is a Renewer that sees the cluster as it is.
-func (w *world) keeper() *identity.Renewer {
+// renewer is a Renewer that sees the cluster as it is.
+func (w *world) renewer() *identity.Renewer {
 	return &identity.Renewer{
 		Secrets: w, Live: w, Writer: w, Namespace: namespace,
 		Gateways: func(context.Context) ([]route.Gateway, error) { return w.gateways, nil },
@@ -63,7 +63,7 @@ func (w *world) keep(t *testing.T) {
 	t.Helper()
 	end := time.Now().Add(deadline)
 	for {
-		err := w.keeper().Reconcile(t.Context())
+		err := w.renewer().Reconcile(t.Context())
 		if err == nil {
 			return
 		}
@@ -104,7 +104,7 @@ func TestReplicasThatAllWriteAgree(t *testing.T) {
 	for range 8 {
 		all.Go(func() error {
 			for ctx.Err() == nil {
-				err := w.keeper().Reconcile(ctx)
+				err := w.renewer().Reconcile(ctx)
 				if err == nil {
 					return nil
 				}
@@ -206,7 +206,7 @@ func TestASecretThatIsSpoiledIsMended(t *testing.T) {
 func TestOneSecretThatCannotBeWrittenDoesNotKeepTheOthers(t *testing.T) {
 	w := newWorld(t)
 	stubborn := errors.New("stubborn")
-	k := w.keeper()
+	k := w.renewer()
 	k.Writer = refusing{w, "fairway-gateway-default", stubborn}
 	if err := k.Reconcile(t.Context()); !errors.Is(err, stubborn) {
 		t.Errorf("error %v, want that of the Secret", err)

@@ -20,20 +20,20 @@ import (
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
-// road is the connection between a replica and the API server.
-type road struct {
+// connection is the connection between a replica and the API server.
+type connection struct {
 	mu     sync.Mutex
 	cut    bool
 	silent bool // requests get no answer rather than a refusal
 }
 
-func (r *road) set(cut, silent bool) {
+func (r *connection) set(cut, silent bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cut, r.silent = cut, silent
 }
 
-func (r *road) react(clienttesting.Action) (bool, runtime.Object, error) {
+func (r *connection) react(clienttesting.Action) (bool, runtime.Object, error) {
 	r.mu.Lock()
 	cut, silent := r.cut, r.silent
 	r.mu.Unlock()
@@ -57,7 +57,7 @@ func TestEnvoysAreHandedOverBeforeTheLeaseHasExpired(t *testing.T) {
 }
 
 func cutAt(t *testing.T, at time.Duration, silent bool) {
-	clients, cable := fake.NewClientset(), &road{}
+	clients, cable := fake.NewClientset(), &connection{}
 	clients.PrependReactor("patch", "leases", cable.react)
 	var lost, found time.Time
 	var sent atomic.Bool // the Envoy is away
