@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/certificates/issuer"
@@ -121,5 +123,16 @@ func (f Finding) String() string {
 	if f.Field != "" {
 		text += f.Field + ": "
 	}
-	return text + f.Reason + ": " + f.Message
+	return printable(text + f.Reason + ": " + f.Message)
+}
+
+// printable keeps what others wrote from steering a terminal, and from passing for
+// a line of its own.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
 }

@@ -268,3 +268,50 @@ func TestStandardInputIsAFile(t *testing.T) {
 		t.Errorf("found %+v, %v", found, err)
 	}
 }
+
+// Manifests may come from anybody: a pipeline checks what strangers propose. What
+// they write neither steers a terminal nor passes for a line of check's own.
+func TestHostileManifestsSteerNoTerminal(t *testing.T) {
+	t.Parallel()
+	dir := put(t, "-- a\x1b[31m.yaml --\n"+`
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, annotations: {"fairway.dev/is\e[31msuer\nno problems": "\e[31m\n", fairway.dev/client-ca: "\e[31m\n"}}
+spec: {ingressClassName: fairway, rules: [{host: "a\e[31m\n", http: {paths: [{path: "/\e[31m\n", pathType: "\e[31m\n", backend: {service: {name: "\e[31m\n", port: {name: "\e[31m\n"}}}}]}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: other}
+spec: {ingressClassName: "\e[31mevil\nno problems"}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: fairway}
+spec: {controller: fairway.dev/ingress-controller}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: inside}
+spec: {controller: fairway.dev/ingress-controller, "\e[31m\n": 1}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: "\e[31m\n"}
+---
+apiVersion: apps/v1
+kind: "Depl\e[31moy\nment"
+metadata: {name: a}
+---
+"\e[31m\n": *unknown
+`)
+	found := find(t, dir)
+	all := append(lines(found), found.Skipped.Lines()...)
+	if len(found.Problems) < 4 || len(found.Skipped.Lines()) < 2 {
+		t.Errorf("found %s", strings.Join(all, "\n"))
+	}
+	for _, line := range all {
+		if strings.ContainsAny(line, "\x1b\n\x00") {
+			t.Errorf("reaches the terminal: %q", line)
+		}
+	}
+}

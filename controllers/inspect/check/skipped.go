@@ -98,6 +98,9 @@ func (s Skipped) Lines() []string {
 	if line := s.othersLine(); line != "" {
 		lines = append(lines, line)
 	}
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
 	return lines
 }
 
