@@ -127,3 +127,23 @@ func TestDecisionsHaveAStatus(t *testing.T) {
 		}
 	}
 }
+
+// TestPathsForContributorsExist: the page that says where to change what names files
+// that are there.
+func TestPathsForContributorsExist(t *testing.T) {
+	_, table, found := strings.Cut(pages(t)["CONTRIBUTING.md"], "\n## Where would I change")
+	table, _, ended := strings.Cut(table, "\n\n`")
+	if !found || !ended {
+		t.Fatal("CONTRIBUTING.md has no table of places")
+	}
+	paths := 0
+	for _, match := range regexp.MustCompile("`([^`]+/[^`]*)`").FindAllStringSubmatch(table, -1) {
+		paths++
+		if _, err := os.Stat(filepath.Join(root, match[1])); err != nil {
+			t.Errorf("CONTRIBUTING.md: %v", err)
+		}
+	}
+	if paths < 10 {
+		t.Errorf("only %d paths are found", paths)
+	}
+}
