@@ -61,8 +61,9 @@ type Reconciler struct {
 
 	known hostkeys.Set
 
-	mu    sync.Mutex
-	large map[route.Key]struct{}
+	mu         sync.Mutex
+	large      map[route.Key]struct{}
+	publishing map[route.Key]struct{} // now, or interrupted by a panic
 }
 
 // manyRoutes is the number of routes from which a host is large: it costs many
@@ -120,14 +121,37 @@ func (r *Reconciler) Build(ctx context.Context, key route.Key) (*route.Host, []p
 	return host, problems, nil
 }
 
-// Publish makes host what is served under key. Equal values are not published
-// again: rendering thousands of routes takes longer than comparing them.
+// Publish makes host what is served under key. It skips a value that is published
+// already, because comparing thousands of routes takes less time than rendering them.
+// A panic during publication leaves the state of the key unknown: the next run
+// publishes the value again.
 func (r *Reconciler) Publish(key route.Key, host *route.Host) {
 	r.weigh(key, host)
-	if state := r.Publisher.Host(key); !state.Published || !reflect.DeepEqual(state.Value, host) {
+	state := r.Publisher.Host(key)
+	if r.begin(key) || !state.Published || !reflect.DeepEqual(state.Value, host) {
 		r.Publisher.PublishHost(key, host)
 	}
 	r.Challenges.Published(key, route.ChallengesOf(host))
+	r.end(key)
+}
+
+// begin notes that key is being published. It reports whether an earlier publication
+// has begun and not ended.
+func (r *Reconciler) begin(key route.Key) (interrupted bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, interrupted = r.publishing[key]
+	if r.publishing == nil {
+		r.publishing = map[route.Key]struct{}{}
+	}
+	r.publishing[key] = struct{}{}
+	return interrupted
+}
+
+func (r *Reconciler) end(key route.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.publishing, key)
 }
 
 // afterAll is the priority of a key that comes back later.
