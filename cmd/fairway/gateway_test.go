@@ -135,7 +135,7 @@ func shortTemp(t *testing.T) string {
 
 // asked is the answer to a GET: its status, and its body as an error's text.
 func asked(url string) (status int, body string, err error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(url)
 	if err != nil {
 		return 0, "", err

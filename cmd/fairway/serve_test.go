@@ -138,7 +138,7 @@ func (p *program) answers(host, path string, status int, body string) func() err
 			return err
 		}
 		request.Host = host
-		client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		client := http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 		response, err := client.Do(request)
 		if err != nil {
 			return err

@@ -122,7 +122,7 @@ func run(t *testing.T, a *Assembly) {
 
 func (d *diary) await(t *testing.T, entry string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !slices.Contains(d.read(), entry) {

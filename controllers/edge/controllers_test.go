@@ -17,7 +17,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // ingressOf is an Ingress of ours that leads a host to a Service.
 func ingressOf(host, service string) *networkingv1.Ingress {

@@ -90,7 +90,7 @@ func TestACacheTransformsAListBeforeItTells(t *testing.T) {
 		select {
 		case s := <-steps:
 			told = append(told, s)
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("after %v nothing came", told)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
@@ -57,7 +56,7 @@ func (g *quicGateway) h3(name string) *http3.Transport {
 
 // getH3 asks for a host's path without touching either.
 func getH3(t testing.TB, over *http3.Transport, host, path string) (reply, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host, nil)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 
 // deadline bounds every wait of these tests. It is far longer than what is
 // waited for takes.
-const deadline = 20 * time.Second
+const deadline = time.Minute
 
 // What simulated Envoys refuse, by type: bytes that tests put into a host's
 // path, a Service's name, an endpoint and a listener.
@@ -69,7 +69,7 @@ func newBed(t testing.TB, options server.Options) *bed {
 
 // quick are options for tests that do not wait for timeouts.
 func quick() server.Options {
-	return server.Options{ClusterGrace: 50 * time.Millisecond, DNSGrace: 20 * time.Millisecond, AckTimeout: 10 * time.Second}
+	return server.Options{ClusterGrace: 50 * time.Millisecond, DNSGrace: 20 * time.Millisecond, AckTimeout: time.Minute}
 }
 
 // opened is a bed with a gateway, open.

@@ -32,7 +32,7 @@ func start(t *testing.T) (*nameserver.Server, *Resolver) {
 		"shop.test. 60 IN NS ns.shop.test.",
 		"ns.shop.test. 60 IN A 127.0.0.1",
 	)
-	return s, &Resolver{Servers: []string{s.Address.String()}, AuthorityPort: s.Address.Port(), Timeout: time.Second}
+	return s, &Resolver{Servers: []string{s.Address.String()}, AuthorityPort: s.Address.Port(), Timeout: 10 * time.Second}
 }
 
 func provider(s *nameserver.Server, r *Resolver) *RFC2136 {
@@ -256,7 +256,7 @@ func TestSolverWithoutAWayToTheServers(t *testing.T) {
 func TestUpdateFindsTheZone(t *testing.T) {
 	s := nameserver.Start(t, "127.0.0.1:0", "shop.test", map[string]string{keyName: key()})
 	s.Add(t, "@ 60 IN SOA ns root 1 60 60 60 60")
-	r := &Resolver{Servers: []string{s.Address.String()}, Timeout: time.Second}
+	r := &Resolver{Servers: []string{s.Address.String()}, Timeout: 10 * time.Second}
 	p := provider(s, r)
 	p.Zone = ""
 	if err := p.Present(t.Context(), "_acme-challenge.a.b.shop.test", "value"); err != nil {

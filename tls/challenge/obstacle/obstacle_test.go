@@ -23,7 +23,7 @@ func checking(t *testing.T, place string, records ...string) (*Checker, *nameser
 	s := nameserver.Start(t, "127.0.0.1:0", "test", nil)
 	s.Add(t, append(records, "@ 60 IN SOA ns root 1 60 60 60 60")...)
 	return &Checker{
-		Names: &dns.Resolver{Servers: []string{s.Address.String()}, Timeout: time.Second},
+		Names: &dns.Resolver{Servers: []string{s.Address.String()}, Timeout: 10 * time.Second},
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			if place == "" {
 				place = "127.0.0.1:1"

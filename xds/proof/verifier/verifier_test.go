@@ -14,7 +14,7 @@ import (
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // bed is a verifier whose clock is that of synctest, and what it told.
 type bed struct {
