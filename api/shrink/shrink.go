@@ -2,6 +2,9 @@
 // maps keep room for as many entries as they ever had. A controller lives long,
 // and every map would stay as large as in the cluster's busiest times.
 //
+// It is for maps that have an entry for each object of a kind and live as long as
+// the process. All others use delete.
+//
 // The package has no container type: for everything else a map is an ordinary
 // map.
 package shrink

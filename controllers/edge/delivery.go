@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/controllers/edge/ingress"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
@@ -169,7 +168,7 @@ func (d *Delivery) finish(key route.Key) (time.Time, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	start, ok := d.started[key]
-	shrink.Delete(&d.started, key)
+	delete(d.started, key)
 	return start, ok
 }
 

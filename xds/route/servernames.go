@@ -150,9 +150,9 @@ func (n *ServerNames) override(name Hostname, chain Chain, own bool) (changed bo
 	}
 	if had {
 		if n.uses[before]--; n.uses[before] == 0 {
-			shrink.Delete(&n.uses, before)
+			delete(n.uses, before)
 		}
-		shrink.Delete(&n.overrides, name)
+		delete(n.overrides, name)
 	}
 	if own {
 		n.overrides[name] = chain
@@ -175,7 +175,7 @@ func (n *ServerNames) updateInherited(name Hostname) (changed bool) {
 	if _, known := n.published[name]; known {
 		n.inherited[name] = now
 	} else {
-		shrink.Delete(&n.inherited, name)
+		delete(n.inherited, name)
 	}
 	return now != before
 }
@@ -187,9 +187,9 @@ func (n *ServerNames) updateBelow(name Hostname, known bool) {
 	switch {
 	case !ok:
 	case !known:
-		shrink.Delete(&names, name)
+		delete(names, name)
 		if len(names) == 0 {
-			shrink.Delete(&n.below, wildcard)
+			delete(n.below, wildcard)
 		} else {
 			n.below[wildcard] = names
 		}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -13,7 +12,7 @@ import (
 func (s *Server) PublishAuthority(authority route.Authority, certificates []byte) {
 	s.update(func() {
 		if len(certificates) == 0 {
-			shrink.Delete(&s.authorities, authority)
+			delete(s.authorities, authority)
 		} else {
 			s.authorities[authority] = certificates
 		}

@@ -3,7 +3,6 @@ package server
 import (
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -16,7 +15,7 @@ func (s *Server) PublishClientCA(secret types.NamespacedName, authorities []byte
 	s.update(func() {
 		before := s.clientCAs[name]
 		if authorities == nil {
-			shrink.Delete(&s.clientCAs, name)
+			delete(s.clientCAs, name)
 		} else {
 			s.clientCAs[name] = envoy.ClientCA(secret, authorities).Body
 		}

@@ -183,7 +183,7 @@ func (g *gateway) stopWaiting(h *host) {
 	awaited := h.waitsOn
 	h.waitsOn, h.waitingFor = nil, ""
 	for _, r := range awaited {
-		shrink.Delete(&r.waiters, h)
+		delete(r.waiters, h)
 		g.removeIfUnused(r)
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
 	"github.com/fairwaynet/fairway/controllers/objects/apireader"
 	"github.com/fairwaynet/fairway/controllers/objects/hostkeys"
@@ -83,7 +82,7 @@ func (r *Reconciler) weigh(key route.Key, host *route.Host) {
 	defer r.mu.Unlock()
 	switch {
 	case host == nil || len(host.Routes) < manyRoutes:
-		shrink.Delete(&r.large, key)
+		delete(r.large, key)
 	case r.large == nil:
 		r.large = map[route.Key]struct{}{key: {}}
 	default:

@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/controllers/edge/ingress"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
@@ -286,13 +285,13 @@ func (r *Reconciler) lapse(name types.NamespacedName) (left time.Duration) {
 	if left = rewriteInterval - r.Now().Sub(given.at); left > 0 {
 		return left
 	}
-	shrink.Delete(&r.written, name)
+	delete(r.written, name)
 	return 0
 }
 
 func (r *Reconciler) stopWaiting(ctx context.Context, name types.NamespacedName) {
 	r.mu.Lock()
-	shrink.Delete(&r.waiting, name)
+	delete(r.waiting, name)
 	r.mu.Unlock()
 	r.Reporter.Report(ctx, withheld{name}, nil)
 }
@@ -301,7 +300,7 @@ func (r *Reconciler) forget(ctx context.Context, name types.NamespacedName) {
 	r.stopWaiting(ctx, name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	shrink.Delete(&r.written, name)
+	delete(r.written, name)
 }
 
 // Waiting returns the Ingresses that wait for their addresses.

@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/fairwaynet/fairway/api/shrink"
 )
 
 const (
@@ -122,7 +120,7 @@ func (a *Reader) leave(name string) {
 func (a *Reader) forgetOld(now time.Time) {
 	for name, in := range a.namespaces {
 		if !in.busy && now.Sub(in.used) > memory {
-			shrink.Delete(&a.namespaces, name)
+			delete(a.namespaces, name)
 		}
 	}
 }

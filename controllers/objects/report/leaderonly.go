@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/api/shrink"
 )
 
 // gap is how far back a new leader looks: no replica has told of what appeared
@@ -67,7 +66,7 @@ func (l *LeaderOnly) Appeared(ctx context.Context, p problem.Problem) {
 func (l *LeaderOnly) Resolved(ctx context.Context, p problem.Problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	shrink.Delete(&l.untold, p)
+	delete(l.untold, p)
 	if l.leads {
 		l.To.Resolved(ctx, p)
 	}

@@ -11,8 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/fairwaynet/fairway/api/shrink"
 )
 
 // Bounds on what the API server is asked.
@@ -153,7 +151,7 @@ func (c *Cache) next(now time.Time) (*namespace, time.Duration) {
 		case left > 0:
 			wait = min(wait, left)
 		case len(in.entries) == 0:
-			shrink.Delete(&c.namespaces, in.name)
+			delete(c.namespaces, in.name)
 		case first == nil, in.visited < first.visited:
 			first = in
 		}

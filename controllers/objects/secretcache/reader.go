@@ -77,7 +77,7 @@ func (r *Reader[K, C]) Hold(key K, names []types.NamespacedName) {
 		r.held[key] = names
 	} else {
 		shrink.Delete(&r.held, key)
-		shrink.Delete(&r.waiting, key)
+		delete(r.waiting, key)
 	}
 	still := make(map[types.NamespacedName]bool, len(names))
 	for _, name := range names {

@@ -23,7 +23,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/fairwaynet/fairway/api/shrink"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -180,7 +179,7 @@ func (s *scope) set(kind, name, state string) {
 	o := object{kind, name}
 	s.sum ^= o.hash(s.states[o])
 	if state == "" {
-		shrink.Delete(&s.states, o)
+		delete(s.states, o)
 	} else {
 		set(&s.states, o, state)
 	}
