@@ -56,18 +56,36 @@ func TestEnvoysAreHandedOverBeforeTheLeaseHasExpired(t *testing.T) {
 	}
 }
 
+// moment is when something happened last.
+type moment struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (m *moment) isNow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.at = time.Now()
+}
+
+func (m *moment) get() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.at
+}
+
 func cutAt(t *testing.T, at time.Duration, silent bool) {
 	clients, cable := fake.NewClientset(), &connection{}
 	clients.PrependReactor("patch", "leases", cable.react)
-	var lost, found time.Time
+	var lost, found moment
 	var sent atomic.Bool // the Envoy is away
 	tracker := &Tracker{Hosts: hostless{}}
-	contact := NewContact(logr.Discard(), func(time.Time) { lost = time.Now(); sent.Store(true) }, func() { found = time.Now() })
+	contact := NewContact(logr.Discard(), func(time.Time) { lost.isNow(); sent.Store(true) }, found.isNow)
 	sent.Store(false)
-	if lost.IsZero() || contact.Err() == nil {
+	if lost.get().IsZero() || contact.Err() == nil {
 		t.Error("it is in contact before its Lease was ever written")
 	}
-	reconnected := 0
+	var reconnected atomic.Int32
 	lease := NewLease(&Lease{
 		Leases: clients.CoordinationV1(), Namespace: "fairway-system", Identity: "own", Log: logr.Discard(),
 		Tracker: tracker, Envoys: func() []server.EnvoyState {
@@ -76,7 +94,7 @@ func cutAt(t *testing.T, at time.Duration, silent bool) {
 			}
 			return []server.EnvoyState{{Gateway: "g", Node: "n", Synced: true}}
 		},
-		Contact: contact, Reconnect: func() { reconnected++ },
+		Contact: contact, Reconnect: func() { reconnected.Add(1) },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -89,7 +107,7 @@ func cutAt(t *testing.T, at time.Duration, silent bool) {
 	}()
 	<-time.After(time.Minute + at)
 	synctest.Wait()
-	if err := contact.Err(); err != nil || found.IsZero() || lost.After(found) {
+	if err := contact.Err(); err != nil || found.get().IsZero() || lost.get().After(found.get()) {
 		t.Fatalf("while it is in contact: %v", err)
 	}
 
@@ -101,14 +119,14 @@ func cutAt(t *testing.T, at time.Duration, silent bool) {
 	expires := got.Spec.RenewTime.Add(Duration) // the other replicas' clock is the same here
 	<-time.After(time.Minute)
 	synctest.Wait()
-	if early := expires.Sub(lost); !lost.After(found) || early < homecoming-time.Millisecond || early > homecoming+time.Second {
+	if early := expires.Sub(lost.get()); !lost.get().After(found.get()) || early < homecoming-time.Millisecond || early > homecoming+time.Second {
 		t.Errorf("cut at %s, silent %t: lost contact %s before the Lease expires, want %s", at, silent, early, homecoming)
 	}
 	if err := contact.Err(); err == nil || !strings.Contains(err.Error(), "cut off from the API server for 1m") {
 		t.Errorf("after a minute: %v", err)
 	}
-	if silent != (reconnected > 10) {
-		t.Errorf("silent %t: connections were given up %d times", silent, reconnected)
+	if silent != (reconnected.Load() > 10) {
+		t.Errorf("silent %t: connections were given up %d times", silent, reconnected.Load())
 	}
 
 	cable.set(false, false)
@@ -124,7 +142,7 @@ func cutAt(t *testing.T, at time.Duration, silent bool) {
 	if got := tracker.Report().Gateways["g"]; got.Awaited != 0 || got.Envoys != 0 {
 		t.Errorf("after it has had the time to come: %+v", got)
 	}
-	if took := found.Sub(mended); contact.Err() != nil || took < 0 || took > writing+again {
+	if took := found.get().Sub(mended); contact.Err() != nil || took < 0 || took > writing+again {
 		t.Errorf("in contact again after %s: %v", took, contact.Err())
 	}
 }
@@ -148,22 +166,23 @@ func TestWhileInContact(t *testing.T) {
 		contact := NewContact(logr.Discard(), func(time.Time) {}, func() {})
 		contact.failed(apierrors.NewUnauthorized("no"))
 		ctx, cancel := context.WithCancel(t.Context())
-		runs, running := 0, false
+		var runs atomic.Int32
+		var running atomic.Bool
 		ended := make(chan error)
 		go func() {
 			ended <- contact.While(ctx, func(ctx context.Context) error {
-				runs++
-				running = true
+				runs.Add(1)
+				running.Store(true)
 				<-ctx.Done()
-				running = false
+				running.Store(false)
 				return nil
 			})
 		}()
-		want := func(n int, is bool) {
+		want := func(n int32, is bool) {
 			t.Helper()
 			synctest.Wait()
-			if runs != n || running != is {
-				t.Errorf("%d runs, running %t, want %d, %t", runs, running, n, is)
+			if runs.Load() != n || running.Load() != is {
+				t.Errorf("%d runs, running %t, want %d, %t", runs.Load(), running.Load(), n, is)
 			}
 		}
 		want(0, false)
