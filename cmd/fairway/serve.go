@@ -27,6 +27,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
+	"github.com/fairwaynet/fairway/controllers/inspect/console"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
@@ -130,7 +131,7 @@ func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
 		},
 		Prover: gateway.NewProver(),
 	}
-	served, err := s.assemble(ctx, newConsole(std.Err, s.LogFormat, log), log, quiet, envoy)
+	served, err := s.assemble(ctx, console.New(std.Err, s.LogFormat, log), log, quiet, envoy)
 	if err != nil {
 		return err
 	}
@@ -209,7 +210,7 @@ type serving struct {
 	server      *server.Server
 	xds         net.Listener
 	envoy       *gateway.Process
-	narrator    *console
+	console     *console.Console
 	probes      *probes
 	metrics     net.Listener // nil: no metrics
 	orders      *ordersOfFolder
@@ -218,14 +219,14 @@ type serving struct {
 // assemble wires together what run runs. log is for messages that people see by
 // default, quiet for all others.
 func (s *serveSettings) assemble(
-	ctx context.Context, n *console, log, quiet logr.Logger, envoy *gateway.Process,
+	ctx context.Context, n *console.Console, log, quiet logr.Logger, envoy *gateway.Process,
 ) (*serving, error) {
 	reporter := report.New(n)
 	files, err := folder.New(folder.Options{Paths: s.paths(), Reporter: reporter, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("serve %w", err)
 	}
-	n.locate = files.Locate
+	n.Locate = files.Locate
 	registry := prometheus.NewRegistry()
 	metrics, err := edge.NewMetrics(registry)
 	if err != nil {
@@ -234,7 +235,7 @@ func (s *serveSettings) assemble(
 	scope := index.Scope{ClaimWithoutClasses: true, OneGateway: true}
 	delivery := &edge.Delivery{
 		Objects:  index.Objects{Cluster: files, Scope: scope},
-		Reporter: reporter, Metrics: metrics, Log: log, Served: n.served,
+		Reporter: reporter, Metrics: metrics, Log: log, Served: n.Served,
 		DefaultCertificate: types.NamespacedName(s.DefaultCertificate),
 	}
 	made, err := selfSigned()
@@ -248,10 +249,10 @@ func (s *serveSettings) assemble(
 	ads := server.New(server.Options{Log: quiet, Observer: delivery})
 	registry.MustRegister(reporter, ads, envoy.Prover)
 	r := &serving{
-		serveSettings: s, files: files, server: ads, envoy: envoy, narrator: n,
+		serveSettings: s, files: files, server: ads, envoy: envoy, console: n,
 		probes: &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},
 		controllers: &edge.Controllers{
-			Cache: files, Live: files.Live(), Publisher: n.publisher(ads), Reporter: reporter,
+			Cache: files, Live: files.Live(), Publisher: n.Publisher(ads), Reporter: reporter,
 			Base: s.Route, Adapt: s.adapt,
 			Certificates: certificates,
 			SystemRoots:  systemRoots(quiet),
@@ -334,14 +335,14 @@ func (r *serving) announce(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-late:
-			r.narrator.waits(reason)
+			r.console.Waits(reason)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	r.probes.ready.Store(true)
-	r.narrator.start(r.Folder, r.urls(), len(r.controllers.Reporter.Problems()))
+	r.console.Start(r.Folder, r.urls(), len(r.controllers.Reporter.Problems()))
 	if beside, err := check.SkippedOf(ctx, r.files, r.controllers.Objects()); err == nil { // otherwise serving has ended
-		r.narrator.beside(beside)
+		r.console.Beside(beside)
 	}
 }
 
@@ -354,7 +355,7 @@ func (r *serving) waitsFor(ctx context.Context) string {
 	if !envoys[0].Synced {
 		return fmt.Sprintf("Envoy has not accepted everything yet, %s left", count(envoys[0].Pending, "resource"))
 	}
-	for _, key := range r.narrator.hosts() {
+	for _, key := range r.console.Hosts() {
 		if state := r.server.Host(key); !state.Served && state.Rejected == "" {
 			return fmt.Sprintf("host %s waits for %s", key.Host, cmp.Or(state.WaitingFor, "Envoy"))
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -88,7 +87,7 @@ func (r *serving) addOrders(ctx context.Context, delivery *edge.Delivery, regist
 	resolver := r.Challenge.resolver(log)
 	o.ordering = &ordering{
 		Cache: r.files, Objects: r.controllers.Objects(), Namespace: stateNamespace, Envoys: o.challenges, Resolver: resolver,
-		Reporter: r.controllers.Reporter, Events: r.narrator, Statuses: nowhere{}, Log: log,
+		Reporter: r.controllers.Reporter, Events: r.console, Statuses: nowhere{}, Log: log,
 		Secrets: secretstore.Nowhere{Others: r.files.Live()},
 	}
 	if r.State != "" {
@@ -167,14 +166,3 @@ var _ issuer.Statuses = nowhere{}
 
 // Write implements issuer.Statuses.
 func (nowhere) Write(context.Context, *v1alpha1.Issuer, v1alpha1.IssuerStatus) error { return nil }
-
-// Event implements order.Events.
-func (n *console) Event(object runtime.Object, _, reason, message string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	of := ""
-	if ref, ok := object.(*corev1.ObjectReference); ok {
-		of = ref.Kind + " " + ref.Namespace + "/" + ref.Name
-	}
-	n.say("certificate: "+of+": "+message, reason, "object", of, "event", message)
-}

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"strings"
@@ -16,9 +16,9 @@ import (
 // A field that now has another Problem is not mended.
 func TestMendedIsWhatNothingIsWrongWith(t *testing.T) {
 	var said strings.Builder
-	n := newConsole(&said, "text", logr.Discard())
+	n := New(&said, "text", logr.Discard())
 	n.now = func() time.Time { return time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) }
-	n.locate = func(problem.Problem) (folder.Place, bool) { return folder.Place{}, false }
+	n.Locate = func(problem.Problem) (folder.Place, bool) { return folder.Place{}, false }
 	reporter := report.New(n)
 	wrong := func(reason problem.Reason) problem.Problem {
 		return problem.Problem{
