@@ -3,6 +3,7 @@ package explain
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -79,7 +80,8 @@ func (w *trace) concludeUnavailable(taken route.Route) {
 	said := w.said
 	said.Summary = fmt.Sprintf("503: the backend of this route cannot be used (%s).", taken.Reason)
 	for _, p := range said.Problems {
-		if p.Object.Name == taken.Origin && string(p.Reason) == taken.Reason && strings.HasPrefix(p.Field, said.Route.Field) {
+		at := strings.HasPrefix(p.Field, said.Route.Field) || strings.HasPrefix(p.Field, "metadata.annotations[")
+		if p.Object.Name == taken.Origin && string(p.Reason) == taken.Reason && at {
 			said.next("mend %s of Ingress %s: %s", p.Field, taken.Origin, p.Message)
 		}
 	}
@@ -124,7 +126,13 @@ func (w *trace) concludeNoHost(ctx context.Context, trace route.Trace) error {
 			w.said.next("Ingress %s names the host, for gateway %s: ask there with --gateway %s", name, gateway, gateway)
 		case !ours:
 			w.said.next("Ingress %s names the host, but %s", name, notOurs(ing))
+		default: // else it would serve it
+			w.said.next("Ingress %s names the host, but not in lower case and without a trailing dot: mend its rule", name)
 		}
+	}
+	if _, err := netip.ParseAddr(strings.Trim(string(trace.Host), "[]")); err == nil {
+		w.said.next("no rule can name an IP address: ask for a host, or add a rule without one")
+		return nil
 	}
 	if len(w.said.Next) == 0 {
 		w.said.next("no Ingress names %s: add a rule for it", strings.Join(w.said.Host.Asked[:len(w.said.Host.Asked)-1], " or "))
