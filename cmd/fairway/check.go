@@ -63,7 +63,7 @@ func printFindings(f check.Findings, std streams, output string) error {
 			return err
 		}
 	}
-	if err := printLines(std.Err, f.Skipped.Lines()); err != nil {
+	if err := printLines(std.Err, f.Lines()); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.Err, "%s, %s, %s\n",

@@ -305,8 +305,8 @@ metadata: {name: a}
 "\e[31m\n": *unknown
 `)
 	found := find(t, dir)
-	all := append(lines(found), found.Skipped.Lines()...)
-	if len(found.Problems) < 4 || len(found.Skipped.Lines()) < 2 {
+	all := append(lines(found), found.Lines()...)
+	if len(found.Problems) < 4 || len(found.Lines()) < 2 {
 		t.Errorf("found %s", strings.Join(all, "\n"))
 	}
 	for _, line := range all {

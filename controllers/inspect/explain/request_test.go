@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -49,7 +50,7 @@ func TestWhatAClientSendsForAURL(t *testing.T) {
 			t.Errorf("%q: %v", test.url, err)
 			continue
 		}
-		if got := request.Scheme + " " + request.Authority + " " + request.Target; got != test.want || request.Method != "GET" || request.Length != 0 {
+		if got := request.Scheme + " " + request.Authority + " " + request.Target; got != test.want || request.Method != http.MethodGet || request.Length != 0 {
 			t.Errorf("%q: %q, want %q", test.url, got, test.want)
 		}
 		if got := request.unescaped(); got != test.says {
