@@ -10,6 +10,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 )
 
 // exitProblems is the exit code of check if there are Problems.
@@ -67,7 +68,7 @@ func printFindings(f check.Findings, std streams, output string) error {
 		return err
 	}
 	_, err := fmt.Fprintf(std.Err, "%s, %s, %s\n",
-		count(len(f.Problems), "problem"), count(f.Hosts, "host"), count(f.Backends, "backend"))
+		wording.Count(len(f.Problems), "problem"), wording.Count(f.Hosts, "host"), wording.Count(f.Backends, "backend"))
 	return err
 }
 
@@ -78,16 +79,4 @@ func printLines(to io.Writer, lines []string) error {
 		}
 	}
 	return nil
-}
-
-// count is "no hosts", "1 host", "2 hosts".
-func count(n int, what string) string {
-	switch n {
-	case 0:
-		return "no " + what + "s"
-	case 1:
-		return "1 " + what
-	default:
-		return fmt.Sprintf("%d %ss", n, what)
-	}
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
 	"github.com/fairwaynet/fairway/controllers/inspect/console"
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
@@ -353,7 +354,7 @@ func (r *serving) waitsFor(ctx context.Context) string {
 		return "Envoy has not connected"
 	}
 	if !envoys[0].Synced {
-		return fmt.Sprintf("Envoy has not accepted everything yet, %s left", count(envoys[0].Pending, "resource"))
+		return fmt.Sprintf("Envoy has not accepted everything yet, %s left", wording.Count(envoys[0].Pending, "resource"))
 	}
 	for _, key := range r.console.Hosts() {
 		if state := r.server.Host(key); !state.Served && state.Rejected == "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
 	"github.com/fairwaynet/fairway/controllers/inspect/overview"
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 )
 
@@ -99,7 +100,7 @@ func (s *overviewSettings) print(out io.Writer, seen *overview.Overview) error {
 		text += fmt.Sprintf("  %s\n", f)
 	}
 	served := len(slices.DeleteFunc(slices.Clone(seen.Ingresses), func(i overview.Ingress) bool { return i.State != overview.Served }))
-	text += fmt.Sprintf("\n%s, %d served; %s\n", countOf(len(seen.Ingresses), "Ingress", "Ingresses"), served, count(len(found), "problem"))
+	text += fmt.Sprintf("\n%s, %d served; %s\n", countOf(len(seen.Ingresses), "Ingress", "Ingresses"), served, wording.Count(len(found), "problem"))
 	_, err := io.WriteString(out, text)
 	return err
 }

@@ -10,14 +10,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
-	"unicode"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/certificates/issuer"
 	"github.com/fairwaynet/fairway/controllers/certificates/order"
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
@@ -123,16 +122,5 @@ func (f Finding) String() string {
 	if f.Field != "" {
 		text += f.Field + ": "
 	}
-	return printable(text + f.Reason + ": " + f.Message)
-}
-
-// printable keeps what others wrote from steering a terminal, and from passing for
-// a line of its own.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
+	return wording.Printable(text + f.Reason + ": " + f.Message)
 }

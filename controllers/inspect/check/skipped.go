@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -99,7 +100,7 @@ func (s Skipped) Lines() []string {
 		lines = append(lines, line)
 	}
 	for i := range lines {
-		lines[i] = printable(lines[i])
+		lines[i] = wording.Printable(lines[i])
 	}
 	return lines
 }
@@ -119,20 +120,9 @@ func (s Skipped) othersLine() string {
 	}
 	ours := "none of the IngressClasses is Fairway's"
 	if len(s.ours) > 0 {
-		ours = "Fairway's classes here: " + names(s.ours)
+		ours = "Fairway's classes here: " + wording.First(s.ours)
 	}
 	return fmt.Sprintf("not looked at: %s; %s", strings.Join(parts, ", "), ours)
-}
-
-// maxNames is how many classes the text for people names.
-const maxNames = 10
-
-// names lists the first few classes.
-func names(classes []string) string {
-	if len(classes) > maxNames {
-		return strings.Join(classes[:maxNames], " ") + " …"
-	}
-	return strings.Join(classes, " ")
 }
 
 func ingresses(n int) string {

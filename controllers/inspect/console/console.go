@@ -23,12 +23,10 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/xds/route"
 )
-
-// maxNames is how many hosts the first line names.
-const maxNames = 10
 
 // Console writes the standard error of fairway serve. It tells people, one line
 // per event, what is live and what is wrong. In JSON format the same events are
@@ -92,12 +90,12 @@ func (c *Console) Start(folder string, urls []string, problems int) {
 		c.log.Info("serving", "folder", folder, "urls", urls, "hosts", len(hosts), "problems", problems)
 		return
 	}
-	line := fmt.Sprintf("serving %s on %s: %s", folder, strings.Join(urls, " and "), count(len(hosts), "host"))
+	line := fmt.Sprintf("serving %s on %s: %s", folder, strings.Join(urls, " and "), wording.Count(len(hosts), "host"))
 	if len(hosts) > 0 {
-		line += " (" + names(hosts) + ")"
+		line += " (" + wording.First(hosts) + ")"
 	}
 	if problems > 0 {
-		line += ", " + count(problems, "problem")
+		line += ", " + wording.Count(problems, "problem")
 	}
 	c.say(line, "")
 }
@@ -122,14 +120,6 @@ func (c *Console) Waits(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.say("not yet serving: "+reason, "not yet serving", "reason", reason)
-}
-
-// names lists the first few hosts.
-func names(hosts []string) string {
-	if len(hosts) > maxNames {
-		return strings.Join(hosts[:maxNames], " ") + " …"
-	}
-	return strings.Join(hosts, " ")
 }
 
 // Hosts are the published hosts.
@@ -235,7 +225,7 @@ func (c *Console) publishesBackend(port route.ServicePort, backend *route.Backen
 	}
 	c.backends[port] = backend
 	if c.begun && !reflect.DeepEqual(before, backend) {
-		c.say(fmt.Sprintf("endpoints: %s has %s", port, count(len(backend.Endpoints), "endpoint")),
+		c.say(fmt.Sprintf("endpoints: %s has %s", port, wording.Count(len(backend.Endpoints), "endpoint")),
 			"endpoints changed", "port", port.String(), "endpoints", len(backend.Endpoints))
 	}
 }
@@ -249,16 +239,4 @@ func (c *Console) Event(object runtime.Object, _, reason, message string) {
 		of = ref.Kind + " " + ref.Namespace + "/" + ref.Name
 	}
 	c.say("certificate: "+of+": "+message, reason, "object", of, "event", message)
-}
-
-// count is "no hosts", "1 host", "2 hosts".
-func count(n int, what string) string {
-	switch n {
-	case 0:
-		return "no " + what + "s"
-	case 1:
-		return "1 " + what
-	default:
-		return fmt.Sprintf("%d %ss", n, what)
-	}
 }

@@ -3,8 +3,8 @@ package explain
 import (
 	"fmt"
 	"strings"
-	"unicode"
 
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -91,10 +91,10 @@ func (t *text) line(label, format string, args ...any) {
 	}
 	t.label = label
 	if label == "" {
-		fmt.Fprintf(t, "%s\n", printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(t, "%s\n", wording.Printable(fmt.Sprintf(format, args...)))
 		return
 	}
-	fmt.Fprintf(t, "  %-9s  %s\n", shown, printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(t, "  %-9s  %s\n", shown, wording.Printable(fmt.Sprintf(format, args...)))
 }
 
 func (t *text) route(e *Explanation) {
@@ -172,14 +172,4 @@ func (e EndpointOf) String() string {
 		said = append(said, e.Target)
 	}
 	return strings.Join(said, ", ")
-}
-
-// printable replaces characters in foreign text that could control a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 )
 
 // Issuer is an Issuer from which certificates are ordered.
@@ -120,12 +121,12 @@ func (o *Overview) addCertificates(row func(cells ...string)) {
 func (o *Overview) whysOfCertificates(say func(format string, args ...any)) {
 	for _, i := range o.Issuers {
 		if i.Why != "" {
-			say("issuer %s: %s\n", i.Name, printable(i.Why))
+			say("issuer %s: %s\n", i.Name, wording.Printable(i.Why, '\t'))
 		}
 	}
 	for _, c := range o.Certificates {
 		if c.Why != "" && c.State != v1alpha1.CertificateIssued {
-			say("certificate %s/%s: %s: %s\n", c.Namespace, c.Secret, c.State, printable(c.Why))
+			say("certificate %s/%s: %s: %s\n", c.Namespace, c.Secret, c.State, wording.Printable(c.Why, '\t'))
 		}
 	}
 }

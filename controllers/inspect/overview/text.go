@@ -6,7 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
+
+	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 )
 
 // Text returns the overview for people, without the Problems.
@@ -14,7 +15,7 @@ func (o *Overview) Text() string {
 	var out strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) {
-		_, _ = fmt.Fprintln(table, printable(strings.Join(cells, "\t"))) // into memory
+		_, _ = fmt.Fprintln(table, wording.Printable(strings.Join(cells, "\t"), '\t')) // into memory
 	}
 	row("CONTROLLER", "ROLE", "VERSION", "ENVOYS", "HELD UP")
 	for _, c := range o.Controllers {
@@ -37,12 +38,12 @@ func (o *Overview) Text() string {
 	_ = table.Flush() // into memory
 	for _, i := range o.Ingresses {
 		if i.Why != "" {
-			fmt.Fprintf(&out, "%s/%s: %s: %s\n", i.Namespace, i.Name, i.State, printable(i.Why))
+			fmt.Fprintf(&out, "%s/%s: %s: %s\n", i.Namespace, i.Name, i.State, wording.Printable(i.Why, '\t'))
 		}
 	}
 	o.whysOfCertificates(func(format string, args ...any) { fmt.Fprintf(&out, format, args...) })
 	for _, unknown := range o.Unknown {
-		fmt.Fprintf(&out, "unknown: %s\n", printable(unknown))
+		fmt.Fprintf(&out, "unknown: %s\n", wording.Printable(unknown, '\t'))
 	}
 	return out.String()
 }
@@ -83,16 +84,6 @@ func orNone(words []string) string {
 		return "-"
 	}
 	return strings.Join(words, ", ")
-}
-
-// printable replaces characters in foreign text that could control a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) || r == '\t' {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
 }
 
 func yesOrNo(yes bool) string {
