@@ -27,6 +27,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
 	"github.com/fairwaynet/fairway/test/acme"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
@@ -61,9 +62,7 @@ func newWorld(t *testing.T, authority *acme.Authority) *world {
 		t.Fatal(err)
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme)
-	if err := index.Register(t.Context(), indexed{builder}); err != nil {
-		t.Fatal(err)
-	}
+	indexed.Register(t, builder)
 	builder.WithObjects(&networkingv1.Ingress{
 		ObjectMeta: metav1.ObjectMeta{Namespace: shop.Namespace, Name: "web", Annotations: map[string]string{"fairway.dev/issuer": "pebble"}},
 		Spec:       networkingv1.IngressSpec{TLS: []networkingv1.IngressTLS{{Hosts: []string{"shop.test"}, SecretName: shop.Name}}},
@@ -74,14 +73,6 @@ func newWorld(t *testing.T, authority *acme.Authority) *world {
 		},
 	})
 	return &world{cluster: builder.Build(), store: &flaky{Store: files}, now: time.Now()}
-}
-
-// indexed is a cluster with indexes.
-type indexed struct{ *fake.ClientBuilder }
-
-func (b indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
-	b.WithIndex(object, field, values)
-	return nil
 }
 
 // flaky is a Store that fails once. Its process dies of that.

@@ -2,7 +2,6 @@ package order
 
 import (
 	"cmp"
-	"context"
 	"flag"
 	"fmt"
 	"maps"
@@ -23,6 +22,7 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
+	"github.com/fairwaynet/fairway/test/indexed"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -79,14 +79,6 @@ func decode(t *testing.T, manifests string) []client.Object {
 	return objects
 }
 
-// indexed is a cluster with indexes.
-type indexed struct{ *fake.ClientBuilder }
-
-func (b indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
-	b.WithIndex(object, field, values)
-	return nil
-}
-
 // clusterOf is what index and secrets read.
 func clusterOf(t *testing.T, objects []client.Object) client.WithWatch {
 	t.Helper()
@@ -95,9 +87,7 @@ func clusterOf(t *testing.T, objects []client.Object) client.WithWatch {
 		t.Fatal(err)
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme)
-	if err := index.Register(t.Context(), indexed{builder}); err != nil {
-		t.Fatal(err)
-	}
+	indexed.Register(t, builder)
 	for _, object := range objects {
 		builder.WithObjects(object.DeepCopyObject().(client.Object))
 	}

@@ -19,18 +19,11 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/controllers/objects/secretcache"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
-
-// indexed is a cluster with indexes.
-type indexed struct{ *fake.ClientBuilder }
-
-func (b indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
-	b.WithIndex(object, field, values)
-	return nil
-}
 
 // theatre is a cluster, and a Reconciler before its first picture.
 type theatre struct {
@@ -48,9 +41,7 @@ func newTheatre(t *testing.T, objects ...client.Object) *theatre {
 		t.Fatal(err)
 	}
 	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...)
-	if err := index.Register(t.Context(), indexed{cluster}); err != nil {
-		t.Fatal(err)
-	}
+	indexed.Register(t, cluster)
 	made, err := certificate.SelfSigned(time.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -18,32 +18,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/controllers/objects/secretcache"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 )
-
-// indexed lets index.Register add its indexes to a fake client.
-type indexed struct{ *fake.ClientBuilder }
-
-func (i indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
-	i.WithIndex(object, field, values)
-	return nil
-}
-
-func clusterOf(t *testing.T, objects ...client.Object) client.Client {
-	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(scheme.Scheme).WithObjects(objects...)
-	if err := index.Register(t.Context(), indexed{builder}); err != nil {
-		t.Fatal(err)
-	}
-	return builder.Build()
-}
 
 // shelf is a Publisher.
 type shelf map[route.Authority]string
@@ -174,7 +156,7 @@ func TestWhatIsPublished(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			cluster := clusterOf(t, test.objects...)
+			cluster := indexed.Cluster(t, test.objects...)
 			published, reporter := shelf{test.key: "before"}, report.New()
 			secrets := secretcache.New(watchedOnly{cluster}, apiServer{cluster, test.err}, nil)
 			r := New(index.Objects{Cluster: cluster}, secrets, published, reporter, []byte(test.system))
@@ -202,7 +184,7 @@ func TestWhatIsPublished(t *testing.T) {
 }
 
 func TestWhichAuthoritiesAnObjectConcerns(t *testing.T) {
-	cluster := clusterOf(t, serviceThat("roots"))
+	cluster := indexed.Cluster(t, serviceThat("roots"))
 	r := New(index.Objects{Cluster: cluster}, secretcache.New(cluster, nil, nil), nil, nil, nil)
 	named, other := secretWith(corev1.SecretTypeTLS, nil), secretWith(corev1.SecretTypeTLS, nil)
 	other.Name = "other"

@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/secretcache"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -375,7 +376,7 @@ func TestACacheThatCannotBeReadChangesNothing(t *testing.T) {
 // A first pass that was given some Secrets only (fairway check) cannot say that one
 // is missing.
 func TestASecretThatMayExistIsNoProblem(t *testing.T) {
-	cluster := clusterOf(t, guarded("web", "staff-ca"))
+	cluster := indexed.Cluster(t, guarded("web", "staff-ca"))
 	secrets := secretcache.New(cluster, nil, nil).Partial(func(types.NamespacedName) bool { return true })
 	r := New(index.Objects{Cluster: cluster}, secrets, nil, nil, nil)
 	if built, problems, err := r.Build(t.Context(), theCA()); built != nil || problems != nil || err != nil {

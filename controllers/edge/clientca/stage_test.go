@@ -11,34 +11,16 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/controllers/objects/secretcache"
 	"github.com/fairwaynet/fairway/test/authority"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 )
-
-// indexed lets index.Register add its indexes to a fake client.
-type indexed struct{ *fake.ClientBuilder }
-
-func (i indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
-	i.WithIndex(object, field, values)
-	return nil
-}
-
-func clusterOf(t *testing.T, objects ...client.Object) client.Client {
-	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(scheme.Scheme).WithObjects(objects...)
-	if err := index.Register(t.Context(), indexed{builder}); err != nil {
-		t.Fatal(err)
-	}
-	return builder.Build()
-}
 
 // shelf is a Publisher.
 type shelf map[types.NamespacedName]string
@@ -139,7 +121,7 @@ type stage struct {
 // newStage has a Reconciler whose clock stands at that time.
 func newStage(t *testing.T, clock time.Time, objects ...client.Object) *stage {
 	t.Helper()
-	s := &stage{T: t, cluster: clusterOf(t, objects...), published: shelf{}, reporter: report.New(), now: clock}
+	s := &stage{T: t, cluster: indexed.Cluster(t, objects...), published: shelf{}, reporter: report.New(), now: clock}
 	s.server = &apiServer{Reader: s.cluster}
 	s.cache = secretcache.New(watchedOnly{s.cluster}, s.server, func() time.Time { return s.now })
 	s.Reconciler = New(index.Objects{Cluster: s.cluster}, s.cache, s.published, s.reporter, func() time.Time { return clock })

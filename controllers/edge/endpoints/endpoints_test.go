@@ -15,32 +15,14 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairwaynet/fairway/controllers/objects/apireader"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 )
-
-// indexed lets index.Register add its indexes to a fake client.
-type indexed struct{ *fake.ClientBuilder }
-
-func (i indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
-	i.WithIndex(object, field, values)
-	return nil
-}
-
-func clusterOf(t *testing.T, objects ...client.Object) client.Client {
-	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(scheme.Scheme).WithObjects(objects...)
-	if err := index.Register(t.Context(), indexed{builder}); err != nil {
-		t.Fatal(err)
-	}
-	return builder.Build()
-}
 
 // to is an Ingress of a class that routes to a port of a Service, by name or
 // number.
@@ -162,7 +144,7 @@ func TestWhichPortsAnObjectConcerns(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := New(index.Objects{Cluster: clusterOf(t, cluster...)}, nil, shelf{}, report.New())
+			r := New(index.Objects{Cluster: indexed.Cluster(t, cluster...)}, nil, shelf{}, report.New())
 			for _, port := range test.published {
 				r.Publish(port, &route.Backend{Port: port})
 			}
@@ -278,9 +260,9 @@ func TestWhatIsPublished(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			there := &apiServer{Reader: clusterOf(t, test.there...), err: test.err}
+			there := &apiServer{Reader: indexed.Cluster(t, test.there...), err: test.err}
 			published := shelf{portOf("cart", 80): before}
-			r := New(index.Objects{Cluster: clusterOf(t, test.cached...)}, apireader.New(there, nil), published, report.New())
+			r := New(index.Objects{Cluster: indexed.Cluster(t, test.cached...)}, apireader.New(there, nil), published, report.New())
 			if _, err := r.Reconcile(t.Context(), portOf("cart", 80)); !errors.Is(err, test.err) {
 				t.Errorf("error %v, want %v", err, test.err)
 			}
@@ -304,9 +286,9 @@ func TestServicesWithoutSlicesAreFewQuestions(t *testing.T) {
 		cached = append(cached, to(name, ours, name, number(80)), service(name, 80))
 	}
 	there = append(there, slice("s-7", "10.0.0.7"), slice("s-99", "10.0.0.9"))
-	server, published := &apiServer{Reader: clusterOf(t, there...)}, shelf{}
+	server, published := &apiServer{Reader: indexed.Cluster(t, there...)}, shelf{}
 	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
-	r := New(index.Objects{Cluster: clusterOf(t, cached...)}, apireader.New(server, now), published, report.New())
+	r := New(index.Objects{Cluster: indexed.Cluster(t, cached...)}, apireader.New(server, now), published, report.New())
 	look := func() {
 		t.Helper()
 		for i := range many {
@@ -354,7 +336,7 @@ func (m *meanwhile) Get(ctx context.Context, name client.ObjectKey, into client.
 // an event must wake its key.
 func TestAPortThatIsRenumberedWhileItIsPublishedIsWithdrawn(t *testing.T) {
 	ingress, old, renumbered := to("a", ours, "cart", named("http")), service("cart", 80), service("cart", 81)
-	cluster := &meanwhile{Client: clusterOf(t, ingress, old, slice("cart", "10.0.0.1"))}
+	cluster := &meanwhile{Client: indexed.Cluster(t, ingress, old, slice("cart", "10.0.0.1"))}
 	published := shelf{}
 	r := New(index.Objects{Cluster: cluster}, nil, published, report.New())
 	var woken []route.ServicePort

@@ -15,6 +15,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/apireader"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -63,7 +64,7 @@ func TestWhatARunAsks(t *testing.T) {
 	const many = 2000
 	good, ingress := offering(serviceNamed("shop", "cart"), 80), manyPaths("cart", "cart", 0)
 	key := route.Key{Gateway: route.DefaultGateway, Host: "cart.test"}
-	cluster := clusterOf(t, ingress, good).(client.Client)
+	cluster := indexed.Cluster(t, ingress, good)
 	cached, there, put := &late{Client: cluster, unheard: map[string]bool{}}, &apiServer{Reader: cluster}, wall{}
 	r := &Reconciler{Objects: index.Objects{Cluster: cached}, Live: apireader.New(there, still), Publisher: put, Reporter: report.New()}
 	run := func(what string, asked ...string) {
@@ -130,9 +131,9 @@ func TestHostsShareAnswers(t *testing.T) {
 		pairs = append(pairs, fmt.Sprintf("h-%d.test", i), "gone")
 	}
 	ingress := annotated(leading("all", nil, pairs...), route.WellKnownClass)
-	there := &apiServer{Reader: clusterOf(t, ingress.DeepCopy())}
+	there := &apiServer{Reader: indexed.Cluster(t, ingress.DeepCopy())}
 	put := wall{}
-	r := &Reconciler{Objects: index.Objects{Cluster: clusterOf(t, ingress.DeepCopy())}, Live: apireader.New(there, still), Publisher: put, Reporter: report.New()}
+	r := &Reconciler{Objects: index.Objects{Cluster: indexed.Cluster(t, ingress.DeepCopy())}, Live: apireader.New(there, still), Publisher: put, Reporter: report.New()}
 	for i := range 100 {
 		key := route.Key{Gateway: route.DefaultGateway, Host: route.Hostname(fmt.Sprintf("h-%d.test", i))}
 		put[key] = hostOf("/ ok")

@@ -10,30 +10,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 )
-
-// indexed lets index.Register add its indexes to a fake client.
-type indexed struct{ *fake.ClientBuilder }
-
-func (i indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
-	i.WithIndex(object, field, values)
-	return nil
-}
-
-func clusterOf(t *testing.T, objects ...client.Object) client.Reader {
-	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(scheme.Scheme).WithObjects(objects...)
-	if err := index.Register(t.Context(), indexed{builder}); err != nil {
-		t.Fatal(err)
-	}
-	return builder.Build()
-}
 
 // leading is an Ingress whose rules lead each host to the Service after it.
 func leading(name string, class *string, hostsAndServices ...string) *networkingv1.Ingress {
@@ -120,7 +102,7 @@ func TestWhichHostsAnObjectConcerns(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := &Reconciler{
-				Objects: index.Objects{Cluster: clusterOf(t, cluster...), Scope: index.Scope{ClaimWithoutClasses: test.claim}},
+				Objects: index.Objects{Cluster: indexed.Cluster(t, cluster...), Scope: index.Scope{ClaimWithoutClasses: test.claim}},
 			}
 			for _, host := range []route.Hostname{
 				"*", "*.wild.test", "a.test", "b.test", "blog.test", "cart.test", "old.test", "pay.test",
@@ -166,7 +148,7 @@ func TestAHostConcernsItsGatewayAndThoseThatKnowIt(t *testing.T) {
 	inner.Spec.Parameters = &networkingv1.IngressClassParametersReference{
 		APIGroup: new("fairway.dev"), Kind: route.KindClusterGatewayConfig, Name: "inner",
 	}
-	r := &Reconciler{Objects: index.Objects{Cluster: clusterOf(t, inner)}}
+	r := &Reconciler{Objects: index.Objects{Cluster: indexed.Cluster(t, inner)}}
 	r.known.Note(route.Key{Gateway: "outer", Host: "a.test"}, true)
 	r.known.Note(route.Key{Gateway: "gone", Host: "a.test"}, true)
 	r.known.Note(route.Key{Gateway: "gone", Host: "a.test"}, false)

@@ -14,6 +14,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/apireader"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -106,7 +107,7 @@ func TestTheAPIServerIsAskedBeforeARouteBreaks(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			there := &apiServer{Reader: clusterOf(t, copies(test.there)...), err: test.err}
+			there := &apiServer{Reader: indexed.Cluster(t, copies(test.there)...), err: test.err}
 			put := &shelf{}
 			if test.published {
 				put.host = before
@@ -115,7 +116,7 @@ func TestTheAPIServerIsAskedBeforeARouteBreaks(t *testing.T) {
 				put.host = dead
 			}
 			r := &Reconciler{
-				Objects:   index.Objects{Cluster: clusterOf(t, copies(test.cached)...)},
+				Objects:   index.Objects{Cluster: indexed.Cluster(t, copies(test.cached)...)},
 				Live:      apireader.New(there, nil),
 				Publisher: put,
 				Reporter:  report.New(),
@@ -150,7 +151,7 @@ func summary(host, before *route.Host) string {
 func TestWithoutAnAPIServerTheCacheIsTheTruth(t *testing.T) {
 	put := &shelf{host: &route.Host{}}
 	r := &Reconciler{
-		Objects:   index.Objects{Cluster: clusterOf(t, annotated(leading("cart", nil, "cart.test", "cart"), route.WellKnownClass))},
+		Objects:   index.Objects{Cluster: indexed.Cluster(t, annotated(leading("cart", nil, "cart.test", "cart"), route.WellKnownClass))},
 		Publisher: put,
 		Reporter:  report.New(),
 	}

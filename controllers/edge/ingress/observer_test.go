@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -22,7 +23,7 @@ func TestTheEventOfAClassClaimsNoIngress(t *testing.T) {
 	tracker := &replica.Tracker{Hosts: server.New(server.Options{})}
 	tracker.Envoys(map[route.Gateway]replica.Gateway{key.Gateway: {Envoys: 1, Synced: 1}})
 	tracker.Saw(client.ObjectKey{Namespace: "shop", Name: "blog"}, 498, nil)
-	r := &Reconciler{Objects: index.Objects{Cluster: clusterOf(t, shop)}, Tracker: tracker}
+	r := &Reconciler{Objects: index.Objects{Cluster: indexed.Cluster(t, shop)}, Tracker: tracker}
 
 	class := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "fairway", UID: "1", ResourceVersion: "501"}}
 	r.sawClass(t.Context(), class, false, []route.Key{key})

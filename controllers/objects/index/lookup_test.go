@@ -1,7 +1,6 @@
 package index_test
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -15,16 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/test/indexed"
 	"github.com/fairwaynet/fairway/xds/route"
 )
-
-// indexed lets index.Register add its indexes to a fake client.
-type indexed struct{ *fake.ClientBuilder }
-
-func (i indexed) IndexField(_ context.Context, object client.Object, field string, values client.IndexerFunc) error {
-	i.WithIndex(object, field, values)
-	return nil
-}
 
 // objectsOf finds what is in manifests.
 func objectsOf(t *testing.T, manifests string) index.Objects {
@@ -34,9 +26,7 @@ func objectsOf(t *testing.T, manifests string) index.Objects {
 		t.Fatal(err)
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme)
-	if err := index.Register(t.Context(), indexed{builder}); err != nil {
-		t.Fatal(err)
-	}
+	indexed.Register(t, builder)
 	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
 	for _, text := range strings.Split("\n"+manifests, "\n---\n") {
 		object, _, err := decoder.Decode([]byte(text), nil, nil)
