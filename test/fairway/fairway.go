@@ -117,27 +117,8 @@ func Start(t testing.TB, options Options) *Installation {
 		pinned:   options.Pinned,
 		rate:     options.Rate,
 	}
-	if r.Cluster == nil {
-		r.Cluster = cluster.Start(t, cluster.Options{})
-	}
 	r.dir = shortDir(t)
-	scheme, err := index.Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Client, err = client.New(r.Cluster.Config, client.Options{Scheme: scheme}); err != nil {
-		t.Fatalf("make client: %v", err)
-	}
-	for _, name := range append([]string{accountNamespace}, options.Namespaces...) {
-		r.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	}
-	user := r.permit(t, options.Namespaces, slices.Contains(options.Flags, "--watch-namespace-selector"))
-	if options.APIServer != nil {
-		user = options.APIServer(user)
-	}
-	if r.kubeconfig, err = r.Cluster.WriteKubeconfig(user); err != nil {
-		t.Fatal(err)
-	}
+	r.prepareCluster(t, options)
 	if options.Before != nil {
 		options.Before(r)
 	}
@@ -162,6 +143,32 @@ func Start(t testing.TB, options Options) *Installation {
 		e.WaitReady(t)
 	}
 	return r
+}
+
+// prepareCluster starts the cluster if there is none, and gives the controller its
+// account there.
+func (r *Installation) prepareCluster(t testing.TB, options Options) {
+	t.Helper()
+	if r.Cluster == nil {
+		r.Cluster = cluster.Start(t, cluster.Options{})
+	}
+	scheme, err := index.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Client, err = client.New(r.Cluster.Config, client.Options{Scheme: scheme}); err != nil {
+		t.Fatalf("make client: %v", err)
+	}
+	for _, name := range append([]string{accountNamespace}, options.Namespaces...) {
+		r.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	user := r.permit(t, options.Namespaces, slices.Contains(options.Flags, "--watch-namespace-selector"))
+	if options.APIServer != nil {
+		user = options.APIServer(user)
+	}
+	if r.kubeconfig, err = r.Cluster.WriteKubeconfig(user); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // StartController starts the controller again after a kill, as Start does. It has
