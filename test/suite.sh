@@ -37,7 +37,7 @@ between=$SECONDS
 ((${#two[@]} == 0)) || run -p 2 -parallel 4 "${flags[@]}" "${two[@]}"
 
 printf '\nWhere the time went (tests alone, without what was compiled for them):\n'
-awk -f test/times.awk "$log" | sort -rn | head -n 15
+awk -f test/times.awk "$log" | sort -rn | sed -n 1,15p
 printf '%6d s    in all: %d packages side by side in %d s, then %d two at a time in %d s\n' \
 	$((SECONDS - began)) ${#together[@]} $((between - began)) ${#two[@]} $((SECONDS - between))
 exit "$status"
