@@ -77,13 +77,17 @@ tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, Core
 tools-scan: ## Install sslyze, a scanner of TLS
 	@test/tools/install.sh sslyze
 
+.PHONY: tools-helm
+tools-helm: ## Install Helm 3 and 4, and what else checks the chart: kubeconform, promtool
+	@test/tools/install.sh helm3 helm4 kubeconform promtool
+
 .PHONY: tools-peers
 tools-peers: ## Install the ingress controllers that benchmarks run beside ours
 	@test/tools/install.sh contour
 
 .PHONY: tools-lint
-tools-lint: ## Install golangci-lint
-	@test/tools/install.sh golangci-lint
+tools-lint: ## Install golangci-lint and actionlint
+	@test/tools/install.sh golangci-lint actionlint
 
 ##### Test
 

@@ -2,6 +2,7 @@
 # Fetch and build the programs that tests, the demo, benchmarks and lint run.
 #
 #   test/tools/install.sh envoy etcd kube-apiserver kubectl pebble pebble-challtestsrv sslyze contour golangci-lint
+#   test/tools/install.sh helm3 helm4 kubeconform promtool actionlint
 #   test/tools/install.sh kubelet containerd runc cni/ptp coredns pause …
 #
 # Everything is pinned beside this script and verified by hash: Envoy by
@@ -125,6 +126,16 @@ stamp() {
 	done
 }
 
+# stamp_helm MODULE MAJOR PACKAGE: print the linker flags that set Helm's version, and
+# the version of Kubernetes that "helm template" takes for the cluster's: that of
+# Helm's own client-go.
+stamp_helm() {
+	local path=helm.sh/helm/$2
+	printf ' -X %s=%s' "$path/internal/version.version" "$(version "$1" "$path")" \
+		"$path/$3.k8sVersionMajor" 1 \
+		"$path/$3.k8sVersionMinor" "$(version "$1" k8s.io/client-go | cut -d. -f2)"
+}
+
 # make_tool TOOL DIR: put the program at DIR/TOOL.
 make_tool() {
 	case $1 in
@@ -147,6 +158,11 @@ make_tool() {
 	ginkgo) compile "$@" e2e github.com/onsi/ginkgo/v2/ginkgo ;;
 	pebble | pebble-challtestsrv) compile "$@" pebble "github.com/letsencrypt/pebble/v2/cmd/$1" ;;
 	contour) compile "$@" contour github.com/projectcontour/contour/cmd/contour ;;
+	helm3) compile "$@" helm3 helm.sh/helm/v3/cmd/helm "$(stamp_helm helm3 v3 pkg/chartutil)" ;;
+	helm4) compile "$@" helm4 helm.sh/helm/v4/cmd/helm "$(stamp_helm helm4 v4 pkg/chart/common)" ;;
+	kubeconform) compile "$@" kubeconform github.com/yannh/kubeconform/cmd/kubeconform ;;
+	promtool) compile "$@" prometheus github.com/prometheus/prometheus/cmd/promtool ;;
+	actionlint) compile "$@" actionlint github.com/rhysd/actionlint/cmd/actionlint ;;
 	golangci-lint) compile "$@" lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	esac
 }
@@ -165,6 +181,11 @@ pins() {
 	e2e.test | ginkgo) cat "$here"/e2e/go.{mod,sum} && stamp "$kubernetes" ;;
 	pebble | pebble-challtestsrv) cat "$here"/pebble/go.{mod,sum} ;;
 	contour) cat "$here"/contour/go.{mod,sum} ;;
+	helm3) cat "$here"/helm3/go.{mod,sum} ;;
+	helm4) cat "$here"/helm4/go.{mod,sum} ;;
+	kubeconform) cat "$here"/kubeconform/go.{mod,sum} ;;
+	promtool) cat "$here"/prometheus/go.{mod,sum} ;;
+	actionlint) cat "$here"/actionlint/go.{mod,sum} ;;
 	golangci-lint) cat "$here"/lint/go.{mod,sum} ;;
 	*) return 1 ;;
 	esac | { cat && uname -m; } | sha256sum
@@ -175,7 +196,8 @@ try() {
 	case $1 in
 	kubectl) "$2" version --client ;;
 	sslyze) "$2" --help ;;
-	contour | ginkgo) "$2" version ;;
+	contour | ginkgo | helm*) "$2" version ;;
+	kubeconform) "$2" -v ;;
 	agnhost) "$2" --help ;;
 	pause | containerd-shim-runc-v2) "$2" -v ;;
 	coredns) "$2" -version ;;
