@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,8 +27,27 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	os.Exit(run(ctx, calledAs(os.Args), streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
+
+// calledAs are the arguments of a command line. kubectl completes the arguments of a plugin by
+// a program of another name, which is a link to this one.
+func calledAs(line []string) []string {
+	if programName(line[0]) == "kubectl_complete-fairway" {
+		return append([]string{cobra.ShellCompRequestCmd}, line[1:]...)
+	}
+	return line[1:]
+}
+
+// displayName is how users call the program: "kubectl fairway" where it is kubectl's plugin.
+func displayName(program string) string {
+	if strings.HasPrefix(programName(program), "kubectl") {
+		return "kubectl fairway"
+	}
+	return "fairway"
+}
+
+func programName(path string) string { return strings.TrimSuffix(filepath.Base(path), ".exe") }
 
 // streams are the input and output of a command. Out takes the requested output,
 // Err everything else.
@@ -79,6 +100,7 @@ func run(ctx context.Context, args []string, std streams) int {
 func command(std streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "fairway",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: displayName(os.Args[0])},
 		Short:         "The road from the wire to the pod",
 		Version:       versionLine(),
 		SilenceErrors: true,
@@ -125,6 +147,7 @@ func commands(std streams) []*cobra.Command {
 		checkCommand(std),
 		explainCommand(std),
 		statusCommand(std),
+		requestCommand(std),
 		versionCommand(std),
 	}
 }
