@@ -15,6 +15,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/test/census"
+	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -23,6 +24,7 @@ import (
 // Envoys and does not lead: so it never hears that anything is served, and nobody
 // takes its Problems.
 func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
+	soak.Bulk(t)
 	s := start(t.Context(), t, newWorld())
 	led := &report.LeaderOnly{}
 	s.controllers.Reporter = report.New(led)

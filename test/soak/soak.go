@@ -36,3 +36,13 @@ func Promised(t testing.TB, what string, took, most time.Duration) {
 		t.Errorf("%s took %s, more than the %s that are promised", what, took, most)
 	}
 }
+
+// Bulk leaves out a test whose point is a large number, where tests are short: under the
+// race detector, which slows each down tenfold and finds nothing in it that smaller tests do not
+// show.
+func Bulk(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("bulk, which runs without the race detector")
+	}
+}

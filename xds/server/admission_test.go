@@ -141,6 +141,7 @@ func TestAServerThatIsNotOpenIsTheLastChoice(t *testing.T) {
 
 // A peer that claims to be many nodes costs the server a bounded amount.
 func TestTurnedAwayNodesAreBounded(t *testing.T) {
+	soak.Bulk(t)
 	b := opened(t, quick())
 	b.server.SetStale(time.Now())
 	if n := b.server.TurnAwayNodes(soak.Pick(11_000, 30_000)); n > 10_000 {

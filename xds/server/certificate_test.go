@@ -12,6 +12,7 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 
 	"github.com/fairwaynet/fairway/api/secret"
+	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/envoy"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -130,6 +131,7 @@ func TestTheMostSpecificCertificateIsServed(t *testing.T) {
 // Names that clients can invent are bounded: the secret of the oldest is removed, and sent
 // again if an Envoy asks again.
 func TestSharedCertificatesAreBounded(t *testing.T) {
+	soak.Bulk(t)
 	const most = 2000
 	b := opened(t, quick())
 	a := b.asker()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server/simulated"
 )
@@ -46,6 +47,7 @@ func TestAWithdrawnGatewayIsForgotten(t *testing.T) {
 // Whatever a gateway has, and whatever of it goes first: when all is withdrawn, the
 // gateway is forgotten; while an Envoy is connected, the hosts at least.
 func TestAWithdrawnGatewayIsForgottenInAnyOrder(t *testing.T) {
+	soak.Bulk(t)
 	key := func(host route.Hostname) route.Key { return route.Key{Gateway: "inner", Host: host} }
 	inner := func(h *route.Host) *route.Host {
 		h.Key.Gateway = "inner"

@@ -15,6 +15,7 @@ var comers = soak.Pick(400, 2000)
 // A server to which no Envoy is connected keeps nothing of many names that
 // come and go, in whatever order: nobody says that their removal is served.
 func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
+	soak.Bulk(t)
 	orders := map[string][]string{
 		"what refers goes first":          {"host", "backend", "certificate", "authorities"},
 		"what is referred to goes first":  {"authorities", "certificate", "backend", "host"},

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/test/acme"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // moody is an authority that works until its mood changes.
@@ -151,6 +152,7 @@ func (m *moody) issuer(name string) *v1alpha1.Issuer {
 // However much is asked of an authority that does not answer, the orders of
 // another cost nothing more. The silent authority itself gets few requests.
 func TestOneSilentAuthorityDelaysNoOther(t *testing.T) {
+	soak.Bulk(t)
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not now", code) }
 	}
