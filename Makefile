@@ -53,7 +53,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster tools-acme tools-scan ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze
+tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -103,7 +103,7 @@ race: tools ## Run all tests with the race detector, in random order
 # Where goroutines meet. What these start has been started by "test" before.
 .PHONY: race-core
 race-core: tools-cluster tools-acme ## Run the tests of server, controllers and ACME with the race detector
-	CGO_ENABLED=1 $(GO) test -race -shuffle on -timeout 30m ./xds/server/... ./controllers/... ./tls/...
+	CGO_ENABLED=1 $(GO) test -race -short -shuffle on -timeout 30m ./xds/server/... ./controllers/... ./tls/...
 
 # Takes hours, and wants a machine that does nothing else.
 .PHONY: soak

@@ -144,6 +144,7 @@ make_tool() {
 	etcd) compile "$@" etcd . ;;
 	agnhost) compile "$@" kubernetes k8s.io/kubernetes/test/images/agnhost "$(stamp "$kubernetes")" ;;
 	pause) pause "$@" ;;
+	kubeconform) compile "$@" kubeconform github.com/yannh/kubeconform/cmd/kubeconform ;;
 	kube*) compile "$@" kubernetes "k8s.io/kubernetes/cmd/$1" "$(stamp "$kubernetes")" ;;
 	containerd* | ctr)
 		tags='no_btrfs no_zfs no_devmapper' compile "$@" containerd "github.com/containerd/containerd/v2/cmd/$1" \
@@ -160,8 +161,7 @@ make_tool() {
 	contour) compile "$@" contour github.com/projectcontour/contour/cmd/contour ;;
 	helm3) compile "$@" helm3 helm.sh/helm/v3/cmd/helm "$(stamp_helm helm3 v3 pkg/chartutil)" ;;
 	helm4) compile "$@" helm4 helm.sh/helm/v4/cmd/helm "$(stamp_helm helm4 v4 pkg/chart/common)" ;;
-	kubeconform) compile "$@" kubeconform github.com/yannh/kubeconform/cmd/kubeconform ;;
-	promtool) compile "$@" prometheus github.com/prometheus/prometheus/cmd/promtool ;;
+	promtool) tags=remove_all_sd compile "$@" prometheus github.com/prometheus/prometheus/cmd/promtool ;;
 	actionlint) compile "$@" actionlint github.com/rhysd/actionlint/cmd/actionlint ;;
 	golangci-lint) compile "$@" lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	esac
@@ -173,6 +173,7 @@ pins() {
 	envoy) cat "$here/envoy.txt" ;;
 	sslyze) cat "$here"/sslyze{,-source}.txt && python3 --version ;;
 	etcd) cat "$here"/etcd/{go.mod,go.sum,main.go} ;;
+	kubeconform) cat "$here"/kubeconform/go.{mod,sum} ;;
 	kube* | agnhost | pause) cat "$here"/kubernetes/go.{mod,sum} && stamp "$kubernetes" ;;
 	containerd* | ctr) cat "$here"/containerd/go.{mod,sum} ;;
 	runc) cat "$here"/runc/go.{mod,sum} ;;
@@ -183,7 +184,6 @@ pins() {
 	contour) cat "$here"/contour/go.{mod,sum} ;;
 	helm3) cat "$here"/helm3/go.{mod,sum} ;;
 	helm4) cat "$here"/helm4/go.{mod,sum} ;;
-	kubeconform) cat "$here"/kubeconform/go.{mod,sum} ;;
 	promtool) cat "$here"/prometheus/go.{mod,sum} ;;
 	actionlint) cat "$here"/actionlint/go.{mod,sum} ;;
 	golangci-lint) cat "$here"/lint/go.{mod,sum} ;;

@@ -1,0 +1,207 @@
+package chart
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Registry, repository, tag and digest make a reference in every combination. The digest wins, and
+// none is there by default.
+func TestReferencesOfImages(t *testing.T) {
+	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	for _, test := range []struct{ values, controller, gateway string }{
+		{"", "ghcr.io/fairwaynet/fairway:v0.1.0", "ghcr.io/fairwaynet/fairway-gateway:v0.1.0"},
+		{"controller: {image: {registry: r.test}}", "r.test/fairwaynet/fairway:v0.1.0", "ghcr.io/fairwaynet/fairway-gateway:v0.1.0"},
+		{"controller: {image: {repository: x}}", "ghcr.io/x:v0.1.0", ""},
+		{"controller: {image: {tag: v2}}", "ghcr.io/fairwaynet/fairway:v2", ""},
+		{"controller: {image: {tag: 1.5}}", "ghcr.io/fairwaynet/fairway:1.5", ""},
+		{"controller: {image: {digest: '" + digest + "'}}", "ghcr.io/fairwaynet/fairway@" + digest, ""},
+		{"controller: {image: {registry: r.test, repository: x}}", "r.test/x:v0.1.0", ""},
+		{"controller: {image: {registry: r.test, tag: v2}}", "r.test/fairwaynet/fairway:v2", ""},
+		{"controller: {image: {registry: r.test, digest: '" + digest + "'}}", "r.test/fairwaynet/fairway@" + digest, ""},
+		{"controller: {image: {repository: x, tag: v2}}", "ghcr.io/x:v2", ""},
+		{"controller: {image: {repository: x, digest: '" + digest + "'}}", "ghcr.io/x@" + digest, ""},
+		{"controller: {image: {tag: v2, digest: '" + digest + "'}}", "ghcr.io/fairwaynet/fairway:v2@" + digest, ""},
+		{"controller: {image: {registry: r.test, repository: x, tag: v2}}", "r.test/x:v2", ""},
+		{"controller: {image: {registry: r.test, repository: x, tag: v2, digest: '" + digest + "'}}", "r.test/x:v2@" + digest, ""},
+		{"controller: {image: {registry: ''}}", "fairwaynet/fairway:v0.1.0", ""},
+		{"global: {image: {registry: r.test/mirror}}", "r.test/mirror/fairwaynet/fairway:v0.1.0", "r.test/mirror/fairwaynet/fairway-gateway:v0.1.0"},
+		{"global: {imageRegistry: r.test/}", "r.test/fairwaynet/fairway:v0.1.0", "r.test/fairwaynet/fairway-gateway:v0.1.0"},
+		{"global: {image: {registry: r.test}}\ncontroller: {image: {registry: other.test}}", "r.test/fairwaynet/fairway:v0.1.0", ""},
+	} {
+		all := release{values: test.values}.render(t)
+		for name, want := range map[string]string{"fairway-controller": test.controller, "fairway-gateway": test.gateway} {
+			if got := field(all.must(t, "Deployment", name), "spec.template.spec.containers.0.image"); want != "" && got != want {
+				t.Errorf("%s: %s runs %v, want %s", test.values, name, got, want)
+			}
+		}
+	}
+}
+
+// A private registry serves every image, and its Secret reaches every pod and every account: those
+// of tests, too.
+func TestEveryImageComesFromThePrivateRegistry(t *testing.T) {
+	all := release{values: full + "\nglobal: {image: {registry: r.test}, imagePullSecrets: [first]}\nimagePullSecrets: [{name: second}, first]"}.render(t)
+	pods := all.pods()
+	if len(pods) != 5 {
+		t.Fatalf("%d pods among %s", len(pods), all)
+	}
+	for object, template := range pods {
+		spec := template["spec"].(map[string]any)
+		for _, kind := range []string{"containers", "initContainers"} {
+			containers, _ := spec[kind].([]any)
+			for _, container := range containers {
+				if image := container.(map[string]any)["image"].(string); !strings.HasPrefix(image, "r.test/") {
+					t.Errorf("%s %s runs %s", object.GetKind(), object.GetName(), image)
+				}
+			}
+		}
+		if got := fmt.Sprint(spec["imagePullSecrets"]); got != "[map[name:second] map[name:first]]" {
+			t.Errorf("%s %s has the pull secrets %s", object.GetKind(), object.GetName(), got)
+		}
+	}
+	for _, object := range all {
+		if object.GetKind() == "ServiceAccount" && field(object, "imagePullSecrets.1.name") != "first" {
+			t.Errorf("account %s has the pull secrets %v", object.GetName(), field(object, "imagePullSecrets"))
+		}
+	}
+}
+
+// No pod is bound to an architecture, because all images have both.
+func TestNoPodIsBoundToAnArchitecture(t *testing.T) {
+	for object, template := range (release{values: full}).render(t).pods() {
+		if text := fmt.Sprint(template); strings.Contains(text, "kubernetes.io/arch") {
+			t.Errorf("%s %s: %s", object.GetKind(), object.GetName(), text)
+		}
+	}
+}
+
+// All pods, those of tests too, are what Pod Security calls restricted, unless ports of the node
+// are asked for. Users may remove what their cluster sets itself.
+func TestPodsAreRestricted(t *testing.T) {
+	for object, template := range (release{}).render(t).pods() {
+		pod := template["spec"].(map[string]any)
+		security := pod["securityContext"].(map[string]any)
+		if security["runAsNonRoot"] != true || security["runAsUser"] != float64(65532) {
+			t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), security)
+		}
+		for _, container := range pod["containers"].([]any) {
+			own := container.(map[string]any)["securityContext"].(map[string]any)
+			if own["allowPrivilegeEscalation"] != false || own["readOnlyRootFilesystem"] != true || fmt.Sprint(own["capabilities"]) != "map[drop:[ALL]]" {
+				t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), own)
+			}
+		}
+	}
+	for _, program := range helms {
+		removed := release{helm: program, values: `
+controller: {podSecurityContext: {runAsUser: null}}
+gateway: {podSecurityContext: {runAsUser: null, fsGroup: null}, containerSecurityContext: null}
+`}.render(t)
+		for _, name := range []string{"fairway-controller", "fairway-gateway"} {
+			security := field(removed.must(t, "Deployment", name), "spec.template.spec.securityContext").(map[string]any)
+			if keys := fmt.Sprint(security); strings.Contains(keys, "runAsUser") || strings.Contains(keys, "fsGroup") || security["runAsNonRoot"] != true {
+				t.Errorf("%s: %s has %s", program, name, keys)
+			}
+		}
+		if got := field(removed.must(t, "Deployment", "fairway-gateway"), "spec.template.spec.containers.0.securityContext"); got != nil {
+			t.Errorf("%s: the gateway's container has %v", program, got)
+		}
+	}
+}
+
+// A budget never keeps a node from being drained: there is none for one replica and for a
+// DaemonSet, and every other allows at least one eviction.
+func TestNodesCanBeDrained(t *testing.T) {
+	for _, kind := range []string{"Deployment", "DaemonSet"} {
+		for _, budget := range []string{"{}", "{minAvailable: 1}", "{minAvailable: 50%}", "{maxUnavailable: 2}", "{maxUnavailable: 30%}", "{enabled: false}"} {
+			for _, replicas := range []int{0, 1, 2, 3} {
+				values := fmt.Sprintf("gateway: {kind: %s, podDisruptionBudget: %s, replicaCount: %d}", kind, budget, replicas)
+				if kind == "DaemonSet" {
+					values = fmt.Sprintf("gateway: {kind: %s, podDisruptionBudget: %s}", kind, budget)
+				}
+				out, err := release{values: values}.try(t)
+				if err != nil {
+					t.Fatalf("%s: %v", values, err)
+				}
+				made := parse(t, out).find("PodDisruptionBudget", "fairway-gateway")
+				wanted := kind == "Deployment" && replicas > 1 && budget != "{enabled: false}"
+				if (made != nil) != wanted {
+					t.Errorf("%s: budget %v", values, made)
+				}
+				if made != nil && evictable(made.Object["spec"].(map[string]any), replicas) < 1 {
+					t.Errorf("%s: no eviction is allowed by %v", values, made.Object["spec"])
+				}
+				if kind == "DaemonSet" {
+					break
+				}
+			}
+		}
+	}
+}
+
+// evictable is how many of so many healthy pods Kubernetes evicts at once: percentages round up.
+func evictable(budget map[string]any, pods int) int {
+	count := func(value any) int {
+		if text, ok := value.(string); ok {
+			var percent int
+			if _, err := fmt.Sscanf(text, "%d%%", &percent); err != nil {
+				return 0
+			}
+			return (pods*percent + 99) / 100
+		}
+		number, _ := value.(float64)
+		return int(number)
+	}
+	if least, ok := budget["minAvailable"]; ok {
+		return pods - count(least)
+	}
+	return count(budget["maxUnavailable"])
+}
+
+// What two releases make does not meet: neither in one namespace nor in two, nor under one name.
+func TestReleasesSideBySide(t *testing.T) {
+	cluster := []string{"CustomResourceDefinition", "IngressClass", "ClusterRole", "ClusterRoleBinding"}
+	seen := map[string]string{}
+	for _, r := range []release{
+		{},
+		{name: "a", namespace: "one"}, {name: "a", namespace: "two"}, {name: "b", namespace: "one"},
+		{name: "fairway", namespace: "one"}, {name: "fairway-a", namespace: "one"},
+		{name: strings.Repeat("long-", 10) + "1", namespace: "one"}, {name: strings.Repeat("long-", 10) + "2", namespace: "one"},
+	} {
+		which := r.namespace + "/" + r.name
+		if r.name != "" {
+			r.values = fmt.Sprintf("crds: {enabled: false}\ngateway: {ingressClassResource: {name: class-%s-%s}}\ngateways: {internal: {ingressClassResource: {name: internal-%s-%s}}}", r.namespace, r.name, r.namespace, r.name)
+		}
+		all := r.render(t)
+		for _, object := range all {
+			key := object.GetKind() + " " + or(object.GetNamespace(), "-") + "/" + object.GetName()
+			if slices.Contains(cluster, object.GetKind()) {
+				key = object.GetKind() + " " + object.GetName()
+			}
+			if before, met := seen[key]; met {
+				t.Errorf("%s is of %s and of %s", key, before, which)
+			}
+			seen[key] = which
+			if len(object.GetName()) > 63 && object.GetKind() == "Service" {
+				t.Errorf("%s: the name %s is too long", which, object.GetName())
+			}
+			if object.GetKind() == "IngressClass" {
+				value := "controller " + field(object, "spec.controller").(string)
+				if before, met := seen[value]; met && before != which {
+					t.Errorf("%s is of %s and of %s", value, before, which)
+				}
+				seen[value] = which
+			}
+			if object.GetKind() == "ConfigMap" {
+				for name := range field(object, "data").(map[string]any) {
+					if before, met := seen["declared "+name]; met && name != "owner" {
+						t.Errorf("%s is declared by %s and by %s", name, before, which)
+					}
+					seen["declared "+name] = which
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package chart
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// full gives every group of values something, so that all templates render.
+const full = `
+gateway:
+  settings: {trustedHops: 1}
+  autoscaling: {enabled: true}
+  service: {additional: {inside: {annotations: {a: b}}}}
+gateways:
+  internal: {kind: DaemonSet, autoscaling: {enabled: false}, hostPort: {enabled: true}, publishAddresses: [192.0.2.1]}
+issuers:
+  letsencrypt: {email: admin@example.com, termsAgreed: true}
+metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
+controller: {watchNamespaces: [shop], watchNamespaceSelector: team=shop}
+`
+
+// refusals are values that cannot work, and a part of what the user hears.
+var refusals = []struct{ name, values, says string }{
+	{"a value that does not exist", "gateway: {replicas: 3}", "replicas"},
+	{"a group that does not exist", "gatewya: {}", "gatewya"},
+	{"a misspelt setting", "gateway: {settings: {trustedHop: 1}}", "trustedHop"},
+	{"a setting of a wrong type", "gateway: {settings: {trustedHops: many}}", "trustedHops"},
+	{"a setting outside of its range", "gateway: {settings: {trustedHops: 99}}", "trustedHops"},
+	{"a misspelt setting of a further gateway", "gateways: {internal: {settings: {x: 1}}}", "internal"},
+	{"a boolean that is a text", `crds: {enabled: "false"}`, "enabled"},
+	{"a port that is too large", "gateway: {containerPort: {http: 70000}}", "http"},
+	{"a port that is a word", "gateway: {service: {nodePorts: {http: many}}}", "http"},
+	{"a kind that does not exist", "gateway: {kind: StatefulSet}", "DaemonSet"},
+	{"a digest that is none", "controller: {image: {digest: latest}}", "digest"},
+	{"a gateway without a name", "gateways: {'': {}}", "invalid propertyName"},
+	{"a gateway with a bad name", "gateways: {Internal_1: {}}", "Internal_1"},
+	{"two gateways of one class", "gateways: {internal: {ingressClassResource: {name: fairway}}}", `class "fairway" is also that of gateway`},
+	{"two gateways of one class by alias", "gateways: {internal: {ingressClassResource: {aliases: [fairway]}}}", `class "fairway" is also that of gateway`},
+	{"two default classes", "gateway: {ingressClassResource: {default: true}}\ngateways: {internal: {ingressClassResource: {default: true}}}", "choose one"},
+	{"replicas of a DaemonSet", "gateway: {kind: DaemonSet, replicaCount: 3}", "a DaemonSet runs one on every node"},
+	{"replicas beside an autoscaler", "gateway: {autoscaling: {enabled: true}, replicaCount: 3}", "autoscaling.minReplicas"},
+	{"an autoscaler of a DaemonSet", "gateway: {kind: DaemonSet, autoscaling: {enabled: true}}", "does not scale"},
+	{"an autoscaler upside down", "gateway: {autoscaling: {enabled: true, minReplicas: 5, maxReplicas: 3}}", "below minReplicas"},
+	{"surge with ports of the node", "gateway: {hostPort: {enabled: true}, updateStrategy: {rollingUpdate: {maxSurge: 1}}}", "a second pod does not fit"},
+	{"too little time to drain", "gateway: {terminationGracePeriodSeconds: 30}", "= 75"},
+	{"a budget of all replicas", "controller: {podDisruptionBudget: {minAvailable: 2}}", "no node could be drained"},
+	{"a budget of every one", "gateway: {podDisruptionBudget: {minAvailable: 100%}}", "no node could be drained"},
+	{"a budget that allows nothing", "gateway: {podDisruptionBudget: {maxUnavailable: 0}}", "no node could be drained"},
+	{"a Service without ports", "gateway: {service: {ports: {http: null, https: null}}}", "a Service needs http or https"},
+	{"HTTP/3 without Envoy", "gateway: {service: {ports: {http3: 443}}}", "settings.tls.http3"},
+	{"an Issuer without consent", "issuers: {letsencrypt: {email: admin@example.com}}", "issuers.letsencrypt.termsAgreed"},
+	{"an Issuer with a misspelt field", "issuers: {letsencrypt: {mail: admin@example.com, termsAgreed: true}}", "mail"},
+	{"an Issuer's controller", "issuers: {letsencrypt: {controller: x/y, termsAgreed: true}}", "controller.controllerValue says this"},
+	{"a flag of ingress-nginx", "controller: {extraArgs: {default-ssl-certificate: a/b}}", "the flag is default-certificate"},
+	{"a flag that does not exist", "controller: {extraArgs: {no-such-flag: 1}}", "no-such-flag"},
+	{"a flag of the other process", "controller: {extraArgs: {concurrency: 1}}", "concurrency"},
+	{"snippets", "controller: {allowSnippetAnnotations: true}", "snippets are code in the proxy"},
+	{"annotations that are not checked", "controller: {enableAnnotationValidations: false}", "annotations are always checked"},
+	{"an additional Service with a gateway's name", "gateway: {service: {additional: {internal: {}}}}\ngateways: {internal: {}}", "choose another"},
+	{"a controller value that is none", "controller: {controllerValue: fairway}", "controllerValue"},
+}
+
+func TestWhatCannotWorkIsRefused(t *testing.T) {
+	for _, test := range refusals {
+		for _, program := range helms {
+			t.Run(test.name+"/"+program, func(t *testing.T) {
+				t.Parallel()
+				refused(t, release{helm: program, values: test.values}, test.says)
+			})
+		}
+	}
+}
+
+// Values that another chart, or an old one, has elsewhere are answered by the schema and,
+// for those who skip it, by a template.
+func TestValuesThatAreElsewhere(t *testing.T) {
+	content, err := os.ReadFile(folder + "/files/elsewhere.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := map[string]string{}
+	if err := yaml.Unmarshal(content, &answers); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]any{}
+	for path := range answers {
+		at := all
+		names := strings.Split(path, ".")
+		for _, name := range names[:len(names)-1] {
+			if _, ok := at[name].(map[string]any); !ok {
+				at[name] = map[string]any{}
+			}
+			at = at[name].(map[string]any)
+		}
+		if at[names[len(names)-1]] == nil {
+			at[names[len(names)-1]] = map[string]any{"some": "thing"}
+		}
+	}
+	values, err := yaml.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(answers) < 80 {
+		t.Fatalf("only %d answers", len(answers))
+	}
+	for _, program := range helms {
+		for _, skip := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s with the schema skipped %t", program, skip), func(t *testing.T) {
+				r := release{helm: program, values: string(values)}
+				if skip {
+					r.args = []string{"--skip-schema-validation"}
+				}
+				_, err := r.try(t)
+				if err == nil {
+					t.Fatal("accepted")
+				}
+				for path, answer := range answers {
+					if !strings.Contains(unquoted(err.Error()), unquoted(answer)) {
+						t.Errorf("%s is not answered with %q", path, answer)
+					}
+				}
+				if t.Failed() {
+					t.Log(err)
+				}
+			})
+		}
+	}
+}
+
+// unquoted is a text without what Helm's versions quote differently.
+func unquoted(text string) string {
+	return strings.NewReplacer(`\`, "", `"`, "", "'", "", "`", "").Replace(text)
+}
+
+// Under --skip-schema-validation templates still refuse what only they can see.
+func TestTemplatesRefuseWithoutTheSchema(t *testing.T) {
+	for _, program := range helms {
+		r := release{helm: program, args: []string{"--skip-schema-validation"}, values: "controller: {service: {type: NodePort}, kind: DaemonSet}\ngateway: {kind: DaemonSet, replicaCount: 2}"}
+		refused(t, r, "controller.service: the Service belongs to the gateway, so it is gateway.service")
+		refused(t, r, "controller.kind: the gateway carries traffic, so it is gateway.kind")
+		refused(t, r, "gateway.replicaCount: a DaemonSet runs one on every node")
+	}
+}
+
+func refused(t *testing.T, r release, says string) {
+	t.Helper()
+	out, err := r.try(t)
+	if err == nil {
+		t.Fatalf("accepted:\n%s\nrendered %s", r.values, parse(t, out))
+	}
+	if !strings.Contains(unquoted(err.Error()), unquoted(says)) {
+		t.Errorf("the error does not say %q: %v", says, err)
+	}
+	if strings.Contains(err.Error(), "nil pointer") || strings.Contains(err.Error(), "error calling") {
+		t.Errorf("a template failed by accident: %v", err)
+	}
+}
