@@ -5,6 +5,7 @@
 //	echo [--port 8080] [--udp-port 8081]
 //	echo get URL
 //	echo udp HOST:PORT
+//	echo load [--rate 100] [--host NAME] URL...
 package main
 
 import (
@@ -37,6 +38,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if len(args) == 2 && args[0] == "udp" {
 		return askUDP(ctx, args[1])
+	}
+	if len(args) > 1 && args[0] == "load" {
+		return load(ctx, args[1:])
 	}
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
 	port := flags.Int("port", 8080, "of HTTP")

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// tally is the result of a load, which load prints as JSON when it ends.
+type tally struct {
+	Sent     int
+	Failures int
+	Failed   []string // the first failures
+	Slowest  float64  // in seconds
+	Median   float64
+	Seconds  float64 // how long the load took
+}
+
+// The bounds of a load.
+const (
+	workers     = 16
+	ownEvery    = 6 // every sixth request of a worker has a connection of its own
+	mostFailed  = 20
+	mostLatency = 1 << 20 // requests whose time is kept
+)
+
+// load sends requests at an even rate, to one URL after the other, until it is told to end.
+// It never retries.
+func load(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("load", flag.ContinueOnError)
+	rate := flags.Float64("rate", 100, "requests a second")
+	host := flags.String("host", "", "header Host")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	l := &loader{urls: flags.Args(), host: *host}
+	if len(l.urls) == 0 {
+		return errors.New("load: give URLs")
+	}
+	began := time.Now()
+	due := make(chan int)
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() { l.work(ctx, due) })
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for sent := 0; ctx.Err() == nil; {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		for want := int(time.Since(began).Seconds() * *rate); sent < want && ctx.Err() == nil; sent++ {
+			select {
+			case due <- sent:
+			case <-ctx.Done():
+			}
+		}
+	}
+	close(due)
+	running.Wait()
+	return json.NewEncoder(os.Stdout).Encode(l.result(time.Since(began)))
+}
+
+// loader counts what clients see.
+type loader struct {
+	urls []string
+	host string
+
+	mu    sync.Mutex
+	tally tally
+	took  []float64
+}
+
+func (l *loader) work(ctx context.Context, due <-chan int) {
+	kept := &http.Transport{MaxIdleConnsPerHost: 1}
+	defer kept.CloseIdleConnections()
+	own := &http.Transport{DisableKeepAlives: true}
+	for n := range due {
+		transport := kept
+		if n/workers%ownEvery == 0 {
+			transport = own
+		}
+		began := time.Now()
+		err := l.ask(context.WithoutCancel(ctx), transport, l.urls[n%len(l.urls)], n%2 == 0)
+		l.count(began, err)
+	}
+}
+
+// ask sends one request, with or without a body, and reads the answer to its last byte.
+func (l *loader) ask(ctx context.Context, transport http.RoundTripper, url string, body bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	method, content := http.MethodGet, io.Reader(http.NoBody)
+	if body {
+		method, content = http.MethodPost, strings.NewReader("a body")
+	}
+	request, err := http.NewRequestWithContext(ctx, method, url, content)
+	if err != nil {
+		return err
+	}
+	request.Host = l.host
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, url, err)
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return fmt.Errorf("%s %s: %w", method, url, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s", method, url, response.Status)
+	}
+	return nil
+}
+
+func (l *loader) count(began time.Time, err error) {
+	took := time.Since(began).Seconds()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally.Sent++
+	l.tally.Slowest = max(l.tally.Slowest, took)
+	if len(l.took) < mostLatency {
+		l.took = append(l.took, took)
+	}
+	if err == nil {
+		return
+	}
+	if l.tally.Failures++; l.tally.Failures <= mostFailed {
+		l.tally.Failed = append(l.tally.Failed, fmt.Sprintf("%s after %.3f s: %v", began.Format(time.TimeOnly), took, err))
+	}
+}
+
+func (l *loader) result(took time.Duration) tally {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally.Seconds = took.Seconds()
+	if len(l.took) > 0 {
+		slices.Sort(l.took)
+		l.tally.Median = l.took[len(l.took)/2]
+	}
+	return l.tally
+}
