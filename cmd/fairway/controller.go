@@ -31,6 +31,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/process/health"
+	"github.com/fairwaynet/fairway/process/scavenger"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -187,9 +189,9 @@ func (c *controllerSettings) assemble(
 	elector.Add("events", told.Lead)
 	contact := replica.NewContact(log, ads.SetStale, ads.SetFresh)
 	registry.MustRegister(ledOnly{reporter, elector}, ads, elector, contact)
-	serving := &probes{
-		metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry},
-		checks:  []func(context.Context) error{func(context.Context) error { return contact.Err() }},
+	serving := &health.Probes{
+		Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry},
+		Checks:  []func(context.Context) error{func(context.Context) error { return contact.Err() }},
 	}
 	made, err := c.sharedCertificate(ctx, mgr, log)
 	if err != nil {
@@ -213,19 +215,19 @@ func (c *controllerSettings) assemble(
 		Metrics:      metrics,
 
 		Conditions: c.conditions(mgr, elector, log),
-		Opened:     func() { serving.ready.Store(true) },
+		Opened:     func() { serving.Ready() },
 		Log:        log,
 	}
 	if err := errors.Join(controllers.Index(ctx), c.addReplica(ctx, mgr, teller{elector, contact, recorder}, controllers, ads, registry)); err != nil {
 		return err
 	}
-	heap := everywhere(func(ctx context.Context) error { return giveBack(ctx, weighEvery) })
+	heap := everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
 	return errors.Join(mgr.Add(controllers), mgr.Add(elector), mgr.Add(heap),
 		c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))
 }
 
 func (c *controllerSettings) addXDS(
-	ctx context.Context, log logr.Logger, mgr manager.Manager, elector *leader.Elector, ads *server.Server, serving *probes,
+	ctx context.Context, log logr.Logger, mgr manager.Manager, elector *leader.Elector, ads *server.Server, serving *health.Probes,
 ) error {
 	var creds credentials.TransportCredentials
 	if c.XDS.Identity == identityManaged {
@@ -234,7 +236,7 @@ func (c *controllerSettings) addXDS(
 			return err
 		}
 		creds = managedCredentials(keys)
-		serving.checks = append(serving.checks, func(context.Context) error { _, err := keys.Config(); return err })
+		serving.Checks = append(serving.Checks, func(context.Context) error { _, err := keys.Config(); return err })
 	} else {
 		var err error
 		if creds, err = c.XDS.credentials(log); err != nil {
@@ -249,16 +251,16 @@ func (c *controllerSettings) addXDS(
 	return mgr.Add(everywhere(func(ctx context.Context) error { return serveXDS(ctx, listener, creds, c.XDS.Age, ads) }))
 }
 
-func (c *controllerSettings) addProbes(ctx context.Context, log logr.Logger, mgr manager.Manager, serving *probes) error {
+func (c *controllerSettings) addProbes(ctx context.Context, log logr.Logger, mgr manager.Manager, serving *health.Probes) error {
 	if c.MetricsAddress == "" {
 		return nil
 	}
-	listener, err := listenProbes(ctx, c.MetricsAddress)
+	listener, err := health.Listen(ctx, c.MetricsAddress)
 	if err != nil {
 		return err
 	}
 	log.Info("serving metrics and health", "address", listener.Addr().String())
-	return mgr.Add(everywhere(func(ctx context.Context) error { return serving.serve(ctx, listener) }))
+	return mgr.Add(everywhere(func(ctx context.Context) error { return serving.Serve(ctx, listener) }))
 }
 
 // everywhere is a manager.Runnable that runs on every replica, leader or not.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/fairwaynet/fairway/process/health"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -176,7 +177,7 @@ func (g *gatewaySettings) run(ctx context.Context, accessLog io.Writer, log logr
 	envoy.Stdout, envoy.Log = accessLog, log
 	var probing net.Listener
 	if g.MetricsAddress != "" {
-		if probing, err = listenProbes(ctx, g.MetricsAddress); err != nil {
+		if probing, err = health.Listen(ctx, g.MetricsAddress); err != nil {
 			return err
 		}
 		log.Info("serving metrics and health", "address", probing.Addr().String())
@@ -232,10 +233,10 @@ func (g *gatewaySettings) serve(ctx context.Context, envoy *gateway.Process, pro
 		registry := prometheus.NewRegistry()
 		metrics := gateway.NewMetrics(envoy, time.Now)
 		registry.MustRegister(metrics, envoy.Prover, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-		answers := &probes{checks: []func(context.Context) error{envoy.Ready}, metrics: registry}
-		answers.ready.Store(true) // envoy.Ready decides
+		answers := &health.Probes{Checks: []func(context.Context) error{envoy.Ready}, Metrics: registry}
+		answers.Ready() // envoy.Ready decides
 		all.Go(func() error { metrics.Run(below); return nil })
-		all.Go(func() error { return answers.serve(below, probing) })
+		all.Go(func() error { return answers.Serve(below, probing) })
 	}
 	all.Go(func() error {
 		defer stop()

@@ -32,6 +32,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/process/health"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -212,7 +213,7 @@ type serving struct {
 	xds         net.Listener
 	envoy       *gateway.Process
 	console     *console.Console
-	probes      *probes
+	probes      *health.Probes
 	metrics     net.Listener // nil: no metrics
 	orders      *ordersOfFolder
 }
@@ -251,7 +252,7 @@ func (s *serveSettings) assemble(
 	registry.MustRegister(reporter, ads, envoy.Prover)
 	r := &serving{
 		serveSettings: s, files: files, server: ads, envoy: envoy, console: n,
-		probes: &probes{metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},
+		probes: &health.Probes{Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}},
 		controllers: &edge.Controllers{
 			Cache: files, Live: files.Live(), Publisher: n.Publisher(ads), Reporter: reporter,
 			Base: s.Route, Adapt: s.adapt,
@@ -283,7 +284,7 @@ func (r *serving) listen(ctx context.Context) error {
 		return err
 	}
 	if r.MetricsAddress != "" {
-		r.metrics, err = listenProbes(ctx, r.MetricsAddress)
+		r.metrics, err = health.Listen(ctx, r.MetricsAddress)
 	}
 	return err
 }
@@ -313,7 +314,7 @@ func (r *serving) run(ctx context.Context) error {
 		return r.orders.run(below)
 	})
 	if r.metrics != nil {
-		all.Go(func() error { return r.probes.serve(below, r.metrics) })
+		all.Go(func() error { return r.probes.Serve(below, r.metrics) })
 	}
 	all.Go(func() error { r.announce(ctx); return nil })
 	all.Go(func() error {
@@ -340,7 +341,7 @@ func (r *serving) announce(ctx context.Context) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	r.probes.ready.Store(true)
+	r.probes.Ready()
 	r.console.Start(r.Folder, r.urls(), len(r.controllers.Reporter.Problems()))
 	if beside, err := check.SkippedOf(ctx, r.files, r.controllers.Objects()); err == nil { // otherwise serving has ended
 		r.console.Beside(beside)

@@ -21,6 +21,7 @@ const (
 // rules are the arrows of the architecture:
 //
 //	cmd → controllers → {xds, tls, cni, proxy} → api
+//	cmd → process
 //	controllers: inspect → {edge, node} → {certificates, assembly} → replicas → objects
 //	xds/server → xds/envoy → xds/route
 //	xds/server → xds/proof/verifier → {xds/proof, xds/route}
@@ -43,6 +44,14 @@ var rules = []rule{
 	{
 		from: []string{"controllers"}, never: []string{"cmd"},
 		why: "cmd is wiring only: flags and processes end there",
+	},
+	{
+		from: []string{"process"}, never: []string{"cmd", "controllers", "xds", "tls", "cni", "proxy"},
+		why: "every process has health, memory and flags, whatever else it does",
+	},
+	{
+		from: []string{"controllers", "xds", "tls", "cni", "proxy"}, never: []string{"process"},
+		why: "only cmd knows that there is a process: it passes values of flags",
 	},
 	{
 		never: []string{"test"}, but: []string{"test"}, tests: true,

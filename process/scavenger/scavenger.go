@@ -1,4 +1,9 @@
-package main
+// Package scavenger returns memory of a shrunk heap to the operating system.
+//
+// Go's own scavenger keeps much of the memory for later use, but a controller has no
+// later use for it after the deletion of many hosts. It does not limit the heap. Its
+// invariant: a process whose heap does not shrink pays for looks at the heap only.
+package scavenger
 
 import (
 	"context"
@@ -9,9 +14,10 @@ import (
 )
 
 const (
-	// weighEvery is the time between two checks of the heap's size. A check takes
-	// microseconds.
-	weighEvery = 5 * time.Second
+	// Interval is the usual time between two checks of the heap's size. A check
+	// takes microseconds.
+	Interval = 5 * time.Second
+
 	// Both are parts of the live heap. If less than quiet was allocated between
 	// two checks, the process is idle. If more than stale was allocated since the
 	// last collection, another collection is worth it.
@@ -21,11 +27,9 @@ const (
 	shrunk, steady = 0.7, 0.95
 )
 
-// giveBack returns memory to the system when the heap has shrunk a lot, and goes
-// on while the heap shrinks, until ctx ends. Go would keep the memory for later
-// use, but after the deletion of many hosts there is no later use. It checks the
-// heap at every interval.
-func giveBack(ctx context.Context, every time.Duration) error {
+// Run returns memory to the system when the heap has shrunk a lot, and goes on
+// while the heap shrinks, until ctx ends. It checks the heap at every interval.
+func Run(ctx context.Context, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	largest, shrinking := uint64(0), true // the start leaves much garbage

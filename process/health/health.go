@@ -1,4 +1,9 @@
-package main
+// Package health answers HTTP requests about the process: /healthz says that it runs,
+// /readyz that it is ready to serve, and /metrics how it does.
+//
+// It decides nothing: whoever starts the process says when it is ready. Its invariant:
+// /readyz answers 200 only when Ready was called and every check passes.
+package health
 
 import (
 	"context"
@@ -13,17 +18,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// probes answer for the process: /healthz says that it runs, /readyz that it is
-// ready to serve, and /metrics how it does.
-type probes struct {
-	metrics prometheus.Gatherer
-	ready   atomic.Bool
-	checks  []func(context.Context) error // further conditions of readiness
+// Probes answer for one process.
+type Probes struct {
+	Metrics prometheus.Gatherer
+	// Checks are further conditions of readiness. Add none once Serve is called.
+	Checks []func(context.Context) error
+
+	ready atomic.Bool
 }
 
-func (p *probes) handler() http.Handler {
+// Ready says that the process has begun to serve.
+func (p *Probes) Ready() { p.ready.Store(true) }
+
+func (p *Probes) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := p.unready(r.Context()); err != nil {
@@ -36,11 +45,11 @@ func (p *probes) handler() http.Handler {
 }
 
 // unready is the reason why the process is not ready.
-func (p *probes) unready(ctx context.Context) error {
+func (p *Probes) unready(ctx context.Context) error {
 	if !p.ready.Load() {
 		return errors.New("the first configuration is not yet published")
 	}
-	for _, check := range p.checks {
+	for _, check := range p.Checks {
 		if err := check(ctx); err != nil {
 			return err
 		}
@@ -48,8 +57,8 @@ func (p *probes) unready(ctx context.Context) error {
 	return nil
 }
 
-// listenProbes listens on the address of --metrics-address.
-func listenProbes(ctx context.Context, address string) (net.Listener, error) {
+// Listen listens on the address of --metrics-address.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("serve --metrics-address: %w", err)
@@ -57,8 +66,8 @@ func listenProbes(ctx context.Context, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// serve answers requests until ctx ends.
-func (p *probes) serve(ctx context.Context, listener net.Listener) error {
+// Serve answers requests until ctx ends.
+func (p *Probes) Serve(ctx context.Context, listener net.Listener) error {
 	s := &http.Server{
 		Handler:           p.handler(),
 		ReadHeaderTimeout: 5 * time.Second,

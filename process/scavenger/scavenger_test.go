@@ -1,4 +1,4 @@
-package main
+package scavenger
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 func TestMemoryOfAShrunkHeapIsGivenBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- giveBack(ctx, time.Millisecond) }()
+	go func() { done <- Run(ctx, time.Millisecond) }()
 
 	const size, part = 64 << 20, 64 << 10
 	held := make([][]byte, 0, size/part)
