@@ -73,7 +73,7 @@ func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
 		{"xds", len(g.XDS) > 0, "say where a controller is"},
 		{"concurrency", g.Concurrency >= 0, "cannot be negative"},
 		{"max-connections", g.MaxConnections > 0, "must be more than 0"},
-		{"max-heap", g.MaxHeap == 0 || g.MaxHeap >= leastHeap, "must be at least 32Mi, which an Envoy that serves nothing needs, or 0 for no bound"},
+		{"max-heap", g.MaxHeap == 0 || g.MaxHeap >= gateway.LeastHeap, "must be at least 32Mi, which an Envoy that serves nothing needs, or 0 for no bound"},
 		{"drain-delay", g.DrainDelay >= 0, "cannot be negative"},
 		{"drain-timeout", g.DrainTimeout >= 0, "cannot be negative"},
 	} {
@@ -135,7 +135,7 @@ func gatewayCommand(std streams) *cobra.Command {
 		Gateway:        string(route.DefaultGateway),
 		ServerName:     "fairway-controller",
 		MaxConnections: gateway.DefaultMaxConnections,
-		MaxHeap:        defaultHeap(os.DirFS("/")),
+		MaxHeap:        byteCount(gateway.DefaultHeap(os.DirFS("/"))),
 		DrainDelay:     5 * time.Second,
 		DrainTimeout:   time.Minute,
 	}
@@ -163,7 +163,7 @@ Standard output is the access log.`,
 func (g *gatewaySettings) run(ctx context.Context, accessLog io.Writer, log logr.Logger) (err error) {
 	program, err := gateway.Find(g.Envoy, os.Getenv)
 	if err != nil {
-		return fmt.Errorf("find Envoy: %w: say with --envoy or $FAIRWAY_ENVOY where it is", errors.Join(notAProgram(err)))
+		return fmt.Errorf("find Envoy: %w: say with --envoy or $FAIRWAY_ENVOY where it is", err)
 	}
 	private, err := os.MkdirTemp("", "fairway-gateway-") // for this user only
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -152,17 +151,9 @@ func (s *serveSettings) prepare(ctx context.Context) (envoy string, err error) {
 	}
 	if envoy, err = gateway.Find(s.Envoy, os.Getenv); err != nil {
 		return "", fmt.Errorf("find Envoy: %w: run 'make tools-envoy', or say with --envoy or $FAIRWAY_ENVOY where it is",
-			errors.Join(notAProgram(err)))
+			err)
 	}
 	return envoy, errors.Join(s.makeState(), s.checkPorts(ctx))
-}
-
-// notAProgram removes the package's name from an error of exec.LookPath.
-func notAProgram(err error) error {
-	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
-		return fmt.Errorf("%s: %w", lookup.Name, lookup.Err)
-	}
-	return err
 }
 
 // checkPorts binds the ports for a moment. Without this check Envoy would

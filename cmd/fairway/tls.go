@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,14 @@ func bindTLS(flags *pflag.FlagSet, r *route.Settings, defaultCertificate *secret
 // selfSigned makes a self-signed certificate without a host name.
 func selfSigned() (*tlscertificate.Certificate, error) {
 	return tlscertificate.SelfSigned(time.Now(), rand.Reader)
+}
+
+// systemRoots are the certificates, in PEM, that this machine trusts. They verify
+// backends whose Services say "system".
+func systemRoots(log logr.Logger) []byte {
+	return tlscertificate.SystemAuthorities(os.Getenv, func(file, fault string) {
+		log.Info("the system's certificates cannot be used", "file", file, "fault", fault)
+	})
 }
 
 // certificates are the options for hosts without a certificate of their own. The

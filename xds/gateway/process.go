@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	goruntime "runtime"
 	"strconv"
 	"sync"
@@ -291,20 +290,4 @@ func (p *Process) waitForNoConnections(ctx context.Context, c *child) uint64 {
 		case <-time.After(pollInterval):
 		}
 	}
-}
-
-// Find returns the Envoy to run: the given path, or that of the environment variable
-// FAIRWAY_ENVOY, or the one that "make tools-envoy" has put into the working directory, or
-// the one in PATH.
-func Find(path string, getenv func(string) string) (string, error) {
-	if path == "" {
-		path = getenv("FAIRWAY_ENVOY")
-	}
-	if path != "" {
-		return exec.LookPath(path)
-	}
-	if path, err := exec.LookPath(filepath.Join(".tools", "bin", "envoy")); err == nil || errors.Is(err, exec.ErrDot) {
-		return filepath.Abs(path)
-	}
-	return exec.LookPath("envoy")
 }

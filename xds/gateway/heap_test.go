@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ func TestTheHeapFollowsTheContainersMemory(t *testing.T) {
 	const v2, v1 = "sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"
 	for _, test := range []struct {
 		name, path, text string
-		want             byteCount
+		want             int64
 	}{
 		{"a limit", v2, "1000000000\n", 700_000_000},
 		{"no limit", v2, "max\n", 0},
@@ -20,7 +20,7 @@ func TestTheHeapFollowsTheContainersMemory(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			root := fstest.MapFS{test.path: {Data: []byte(test.text)}}
-			if got := defaultHeap(root); got != test.want {
+			if got := DefaultHeap(root); got != test.want {
 				t.Errorf("%d, want %d", got, test.want)
 			}
 		})

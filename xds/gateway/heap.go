@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"io/fs"
@@ -10,13 +10,13 @@ import (
 // percent. The rest is for this process, and for the kernel's connection buffers.
 const heapShare = 70
 
-// leastHeap is the smallest limit that makes sense. With less, even an idle Envoy
-// would shed load.
-const leastHeap = 32 << 20
+// LeastHeap is the smallest limit that makes sense, in bytes. With less, even an idle
+// Envoy would shed load.
+const LeastHeap = 32 << 20
 
-// defaultHeap is the limit for Envoy's heap in this container, or 0 if the
+// DefaultHeap is the limit for Envoy's heap in this container, in bytes, or 0 if the
 // container's memory has no limit. root is the root of the file system.
-func defaultHeap(root fs.FS) byteCount {
+func DefaultHeap(root fs.FS) int64 {
 	for _, path := range []string{
 		"sys/fs/cgroup/memory.max",
 		"sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -29,7 +29,7 @@ func defaultHeap(root fs.FS) byteCount {
 		if err != nil || limit >= 1<<50 {
 			return 0 // "max", or the largest possible number
 		}
-		return byteCount(limit / 100 * heapShare)
+		return limit / 100 * heapShare
 	}
 	return 0
 }
