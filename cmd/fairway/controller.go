@@ -33,6 +33,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/process/health"
 	"github.com/fairwaynet/fairway/process/scavenger"
+	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -181,7 +182,7 @@ func (c *controllerSettings) assemble(
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
 		DefaultCertificate: types.NamespacedName(c.DefaultCertificate),
 	}
-	ads := server.New(server.Options{Log: log, Observer: delivery, Authorize: authorize})
+	ads := server.New(server.Options{Log: log, Observer: delivery, Authorize: grpcserver.Authorize})
 	elector, err := c.Replica.elector(mgr.GetConfig(), log)
 	if err != nil {
 		return err
@@ -235,7 +236,7 @@ func (c *controllerSettings) addXDS(
 		if err != nil {
 			return err
 		}
-		creds = managedCredentials(keys)
+		creds = grpcserver.MutualTLS(keys.Config)
 		serving.Checks = append(serving.Checks, func(context.Context) error { _, err := keys.Config(); return err })
 	} else {
 		var err error
@@ -243,12 +244,12 @@ func (c *controllerSettings) addXDS(
 			return err
 		}
 	}
-	listener, err := c.XDS.listen(ctx)
+	listener, err := grpcserver.Listen(ctx, c.XDS.Address)
 	if err != nil {
 		return err
 	}
 	log.Info("serving Envoys", "address", listener.Addr().String(), "tls", c.XDS.Cert != "" || c.XDS.Identity == identityManaged)
-	return mgr.Add(everywhere(func(ctx context.Context) error { return serveXDS(ctx, listener, creds, c.XDS.Age, ads) }))
+	return mgr.Add(everywhere(func(ctx context.Context) error { return grpcserver.Serve(ctx, listener, creds, c.XDS.Age, ads) }))
 }
 
 func (c *controllerSettings) addProbes(ctx context.Context, log logr.Logger, mgr manager.Manager, serving *health.Probes) error {

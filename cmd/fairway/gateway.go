@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairwaynet/fairway/process/health"
 	"github.com/fairwaynet/fairway/xds/gateway"
+	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -101,15 +102,15 @@ func isGateway(name string) bool {
 // servers returns the controllers. Envoy accepts configuration over a network
 // only from a server with a controller's certificate.
 func (g *gatewaySettings) servers(dir string) (gateway.XDS, error) {
-	if path, ok := strings.CutPrefix(g.XDS[0], unixScheme); ok && len(g.XDS) == 1 && path != "" {
+	if path, ok := strings.CutPrefix(g.XDS[0], grpcserver.UnixScheme); ok && len(g.XDS) == 1 && path != "" {
 		return gateway.XDS{Socket: path}, nil
 	}
 	for _, address := range g.XDS {
-		local, err := isLocal(address)
+		local, err := grpcserver.IsLocal(address)
 		switch {
 		case err != nil:
 			return gateway.XDS{}, usage(g.wrong("xds", err.Error()))
-		case strings.HasPrefix(address, unixScheme):
+		case strings.HasPrefix(address, grpcserver.UnixScheme):
 			return gateway.XDS{}, usage(g.wrong("xds", "a unix socket is the only controller, or none"))
 		case !local && g.TLSDir == "":
 			return gateway.XDS{}, usage(g.wrong("xds", address+" is on another machine: give --tls-dir"))

@@ -29,6 +29,7 @@ import (
 	"github.com/fairwaynet/fairway/test/fairway"
 	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/test/tools"
+	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -61,7 +62,7 @@ func startReplica(t *testing.T, address string, creds credentials.TransportCrede
 	r.Open()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- serveXDS(ctx, listener, creds, time.Hour, r.Server) }()
+	go func() { ended <- grpcserver.Serve(ctx, listener, creds, time.Hour, r.Server) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/go-logr/logr"
-	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -95,13 +93,4 @@ func wakeByClasses(ctx context.Context, objects cache.Cache, keeper *identity.Re
 		return fmt.Errorf("watch ingress classes: %w", err)
 	}
 	return nil
-}
-
-// managedCredentials are mutual TLS with the Secrets' content at the time of each
-// connection.
-func managedCredentials(keys *identity.Keys) credentials.TransportCredentials {
-	return credentials.NewTLS(&tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return keys.Config() },
-	})
 }

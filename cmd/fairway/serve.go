@@ -33,6 +33,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/process/health"
 	"github.com/fairwaynet/fairway/xds/gateway"
+	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -269,9 +270,8 @@ func (s *serveSettings) adapt(settings route.Settings) route.Settings {
 
 // listen binds the addresses of serve's own servers.
 func (r *serving) listen(ctx context.Context) error {
-	x := xdsSettings{Address: unixScheme + r.envoy.Bootstrap.XDS.Socket}
 	var err error
-	if r.xds, err = x.listen(ctx); err != nil {
+	if r.xds, err = grpcserver.Listen(ctx, grpcserver.UnixScheme+r.envoy.Bootstrap.XDS.Socket); err != nil {
 		return err
 	}
 	if r.MetricsAddress != "" {
@@ -291,7 +291,7 @@ func (r *serving) run(ctx context.Context) error {
 	defer context.AfterFunc(below, cancel)() // a failure below ends Envoy
 
 	all.Go(func() error { return r.files.Start(below) })
-	all.Go(func() error { return serveXDS(below, r.xds, insecure.NewCredentials(), 0, r.server) })
+	all.Go(func() error { return grpcserver.Serve(below, r.xds, insecure.NewCredentials(), 0, r.server) })
 	all.Go(func() error {
 		if !r.files.WaitForCacheSync(below) {
 			return nil

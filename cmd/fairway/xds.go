@@ -1,33 +1,20 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
-	"net/netip"
 	"os"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/peer"
 
+	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/identity"
-	"github.com/fairwaynet/fairway/xds/route"
-	"github.com/fairwaynet/fairway/xds/server"
 )
-
-// unixScheme is the prefix of a Unix socket's address.
-const unixScheme = "unix:"
 
 // xdsSettings say where Envoys connect, and which certificates they need.
 type xdsSettings struct {
@@ -74,7 +61,7 @@ func (x *xdsSettings) validate() error {
 			given++
 		}
 	}
-	local, err := isLocal(x.Address)
+	local, err := grpcserver.IsLocal(x.Address)
 	switch {
 	case err != nil:
 		return usage(fmt.Errorf("--xds-address: %w", err))
@@ -97,154 +84,19 @@ func (x *xdsSettings) validate() error {
 	return nil
 }
 
-// isLocal reports whether only this machine can reach the address.
-func isLocal(address string) (bool, error) {
-	if path, ok := strings.CutPrefix(address, unixScheme); ok {
-		if path == "" {
-			return false, errors.New("unix: needs the path of a socket")
-		}
-		return true, nil
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false, fmt.Errorf("%q is neither host:port nor unix:path", address)
-	}
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback(), nil
-}
-
-// listen binds the address. It replaces the socket of a process that has ended.
-// Only the current user can use the new socket.
-func (x *xdsSettings) listen(ctx context.Context) (net.Listener, error) {
-	path, isUnix := strings.CutPrefix(x.Address, unixScheme)
-	if !isUnix {
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", x.Address)
-		if err != nil {
-			return nil, fmt.Errorf("serve xDS: %w", err)
-		}
-		return listener, nil
-	}
-	if err := removeSocket(path); err != nil {
-		return nil, fmt.Errorf("serve xDS: %w", err)
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("serve xDS: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("serve xDS: %w", err), listener.Close())
-	}
-	return listener, nil
-}
-
-func removeSocket(path string) error {
-	switch file, err := os.Lstat(path); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case file.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s exists and is not a socket", path)
-	}
-	return os.Remove(path)
-}
-
-// Limits for connections of all clients. An Envoy needs one stream on one
-// connection.
-const (
-	maxConnections        = 10_000
-	maxConnectionsOfOne   = 128 // address: all Envoys of a node may share one
-	maxStreams            = 4   // per connection
-	maxRequestHeaderBytes = 16 << 10
-)
-
-// serveXDS serves Envoys until ctx ends. A connection lasts about age (0:
-// forever), give or take a little. So Envoys spread over controllers that start
-// later, and no Envoy stays connected with an expired certificate.
-func serveXDS(ctx context.Context, listener net.Listener, creds credentials.TransportCredentials, age time.Duration, ads *server.Server) error {
-	s := grpc.NewServer(append(server.GRPCOptions(),
-		grpc.Creds(creds),
-		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.MaxHeaderListSize(maxRequestHeaderBytes),
-		// An Envoy that reconnects lists the name and version of all its
-		// resources, one message per type: 100,000 resources are some 20 MiB.
-		// gRPC's default limit of 4 MiB would lock such an Envoy out for good.
-		// Only clients with a valid certificate can send messages.
-		grpc.MaxRecvMsgSize(64<<20),
-		grpc.ConnectionTimeout(5*time.Second),
-		// The server notices within 40 s that an Envoy has vanished without
-		// closing its connection.
-		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time: 30 * time.Second, Timeout: 10 * time.Second,
-			MaxConnectionAge: age, MaxConnectionAgeGrace: time.Second,
-		}),
-		// Envoy sends a keepalive ping every 3 s.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-	)...)
-	return ads.Serve(ctx, s, server.LimitListener(listener, maxConnections, maxConnectionsOfOne))
-}
-
-// authorize allows a stream only the gateway of its certificate. Without TLS only
-// processes on this machine can connect, and they may ask for any gateway.
-func authorize(ctx context.Context, gateway route.Gateway) error {
-	from, ok := peer.FromContext(ctx)
-	if !ok {
-		return errors.New("the peer is unknown")
-	}
-	secured, ok := from.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return nil
-	}
-	if len(secured.State.VerifiedChains) == 0 {
-		return errors.New("the peer has no verified certificate")
-	}
-	owner, err := identity.GatewayOf(secured.State.PeerCertificates[0])
-	if err == nil && owner != gateway {
-		err = fmt.Errorf("the certificate is for gateway %q, not %q", owner, gateway)
-	}
-	return err
-}
-
 // credentials are mutual TLS from the files, or none without files.
 func (x *xdsSettings) credentials(log logr.Logger) (credentials.TransportCredentials, error) {
 	if x.Cert == "" {
 		return insecure.NewCredentials(), nil
 	}
-	k := &keys{from: *x, log: log}
-	if _, err := k.current(); err != nil {
+	files := &grpcserver.LastGood{Load: x.read, Log: log}
+	if _, err := files.Config(); err != nil {
 		return nil, fmt.Errorf("serve xDS: %w", err)
 	}
-	return credentials.NewTLS(&tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return k.current() },
-	}), nil
+	return grpcserver.MutualTLS(files.Config), nil
 }
 
-// keys reads the files at each handshake, so that a renewed certificate takes
-// effect with the next one. Envoys connect rarely.
-type keys struct {
-	from xdsSettings
-	log  logr.Logger
-
-	mu   sync.Mutex
-	good *tls.Config
-}
-
-// current is the configuration from the files. While the files are being replaced
-// or are broken, it is the last good one.
-func (k *keys) current() (*tls.Config, error) {
-	config, err := k.from.read()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err == nil {
-		k.good = config
-	} else if k.good != nil {
-		k.log.Error(err, "cannot read the certificate for xDS; keeping the last good one")
-		return k.good, nil
-	}
-	return config, err
-}
-
+// read makes the configuration from the files. Its errors name their flags.
 func (x *xdsSettings) read() (*tls.Config, error) {
 	var files identity.Files
 	for _, part := range []struct {

@@ -23,7 +23,7 @@ const (
 //	cmd → controllers → {xds, tls, cni, proxy} → api
 //	cmd → process
 //	controllers: inspect → {edge, node} → {certificates, assembly} → replicas → objects
-//	xds/server → xds/envoy → xds/route
+//	xds/grpcserver → xds/server → xds/envoy → xds/route
 //	xds/server → xds/proof/verifier → {xds/proof, xds/route}
 //	xds/gateway → xds/proof
 //	proxy/service, proxy/policy → proxy/nft
@@ -92,11 +92,11 @@ var rules = []rule{
 
 	// Inside the subsystems.
 	{
-		from: []string{"xds/route"}, never: []string{"xds/envoy", "xds/server", "xds/gateway"},
+		from: []string{"xds/route"}, never: []string{"xds/envoy", "xds/server", "xds/grpcserver", "xds/gateway"},
 		why: "the model says what must be served, not how Envoy is told",
 	},
 	{
-		from: []string{"xds/envoy"}, never: []string{"xds/server", "xds/gateway"},
+		from: []string{"xds/envoy"}, never: []string{"xds/server", "xds/grpcserver", "xds/gateway"},
 		why: "Render makes values: it does not know who delivers them",
 	},
 	{
@@ -104,7 +104,11 @@ var rules = []rule{
 		why: "the server speaks to any Envoy, whoever runs it",
 	},
 	{
-		from: []string{"xds/gateway"}, never: []string{"xds/server", "xds/proof/verifier"},
+		from: []string{"xds/server"}, never: []string{"xds/grpcserver", "xds/identity"},
+		why: "the server orders resources: sockets, limits of connections and certificates are not its business",
+	},
+	{
+		from: []string{"xds/gateway"}, never: []string{"xds/server", "xds/grpcserver", "xds/proof/verifier"},
 		why: "a gateway's process talks to the server over the wire: it must not link it",
 	},
 	{

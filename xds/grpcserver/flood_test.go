@@ -1,4 +1,4 @@
-package main
+package grpcserver_test
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fairwaynet/fairway/test/soak"
+	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 	adsserver "github.com/fairwaynet/fairway/xds/server"
@@ -29,7 +30,7 @@ import (
 func TestStrangersKeepNoEnvoyAway(t *testing.T) {
 	now := time.Now()
 	ours, blue := authorityAndGateway(t, "blue", now)
-	ads := adsserver.New(adsserver.Options{Log: logr.Discard(), Authorize: authorize})
+	ads := adsserver.New(adsserver.Options{Log: logr.Discard(), Authorize: grpcserver.Authorize})
 	ads.PublishSettings("blue", route.DefaultSettings())
 	ads.Open()
 	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("fairway-system"), ours, now)
