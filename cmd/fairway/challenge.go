@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
 	"github.com/fairwaynet/fairway/controllers/edge"
+	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -72,7 +73,7 @@ func (r *replicas) answerChallenges(controllers *edge.Controllers, ads *server.S
 		told(key)
 		r.challenges.Heard(key)
 	}
-	return errors.Join(r.manager.Add(everywhere(controllers.Orders.Run)), r.addResponder(registry))
+	return errors.Join(r.manager.Add(leader.Everywhere(controllers.Orders.Run)), r.addResponder(registry))
 }
 
 func (r *replicas) addResponder(registry *prometheus.Registry) error {
@@ -95,7 +96,7 @@ func (r *replicas) addResponder(registry *prometheus.Registry) error {
 	// The responder listens only while the replica has contact with the API
 	// server. A replica without contact does not know the challenges, and Envoy
 	// goes to another replica only if this one does not listen.
-	return r.manager.Add(everywhere(func(ctx context.Context) error {
+	return r.manager.Add(leader.Everywhere(func(ctx context.Context) error {
 		return r.contact.While(ctx, func(ctx context.Context) error {
 			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 			if err != nil {

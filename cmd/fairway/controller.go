@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
@@ -29,6 +28,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/reconnect"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/controllers/replicas/identity"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/process/health"
@@ -138,7 +138,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 		return fmt.Errorf("reach the cluster: %w", err)
 	}
 	trimmer.Use(index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()})
-	events, err := startEvents(ctx, config)
+	events, err := report.StartEvents(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -183,13 +183,13 @@ func (c *controllerSettings) assemble(
 		DefaultCertificate: types.NamespacedName(c.DefaultCertificate),
 	}
 	ads := server.New(server.Options{Log: log, Observer: delivery, Authorize: grpcserver.Authorize})
-	elector, err := c.Replica.elector(mgr.GetConfig(), log)
+	elector, err := leader.New(mgr.GetConfig(), c.Replica.lease(), c.Replica.Identity, c.Replica.Terms, log)
 	if err != nil {
 		return err
 	}
 	elector.Add("events", told.Lead)
 	contact := replica.NewContact(log, ads.SetStale, ads.SetFresh)
-	registry.MustRegister(ledOnly{reporter, elector}, ads, elector, contact)
+	registry.MustRegister(leader.Exporting{Collector: reporter, Elector: elector}, ads, elector, contact)
 	serving := &health.Probes{
 		Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry},
 		Checks:  []func(context.Context) error{func(context.Context) error { return contact.Err() }},
@@ -222,7 +222,7 @@ func (c *controllerSettings) assemble(
 	if err := errors.Join(controllers.Index(ctx), c.addReplica(ctx, mgr, teller{elector, contact, recorder}, controllers, ads, registry)); err != nil {
 		return err
 	}
-	heap := everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
+	heap := leader.Everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
 	return errors.Join(mgr.Add(controllers), mgr.Add(elector), mgr.Add(heap),
 		c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))
 }
@@ -232,7 +232,9 @@ func (c *controllerSettings) addXDS(
 ) error {
 	var creds credentials.TransportCredentials
 	if c.XDS.Identity == identityManaged {
-		keys, err := c.manageIdentity(ctx, log, mgr, elector)
+		keys, err := identity.Manage(ctx, identity.Options{
+			Manager: mgr, Elector: elector, Scope: c.Scope.scope(), Namespace: c.Replica.Namespace, Policy: c.XDS.policy(), Log: log,
+		})
 		if err != nil {
 			return err
 		}
@@ -249,7 +251,7 @@ func (c *controllerSettings) addXDS(
 		return err
 	}
 	log.Info("serving Envoys", "address", listener.Addr().String(), "tls", c.XDS.Cert != "" || c.XDS.Identity == identityManaged)
-	return mgr.Add(everywhere(func(ctx context.Context) error { return grpcserver.Serve(ctx, listener, creds, c.XDS.Age, ads) }))
+	return mgr.Add(leader.Everywhere(func(ctx context.Context) error { return grpcserver.Serve(ctx, listener, creds, c.XDS.Age, ads) }))
 }
 
 func (c *controllerSettings) addProbes(ctx context.Context, log logr.Logger, mgr manager.Manager, serving *health.Probes) error {
@@ -261,28 +263,5 @@ func (c *controllerSettings) addProbes(ctx context.Context, log logr.Logger, mgr
 		return err
 	}
 	log.Info("serving metrics and health", "address", listener.Addr().String())
-	return mgr.Add(everywhere(func(ctx context.Context) error { return serving.Serve(ctx, listener) }))
-}
-
-// everywhere is a manager.Runnable that runs on every replica, leader or not.
-type everywhere func(context.Context) error
-
-// Start implements manager.Runnable.
-func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
-
-// NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (everywhere) NeedLeaderElection() bool { return false }
-
-// startEvents writes events with a client of their own, so that a flood of events
-// does not delay the reconcilers' requests.
-func startEvents(ctx context.Context, config *rest.Config) (record.EventBroadcaster, error) {
-	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = 10, 100
-	core, err := typedcorev1.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("reach the cluster: %w", err)
-	}
-	events := record.NewBroadcaster(record.WithContext(ctx))
-	events.StartRecordingToSink(report.Once{EventSink: &typedcorev1.EventSinkImpl{Interface: core.Events("")}})
-	return events, nil
+	return mgr.Add(leader.Everywhere(func(ctx context.Context) error { return serving.Serve(ctx, listener) }))
 }

@@ -5,16 +5,11 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
-	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
-	"k8s.io/client-go/rest"
 
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 )
@@ -69,36 +64,7 @@ func (r *replicaSettings) load(where func(name, problem string) error) error {
 	return errors.Join(wrong...)
 }
 
-// elector takes part in the election with a client of its own, so that a queue of
-// other requests cannot cost it the lease.
-func (r *replicaSettings) elector(config *rest.Config, log logr.Logger) (*leader.Elector, error) {
-	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = 10, 20
-	config.Timeout = max(r.Terms.Renew/2, time.Second)
-	leases, err := coordinationv1.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("reach the cluster: %w", err)
-	}
-	return &leader.Elector{
-		Leases:   leases,
-		Lease:    types.NamespacedName{Namespace: r.Namespace, Name: controllerName},
-		Identity: r.Identity,
-		Terms:    r.Terms,
-		Log:      log,
-	}, nil
-}
-
-// ledOnly collects metrics that are the same on every replica. Only the leader
-// exports them, so that a sum over the replicas is right.
-type ledOnly struct {
-	prometheus.Collector
-
-	elector *leader.Elector
-}
-
-// Collect implements prometheus.Collector.
-func (l ledOnly) Collect(metrics chan<- prometheus.Metric) {
-	if l.elector.Leads() {
-		l.Collector.Collect(metrics)
-	}
+// lease is the Lease that the replicas compete for.
+func (r *replicaSettings) lease() types.NamespacedName {
+	return types.NamespacedName{Namespace: r.Namespace, Name: controllerName}
 }

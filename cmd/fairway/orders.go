@@ -20,6 +20,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
+	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	"github.com/fairwaynet/fairway/tls/challenge/dns"
 	"github.com/fairwaynet/fairway/tls/challenge/obstacle"
 )
@@ -144,7 +145,7 @@ func (r *replicas) orderCertificates(
 	}
 	r.elector.Add("accounts with issuers", led(o.issuers.Lead))
 	r.elector.Add("orders of certificates", led(o.orders.Lead))
-	return r.manager.Add(everywhere(func(ctx context.Context) error {
+	return r.manager.Add(leader.Everywhere(func(ctx context.Context) error {
 		err := o.watchCustom(ctx)
 		<-ctx.Done() // returning early would end the manager
 		return err

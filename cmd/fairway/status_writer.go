@@ -146,12 +146,12 @@ func (r *replicas) add() error {
 	r.elector.Add("leases of replicas that are gone", func(ctx context.Context) error {
 		return replica.RemoveExpired(ctx, r.clients.CoordinationV1(), namespace, r.view)
 	})
-	wrong := errors.Join(r.manager.Add(r.lease), r.manager.Add(everywhere(func(ctx context.Context) error {
+	wrong := errors.Join(r.manager.Add(r.lease), r.manager.Add(leader.Everywhere(func(ctx context.Context) error {
 		return replica.Watch(ctx, r.clients.CoordinationV1(), namespace, r.view)
 	})))
 	for _, gateway := range r.settings.Publish.tell(r.addresses) {
 		service := r.settings.Publish.each[gateway].service
-		wrong = errors.Join(wrong, r.manager.Add(everywhere(func(ctx context.Context) error {
+		wrong = errors.Join(wrong, r.manager.Add(leader.Everywhere(func(ctx context.Context) error {
 			return r.addresses.Follow(ctx, r.clients.CoreV1(), gateway, service, r.reporter)
 		})))
 	}

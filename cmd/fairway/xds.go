@@ -119,3 +119,8 @@ func (x *xdsSettings) read() (*tls.Config, error) {
 	}
 	return config, nil
 }
+
+// policy is that of managed certificates.
+func (x *xdsSettings) policy() identity.Policy {
+	return identity.Policy{Certificate: x.Lifetime, Authority: 12 * x.Lifetime}
+}

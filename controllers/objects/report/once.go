@@ -1,6 +1,11 @@
 package report
 
 import (
+	"context"
+
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+
 	"fmt"
 	"hash/fnv"
 
@@ -37,4 +42,18 @@ func nameOf(event *corev1.Event) string {
 	name := event.InvolvedObject.Name
 	const room = 253 - 1 - 16 // of an object's name, for a dot and the hash
 	return fmt.Sprintf("%s.%016x", name[:min(len(name), room)], h.Sum64())
+}
+
+// StartEvents writes events, as Once does, with a client of their own, so that a flood of events
+// does not delay the reconcilers' requests.
+func StartEvents(ctx context.Context, config *rest.Config) (record.EventBroadcaster, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 10, 100
+	core, err := typedcorev1.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	events := record.NewBroadcaster(record.WithContext(ctx))
+	events.StartRecordingToSink(Once{EventSink: &typedcorev1.EventSinkImpl{Interface: core.Events("")}})
+	return events, nil
 }

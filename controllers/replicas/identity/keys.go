@@ -50,8 +50,8 @@ func (k *Keys) load(s *corev1.Secret) {
 	}
 }
 
-// Watch makes a cache tell k and the Renewer of every change of a Secret.
-func Watch(ctx context.Context, secrets cache.Cache, k *Keys, renewer *Renewer) error {
+// watch makes a cache tell k and the Renewer of every change of a Secret.
+func watch(ctx context.Context, secrets cache.Cache, k *Keys, renewer *Renewer) error {
 	informer, err := secrets.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch secrets: %w", err)

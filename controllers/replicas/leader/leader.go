@@ -192,3 +192,12 @@ func (e *Elector) Collect(metrics chan<- prometheus.Metric) {
 func description() *prometheus.Desc {
 	return prometheus.NewDesc("fairway_leader", "1 on the replica that writes status, events and Secrets; 0 on the others.", nil, nil)
 }
+
+// Everywhere is a manager.Runnable that runs on every replica, leader or not.
+type Everywhere func(context.Context) error
+
+// Start implements manager.Runnable.
+func (e Everywhere) Start(ctx context.Context) error { return e(ctx) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (Everywhere) NeedLeaderElection() bool { return false }

@@ -1,4 +1,4 @@
-package main
+package identity
 
 import (
 	"context"
@@ -18,55 +18,64 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairwaynet/fairway/controllers/objects/index"
-	"github.com/fairwaynet/fairway/controllers/replicas/identity"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	xdsidentity "github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// manageIdentity makes the leader maintain the certificates of controllers and
-// gateways. The returned keys always hold this replica's current certificate.
-func (c *controllerSettings) manageIdentity(ctx context.Context, log logr.Logger, mgr manager.Manager, elector *leader.Elector) (*identity.Keys, error) {
-	secrets, err := c.identitySecrets(mgr)
+// Options are what Manage needs.
+type Options struct {
+	Manager   manager.Manager
+	Elector   *leader.Elector
+	Scope     index.Scope
+	Namespace string // of the Secrets
+	Policy    xdsidentity.Policy
+	Log       logr.Logger
+}
+
+// Manage makes the leader maintain the certificates of controllers and gateways. The
+// returned keys always hold this replica's current certificate.
+func Manage(ctx context.Context, o Options) (*Keys, error) {
+	secrets, err := o.secrets()
 	if err != nil {
 		return nil, err
 	}
-	objects := index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}
-	keeper := &identity.Renewer{
-		Secrets: secrets, Live: mgr.GetAPIReader(), Writer: mgr.GetClient(), Namespace: c.Replica.Namespace,
+	objects := index.Objects{Cluster: o.Manager.GetCache(), Scope: o.Scope}
+	keeper := &Renewer{
+		Secrets: secrets, Live: o.Manager.GetAPIReader(), Writer: o.Manager.GetClient(), Namespace: o.Namespace,
 		Gateways: func(ctx context.Context) ([]route.Gateway, error) {
 			classes, err := objects.Classes(ctx)
 			return classes.Gateways(), err
 		},
-		Policy: xdsidentity.Policy{Certificate: c.XDS.Lifetime, Authority: 12 * c.XDS.Lifetime},
+		Policy: o.Policy,
 		Now:    time.Now,
 		Wake:   make(chan struct{}, 1),
-		Log:    log,
+		Log:    o.Log,
 	}
-	keys := &identity.Keys{Log: log}
-	if err := errors.Join(identity.Watch(ctx, secrets, keys, keeper), wakeByClasses(ctx, mgr.GetCache(), keeper)); err != nil {
+	keys := &Keys{Log: o.Log}
+	if err := errors.Join(watch(ctx, secrets, keys, keeper), wakeByClasses(ctx, o.Manager.GetCache(), keeper)); err != nil {
 		return nil, err
 	}
-	elector.Add("identity", func(ctx context.Context) error {
-		if !secrets.WaitForCacheSync(ctx) || !mgr.GetCache().WaitForCacheSync(ctx) {
+	o.Elector.Add("identity", func(ctx context.Context) error {
+		if !secrets.WaitForCacheSync(ctx) || !o.Manager.GetCache().WaitForCacheSync(ctx) {
 			return nil
 		}
 		return keeper.Run(ctx)
 	})
-	return keys, mgr.Add(everywhere(secrets.Start))
+	return keys, o.Manager.Add(leader.Everywhere(secrets.Start))
 }
 
-// identitySecrets is a cache that holds only the controllers' own Secrets.
-func (c *controllerSettings) identitySecrets(mgr manager.Manager) (cache.Cache, error) {
-	ours, err := labels.NewRequirement(identity.Label, selection.Exists, nil)
+// secrets is a cache that holds only the controllers' own Secrets.
+func (o *Options) secrets() (cache.Cache, error) {
+	ours, err := labels.NewRequirement(Label, selection.Exists, nil)
 	if err != nil {
 		return nil, fmt.Errorf("select secrets: %w", err)
 	}
-	secrets, err := cache.New(mgr.GetConfig(), cache.Options{
+	secrets, err := cache.New(o.Manager.GetConfig(), cache.Options{
 		Scheme: scheme.Scheme,
-		Mapper: mgr.GetRESTMapper(),
+		Mapper: o.Manager.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {
-			Namespaces: map[string]cache.Config{c.Replica.Namespace: {}},
+			Namespaces: map[string]cache.Config{o.Namespace: {}},
 			Label:      labels.NewSelector().Add(*ours),
 		}},
 		ReaderFailOnMissingInformer: true,
@@ -79,7 +88,7 @@ func (c *controllerSettings) identitySecrets(mgr manager.Manager) (cache.Cache, 
 
 // wakeByClasses wakes the keeper when an IngressClass changes, so that it finds
 // new gateways.
-func wakeByClasses(ctx context.Context, objects cache.Cache, keeper *identity.Renewer) error {
+func wakeByClasses(ctx context.Context, objects cache.Cache, keeper *Renewer) error {
 	informer, err := objects.GetInformer(ctx, &networkingv1.IngressClass{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch ingress classes: %w", err)
