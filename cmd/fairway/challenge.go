@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
 	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
-	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
-	"github.com/fairwaynet/fairway/xds/route"
+	"github.com/fairwaynet/fairway/tls/challenge/dns"
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
@@ -52,12 +51,18 @@ func (c *challengeSettings) load(where func(name, problem string) error) error {
 	return errors.Join(wrong...)
 }
 
-// Limits for connections to the responder. Only gateways connect, each from few
-// addresses.
-const (
-	maxAsking      = 512
-	maxAskingOfOne = 128
-)
+// resolver uses the given DNS servers, or those of the system.
+func (c *challengeSettings) resolver(log logr.Logger) *dns.Resolver {
+	if len(c.Resolvers) > 0 {
+		return &dns.Resolver{Servers: c.Resolvers}
+	}
+	resolver, err := dns.System()
+	if err != nil {
+		log.Error(err, "cannot find the DNS servers: names are not checked before certificates are ordered")
+		return &dns.Resolver{}
+	}
+	return resolver
+}
 
 // answerChallenges makes this replica learn the challenges of all orders, answer
 // them, and tell the other replicas which ones it answers.
@@ -68,11 +73,7 @@ func (r *replicas) answerChallenges(controllers *edge.Controllers, ads *server.S
 	controllers.Orders = &challenge.Watch{
 		Secrets: r.clients.CoreV1(), Namespace: r.settings.Replica.Namespace, Set: r.challenges, Log: r.log,
 	}
-	told := controllers.Delivery.Served
-	controllers.Delivery.Served = func(key route.Key) {
-		told(key)
-		r.challenges.Heard(key)
-	}
+	controllers.Delivery.Served = r.challenges.Hearing(controllers.Delivery.Served)
 	return errors.Join(r.manager.Add(leader.Everywhere(controllers.Orders.Run)), r.addResponder(registry))
 }
 
@@ -81,30 +82,13 @@ func (r *replicas) addResponder(registry *prometheus.Registry) error {
 	if address == "" {
 		return nil
 	}
-	handshakes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "fairway_acme_handshakes_total",
-		Help: "TLS-ALPN-01 handshakes that reached this replica, by outcome.",
-	}, []string{"outcome"})
-	if err := registry.Register(handshakes); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
-	responder := &tlschallenge.Responder{
-		Now:      time.Now,
-		Answered: func(o tlschallenge.Outcome) { handshakes.WithLabelValues(string(o)).Inc() },
+	responder, err := challenge.NewResponder(registry)
+	if err != nil {
+		return err
 	}
 	r.challenges.Responder = responder
-	// The responder listens only while the replica has contact with the API
-	// server. A replica without contact does not know the challenges, and Envoy
-	// goes to another replica only if this one does not listen.
 	return r.manager.Add(leader.Everywhere(func(ctx context.Context) error {
-		return r.contact.While(ctx, func(ctx context.Context) error {
-			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-			if err != nil {
-				return fmt.Errorf("serve --acme-address: %w", err)
-			}
-			r.log.Info("answering challenges of TLS-ALPN-01", "address", listener.Addr().String())
-			return responder.Serve(ctx, server.LimitListener(listener, maxAsking, maxAskingOfOne))
-		})
+		return challenge.ServeResponder(ctx, responder, address, r.contact, r.log)
 	}))
 }
 

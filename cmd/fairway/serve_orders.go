@@ -12,19 +12,13 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
 	"github.com/fairwaynet/fairway/controllers/certificates/issuer"
+	"github.com/fairwaynet/fairway/controllers/certificates/ordering"
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
-	"github.com/fairwaynet/fairway/xds/route"
-	"github.com/fairwaynet/fairway/xds/server"
 )
 
 // stateNamespace takes the place of the controllers' namespace when objects come
@@ -58,7 +52,7 @@ func (s *serveSettings) makeState() error {
 
 // ordersOfFolder orders certificates for the Ingresses of a folder.
 type ordersOfFolder struct {
-	*ordering
+	*ordering.Ordering
 
 	files      *secretstore.Files // nil without --state
 	challenges *challenge.Set
@@ -79,15 +73,11 @@ func (r *serving) addOrders(ctx context.Context, delivery *edge.Delivery, regist
 	o.challenges.Responder = o.responder
 	r.envoy.Bootstrap.ACME = []string{o.listener.Addr().String()}
 	r.controllers.Challenges = o.challenges
-	told := delivery.Served
-	delivery.Served = func(key route.Key) {
-		told(key)
-		o.challenges.Heard(key)
-	}
+	delivery.Served = o.challenges.Hearing(delivery.Served)
 	resolver := r.Challenge.resolver(log)
-	o.ordering = &ordering{
+	o.Ordering = &ordering.Ordering{
 		Cache: r.files, Objects: r.controllers.Objects(), Namespace: stateNamespace, Envoys: o.challenges, Resolver: resolver,
-		Reporter: r.controllers.Reporter, Events: r.console, Statuses: nowhere{}, Log: log,
+		Reporter: r.controllers.Reporter, Events: r.console, Statuses: issuer.Nowhere{}, UserAgent: userAgent(), Log: log,
 		Secrets: secretstore.Nowhere{Others: r.files.Live()},
 	}
 	if r.State != "" {
@@ -96,42 +86,7 @@ func (r *serving) addOrders(ctx context.Context, delivery *edge.Delivery, regist
 		}
 		o.Secrets = o.files
 	}
-	return errors.Join(o.watchOrders(ctx), o.assemble(ctx, registry))
-}
-
-// watchOrders answers the challenges of orders.
-func (o *ordersOfFolder) watchOrders(ctx context.Context) error {
-	informer, err := o.Cache.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return fmt.Errorf("watch orders: %w", err)
-	}
-	put := func(object any) {
-		secret, ok := object.(*corev1.Secret)
-		if !ok || secret.Type != tlschallenge.SecretType {
-			return
-		}
-		answers, err := tlschallenge.Decode(secret.Data[tlschallenge.SecretKey])
-		if err != nil {
-			o.Log.Error(err, "cannot read the challenges of an order", "secret", client.ObjectKeyFromObject(secret).String())
-		}
-		o.challenges.Put(secret.Name, answers)
-	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    put,
-		UpdateFunc: func(_, object any) { put(object) },
-		DeleteFunc: func(object any) {
-			if last, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
-				object = last.Obj
-			}
-			if secret, ok := object.(*corev1.Secret); ok {
-				o.challenges.Put(secret.Name, nil)
-			}
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("watch orders: %w", err)
-	}
-	return nil
+	return errors.Join(o.challenges.Follow(ctx, r.files, log), o.Assemble(ctx, registry))
 }
 
 // run runs the orders until ctx ends.
@@ -141,11 +96,11 @@ func (o *ordersOfFolder) run(ctx context.Context) error {
 	ended := make(chan error, 3)
 	tasks := []func(context.Context) error{
 		func(ctx context.Context) error {
-			return o.responder.Serve(ctx, server.LimitListener(o.listener, maxAsking, maxAskingOfOne))
+			return o.responder.Serve(ctx, challenge.Limit(o.listener))
 		},
-		o.issuers.Lead, o.orders.Lead,
+		o.LeadIssuers, o.LeadOrders,
 	}
-	err := o.watchCustom(ctx)
+	err := o.WatchCustom(ctx)
 	for _, task := range tasks {
 		go func() { defer cancel(); ended <- task(ctx) }()
 	}
@@ -157,12 +112,3 @@ func (o *ordersOfFolder) run(ctx context.Context) error {
 	}
 	return err
 }
-
-// nowhere discards the status of Issuers from files. Their errors become
-// Problems.
-type nowhere struct{}
-
-var _ issuer.Statuses = nowhere{}
-
-// Write implements issuer.Statuses.
-func (nowhere) Write(context.Context, *v1alpha1.Issuer, v1alpha1.IssuerStatus) error { return nil }

@@ -235,6 +235,15 @@ func (s *Set) Heard(key route.Key) {
 	}
 }
 
+// Hearing wraps told, which hears of hosts that are served: the Set hears of them
+// after it.
+func (s *Set) Hearing(told func(route.Key)) func(route.Key) {
+	return func(key route.Key) {
+		told(key)
+		s.Heard(key)
+	}
+}
+
 // Live returns the digests of the challenges that are answered here, sorted. An
 // HTTP-01 challenge is live if this replica has Envoys and every one has accepted
 // it; a TLS-ALPN-01 challenge is live if the responder knows it.

@@ -37,11 +37,7 @@ func (w *Watch) Run(ctx context.Context) error {
 	if err := informer.SetTransform(trim); err != nil {
 		return fmt.Errorf("watch the secrets of orders: %w", err)
 	}
-	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    w.put,
-		UpdateFunc: func(_, object any) { w.put(object) },
-		DeleteFunc: w.remove,
-	})
+	registration, err := informer.AddEventHandler(w.Set.handler(w.Log))
 	if err != nil {
 		return fmt.Errorf("watch the secrets of orders: %w", err)
 	}
@@ -72,27 +68,6 @@ func (w *Watch) Wait(ctx context.Context, most time.Duration) {
 	case <-ctx.Done():
 	case <-timer.C:
 		w.Log.Error(nil, "the secrets of ACME orders cannot be read yet; their challenges are not answered", "namespace", w.Namespace)
-	}
-}
-
-func (w *Watch) put(object any) {
-	secret, ok := object.(*corev1.Secret)
-	if !ok {
-		return
-	}
-	challenges, err := challenge.Decode(secret.Data[challenge.SecretKey])
-	if err != nil {
-		w.Log.Error(err, "cannot read the challenges of an order; they are not answered", "secret", w.Namespace+"/"+secret.Name)
-	}
-	w.Set.Put(secret.Name, challenges)
-}
-
-func (w *Watch) remove(object any) {
-	if last, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		object = last.Obj
-	}
-	if secret, ok := object.(*corev1.Secret); ok {
-		w.Set.Put(secret.Name, nil)
 	}
 }
 

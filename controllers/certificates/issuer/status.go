@@ -95,3 +95,11 @@ func (c Cluster) Write(ctx context.Context, issuer *v1alpha1.Issuer, status v1al
 	}
 	return nil
 }
+
+// Nowhere discards the status of Issuers from files. Their errors become Problems.
+type Nowhere struct{}
+
+var _ Statuses = Nowhere{}
+
+// Write implements Statuses.
+func (Nowhere) Write(context.Context, *v1alpha1.Issuer, v1alpha1.IssuerStatus) error { return nil }
