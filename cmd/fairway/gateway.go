@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/fairwaynet/fairway/process/flagvalue"
 	"github.com/fairwaynet/fairway/process/health"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/grpcserver"
@@ -40,7 +41,7 @@ type gatewaySettings struct {
 	Envoy          string   // path of the program; empty: search for it
 	Concurrency    int      // worker threads; 0: one per CPU
 	MaxConnections int64
-	MaxHeap        byteCount
+	MaxHeap        flagvalue.Bytes
 	DrainDelay     time.Duration
 	DrainTimeout   time.Duration
 }
@@ -136,7 +137,7 @@ func gatewayCommand(std streams) *cobra.Command {
 		Gateway:        string(route.DefaultGateway),
 		ServerName:     "fairway-controller",
 		MaxConnections: gateway.DefaultMaxConnections,
-		MaxHeap:        byteCount(gateway.DefaultHeap(os.DirFS("/"))),
+		MaxHeap:        flagvalue.Bytes(gateway.DefaultHeap(os.DirFS("/"))),
 		DrainDelay:     5 * time.Second,
 		DrainTimeout:   time.Minute,
 	}

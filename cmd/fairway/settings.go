@@ -7,16 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
-	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/fairwaynet/fairway/api/document"
+	"github.com/fairwaynet/fairway/process/configfile"
+	"github.com/fairwaynet/fairway/process/flagvalue"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -30,8 +27,8 @@ type settings struct {
 	Config             string // path of the file
 	LogFormat          string // "text" or "json"
 	Verbosity          int
-	MetricsAddress     string     // host:port; empty: no metrics
-	DefaultCertificate secretName // for HTTPS; empty: self-signed
+	MetricsAddress     string         // host:port; empty: no metrics
+	DefaultCertificate flagvalue.Name // for HTTPS; empty: self-signed
 	Route              route.Settings
 
 	lines map[string]string // "file:line" of each setting from the file, by name
@@ -39,7 +36,7 @@ type settings struct {
 
 // newSettings returns the settings with the defaults of a command.
 func newSettings(defaults route.Settings) *settings {
-	return &settings{LogFormat: "text", Route: defaults, lines: map[string]string{}}
+	return &settings{LogFormat: "text", Route: defaults}
 }
 
 // bind declares the flags.
@@ -60,7 +57,7 @@ func (s *settings) bindProcess(flags *pflag.FlagSet) {
 func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	r := &s.Route
 	flags.StringVar(&r.Address, "address", r.Address, "IP `address` to serve on; :: means all addresses, IPv4 included")
-	flags.Var((*portNumber)(&r.HTTPPort), "http-port", "`port` to serve HTTP on")
+	flags.Var((*flagvalue.Port)(&r.HTTPPort), "http-port", "`port` to serve HTTP on")
 	bindTLS(flags, r, &s.DefaultCertificate)
 	bindPublicPorts(flags, r)
 	flags.Uint32Var(&r.TrustedHops, "trusted-hops", r.TrustedHops, "how many proxies in front to trust in X-Forwarded-For")
@@ -70,7 +67,7 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 	flags.StringVar((*string)(&r.HeaderCase), "header-case", string(r.HeaderCase), "case of header names over HTTP/1.1: Lower, Title or Preserve")
 	flags.BoolVar(&r.GRPCWeb, "grpc-web", r.GRPCWeb, "translate gRPC-Web into gRPC for backends")
 	flags.StringVar((*string)(&r.ServerHeader), "server-header", string(r.ServerHeader), "how to treat the header Server in responses: IfAbsent, PassThrough or Remove")
-	flags.Var((*byteCount)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: no limit")
+	flags.Var((*flagvalue.Bytes)(&r.MaxRequestBody), "max-request-body", "largest `size` of a request's body, such as 10Mi; 0: no limit")
 	flags.Uint32Var(&r.MaxRequestHeaders, "max-request-headers", r.MaxRequestHeaders, "largest size of a request's headers in `KiB`")
 	flags.Uint32Var(&r.MaxRequestHeaderCount, "max-request-header-count", r.MaxRequestHeaderCount, "largest `number` of a request's headers")
 	flags.Uint32Var(&r.MaxResponseHeaders, "max-response-headers", r.MaxResponseHeaders, "largest size of the headers of a backend's response in `KiB`")
@@ -90,7 +87,8 @@ func (s *settings) bindRoute(flags *pflag.FlagSet) {
 // are usage errors that name the flag, or file and line.
 func (s *settings) load(flags *pflag.FlagSet) error {
 	if s.Config != "" {
-		if err := s.read(flags); err != nil {
+		var err error
+		if s.lines, err = configfile.Read(s.Config, flags); err != nil {
 			return usage(err)
 		}
 	}
@@ -98,101 +96,6 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 		return usage(err)
 	}
 	return nil
-}
-
-// read sets the flags from the file, except those that were given on the command
-// line.
-func (s *settings) read(flags *pflag.FlagSet) error {
-	file, err := readAtMost(s.Config, maxConfig)
-	if err != nil {
-		return fmt.Errorf("read --config: %w", err)
-	}
-	entries, mistakes := document.Entries(file)
-	var wrong []error
-	for _, m := range mistakes {
-		wrong = append(wrong, fmt.Errorf("%s:%d: %s", s.Config, m.Line, m.Message))
-	}
-	for _, entry := range entries {
-		if err := s.set(flags, entry); err != nil {
-			wrong = append(wrong, fmt.Errorf("%s:%d: %w", s.Config, entry.Line, err))
-		}
-	}
-	return errors.Join(wrong...)
-}
-
-// maxConfig limits the size of a configuration file, so that a wrong path, such
-// as that of a device, cannot fill the memory.
-const maxConfig = 1 << 20
-
-func readAtMost(path string, most int64) (text []byte, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	text, err = io.ReadAll(io.LimitReader(file, most+1))
-	if int64(len(text)) > most {
-		return nil, fmt.Errorf("%s has more than %d bytes: it cannot be a settings file", path, most)
-	}
-	return text, err
-}
-
-func (s *settings) set(flags *pflag.FlagSet, entry document.Entry) error {
-	flag := flags.Lookup(entry.Name)
-	if flag == nil || entry.Name == "config" || entry.Name == "help" {
-		return fmt.Errorf("unknown setting %q%s", entry.Name, suggestion(flags, entry.Name))
-	}
-	if flag.Changed {
-		return nil
-	}
-	s.lines[flag.Name] = fmt.Sprintf("%s:%d", s.Config, entry.Line)
-	if list, ok := flag.Value.(pflag.SliceValue); ok {
-		return list.Replace(entry.Values)
-	}
-	if len(entry.Values) != 1 {
-		return fmt.Errorf("%s: want one value, have %d", entry.Name, len(entry.Values))
-	}
-	if err := flag.Value.Set(entry.Values[0]); err != nil {
-		return fmt.Errorf("%s: %q: %w", entry.Name, entry.Values[0], err)
-	}
-	return nil
-}
-
-// suggestion names the setting that the user probably meant.
-func suggestion(flags *pflag.FlagSet, name string) string {
-	folded := func(s string) string { return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s)) }
-	best, least := "", 3 // at most two letters differ
-	flags.VisitAll(func(f *pflag.Flag) {
-		if d := distance(folded(name), folded(f.Name)); d < least {
-			best, least = f.Name, d
-		}
-	})
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is the Levenshtein distance: the number of letters to add, drop or
-// change.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // validate checks what the flag types do not.
@@ -267,43 +170,3 @@ func (s *settings) logger(to io.Writer) logr.Logger {
 	}
 	return logr.FromSlogHandler(slog.NewTextHandler(to, options))
 }
-
-// byteCount is a flag for a number of bytes in Kubernetes notation: 512Ki, 10M.
-type byteCount int64
-
-// String is the value in its shortest notation.
-func (b *byteCount) String() string {
-	return resource.NewQuantity(int64(*b), resource.BinarySI).String()
-}
-
-// Set implements pflag.Value.
-func (b *byteCount) Set(value string) error {
-	quantity, err := resource.ParseQuantity(value)
-	if err != nil {
-		return errors.New("must be a size such as 512Ki or 10Mi")
-	}
-	*b = byteCount(quantity.Value())
-	return nil
-}
-
-// Type implements pflag.Value.
-func (b *byteCount) Type() string { return "size" }
-
-// portNumber is a flag for a TCP port to listen on.
-type portNumber uint16
-
-// String is the number.
-func (p *portNumber) String() string { return strconv.Itoa(int(*p)) }
-
-// Set implements pflag.Value.
-func (p *portNumber) Set(value string) error {
-	number, err := strconv.ParseUint(value, 10, 16)
-	if err != nil || number == 0 {
-		return errors.New("must be a port, from 1 to 65535")
-	}
-	*p = portNumber(number)
-	return nil
-}
-
-// Type implements pflag.Value.
-func (p *portNumber) Type() string { return "port" }

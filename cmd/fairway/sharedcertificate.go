@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
+	"github.com/fairwaynet/fairway/process/flagvalue"
 	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
 )
 
@@ -17,7 +18,7 @@ import (
 // default, before and after a restart. If it cannot be stored, this replica uses
 // one of its own.
 func (c *controllerSettings) sharedCertificate(ctx context.Context, mgr manager.Manager, log logr.Logger) (*tlscertificate.Certificate, error) {
-	if c.DefaultCertificate != (secretName{}) {
+	if c.DefaultCertificate != (flagvalue.Name{}) {
 		return selfSigned() // in case the configured Secret does not exist
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

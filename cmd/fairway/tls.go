@@ -2,10 +2,7 @@ package main
 
 import (
 	"crypto/rand"
-	"errors"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -14,18 +11,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
+	"github.com/fairwaynet/fairway/process/flagvalue"
 	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // bindTLS declares the flags for HTTPS.
-func bindTLS(flags *pflag.FlagSet, r *route.Settings, defaultCertificate *secretName) {
-	flags.Var((*optionalPort)(&r.HTTPSPort), "https-port", "`port` to serve HTTPS on; 0: none")
+func bindTLS(flags *pflag.FlagSet, r *route.Settings, defaultCertificate *flagvalue.Name) {
+	flags.Var((*flagvalue.OptionalPort)(&r.HTTPSPort), "https-port", "`port` to serve HTTPS on; 0: none")
 	flags.Var(defaultCertificate, "default-certificate", "`namespace/name` of the Secret to serve for hosts without a certificate; by default a self-signed certificate")
 }
 
@@ -45,7 +42,7 @@ func systemRoots(log logr.Logger) []byte {
 // certificates are the options for hosts without a certificate of their own. The
 // default is made, unless a Secret is configured.
 func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer, made *tlscertificate.Certificate) (servercert.Options, error) {
-	if s.DefaultCertificate == (secretName{}) && s.Route.HTTPSPort != 0 {
+	if s.DefaultCertificate == (flagvalue.Name{}) && s.Route.HTTPSPort != 0 {
 		log.Info("no default certificate is configured: hosts without a certificate get a self-signed one")
 	}
 	metrics := servercert.NewMetrics()
@@ -62,46 +59,3 @@ func secretsOnly(trimmer *servercert.Trimmer) map[client.Object]cache.ByObject {
 		Transform: trimmer.Trim,
 	}}
 }
-
-// secretName is a flag that names a Secret.
-type secretName types.NamespacedName
-
-// String is "namespace/name", empty for none.
-func (n *secretName) String() string {
-	if *n == (secretName{}) {
-		return ""
-	}
-	return types.NamespacedName(*n).String()
-}
-
-// Set implements pflag.Value.
-func (n *secretName) Set(value string) error {
-	namespace, name, found := strings.Cut(value, "/")
-	if !found || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
-		return errors.New("must be namespace/name of a Secret")
-	}
-	*n = secretName{Namespace: namespace, Name: name}
-	return nil
-}
-
-// Type implements pflag.Value.
-func (*secretName) Type() string { return "namespace/name" }
-
-// optionalPort is a flag for a TCP port; 0 means none.
-type optionalPort uint16
-
-// String is the number.
-func (p *optionalPort) String() string { return strconv.Itoa(int(*p)) }
-
-// Set implements pflag.Value.
-func (p *optionalPort) Set(value string) error {
-	number, err := strconv.ParseUint(value, 10, 16)
-	if err != nil {
-		return errors.New("must be a port, from 1 to 65535, or 0 for none")
-	}
-	*p = optionalPort(number)
-	return nil
-}
-
-// Type implements pflag.Value.
-func (p *optionalPort) Type() string { return "port" }
