@@ -1,23 +1,18 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
-
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
-	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 )
 
 // exitProblems is the exit code of check if there are Problems.
 const exitProblems = 1
 
 func checkCommand(std streams) *cobra.Command {
-	output := "text"
+	output := outputText
 	cmd := &cobra.Command{
 		Use:   "check FILE-OR-FOLDER...",
 		Short: "Say what is wrong with manifests before they are applied",
@@ -29,16 +24,22 @@ them have a Problem.
 Exit code: 0 without Problems, 1 with some, 2 when a file cannot be read.`,
 		Args: wants("a file or folder", cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			if output != "text" && output != "json" {
-				return usage(fmt.Errorf("--output: %q is neither text nor json", output))
+			if err := output.validate(); err != nil {
+				return usage(err)
 			}
 			ctrllog.SetLogger(logr.Discard())
 			found, err := check.Files(cmd.Context(), paths, std.In)
 			if err != nil {
 				return exit{code: exitUsage, cause: err}
 			}
-			if err := printFindings(found, std, output); err != nil {
-				return exit{code: exitUsage, cause: fmt.Errorf("write: %w", err)}
+			if err := output.write(std.Out, found, found.Text); err != nil {
+				return err
+			}
+			if output == outputText {
+				err = output.write(std.Err, found, found.Summary)
+			}
+			if err != nil {
+				return err
 			}
 			if len(found.Problems) > 0 {
 				return exit{code: exitProblems}
@@ -46,37 +47,6 @@ Exit code: 0 without Problems, 1 with some, 2 when a file cannot be read.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", output, "text or json")
+	output.bind(cmd.Flags())
 	return cmd
-}
-
-// printFindings writes the findings to standard output. In text format it also
-// writes the skipped files and a summary to standard error.
-func printFindings(f check.Findings, std streams, output string) error {
-	if output == "json" {
-		encoder := json.NewEncoder(std.Out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(f)
-	}
-	for _, p := range f.Problems {
-		if _, err := fmt.Fprintln(std.Out, p); err != nil {
-			return err
-		}
-	}
-	if err := printLines(std.Err, f.Lines()); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(std.Err, "%s, %s, %s\n",
-		wording.Count(len(f.Problems), "problem"), wording.Count(f.Hosts, "host"), wording.Count(f.Backends, "backend"))
-	return err
-}
-
-func printLines(to io.Writer, lines []string) error {
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(to, line); err != nil {
-			return err
-		}
-	}
-	return nil
 }

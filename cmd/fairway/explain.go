@@ -2,26 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	networkingv1 "k8s.io/api/networking/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/controllers/edge"
-	"github.com/fairwaynet/fairway/controllers/inspect/check"
 	"github.com/fairwaynet/fairway/controllers/inspect/explain"
-	"github.com/fairwaynet/fairway/controllers/inspect/overview"
-	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
-	"github.com/fairwaynet/fairway/controllers/objects/folder"
-	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -32,7 +20,7 @@ const exitUnserved = 1
 type explainSettings struct {
 	Cluster kubeconfig
 	Files   []string
-	Output  string
+	Output  outputFormat
 	Gateway string
 	Class   string
 	Method  string
@@ -40,7 +28,7 @@ type explainSettings struct {
 }
 
 func explainCommand(std streams) *cobra.Command {
-	s := &explainSettings{Output: "text", Method: "GET"}
+	s := &explainSettings{Output: outputText, Method: "GET"}
 	cmd := &cobra.Command{
 		Use:   "explain URL",
 		Short: "Say what becomes of a request, and why",
@@ -62,7 +50,7 @@ explained.`,
 	flags := cmd.Flags()
 	s.Cluster.bind(flags)
 	flags.StringArrayVarP(&s.Files, "filename", "f", nil, "`file` or folder to read instead of a cluster; - is standard input")
-	flags.StringVarP(&s.Output, "output", "o", s.Output, "text or json")
+	s.Output.bind(flags)
 	flags.StringVar(&s.Gateway, "gateway", s.Gateway, "`name` of the gateway to follow the request through; by default the one that serves the host")
 	flags.StringVar(&s.Class, "class", s.Class, "`name` of the IngressClass whose gateway to follow the request through")
 	flags.StringVarP(&s.Method, "method", "X", s.Method, "`method` of the request")
@@ -81,9 +69,10 @@ func (s *explainSettings) question(url string) (explain.Question, error) {
 		}
 	}
 	request.Method = s.Method
+	if err := s.Output.validate(); err != nil {
+		return explain.Question{}, err
+	}
 	switch {
-	case s.Output != "text" && s.Output != "json":
-		return explain.Question{}, fmt.Errorf("--output: %q is neither text nor json", s.Output)
 	case s.Gateway != "" && s.Class != "":
 		return explain.Question{}, fmt.Errorf("give --gateway or --class, not both")
 	case len(s.Files) > 0 && (s.Cluster.Path != "" || s.Cluster.Context != ""):
@@ -94,12 +83,12 @@ func (s *explainSettings) question(url string) (explain.Question, error) {
 
 func (s *explainSettings) run(ctx context.Context, question explain.Question, std streams) error {
 	ctrllog.SetLogger(logr.Discard())
-	said, locate, err := s.explain(ctx, question, std.In)
+	said, err := s.answer(ctx, question, std.In)
 	if err != nil {
 		return exit{code: exitUsage, cause: err}
 	}
-	if err := s.print(std.Out, said, locate); err != nil {
-		return exit{code: exitUsage, cause: fmt.Errorf("write: %w", err)}
+	if err := s.Output.write(std.Out, said, said.Text); err != nil {
+		return err
 	}
 	if !said.Served() {
 		return exit{code: exitUnserved}
@@ -107,107 +96,14 @@ func (s *explainSettings) run(ctx context.Context, question explain.Question, st
 	return nil
 }
 
-// locator finds the place of a Problem in the files.
-type locator func(problem.Problem) (folder.Place, bool)
-
-// explain answers the question from the files or from the cluster.
-func (s *explainSettings) explain(ctx context.Context, question explain.Question, stdin io.Reader) (*explain.Explanation, locator, error) {
+// answer answers the question from the files or from the cluster.
+func (s *explainSettings) answer(ctx context.Context, question explain.Question, stdin io.Reader) (explain.Answer, error) {
 	if len(s.Files) > 0 {
-		files, err := folder.New(folder.Options{Paths: s.Files, Stdin: stdin})
-		if err != nil {
-			return nil, nil, err
-		}
-		said, err := explainObjects(ctx, files, index.Scope{ClaimWithoutClasses: true}, question, true)
-		if err != nil {
-			return nil, nil, err
-		}
-		said.Problems = slices.Concat(files.Problems(), said.Problems)
-		return said, files.Locate, nil
+		return explain.FromFiles(ctx, question, s.Files, stdin)
 	}
 	reader, err := s.Cluster.reader()
 	if err != nil {
-		return nil, nil, err
+		return explain.Answer{}, err
 	}
-	found, err := explain.Gather(ctx, reader, question.Request)
-	if err != nil {
-		return nil, nil, err
-	}
-	objects, err := folder.Fixed(found.Objects)
-	if err != nil {
-		return nil, nil, err
-	}
-	question.MissingSecrets = found.MissingSecrets
-	said, err := explainObjects(ctx, objects, index.Scope{}, question, false)
-	if err != nil {
-		return nil, nil, err
-	}
-	return said, objects.Locate, addServing(ctx, reader, said, found.Objects)
-}
-
-func explainObjects(
-	ctx context.Context, objects *folder.Cache, scope index.Scope, question explain.Question, localEndpoints bool,
-) (*explain.Explanation, error) {
-	var said *explain.Explanation
-	err := snapshot.Take(ctx, objects, scope, func(ctx context.Context, controllers *edge.Controllers) (err error) {
-		controllers.LocalEndpoints = localEndpoints
-		said, err = explain.Explain(ctx, controllers, question)
-		return err
-	})
-	return said, err
-}
-
-// addServing adds whether Envoys already serve the Ingress of the route.
-func addServing(ctx context.Context, reader snapshot.Reader, said *explain.Explanation, objects []client.Object) error {
-	if said.Route == nil {
-		return nil
-	}
-	replicas, err := overview.ReplicasOf(ctx, reader, time.Now())
-	if err != nil {
-		return err
-	}
-	for _, object := range objects {
-		ing, ok := object.(*networkingv1.Ingress)
-		if !ok || ing.Namespace+"/"+ing.Name != said.Route.Ingress {
-			continue
-		}
-		gateway := route.Gateway(said.Gateway)
-		state, why := replicas.StateOf(ing, gateway)
-		if state == overview.Unknown {
-			continue
-		}
-		envoys, _ := replicas.EnvoysOf(gateway)
-		said.Serving = &explain.Serving{Envoys: envoys, State: string(state), Why: why}
-	}
-	return nil
-}
-
-// print writes an explanation, followed by the Problems found on the way.
-func (s *explainSettings) print(out io.Writer, said *explain.Explanation, locate locator) error {
-	found := []check.Finding{}
-	for _, p := range said.Problems {
-		found = append(found, check.FindingOf(locate, p))
-	}
-	if s.Output == "json" {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(struct {
-			*explain.Explanation
-			Problems []check.Finding `json:"problems"`
-		}{said, found})
-	}
-	if _, err := io.WriteString(out, said.Text()); err != nil {
-		return err
-	}
-	if len(found) > 0 {
-		if _, err := fmt.Fprintf(out, "\nProblems on the way:\n"); err != nil {
-			return err
-		}
-	}
-	for _, f := range found {
-		if _, err := fmt.Fprintf(out, "  %s\n", f); err != nil {
-			return err
-		}
-	}
-	return nil
+	return explain.FromCluster(ctx, question, reader)
 }

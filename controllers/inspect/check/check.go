@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/certificates/issuer"
@@ -67,10 +68,8 @@ func Files(ctx context.Context, paths []string, stdin io.Reader) (Findings, erro
 	if err != nil {
 		return Findings{}, err
 	}
-	found := Findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Problems: []Finding{}, Skipped: beside}
-	for _, p := range slices.Concat(files.Problems(), picture.Problems(), asked) {
-		found.Problems = append(found.Problems, FindingOf(files.Locate, p))
-	}
+	found := Findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Skipped: beside}
+	found.Problems = FindingsOf(files.Locate, slices.Concat(files.Problems(), picture.Problems(), asked))
 	slices.SortStableFunc(found.Problems, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
@@ -89,6 +88,49 @@ func askedOfIssuers(ctx context.Context, objects index.Objects) ([]problem.Probl
 		problems = append(problems, issuer.Check(i)...)
 	}
 	return problems, err
+}
+
+// Text returns the Problems for people, one a line.
+func (f Findings) Text() string {
+	var text strings.Builder
+	for _, p := range f.Problems {
+		fmt.Fprintln(&text, p)
+	}
+	return text.String()
+}
+
+// Summary returns for people what was skipped, and how much was found.
+func (f Findings) Summary() string {
+	var text strings.Builder
+	for _, line := range f.Lines() {
+		fmt.Fprintln(&text, line)
+	}
+	fmt.Fprintf(&text, "%s, %s, %s\n",
+		wording.Count(len(f.Problems), "problem"), wording.Count(f.Hosts, "host"), wording.Count(f.Backends, "backend"))
+	return text.String()
+}
+
+// List returns the findings for people, indented below a title; empty without findings.
+func List(title string, findings []Finding) string {
+	if len(findings) == 0 {
+		return ""
+	}
+	var text strings.Builder
+	text.WriteString(title)
+	for _, f := range findings {
+		fmt.Fprintf(&text, "  %s\n", f)
+	}
+	return text.String()
+}
+
+// FindingsOf makes a Finding of each Problem, as FindingOf does. It is never nil, so that
+// its JSON is a list.
+func FindingsOf(locate func(problem.Problem) (folder.Place, bool), problems []problem.Problem) []Finding {
+	found := []Finding{}
+	for _, p := range problems {
+		found = append(found, FindingOf(locate, p))
+	}
+	return found
 }
 
 // FindingOf makes a Finding of a Problem, at the place that locate returns.
