@@ -32,10 +32,8 @@ Exit code: 0 without Problems, 1 with some, 2 when a file cannot be read.`,
 			if err != nil {
 				return exit{code: exitUsage, cause: err}
 			}
-			if err := output.write(std.Out, found, found.Text); err != nil {
-				return err
-			}
-			if output == outputText {
+			err = output.write(std.Out, found, found.Text)
+			if err == nil && output == outputText {
 				err = output.write(std.Err, found, found.Summary)
 			}
 			if err != nil {

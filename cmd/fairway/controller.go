@@ -129,7 +129,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve the metrics
 		Cache: cache.Options{
 			DefaultTransform:            trim,
-			ByObject:                    tracked(secretsOnly(trimmer), tracker, trim),
+			ByObject:                    edge.Cached(trimmer, tracker, trim),
 			DefaultNamespaces:           c.Scope.namespaces(),
 			ReaderFailOnMissingInformer: true, // reading a kind that is not watched is an error
 		},

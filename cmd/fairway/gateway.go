@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairwaynet/fairway/process/flagvalue"
 	"github.com/fairwaynet/fairway/process/health"
@@ -71,7 +70,7 @@ func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
 		ok   bool
 		want string
 	}{
-		{"gateway", isGateway(g.Gateway), "is neither NAME nor NAMESPACE/NAME"},
+		{"gateway", route.IsGateway(g.Gateway), "is neither NAME nor NAMESPACE/NAME"},
 		{"xds", len(g.XDS) > 0, "say where a controller is"},
 		{"concurrency", g.Concurrency >= 0, "cannot be negative"},
 		{"max-connections", g.MaxConnections > 0, "must be more than 0"},
@@ -90,14 +89,6 @@ func (g *gatewaySettings) load(flags *pflag.FlagSet) error {
 	}
 	_, err := g.servers("")
 	return err
-}
-
-// isGateway reports whether an IngressClass can name the gateway.
-func isGateway(name string) bool {
-	if namespace, rest, found := strings.Cut(name, "/"); found {
-		return len(validation.IsDNS1123Label(namespace)) == 0 && len(validation.IsDNS1123Subdomain(rest)) == 0
-	}
-	return len(validation.IsDNS1123Subdomain(name)) == 0
 }
 
 // servers returns the controllers. Envoy accepts configuration over a network

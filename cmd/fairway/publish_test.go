@@ -4,41 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/fairwaynet/fairway/controllers/edge/ingressstatus"
-	"github.com/fairwaynet/fairway/xds/route"
 )
-
-func TestWhereGatewaysAreReached(t *testing.T) {
-	s := publishSettings{
-		Addresses: []string{"192.0.2.1", "lb.example", "team/web=2001:db8::1"},
-		Services:  []string{"inner=fairway-system/inner"},
-	}
-	if err := s.load(func(_, problem string) error { return errors.New(problem) }); err != nil {
-		t.Fatal(err)
-	}
-	want := map[route.Gateway]published{
-		ingressstatus.Others: {addresses: []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.1"}, {Hostname: "lb.example"}}},
-		"team/web":           {addresses: []networkingv1.IngressLoadBalancerIngress{{IP: "2001:db8::1"}}},
-		"inner":              {service: types.NamespacedName{Namespace: "fairway-system", Name: "inner"}},
-	}
-	if diff := cmp.Diff(want, s.each, cmp.AllowUnexported(published{})); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	addresses := &ingressstatus.Addresses{}
-	if diff := cmp.Diff([]route.Gateway{"inner"}, s.tell(addresses)); diff != "" {
-		t.Errorf("followed (-want +got):\n%s", diff)
-	}
-	for gateway, want := range map[route.Gateway]int{"default": 2, "team/web": 1, "inner": 0} {
-		if got := addresses.Of(gateway); len(got) != want {
-			t.Errorf("gateway %s is reached at %v, want %d addresses", gateway, got, want)
-		}
-	}
-}
 
 func TestWrongAddressesAreUsageErrors(t *testing.T) {
 	for _, test := range []struct {

@@ -4,21 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/connrotation"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
@@ -84,7 +77,7 @@ func (c *controllerSettings) addReplica(
 		contact: elector.contact,
 	}
 	r.tracker.Hosts = ads
-	leases, connections, err := leaseClient(config)
+	leases, connections, err := replica.NewClient(config)
 	if err != nil {
 		return err
 	}
@@ -109,26 +102,6 @@ func (c *controllerSettings) addReplica(
 		r.orderCertificates(ctx, controllers, elector.events, registry), r.add())
 }
 
-// leaseClient has a connection of its own that can be dropped. If the connection
-// dies silently, the Lease must be renewed over another one.
-func leaseClient(config *rest.Config) (*coordinationv1.CoordinationV1Client, *connrotation.Dialer, error) {
-	config = rest.CopyConfig(config)
-	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 2 * time.Second}).DialContext)
-	config.Dial = dialer.DialContext
-	client, err := coordinationv1.NewForConfig(config)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reach the cluster: %w", err)
-	}
-	return client, dialer, nil
-}
-
-// tracked makes the cache report Ingresses to the Tracker before any other reader
-// sees them.
-func tracked(cached map[client.Object]cache.ByObject, tracker *replica.Tracker, trim toolscache.TransformFunc) map[client.Object]cache.ByObject {
-	cached[&networkingv1.Ingress{}] = cache.ByObject{Transform: edge.Announcing(tracker, trim)}
-	return cached
-}
-
 // connect connects the callbacks of the parts.
 func (r *replicas) connect(ctx context.Context, controllers *edge.Controllers) {
 	controllers.Delivery.Served, controllers.Delivery.Rejected = r.tracker.Heard, r.tracker.Heard
@@ -149,8 +122,8 @@ func (r *replicas) add() error {
 	wrong := errors.Join(r.manager.Add(r.lease), r.manager.Add(leader.Everywhere(func(ctx context.Context) error {
 		return replica.Watch(ctx, r.clients.CoordinationV1(), namespace, r.view)
 	})))
-	for _, gateway := range r.settings.Publish.tell(r.addresses) {
-		service := r.settings.Publish.each[gateway].service
+	r.settings.Publish.each.SetAddresses(r.addresses)
+	for gateway, service := range r.settings.Publish.each.Services() {
 		wrong = errors.Join(wrong, r.manager.Add(leader.Everywhere(func(ctx context.Context) error {
 			return r.addresses.Follow(ctx, r.clients.CoreV1(), gateway, service, r.reporter)
 		})))

@@ -8,11 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	"github.com/fairwaynet/fairway/process/flagvalue"
@@ -49,13 +45,4 @@ func (s *settings) certificates(log logr.Logger, registry prometheus.Registerer,
 	return servercert.Options{
 		Default: types.NamespacedName(s.DefaultCertificate), SelfSigned: made, Metrics: metrics,
 	}, registry.Register(metrics)
-}
-
-// secretsOnly caches only TLS Secrets, and keeps the bytes only of those that are
-// served.
-func secretsOnly(trimmer *servercert.Trimmer) map[client.Object]cache.ByObject {
-	return map[client.Object]cache.ByObject{&corev1.Secret{}: {
-		Field:     fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS)),
-		Transform: trimmer.Trim,
-	}}
 }

@@ -3,12 +3,16 @@ package edge
 import (
 	"context"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairwaynet/fairway/controllers/assembly"
+	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	"github.com/fairwaynet/fairway/controllers/edge/ingressstatus"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -42,6 +46,19 @@ func (c *Controllers) beginPass() (published func()) {
 
 // Reads returns what the Controllers read beyond what every cache keeps.
 func Reads() assembly.Reads { return assembly.Reads{IngressOwners: ingressstatus.Keep} }
+
+// Cached says what a cache keeps of which objects, beyond trim: only the TLS Secrets, and
+// the bytes only of those that are served. The Tracker hears of an Ingress before any
+// reader of the cache sees it.
+func Cached(trimmer *servercert.Trimmer, tracker *replica.Tracker, trim toolscache.TransformFunc) map[client.Object]cache.ByObject {
+	return map[client.Object]cache.ByObject{
+		&networkingv1.Ingress{}: {Transform: Announcing(tracker, trim)},
+		&corev1.Secret{}: {
+			Field:     fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS)),
+			Transform: trimmer.Trim,
+		},
+	}
+}
 
 // Announcing wraps trim: it tells the Tracker of each Ingress whose event is on
 // its way. A cache transforms all objects of a list before it delivers the first

@@ -3,8 +3,10 @@ package route
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // The names in IngressClasses.
@@ -142,4 +144,12 @@ func newestFirst(a, b *networkingv1.IngressClass) int {
 		b.CreationTimestamp.Compare(a.CreationTimestamp.Time),
 		cmp.Compare(a.Name, b.Name),
 	)
+}
+
+// IsGateway reports whether an IngressClass can name the gateway.
+func IsGateway(name string) bool {
+	if namespace, rest, found := strings.Cut(name, "/"); found {
+		return len(validation.IsDNS1123Label(namespace)) == 0 && len(validation.IsDNS1123Subdomain(rest)) == 0
+	}
+	return len(validation.IsDNS1123Subdomain(name)) == 0
 }
