@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +26,6 @@ import (
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
 	"github.com/fairwaynet/fairway/controllers/inspect/console"
-	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
@@ -41,9 +39,6 @@ import (
 // serveWorkers is the number of Envoy's worker threads. Two are enough for a
 // folder on a user's machine.
 const serveWorkers = 2
-
-// long is how long the start may take before serve says what it waits for.
-const long = 5 * time.Second
 
 // serveSettings are the settings of fairway serve.
 type serveSettings struct {
@@ -315,46 +310,14 @@ func (r *serving) run(ctx context.Context) error {
 	return all.Wait()
 }
 
-// announce waits until everything found at the start is served, and says so. If
-// that takes long, it says what it waits for.
+// announce waits until everything found at the start is served, and says so.
 func (r *serving) announce(ctx context.Context) {
-	late := time.After(long)
-	for {
-		reason := r.waitsFor(ctx)
-		if reason == "" {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-late:
-			r.console.Waits(reason)
-		case <-time.After(10 * time.Millisecond):
-		}
+	if !r.console.Await(ctx, r.server, r.envoy.Ready) {
+		return
 	}
 	r.probes.Ready()
 	r.console.Start(r.Folder, r.urls(), len(r.controllers.Reporter.Problems()))
 	if beside, err := check.SkippedOf(ctx, r.files, r.controllers.Objects()); err == nil { // otherwise serving has ended
 		r.console.Beside(beside)
 	}
-}
-
-// waitsFor is the reason why not everything is served yet, or empty.
-func (r *serving) waitsFor(ctx context.Context) string {
-	envoys := r.server.Envoys()
-	if len(envoys) == 0 {
-		return "Envoy has not connected"
-	}
-	if !envoys[0].Synced {
-		return fmt.Sprintf("Envoy has not accepted everything yet, %s left", wording.Count(envoys[0].Pending, "resource"))
-	}
-	for _, key := range r.console.Hosts() {
-		if state := r.server.Host(key); !state.Served && state.Rejected == "" {
-			return fmt.Sprintf("host %s waits for %s", key.Host, cmp.Or(state.WaitingFor, "Envoy"))
-		}
-	}
-	if err := r.envoy.Ready(ctx); err != nil {
-		return err.Error()
-	}
-	return ""
 }
