@@ -1,9 +1,8 @@
 package replica
 
 import (
-	"fmt"
-	"maps"
 	"slices"
+	"time"
 
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -17,33 +16,15 @@ func (v *View) Presents(digest string, gateway route.Gateway, every bool) Verdic
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	verdict, synced := judgeChallenge(envoys, slices.Contains(own, digest), every)
-	if !verdict.Served {
-		verdict.Again, verdict.Replica = renewal, v.Identity
-		return verdict
-	}
-	now := v.now()
-	if verdict := v.complete(now); !verdict.Served {
-		return verdict
-	}
-	for _, key := range slices.Sorted(maps.Keys(v.others)) {
-		o := v.others[key]
-		if v.expired(o, now) {
-			continue
-		}
+	return v.everywhere(gateway, verdict, synced, func(o *other, _ time.Time) (verdict Verdict, synced int) {
 		if o.broken != "" {
-			return Verdict{Reason: Unreadable, Detail: "its Lease cannot be read: " + o.broken, Again: renewal, Replica: o.identity}
+			verdict = o.unreadable()
+		} else {
+			verdict, synced = judgeChallenge(o.report.Gateways[gateway], slices.Contains(o.report.Challenges, digest), every)
 		}
-		verdict, n := judgeChallenge(o.report.Gateways[gateway], slices.Contains(o.report.Challenges, digest), every)
-		if !verdict.Served {
-			verdict.Again, verdict.Replica = renewal, o.identity
-			return verdict
-		}
-		synced += n
-	}
-	if synced == 0 {
-		return Verdict{Reason: NoEnvoy, Detail: fmt.Sprintf("no Envoy of gateway %q is connected", gateway), Again: Duration}
-	}
-	return Verdict{Served: true}
+		verdict.Again = renewal
+		return verdict, synced
+	})
 }
 
 // judgeChallenge reports whether one replica answers a challenge, as far as it

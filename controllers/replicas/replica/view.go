@@ -173,9 +173,22 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 	defer v.mu.Unlock()
 	own := v.Tracker.claim(name)
 	verdict, synced := Judge(own.gateways[gateway], own.claims(version), own.held)
-	if !verdict.Served {
-		verdict.Again, verdict.Replica = renewal, v.Identity
-		return verdict
+	return v.everywhere(gateway, verdict, synced, func(o *other, now time.Time) (Verdict, int) {
+		verdict, synced := o.judge(name, version, gateway, own.scope)
+		verdict.Again = max(Duration-now.Sub(o.seen), time.Second)
+		return verdict, synced
+	})
+}
+
+// everywhere reports whether something is so at all replicas that live, and at one Envoy
+// of the gateway at least. own is the verdict of this replica, synced the number of its
+// Envoys; judge returns those of another.
+func (v *View) everywhere(
+	gateway route.Gateway, own Verdict, synced int, judge func(o *other, now time.Time) (Verdict, int),
+) Verdict {
+	if !own.Served {
+		own.Again, own.Replica = renewal, v.Identity
+		return own
 	}
 	now := v.now()
 	if verdict := v.complete(now); !verdict.Served {
@@ -186,9 +199,9 @@ func (v *View) Served(name types.NamespacedName, version Version, gateway route.
 		if v.expired(o, now) {
 			continue
 		}
-		verdict, n := o.judge(name, version, gateway, own.scope)
+		verdict, n := judge(o, now)
 		if !verdict.Served {
-			verdict.Again, verdict.Replica = max(Duration-now.Sub(o.seen), time.Second), o.identity
+			verdict.Replica = o.identity
 			return verdict
 		}
 		synced += n
@@ -220,9 +233,13 @@ func (v *View) complete(now time.Time) Verdict {
 // there are.
 func (o *other) judge(name types.NamespacedName, version Version, gateway route.Gateway, scope string) (Verdict, int) {
 	if o.broken != "" {
-		return Verdict{Reason: Unreadable, Detail: "its Lease cannot be read: " + o.broken}, 0
+		return o.unreadable(), 0
 	}
 	return Judge(o.report.Gateways[gateway], o.report.Watermark >= version && o.report.Scope == scope, o.heldUp(name))
+}
+
+func (o *other) unreadable() Verdict {
+	return Verdict{Reason: Unreadable, Detail: "its Lease cannot be read: " + o.broken}
 }
 
 func (o *other) heldUp(name types.NamespacedName) *HeldUp {
