@@ -30,6 +30,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/process/health"
+	"github.com/fairwaynet/fairway/process/logging"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -114,8 +115,8 @@ func (s *serveSettings) run(ctx context.Context, std streams) (err error) {
 
 	log := s.logger(std.Err)
 	quiet := log
-	if s.LogFormat == "text" && s.Verbosity == 0 {
-		quiet = onlyErrors(log) // the console tells people what matters
+	if s.LogFormat == logging.Text && s.Verbosity == 0 {
+		quiet = logging.OnlyErrors(log) // the console tells people what matters
 	}
 	ctrllog.SetLogger(quiet)
 	klog.SetLogger(quiet)

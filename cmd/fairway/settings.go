@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/fairwaynet/fairway/process/configfile"
 	"github.com/fairwaynet/fairway/process/flagvalue"
+	"github.com/fairwaynet/fairway/process/logging"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -36,7 +36,7 @@ type settings struct {
 
 // newSettings returns the settings with the defaults of a command.
 func newSettings(defaults route.Settings) *settings {
-	return &settings{LogFormat: "text", Route: defaults}
+	return &settings{LogFormat: logging.Text, Route: defaults}
 }
 
 // bind declares the flags.
@@ -108,7 +108,7 @@ func (s *settings) validate() error {
 	}
 	var wrong []error
 	for _, check := range []settingCheck{
-		{"log-format", s.LogFormat == "text" || s.LogFormat == "json", fmt.Sprintf("%q is neither text nor json", s.LogFormat)},
+		{"log-format", s.LogFormat == logging.Text || s.LogFormat == logging.JSON, fmt.Sprintf("%q is neither text nor json", s.LogFormat)},
 		{"metrics-address", metrics == nil, fmt.Sprintf("%q is no host:port", s.MetricsAddress)},
 		{"address", badAddress == nil, fmt.Sprintf("%q is no IP address", r.Address)},
 		{"https-port", r.HTTPSPort != r.HTTPPort, "is the port of HTTP, too"},
@@ -164,9 +164,5 @@ func (s *settings) wrong(name, what string) error {
 
 // logger writes in the chosen format. -v sets its level.
 func (s *settings) logger(to io.Writer) logr.Logger {
-	options := &slog.HandlerOptions{Level: slog.Level(-s.Verbosity)}
-	if s.LogFormat == "json" {
-		return logr.FromSlogHandler(slog.NewJSONHandler(to, options))
-	}
-	return logr.FromSlogHandler(slog.NewTextHandler(to, options))
+	return logging.New(to, s.LogFormat, s.Verbosity)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,26 +111,5 @@ func TestTheOldNameOfAFlagIsUnderstood(t *testing.T) {
 func TestAnEmptyFileSetsNothing(t *testing.T) {
 	if _, err := parsed(t, "# nothing yet\n"); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestLoggerFollowsFormatAndVerbosity(t *testing.T) {
-	s := newSettings(route.DefaultSettings())
-	s.LogFormat, s.Verbosity = "json", 1
-	path := filepath.Join(t.TempDir(), "log")
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	log := s.logger(file)
-	log.V(1).Info("said", "host", "shop.test")
-	log.V(2).Info("not said")
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(got), `"msg":"said","host":"shop.test"`) || strings.Contains(string(got), "not said") {
-		t.Errorf("logged %s", got)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -28,13 +27,5 @@ func (c *controllerSettings) sharedCertificate(ctx context.Context, mgr manager.
 		Secret: types.NamespacedName{Namespace: c.Replica.Namespace, Name: servercert.SharedSecret},
 		Make:   selfSigned, Now: time.Now,
 	}
-	found, err := shared.Certificate(ctx)
-	if err == nil {
-		return found, nil
-	}
-	log.Info("cannot share the self-signed default certificate: this replica uses one of its own", "cause", err.Error())
-	if found, err = selfSigned(); err != nil {
-		return nil, fmt.Errorf("make a default certificate: %w", err)
-	}
-	return found, nil
+	return shared.CertificateOrOwn(ctx, log)
 }

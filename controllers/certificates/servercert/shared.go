@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,6 +65,19 @@ func (s Shared) Certificate(ctx context.Context) (*certificate.Certificate, erro
 			return made, nil
 		}
 	}
+}
+
+// CertificateOrOwn is Certificate, or one that only this replica has if that fails.
+func (s Shared) CertificateOrOwn(ctx context.Context, log logr.Logger) (*certificate.Certificate, error) {
+	found, err := s.Certificate(ctx)
+	if err == nil {
+		return found, nil
+	}
+	log.Info("cannot share the self-signed default certificate: this replica uses one of its own", "cause", err.Error())
+	if found, err = s.Make(); err != nil {
+		return nil, fmt.Errorf("make a default certificate: %w", err)
+	}
+	return found, nil
 }
 
 // usable returns the certificate in a Secret; nil: none that can be served.
