@@ -22,6 +22,8 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/fairwaynet/fairway/cmd/internal/health"
+	"github.com/fairwaynet/fairway/cmd/internal/scavenger"
 	"github.com/fairwaynet/fairway/controllers/assembly"
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	"github.com/fairwaynet/fairway/controllers/edge"
@@ -31,8 +33,6 @@ import (
 	"github.com/fairwaynet/fairway/controllers/replicas/identity"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
-	"github.com/fairwaynet/fairway/process/health"
-	"github.com/fairwaynet/fairway/process/scavenger"
 	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"

@@ -19,8 +19,8 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/fairwaynet/fairway/process/flagvalue"
-	"github.com/fairwaynet/fairway/process/health"
+	"github.com/fairwaynet/fairway/cmd/internal/flagvalue"
+	"github.com/fairwaynet/fairway/cmd/internal/health"
 	"github.com/fairwaynet/fairway/xds/gateway"
 	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/route"

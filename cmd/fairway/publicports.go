@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/pflag"
 
-	"github.com/fairwaynet/fairway/process/flagvalue"
+	"github.com/fairwaynet/fairway/cmd/internal/flagvalue"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 

@@ -11,9 +11,9 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 
-	"github.com/fairwaynet/fairway/process/configfile"
-	"github.com/fairwaynet/fairway/process/flagvalue"
-	"github.com/fairwaynet/fairway/process/logging"
+	"github.com/fairwaynet/fairway/cmd/internal/configfile"
+	"github.com/fairwaynet/fairway/cmd/internal/flagvalue"
+	"github.com/fairwaynet/fairway/cmd/internal/logging"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 

@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/fairwaynet/fairway/cmd/internal/flagvalue"
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
-	"github.com/fairwaynet/fairway/process/flagvalue"
 	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
 )
 

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/cmd/internal/flagvalue"
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
-	"github.com/fairwaynet/fairway/process/flagvalue"
 	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
 	"github.com/fairwaynet/fairway/xds/route"
 )

@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 		{"certificates do not know the edge", "controllers/certificates/order/a.go", ours("controllers/edge/ingress"), "controllers/edge/ingress"},
 		{"the assembly knows no kind", "controllers/assembly/a.go", ours("controllers/edge/ingress"), "controllers/edge/ingress"},
 		{"two processes", "controllers/node/service/a.go", ours("controllers/edge"), "controllers/edge"},
-		{"a process is any process", "process/health/a.go", ours("xds/server"), "xds/server"},
+		{"a process is any process", "cmd/internal/health/a.go", ours("xds/server"), "xds/server"},
 		{"api brings no logic", "api/v1alpha1/a.go", ours("xds/route"), "xds/route"},
 		{"the server imports the renderer", "xds/server/a.go", ours("xds/envoy"), ""},
 		{"the model does not", "xds/route/a.go", ours("xds/envoy"), "xds/envoy"},

@@ -21,7 +21,7 @@ const (
 // rules are the arrows of the architecture:
 //
 //	cmd → controllers → {xds, tls, cni, proxy} → api
-//	cmd → process
+//	cmd → cmd/internal
 //	controllers: inspect → {edge, node} → {certificates, assembly} → replicas → objects
 //	xds/grpcserver → xds/server → xds/envoy → xds/route
 //	xds/server → xds/proof/verifier → {xds/proof, xds/route}
@@ -46,12 +46,8 @@ var rules = []rule{
 		why: "cmd is wiring only: flags and processes end there",
 	},
 	{
-		from: []string{"process"}, never: []string{"cmd", "controllers", "xds", "tls", "cni", "proxy"},
+		from: []string{"cmd/internal"}, never: []string{"controllers", "xds", "tls", "cni", "proxy"},
 		why: "every process has health, memory and flags, whatever else it does",
-	},
-	{
-		from: []string{"controllers", "xds", "tls", "cni", "proxy"}, never: []string{"process"},
-		why: "only cmd knows that there is a process: it passes values of flags",
 	},
 	{
 		never: []string{"test"}, but: []string{"test"}, tests: true,

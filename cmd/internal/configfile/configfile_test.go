@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/fairwaynet/fairway/process/configfile"
+	"github.com/fairwaynet/fairway/cmd/internal/configfile"
 )
 
 func TestRead(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fairwaynet/fairway/process/logging"
+	"github.com/fairwaynet/fairway/cmd/internal/logging"
 )
 
 func TestALogFollowsFormatAndVerbosity(t *testing.T) {

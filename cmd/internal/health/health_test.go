@@ -12,7 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/fairwaynet/fairway/process/health"
+	"github.com/fairwaynet/fairway/cmd/internal/health"
 )
 
 func TestAProcessIsReadyWhenItSaysSoAndEveryCheckPasses(t *testing.T) {
