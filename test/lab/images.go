@@ -3,13 +3,18 @@ package lab
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 
+	"github.com/fairwaynet/fairway/images"
+	"github.com/fairwaynet/fairway/images/oci"
+	"github.com/fairwaynet/fairway/images/rootfs"
 	"github.com/fairwaynet/fairway/test/binary"
-	"github.com/fairwaynet/fairway/test/lab/image"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -24,24 +29,30 @@ const (
 
 	// ControllerImage and GatewayImage are the images in config. The lab has its
 	// own tag, because Kubernetes would pull "latest".
-	ControllerImage = "ghcr.io/fairwaynet/fairway:lab"
-	GatewayImage    = "ghcr.io/fairwaynet/fairway-gateway:lab"
+	ControllerImage = images.Registry + "/fairway:lab"
+	GatewayImage    = images.Registry + "/fairway-gateway:lab"
 )
+
+// archive is an image for the nodes, and the names under which they know it.
+type archive struct {
+	image oci.Image
+	names []string
+}
 
 // putImages writes all images into the lab's folder, and their paths into its
 // options.
 func (l *Lab) putImages(ctx context.Context) error {
-	images, err := l.images(ctx)
+	built, err := l.images(ctx)
 	if err != nil {
 		return err
 	}
 	var paths []string
-	for _, name := range slices.Sorted(maps.Keys(images)) {
-		path := filepath.Join(l.path("images"), name+".tar")
-		if err := images[name].Write(path); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(built)) {
+		to := filepath.Join(l.path("images"), name+".tar")
+		if err := built[name].image.WriteArchive(to, built[name].names...); err != nil {
 			return err
 		}
-		paths = append(paths, path)
+		paths = append(paths, to)
 	}
 	for _, from := range l.Options.Images {
 		to := filepath.Join(l.path("images"), filepath.Base(from))
@@ -55,68 +66,66 @@ func (l *Lab) putImages(ctx context.Context) error {
 }
 
 // images are the images that are built for this lab.
-func (l *Lab) images(ctx context.Context) (map[string]image.Image, error) {
+func (l *Lab) images(ctx context.Context) (map[string]archive, error) {
 	pause, err := tools.Find("pause")
 	if err != nil {
 		return nil, err
 	}
-	echo, err := build(ctx, l.path("echo"), "test/lab/cmd/echo")
-	if err != nil {
+	echo := l.path("echo")
+	if err := binary.Build(ctx, echo, "test/lab/cmd/echo", []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w"); err != nil {
 		return nil, err
 	}
-	images := map[string]image.Image{
-		"pause": {
-			Names: []string{PauseImage}, Files: map[string]string{"/pause": pause},
-			Entrypoint: []string{"/pause"}, User: "65535:65535",
-		},
-		"echo": {Names: []string{EchoImage}, Files: map[string]string{"/echo": echo}, Entrypoint: []string{"/echo"}},
-	}
+	programs := map[string]string{PauseImage: pause, EchoImage: echo}
 	if l.Options.CoreDNS {
-		coredns, err := tools.Find("coredns")
-		if err != nil {
+		if programs[CoreDNSImage], err = tools.Find("coredns"); err != nil {
 			return nil, err
 		}
-		images["coredns"] = image.Image{
-			Names: []string{CoreDNSImage}, Files: map[string]string{"/coredns": coredns}, Entrypoint: []string{"/coredns"},
+	}
+	all := map[string]archive{}
+	for name, program := range programs {
+		if all[filepath.Base(program)], err = single(name, program); err != nil {
+			return nil, err
 		}
 	}
 	if l.Options.FairwayImages {
-		if err := l.addFairway(ctx, images); err != nil {
+		if err := l.addFairway(ctx, all); err != nil {
 			return nil, err
 		}
 	}
-	return images, nil
+	return all, nil
 }
 
-// addFairway adds Fairway's two images.
-func (l *Lab) addFairway(ctx context.Context, images map[string]image.Image) error {
-	fairway, err := build(ctx, l.path("fairway"), "cmd/fairway")
+// single is the image of one static program.
+func single(name, program string) (archive, error) {
+	at := "/" + filepath.Base(program)
+	image, err := oci.Layers{}.Image(
+		oci.Config{Architecture: runtime.GOARCH, Entrypoint: []string{at}},
+		oci.Layer{Files: rootfs.Tree{at: rootfs.Program(program), "/tmp": rootfs.Folder(fs.ModeSticky | 0o777)}},
+	)
+	return archive{image, []string{name}}, err
+}
+
+// addFairway adds Fairway's images, as a release has them. Compressing the layers, which
+// the lab leaves out, changes nothing in them.
+func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
+	root, err := tools.Root()
 	if err != nil {
 		return err
 	}
-	envoy, err := tools.Find("envoy")
+	version, err := images.VersionOf(ctx, root, "")
 	if err != nil {
 		return err
 	}
-	controller := image.Image{
-		Names: []string{ControllerImage}, Files: map[string]string{"/usr/local/bin/fairway": fairway},
-		Entrypoint: []string{"/usr/local/bin/fairway"}, User: "65532:65532",
+	builder := images.NewBuilder(root, images.Cache(root), l.path("programs"), version)
+	builder.Layers = oci.Layers{}
+	for _, definition := range images.All() {
+		built, err := builder.Build(ctx, definition, runtime.GOARCH)
+		if err != nil {
+			return err
+		}
+		all[definition.Name] = archive{built.Image, []string{path.Join(images.Registry, definition.Name) + ":lab"}}
 	}
-	if _, err := os.Stat(authorities); err == nil {
-		controller.Files[authorities] = authorities
-	}
-	gateway := controller
-	gateway.Names, gateway.Programs = []string{GatewayImage}, map[string]string{"/usr/local/bin/envoy": envoy}
-	images["fairway"], images["fairway-gateway"] = controller, gateway
 	return nil
-}
-
-// authorities are the CA certificates that programs trust.
-const authorities = "/etc/ssl/certs/ca-certificates.crt"
-
-// build builds a command of this module, statically linked.
-func build(ctx context.Context, to, name string) (string, error) {
-	return to, binary.Build(ctx, to, name, []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w")
 }
 
 // copyFile makes a hard link if possible.

@@ -6,12 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 
-	"github.com/fairwaynet/fairway/test/lab/image"
+	"github.com/fairwaynet/fairway/images/oci"
+	"github.com/fairwaynet/fairway/images/rootfs"
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
@@ -51,26 +54,29 @@ func Images(ctx context.Context, folder string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := image.Image{
-		Names: names, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
-		Programs: map[string]string{},
-		Files: map[string]string{
-			"/agnhost": agnhost, "/agnhost-2": agnhost, "/coredns": coredns,
-			"/localhost.crt": filepath.Join(source, "test/images/agnhost/porter/localhost.crt"),
-			"/localhost.key": filepath.Join(source, "test/images/agnhost/porter/localhost.key"),
-			"/etc/passwd":    "/etc/passwd", "/etc/group": "/etc/group", "/etc/nsswitch.conf": "/etc/nsswitch.conf",
-		},
-		Folders: []string{"/uploads"},
+	files := rootfs.Tree{
+		"/agnhost": rootfs.Program(agnhost), "/agnhost-2": rootfs.Program(agnhost), "/coredns": rootfs.Program(coredns),
+		"/localhost.crt": rootfs.Copy(filepath.Join(source, "test/images/agnhost/porter/localhost.crt")),
+		"/localhost.key": rootfs.Copy(filepath.Join(source, "test/images/agnhost/porter/localhost.key")),
+		"/etc/passwd":    rootfs.Copy("/etc/passwd"), "/etc/group": rootfs.Copy("/etc/group"),
+		"/etc/nsswitch.conf": rootfs.Copy("/etc/nsswitch.conf"),
+		"/uploads":           rootfs.Folder(fs.ModeSticky | 0o777), "/tmp": rootfs.Folder(fs.ModeSticky | 0o777),
 	}
-	if err := addUserland(i.Programs); err != nil {
+	if err := addUserland(files); err != nil {
+		return nil, err
+	}
+	image, err := oci.Layers{}.Image(oci.Config{
+		Architecture: runtime.GOARCH, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
+	}, oci.Layer{Files: files})
+	if err != nil {
 		return nil, err
 	}
 	path := filepath.Join(folder, "agnhost.tar")
-	return []string{path}, i.Write(path)
+	return []string{path}, image.WriteArchive(path, names...)
 }
 
-// addUserland finds the programs on this machine.
-func addUserland(programs map[string]string) error {
+// addUserland adds programs of this machine, with their libraries.
+func addUserland(files rootfs.Tree) error {
 	var missing []string
 	needed := true
 	for _, name := range userland {
@@ -88,7 +94,9 @@ func addUserland(programs map[string]string) error {
 		if err != nil {
 			return fmt.Errorf("find %s: %w", name, err)
 		}
-		programs[filepath.Join("/bin", name)] = path
+		if err := addProgram(files, filepath.Join("/bin", name), path); err != nil {
+			return fmt.Errorf("find what %s needs: %w", name, err)
+		}
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("the tests' image needs %s from this machine: install %s", strings.Join(missing, ", "), packages)
