@@ -5,6 +5,8 @@
 #   BENCH    which benchmarks, BENCHTIME how long each  (.)  (1s)
 #   FUZZTIME how long each fuzz test runs              (30s)
 #   LABRUNS  how often lab-test proves the lab         (1)
+#   VERSION  the release that images are of            (devel- and the commit)
+#   REGISTRY where publish pushes them
 #   FAIRWAY_TOOLS  another folder for what "make tools" installs (.tools)
 
 SHELL       := /usr/bin/env bash
@@ -18,6 +20,8 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 FUZZTIME  ?= 30s
 LABRUNS   ?= 1
+VERSION   ?=
+REGISTRY  ?=
 
 # As in production; and one setting for all targets lets them share Go's cache.
 export CGO_ENABLED := 0
@@ -38,6 +42,19 @@ help: ## List the targets
 build: ## Build the commands into bin/
 	$(GO) build -ldflags '-s -w' -o bin/ ./cmd/...
 
+# Every commit gives the same bytes, on any machine with the same Go.
+.PHONY: images
+images: ## Build the images into dist/, for amd64 and arm64 (VERSION=v1.2.3): see docs/images.md
+	$(GO) run ./images/cmd/images build $(if $(VERSION),--version '$(VERSION)')
+
+.PHONY: publish
+publish: ## Push the images in dist/, and a chart, to a registry (REGISTRY=ghcr.io/fairwaynet CHART=chart.tgz OVERWRITE=1)
+	$(GO) run ./images/cmd/images publish --registry '$(REGISTRY)' $(if $(CHART),--chart '$(CHART)') $(if $(OVERWRITE),--overwrite)
+
+.PHONY: images-pins
+images-pins: ## Pin the newest Debian packages for the images
+	$(GO) run ./images/cmd/images pins
+
 .PHONY: generate
 generate: ## Write the generated files anew
 	$(GO) generate ./...
@@ -53,7 +70,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm
+tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -77,9 +94,15 @@ tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, Core
 tools-scan: ## Install sslyze, a scanner of TLS
 	@test/tools/install.sh sslyze
 
+<<<<<<< HEAD
 .PHONY: tools-helm
 tools-helm: ## Install Helm 3 and 4, and what else checks the chart: kubeconform, promtool
 	@test/tools/install.sh helm3 helm4 kubeconform promtool
+=======
+.PHONY: tools-images
+tools-images: ## Fetch what the images hold: Envoy and Debian packages, for all architectures
+	@$(GO) run ./images/cmd/images fetch
+>>>>>>> 1820fc3 (images: make images, publish and images-pins; make tools fetches what images hold)
 
 .PHONY: tools-peers
 tools-peers: ## Install the ingress controllers that benchmarks run beside ours
@@ -140,7 +163,7 @@ lab: tools-lab ## Build bin/lab, which runs one: see docs/lab.md
 	$(GO) build -o bin/ ./test/lab/cmd/lab
 
 .PHONY: lab-test
-lab-test: tools-envoy tools-lab ## Prove the lab (LABRUNS=3 times)
+lab-test: tools-envoy tools-lab tools-images ## Prove the lab (LABRUNS=3 times)
 	$(GO) vet -tags lab ./test/lab/...
 	$(GO) test -tags lab -count $(LABRUNS) -timeout 20m -v ./test/lab/...
 

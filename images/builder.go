@@ -58,6 +58,20 @@ func Cache(root string) string {
 	return filepath.Join(root, ".tools", "images")
 }
 
+// Fetch fetches what the images hold, for all architectures. After that, a build needs
+// no network.
+func (b *Builder) Fetch(ctx context.Context) error {
+	for _, architecture := range Architectures() {
+		if _, err := b.Envoy(ctx, architecture); err != nil {
+			return err
+		}
+		if _, err := b.Packages(ctx, architecture); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Built is an image for one architecture, and what it consists of.
 type Built struct {
 	oci.Image

@@ -32,7 +32,7 @@ func command() *cobra.Command {
 		Use: "images", Short: "Build and publish Fairway's images",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	images.AddCommand(buildCommand(), publishCommand(), pinsCommand())
+	images.AddCommand(buildCommand(), publishCommand(), fetchCommand(), pinsCommand())
 	return images
 }
 
