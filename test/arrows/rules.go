@@ -27,6 +27,7 @@ const (
 //	xds/server → xds/proof/verifier → {xds/proof, xds/route}
 //	xds/gateway → xds/proof
 //	proxy/service, proxy/policy → proxy/nft
+//	images → images/{oci, debian, envoy, sbom, libraries} → images/rootfs
 var rules = []rule{
 	// Between the layers.
 	{
@@ -52,6 +53,24 @@ var rules = []rule{
 	{
 		never: []string{"test"}, but: []string{"test"}, tests: true,
 		why: "released code does not link test code",
+	},
+
+	// The images.
+	{
+		never: []string{"images"}, but: []string{"images", "test"},
+		why: "images packs finished programs: a program does not know how it is packed",
+	},
+	{
+		from: []string{"images"}, never: []string{"api", "cmd", "controllers", "xds", "tls", "cni", "proxy"},
+		why: "images packs what go build has made: it links none of it",
+	},
+	{
+		from: []string{"images/rootfs", "images/libraries"}, never: []string{"images/oci", "images/debian", "images/envoy", "images/sbom"},
+		why: "files and ELF headers are values: they know neither where files come from nor who packs them",
+	},
+	{
+		from: []string{"images/oci"}, never: []string{"images/debian", "images/envoy", "images/sbom", "images/libraries"},
+		why: "oci packs any files: images alone says which",
 	},
 
 	// Between the rooms of controllers.
@@ -170,6 +189,9 @@ var rules = []rule{
 	{but: []string{"proxy/nft", "test"}, never: []string{"github.com/google/nftables"}, why: one},
 	{but: []string{"tls/acme", "test"}, never: []string{"golang.org/x/crypto/acme"}, why: one},
 	{but: []string{"tls/challenge/dns", "test"}, never: []string{"github.com/miekg/dns"}, why: one},
+	{but: []string{"images/oci"}, never: []string{"github.com/google/go-containerregistry", "github.com/klauspost/compress"}, why: one},
+	{but: []string{"images/debian"}, never: []string{"pault.ag/go/debian", "github.com/ProtonMail/go-crypto"}, why: one},
+	{but: []string{"images/sbom"}, never: []string{"github.com/spdx/tools-golang"}, why: one},
 }
 
 const smallPlugin = "the container runtime starts the CNI plugin for every pod: " +
