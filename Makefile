@@ -94,15 +94,13 @@ tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, Core
 tools-scan: ## Install sslyze, a scanner of TLS
 	@test/tools/install.sh sslyze
 
-<<<<<<< HEAD
 .PHONY: tools-helm
 tools-helm: ## Install Helm 3 and 4, and what else checks the chart: kubeconform, promtool
 	@test/tools/install.sh helm3 helm4 kubeconform promtool
-=======
+
 .PHONY: tools-images
 tools-images: ## Fetch what the images hold: Envoy and Debian packages, for all architectures
 	@$(GO) run ./images/cmd/images fetch
->>>>>>> 1820fc3 (images: make images, publish and images-pins; make tools fetches what images hold)
 
 .PHONY: tools-peers
 tools-peers: ## Install the ingress controllers that benchmarks run beside ours
