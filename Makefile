@@ -157,11 +157,11 @@ fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)
 ##### Lab: a Kubernetes of several machines on this machine (root)
 
 .PHONY: lab
-lab: tools-lab ## Build bin/lab, which runs one: see docs/lab.md
+lab: tools-lab tools-helm ## Build bin/lab, which runs one: see docs/lab.md
 	$(GO) build -o bin/ ./test/lab/cmd/lab
 
 .PHONY: lab-test
-lab-test: tools-envoy tools-lab tools-images ## Prove the lab (LABRUNS=3 times)
+lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUNS=3 times)
 	$(GO) vet -tags lab ./test/lab/...
 	$(GO) test -tags lab -count $(LABRUNS) -timeout 20m -v ./test/lab/...
 

@@ -47,7 +47,13 @@ func (l *Lab) await(ctx context.Context) error {
 	if !l.Options.CoreDNS {
 		return nil
 	}
-	return l.until(ctx, "CoreDNS", func(ctx context.Context) error { return coreDNSReady(ctx, client) })
+	if err := l.until(ctx, "CoreDNS", func(ctx context.Context) error { return coreDNSReady(ctx, client) }); err != nil {
+		return err
+	}
+	if !l.Options.Fairway {
+		return nil
+	}
+	return l.installFairway(ctx)
 }
 
 // until calls missing until it returns nil, and reports progress.

@@ -15,13 +15,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairwaynet/fairway/test/binary"
 )
 
 // labCommand builds the command.
 func labCommand(t *testing.T) string {
 	t.Helper()
-	path, err := build(t.Context(), filepath.Join(t.TempDir(), "lab"), "test/lab/cmd/lab")
-	if err != nil {
+	path := filepath.Join(t.TempDir(), "lab")
+	if err := binary.Build(t.Context(), path, "test/lab/cmd/lab", []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w"); err != nil {
 		t.Fatal(err)
 	}
 	return path

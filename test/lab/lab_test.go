@@ -64,7 +64,7 @@ func TestLab(t *testing.T) {
 	t.Run("a node that reboots", func(t *testing.T) { testReboot(t, l) })
 	t.Run("a node that is off, and on again", func(t *testing.T) { testKill(t, l) })
 	t.Run("a node whose link is down", func(t *testing.T) { testCut(t, l) })
-	t.Run("Fairway serves a client", func(t *testing.T) { testFairway(t, l) })
+	t.Run("Fairway, by Helm", func(t *testing.T) { testHelm(t, l) })
 	t.Run("lab exec passes signals on", func(t *testing.T) { testExec(t, l) })
 	t.Run("memory", func(t *testing.T) { logUsage(t, l) })
 	remember(t, l)
@@ -303,36 +303,3 @@ func logUsage(t *testing.T, l *Lab) {
 		t.Errorf("the lab has %d MiB, want at most 3 GiB", all>>20)
 	}
 }
-
-func testFairway(t *testing.T, l *Lab) {
-	manifests, err := exec.CommandContext(t.Context(), mustFind(t, "kubectl"), "kustomize", "../../config/daemonset").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Kubectl(t, strings.ReplaceAll(string(manifests), ":latest", ":lab"), "apply", "--server-side", "-f", "-")
-	l.Kubectl(t, ingress, "apply", "-f", "-")
-	l.Kubectl(t, "", "-n", "fairway-system", "rollout", "status", "deployment/fairway-controller", "--timeout=120s")
-	l.Kubectl(t, "", "-n", "fairway-system", "rollout", "status", "daemonset/fairway-gateway", "--timeout=120s")
-	client := l.Machine("client")
-	for _, node := range []string{"n1", "n2"} {
-		l.eventually(t, "an answer through "+node, func() bool {
-			said, err := client.TryExec(t.Context(), "curl", "-sS", "--max-time", "5", "-H", "Host: echo.test", "http://"+node+"/lab")
-			return err == nil && strings.Contains(said, `"Path":"/lab"`)
-		})
-	}
-}
-
-const ingress = `
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: echo}
-spec:
-  ingressClassName: fairway
-  rules:
-    - host: echo.test
-      http:
-        paths:
-          - path: /
-            pathType: Prefix
-            backend: {service: {name: echo, port: {name: http}}}
-`

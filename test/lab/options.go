@@ -52,6 +52,10 @@ type Options struct {
 	// GatewayImage.
 	FairwayImages bool
 
+	// Fairway is installed from the chart of this tree, with FairwayImages, by the real Helm.
+	// It needs a network, a service proxy and CoreDNS.
+	Fairway bool
+
 	// KubeletConfiguration is merged over the kubelets' own configuration.
 	KubeletConfiguration map[string]any
 
@@ -113,6 +117,10 @@ func (o Options) complete() (Options, error) {
 	if o.CoreDNS && (!o.ReferenceNetwork || !o.KubeProxy) {
 		wrong = append(wrong, errors.New("CoreDNS: its pods need the reference network, and their clients kube-proxy"))
 	}
+	if o.Fairway && !o.CoreDNS {
+		wrong = append(wrong, errors.New("Fairway: its gateways find the controllers by CoreDNS"))
+	}
+	o.FairwayImages = o.FairwayImages || o.Fairway
 	return o, errors.Join(wrong...)
 }
 

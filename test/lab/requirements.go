@@ -59,6 +59,9 @@ func (o Options) programs() []string {
 	if o.CoreDNS {
 		needed = append(needed, "coredns")
 	}
+	if o.Fairway {
+		needed = append(needed, "helm4")
+	}
 	return needed
 }
 
