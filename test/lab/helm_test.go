@@ -159,7 +159,7 @@ func testTakeOver(t *testing.T, l *Lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.ReplaceAll(string(manifests), ":latest", ":lab")
+	text := regexp.MustCompile(`(ghcr.io/fairwaynet/[a-z-]+):v[0-9.]+`).ReplaceAllString(string(manifests), "$1:lab")
 	old := regexp.MustCompile(`(?m)^ +(app\.kubernetes\.io/instance|fairway\.dev/gateway): .*\n`).ReplaceAllString(text, "")
 	if old == text {
 		t.Fatal("config has the selectors of old")
