@@ -79,6 +79,8 @@ func empty(kind string) (client.Object, schema.GroupVersionKind) {
 		return &v1alpha1.Issuer{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
 	case "Service":
 		return &corev1.Service{}, corev1.SchemeGroupVersion.WithKind(kind)
+	case "ConfigMap":
+		return &corev1.ConfigMap{}, corev1.SchemeGroupVersion.WithKind(kind)
 	case "EndpointSlice":
 		return &discoveryv1.EndpointSlice{}, discoveryv1.SchemeGroupVersion.WithKind(kind)
 	default:

@@ -175,3 +175,17 @@ func problems(letters string) []problem.Problem {
 	}
 	return list
 }
+
+func TestProblemsOfOneKind(t *testing.T) {
+	kept := &report.OfKind{Kind: "ConfigMap"}
+	r := report.New(kept)
+	wrong := problem.Problem{Object: problem.Object{Kind: "ConfigMap"}, Message: "b"}
+	r.Report(t.Context(), "a", append(problems("x"), wrong))
+	if diff := cmp.Diff([]problem.Problem{wrong}, kept.Problems()); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+	r.Report(t.Context(), "a", problems("x"))
+	if left := kept.Problems(); len(left) != 0 {
+		t.Errorf("kept %v", left)
+	}
+}
