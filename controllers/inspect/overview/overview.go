@@ -3,7 +3,8 @@
 //
 // It reads objects and the Leases of the replicas, and talks to no controller. Its
 // invariant: it says that an Ingress is served exactly where the replicas
-// themselves would, and its Problems are those of a first pass of their own.
+// themselves would, and its Problems are those of a first pass of their own, and those
+// that only a controller can find.
 package overview
 
 import (
@@ -115,7 +116,7 @@ func Of(ctx context.Context, reader snapshot.Reader, now time.Time) (*Overview, 
 		if err != nil {
 			return err
 		}
-		o.Problems = picture.Problems()
+		o.Problems = problem.Sort(append(picture.Problems(), replicas.problems()...))
 		o.gateways(picture, routing, replicas)
 		o.ingresses(routing, replicas)
 		return nil

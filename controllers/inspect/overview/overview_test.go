@@ -12,9 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/inspect/overview"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
@@ -84,4 +86,34 @@ func look(t *testing.T, manifests string) *overview.Overview {
 		t.Fatal(err)
 	}
 	return seen
+}
+
+// What only the controllers can find is in their Leases, for as long as they are
+// alive.
+func TestProblemsOfControllers(t *testing.T) {
+	lease := func(identity, renewed string) string {
+		return `
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata:
+  namespace: fairway-system
+  name: fairway-controller-` + identity + `
+  labels: {fairway.dev/replica: "true"}
+  annotations:
+    fairway.dev/watermark: "1"
+    fairway.dev/held-up: "[]"
+    fairway.dev/gateways: "{}"
+    fairway.dev/problems: |
+      [{"kind": "ConfigMap", "namespace": "fairway-system", "name": "declared", "field": "data[a.yaml]", "reason": "ManifestRefused", "message": "` + identity + `"}]
+spec: {holderIdentity: ` + identity + `, leaseDurationSeconds: 15, renewTime: "` + renewed + `"}
+`
+	}
+	seen := look(t, lease("alive", "2026-11-23T11:59:57.000000Z")+"\n---\n"+lease("dead", "2026-11-23T11:00:00.000000Z"))
+	want := []problem.Problem{{
+		Object: problem.Object{Kind: "ConfigMap", Name: types.NamespacedName{Namespace: "fairway-system", Name: "declared"}},
+		Field:  "data[a.yaml]", Reason: "ManifestRefused", Message: "alive",
+	}}
+	if diff := cmp.Diff(want, seen.Problems); diff != "" || seen.Healthy() {
+		t.Errorf("healthy: %t (-want +got):\n%s", seen.Healthy(), diff)
+	}
 }

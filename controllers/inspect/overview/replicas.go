@@ -12,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -149,6 +150,15 @@ func (r *Replicas) UnprovedOf(gateway route.Gateway) int {
 		unproved += report.Gateways[gateway].Unproved
 	}
 	return unproved
+}
+
+// problems returns those that only the controllers can find.
+func (r *Replicas) problems() []problem.Problem {
+	var all []problem.Problem
+	for _, report := range r.alive {
+		all = append(all, report.Problems...)
+	}
+	return all
 }
 
 // StateOf returns whether every Envoy of the gateway serves the Ingress as it

@@ -16,6 +16,7 @@ import (
 	acv1 "k8s.io/client-go/applyconfigurations/coordination/v1"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
 )
@@ -54,6 +55,9 @@ type Lease struct {
 	// Unproved counts certificates that gateways do not serve; it is
 	// Server.Unproved. It may be nil.
 	Unproved func() map[route.Gateway]int
+	// Problems returns those that nobody can find by looking at objects; may be
+	// nil.
+	Problems func() []problem.Problem
 	Log      logr.Logger
 
 	wakes chan struct{}
@@ -122,6 +126,9 @@ func (l *Lease) Start(ctx context.Context) error {
 func (l *Lease) report() (map[string]string, error) {
 	report := l.Tracker.Report()
 	report.Version = l.Version
+	if l.Problems != nil {
+		report.Problems = l.Problems()
+	}
 	return report.Annotations()
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -52,7 +53,16 @@ type Report struct {
 	Challenges []string
 	// Version is the controller's own, for people.
 	Version string
+	// Problems are those that nobody can find by looking at objects; at most
+	// maxProblems.
+	Problems []problem.Problem
 }
+
+// maxProblems bounds the Problems, and maxMessage the message of each, in bytes.
+const (
+	maxProblems = 30
+	maxMessage  = 1024
+)
 
 // maxChallenges bounds the Challenges: a Lease is small. If more names are to be
 // proved at once, some wait.
@@ -107,6 +117,7 @@ const (
 	annotationScope     = "fairway.dev/scope"
 	annotationGateways  = "fairway.dev/gateways"
 	annotationVersion   = "fairway.dev/version"
+	annotationProblems  = "fairway.dev/problems"
 
 	annotationChallenges = "fairway.dev/challenges" // separated by commas
 )
@@ -119,6 +130,16 @@ type heldUp struct {
 	Detail  string       `json:"detail,omitempty"`
 }
 
+// mistake is a problem.Problem as it is written.
+type mistake struct {
+	Kind      string         `json:"kind"`
+	Namespace string         `json:"namespace,omitempty"`
+	Name      string         `json:"name"`
+	Field     string         `json:"field,omitempty"`
+	Reason    problem.Reason `json:"reason"`
+	Message   string         `json:"message"`
+}
+
 // Annotations returns the report as a Lease carries it.
 func (r Report) Annotations() (map[string]string, error) {
 	list := make([]heldUp, len(r.HeldUp))
@@ -127,7 +148,7 @@ func (r Report) Annotations() (map[string]string, error) {
 	}
 	held, err1 := json.Marshal(list)
 	gateways, err2 := json.Marshal(r.Gateways)
-	return map[string]string{
+	annotations := map[string]string{
 		annotationWatermark: strconv.FormatUint(uint64(r.Watermark), 10),
 		annotationHeldUp:    string(held),
 		annotationScope:     r.Scope,
@@ -135,7 +156,42 @@ func (r Report) Annotations() (map[string]string, error) {
 		annotationVersion:   r.Version,
 
 		annotationChallenges: strings.Join(r.Challenges, ","),
-	}, errors.Join(err1, err2)
+	}
+	problems, err3 := writeProblems(r.Problems)
+	if problems != "" {
+		annotations[annotationProblems] = problems
+	}
+	return annotations, errors.Join(err1, err2, err3)
+}
+
+// writeProblems returns the annotation of the first Problems, empty if there are
+// none.
+func writeProblems(problems []problem.Problem) (string, error) {
+	if len(problems) == 0 {
+		return "", nil
+	}
+	var list []mistake
+	for _, p := range problems[:min(len(problems), maxProblems)] {
+		list = append(list, mistake{
+			p.Object.Kind, p.Object.Name.Namespace, p.Object.Name.Name, p.Field, p.Reason, shortenTo(p.Message, maxMessage),
+		})
+	}
+	text, err := json.Marshal(list)
+	return string(text), err
+}
+
+// readProblems reads what writeProblems wrote.
+func readProblems(text string) (problems []problem.Problem, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	var list []mistake
+	err = json.Unmarshal([]byte(text), &list)
+	for _, m := range list {
+		object := problem.Object{Kind: m.Kind, Name: types.NamespacedName{Namespace: m.Namespace, Name: m.Name}}
+		problems = append(problems, problem.Problem{Object: object, Field: m.Field, Reason: m.Reason, Message: m.Message})
+	}
+	return problems, err
 }
 
 // ParseReport reads what Annotations wrote.
@@ -154,6 +210,9 @@ func ParseReport(annotations map[string]string) (Report, error) {
 	var list []heldUp
 	if err := json.Unmarshal([]byte(annotations[annotationHeldUp]), &list); err != nil {
 		return Report{}, fmt.Errorf("%s: %w", annotationHeldUp, err)
+	}
+	if r.Problems, err = readProblems(annotations[annotationProblems]); err != nil {
+		return Report{}, fmt.Errorf("%s: %w", annotationProblems, err)
 	}
 	for _, h := range list {
 		version, err := ParseVersion(h.Version)
@@ -211,11 +270,13 @@ func (s *scope) String() string {
 // them.
 const maxDetail = 300
 
-func shorten(text string) string {
-	if len(text) <= maxDetail {
+func shorten(text string) string { return shortenTo(text, maxDetail) }
+
+func shortenTo(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxDetail], "") + "…"
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 func oldestFirst(a, b HeldUp) int {

@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -235,6 +237,9 @@ func TestReportIsReadAsItWasWritten(t *testing.T) {
 		Gateways:   map[route.Gateway]replica.Gateway{gateway: {Envoys: 2, Synced: 2, Versions: []string{"1.40.0"}}},
 		HeldUp:     []replica.HeldUp{{Ingress: nameOf("any"), Version: 3, Reason: replica.Rejected, Detail: "why"}},
 		Challenges: []string{"a", "b"},
+		Problems: []problem.Problem{{
+			Object: problem.Object{Kind: "ConfigMap", Name: nameOf("any")}, Field: "data[a.yaml]", Reason: "Refused", Message: "why",
+		}},
 	}
 	annotations, err := want.Annotations()
 	if err != nil {
@@ -246,5 +251,29 @@ func TestReportIsReadAsItWasWritten(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A Lease stays small: it has the first Problems, and the beginning of each.
+func TestALeaseHasTheFirstProblems(t *testing.T) {
+	var many []problem.Problem
+	for i := range 1000 {
+		many = append(many, problem.Problem{Field: strconv.Itoa(i), Message: strings.Repeat("x", 5000)})
+	}
+	annotations, err := replica.Report{Problems: many}.Annotations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	annotations["fairway.dev/gateways"], annotations["fairway.dev/held-up"] = "{}", "[]"
+	got, err := replica.ParseReport(annotations)
+	if err != nil || len(got.Problems) != 30 || got.Problems[29].Field != "29" || len(got.Problems[0].Message) > 1030 {
+		t.Errorf("%d Problems, %v", len(got.Problems), err)
+	}
+	if annotations, err = (replica.Report{}).Annotations(); err != nil || annotations["fairway.dev/problems"] != "" {
+		t.Errorf("without Problems: %v, %v", annotations, err)
+	}
+	annotations["fairway.dev/problems"] = "{"
+	if _, err := replica.ParseReport(annotations); err == nil || !strings.Contains(err.Error(), "fairway.dev/problems: ") {
+		t.Errorf("damaged: %v", err)
 	}
 }
