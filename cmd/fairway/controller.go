@@ -47,6 +47,7 @@ type controllerSettings struct {
 	Replica    replicaSettings
 	Publish    publishSettings
 	Challenge  challengeSettings
+	Declared   declaredSettings
 	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's service account
 	QPS        float32 // requests per second to the API server
 	Burst      int
@@ -59,6 +60,7 @@ func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.Replica.bind(flags)
 	c.Publish.bind(flags)
 	c.Challenge.bind(flags)
+	c.Declared.bind(flags)
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "maximum `requests` per second to the API server")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "maximum burst of `requests` to the API server")
@@ -71,7 +73,7 @@ func (c *controllerSettings) load(flags *pflag.FlagSet) error {
 	if c.QPS <= 0 || c.Burst <= 0 {
 		return usage(errors.New("--kube-api-qps and --kube-api-burst: must be more than 0"))
 	}
-	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong), c.Publish.load(c.wrong), c.Challenge.load(c.wrong)); err != nil {
+	if err := errors.Join(c.Scope.load(c.wrong), c.Replica.load(c.wrong), c.Publish.load(c.wrong), c.Challenge.load(c.wrong), c.Declared.load(c.wrong)); err != nil {
 		return usage(err)
 	}
 	return c.XDS.validate()
@@ -177,7 +179,11 @@ func (c *controllerSettings) assemble(
 	}
 	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway"})
 	told := &report.LeaderOnly{To: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
-	reporter := report.New(report.Log{Log: log}, told)
+	declared, err := c.Declared.controller(mgr, c.Replica.Namespace)
+	if err != nil {
+		return err
+	}
+	reporter := report.New(append(declared.Subscribers(recorder), report.Log{Log: log}, told)...)
 	delivery := &edge.Delivery{
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()}, Reporter: reporter, Metrics: metrics, Log: log,
 		DefaultCertificate: types.NamespacedName(c.DefaultCertificate),
@@ -214,12 +220,11 @@ func (c *controllerSettings) assemble(
 		Delivery:     delivery,
 		Tracker:      tracker,
 		Metrics:      metrics,
-
-		Conditions: c.conditions(mgr, elector, log),
-		Opened:     func() { serving.Ready() },
-		Log:        log,
+		Conditions:   c.conditions(mgr, elector, log),
+		Opened:       func() { serving.Ready() },
+		Log:          log,
 	}
-	if err := errors.Join(controllers.Index(ctx), c.addReplica(ctx, mgr, teller{elector, contact, recorder}, controllers, ads, registry)); err != nil {
+	if err := errors.Join(controllers.Index(ctx), declared.Join(ctx, mgr, elector, reporter), c.addReplica(ctx, mgr, teller{elector, contact, recorder, declared.Problems}, controllers, ads, registry)); err != nil {
 		return err
 	}
 	heap := leader.Everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })

@@ -39,3 +39,17 @@ func TestScopeSettings(t *testing.T) {
 		})
 	}
 }
+
+func TestDeclaredSettings(t *testing.T) {
+	where := func(name, problem string) error { return fmt.Errorf("--%s: %s", name, problem) }
+	for given, want := range map[string]string{"": "", "fairway-declared": "", "a/b": `--declared: "a/b" is no name of a ConfigMap`} {
+		s := &declaredSettings{ConfigMap: given}
+		if err := s.load(where); (err != nil) != (want != "") || err != nil && err.Error() != want {
+			t.Errorf("%q: %v, want %q", given, err, want)
+		}
+	}
+	nothing, err := (&declaredSettings{}).controller(nil, "")
+	if err != nil || nothing.Subscribers(nil) != nil || nothing.Problems() != nil || nothing.Join(t.Context(), nil, nil, nil) != nil {
+		t.Errorf("without the flag: %v, or something is watched", err)
+	}
+}

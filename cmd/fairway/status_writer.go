@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/edge/ingressstatus"
@@ -44,12 +45,14 @@ type replicas struct {
 }
 
 // teller holds the state of this replica that it shares: the elector, the contact
-// with the API server, and the leader's event recorder.
+// with the API server, the leader's event recorder, and the Problems that only the
+// leader can find.
 type teller struct {
 	*leader.Elector
 
-	contact *replica.Contact
-	events  record.EventRecorder
+	contact  *replica.Contact
+	events   record.EventRecorder
+	problems func() []problem.Problem
 }
 
 // addReplica makes this replica tell the others what its Envoys serve. The leader
@@ -83,7 +86,8 @@ func (c *controllerSettings) addReplica(
 	}
 	r.lease = replica.NewLease(&replica.Lease{
 		Leases: leases, Contact: elector.contact, Reconnect: connections.CloseAll, Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
-		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.FailedProofs, Log: log,
+		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.FailedProofs,
+		Problems: elector.problems, Log: log,
 	})
 	r.view = &replica.View{Identity: c.Replica.Identity, Tracker: r.tracker, Log: log}
 	r.addresses = &ingressstatus.Addresses{}
