@@ -51,6 +51,13 @@ images: ## Build the images into dist/, for amd64 and arm64 (VERSION=v1.2.3): se
 publish: ## Push the images in dist/, and a chart, to a registry (REGISTRY=ghcr.io/fairwaynet CHART=chart.tgz OVERWRITE=1)
 	$(GO) run ./images/cmd/images publish --registry '$(REGISTRY)' $(if $(CHART),--chart '$(CHART)') $(if $(OVERWRITE),--overwrite)
 
+# Everything that a release consists of, below dist/. publish then pushes the images and the chart.
+.PHONY: release
+release: tools-helm images ## Build a release into dist/: images, chart, programs, checksums (VERSION=v1.2.3)
+	@charts/package.sh '$(VERSION)' dist
+	@cmd/fairway/release.sh '$(VERSION)' dist/release
+	@images/checksums.sh '$(VERSION)' dist
+
 .PHONY: images-pins
 images-pins: ## Pin the newest Debian packages for the images
 	$(GO) run ./images/cmd/images pins

@@ -33,6 +33,7 @@ func TestInACluster(t *testing.T) {
 				{"restricted namespaces admit its pods", testRestricted},
 				{"what is live is what is rendered", testDrift},
 				{"a mistake makes nothing", testNothingHalf},
+				{"the notes are true", testNotes},
 			} {
 				if !t.Run(test.name, func(t *testing.T) { test.run(t, i) }) {
 					return

@@ -181,7 +181,8 @@ func testTakeOver(t *testing.T, l *Lab) {
 	}
 	for _, line := range strings.Split(strings.TrimSpace(block[1]), "\n") {
 		if strings.HasPrefix(line, "helm ") {
-			l.Helm(t, "helm4", append([]string{"install"}, l.helmFlags("--take-ownership")...)...)
+			_, flags, _ := strings.Cut(line, "-n fairway-system ")
+			l.Helm(t, "helm4", append([]string{"install"}, l.helmFlags(strings.Fields(flags)...)...)...)
 			continue
 		}
 		l.Kubectl(t, "", strings.Fields(strings.ReplaceAll(strings.TrimPrefix(line, "kubectl "), "'", ""))...)
@@ -198,6 +199,8 @@ func testHelmInstall(t *testing.T, l *Lab) {
 	l.served(t, "echo.test", FairwayPort)
 	soak.Promised(t, "from helm install to an answer through both nodes", time.Since(began), 15*time.Second)
 	l.rolledOut(t, "fairway-system")
+	l.waitFor(t, "--for=create", "issuer", "example") // the leader makes it
+	l.waitFor(t, "--for=create", "clustergatewayconfig", "default")
 	l.waitFor(t, "--for=jsonpath={.spec.email}=a@example.com", "issuer", "example")
 	l.waitFor(t, "--for=condition=Accepted", "clustergatewayconfig", "default")
 	t.Log(l.Helm(t, "helm4", "test", "fairway", "--namespace", "fairway-system", "--logs"))
