@@ -41,6 +41,16 @@ type IssuerList struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.challenges) || !self.challenges.exists(c, c == 'DNS-01') || has(self.dns)",message="the challenge DNS-01 needs dns"
 type IssuerSpec struct {
+	// controller is the installation of Fairway that uses the Issuer: its
+	// --controller-value, which is also spec.controller of its IngressClasses. No
+	// other installation registers an account or orders certificates. Default:
+	// fairway.dev/ingress-controller.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=250
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9/._~%!$&'()*+,;=:-]+$`
+	Controller string `json:"controller,omitempty"`
+
 	// directory is the URL of the server's directory, such as
 	// "https://acme-v02.api.letsencrypt.org/directory".
 	//

@@ -71,7 +71,7 @@ func (r *replicas) answerChallenges(controllers *edge.Controllers, ads *server.S
 	r.tracker.Challenges = r.challenges.Live
 	controllers.Challenges = r.challenges
 	controllers.Orders = &challenge.Watch{
-		Secrets: r.clients.CoreV1(), Namespace: r.settings.Replica.Namespace, Set: r.challenges, Log: r.log,
+		Secrets: r.clients.CoreV1(), Installation: r.settings.Replica.Installation, Namespace: r.settings.Replica.Namespace, Set: r.challenges, Log: r.log,
 	}
 	controllers.Delivery.Served = r.challenges.Hearing(controllers.Delivery.Served)
 	return errors.Join(r.manager.Add(leader.Everywhere(controllers.Orders.Run)), r.addResponder(registry))

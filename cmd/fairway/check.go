@@ -6,13 +6,14 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // exitProblems is the exit code of check if there are Problems.
 const exitProblems = 1
 
 func checkCommand(std streams) *cobra.Command {
-	output := outputText
+	output, controller := outputText, route.Controller("")
 	cmd := &cobra.Command{
 		Use:   "check FILE-OR-FOLDER...",
 		Short: "Say what is wrong with manifests before they are applied",
@@ -27,8 +28,11 @@ Exit code: 0 without Problems, 1 with some, 2 when a file cannot be read.`,
 			if err := output.validate(); err != nil {
 				return usage(err)
 			}
+			if err := checkControllerValue(controller); err != nil {
+				return err
+			}
 			ctrllog.SetLogger(logr.Discard())
-			found, err := check.Files(cmd.Context(), paths, std.In)
+			found, err := check.Files(cmd.Context(), paths, std.In, controller)
 			if err != nil {
 				return exit{code: exitUsage, cause: err}
 			}
@@ -46,5 +50,6 @@ Exit code: 0 without Problems, 1 with some, 2 when a file cannot be read.`,
 		},
 	}
 	output.bind(cmd.Flags())
+	bindControllerValue(cmd.Flags(), &controller)
 	return cmd
 }

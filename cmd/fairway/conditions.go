@@ -5,6 +5,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairwaynet/fairway/controllers/edge/gatewayconfig"
+	"github.com/fairwaynet/fairway/controllers/objects/fieldmanager"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 )
@@ -16,6 +17,7 @@ func (c *controllerSettings) conditions(mgr manager.Manager, elector *leader.Ele
 		Objects: index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()},
 		Base:    c.Route,
 		Writer:  mgr.GetClient(),
+		Manager: fieldmanager.Status(c.managers().Conditions),
 		Log:     log,
 	}
 	elector.Add("conditions of gateway configurations", conditions.Run)

@@ -123,7 +123,7 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	trim := assembly.Trim(edge.Reads())
+	trim := assembly.Trim(edge.Reads(c.managers()))
 	trimmer, tracker := &servercert.Trimmer{}, &replica.Tracker{}
 	mgr, err := manager.New(config, manager.Options{
 		Logger:  log,
@@ -164,7 +164,7 @@ func (c *controllerSettings) cluster() (*rest.Config, error) {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	config.QPS, config.Burst = c.QPS, c.Burst
-	config.UserAgent = "fairway-controller"
+	config.UserAgent = c.Replica.Installation.Controller()
 	return config, nil
 }
 
@@ -177,7 +177,7 @@ func (c *controllerSettings) assemble(
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway"})
+	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: c.managers().Addresses})
 	told := &report.LeaderOnly{To: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
 	declared, err := c.Declared.controller(mgr, c.Replica.Namespace)
 	if err != nil {
@@ -238,7 +238,8 @@ func (c *controllerSettings) addXDS(
 	var creds credentials.TransportCredentials
 	if c.XDS.Identity == identityManaged {
 		keys, err := identity.Manage(ctx, identity.Options{
-			Manager: mgr, Elector: elector, Scope: c.Scope.scope(), Namespace: c.Replica.Namespace, Policy: c.XDS.policy(), Log: log,
+			Manager: mgr, Elector: elector, Scope: c.Scope.scope(),
+			Installation: c.Replica.Installation, Namespace: c.Replica.Namespace, Policy: c.XDS.policy(), Log: log,
 		})
 		if err != nil {
 			return err

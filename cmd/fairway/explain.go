@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -23,6 +24,7 @@ type explainSettings struct {
 	Output  outputFormat
 	Gateway string
 	Class   string
+	Value   route.Controller // of --controller-value; empty: any of Fairway's
 	Method  string
 	Headers []string
 }
@@ -53,6 +55,7 @@ explained.`,
 	s.Output.bind(flags)
 	flags.StringVar(&s.Gateway, "gateway", s.Gateway, "`name` of the gateway to follow the request through; by default the one that serves the host")
 	flags.StringVar(&s.Class, "class", s.Class, "`name` of the IngressClass whose gateway to follow the request through")
+	bindControllerValue(flags, &s.Value)
 	flags.StringVarP(&s.Method, "method", "X", s.Method, "`method` of the request")
 	flags.StringArrayVarP(&s.Headers, "header", "H", nil, "header of the request, as `\"Name: value\"`; Host and Content-Length matter")
 	return cmd
@@ -69,7 +72,7 @@ func (s *explainSettings) question(url string) (explain.Question, error) {
 		}
 	}
 	request.Method = s.Method
-	if err := s.Output.validate(); err != nil {
+	if err := errors.Join(s.Output.validate(), checkControllerValue(s.Value)); err != nil {
 		return explain.Question{}, err
 	}
 	switch {
@@ -78,7 +81,11 @@ func (s *explainSettings) question(url string) (explain.Question, error) {
 	case len(s.Files) > 0 && (s.Cluster.Path != "" || s.Cluster.Context != ""):
 		return explain.Question{}, fmt.Errorf("-f reads files instead of a cluster: leave out --kubeconfig and --context")
 	}
-	return explain.Question{Request: request, Gateway: route.Gateway(s.Gateway), Class: s.Class}, nil
+	question := explain.Question{Request: request, Gateway: route.Gateway(s.Gateway), Class: s.Class}
+	if s.Value != "" {
+		question.Only = []route.Controller{s.Value}
+	}
+	return question, nil
 }
 
 func (s *explainSettings) run(ctx context.Context, question explain.Question, std streams) error {

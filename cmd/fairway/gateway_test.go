@@ -230,7 +230,7 @@ func TestAGatewayWaitsForItsCertificate(t *testing.T) {
 	if err != nil || reason == "" {
 		t.Fatal(reason, err)
 	}
-	controllers, err1 := identity.Policy{}.Issue(identity.Controllers("fairway-system"), by, now)
+	controllers, err1 := identity.Policy{}.Issue(identity.Controllers("", "fairway-system"), by, now)
 	files, err2 := identity.Policy{}.Issue(identity.Gateway(route.DefaultGateway), by, now)
 	config, err3 := identity.ServerConfig(controllers)
 	if err := errors.Join(err1, err2, err3); err != nil {

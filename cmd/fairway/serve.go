@@ -222,7 +222,7 @@ func (s *serveSettings) assemble(
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	scope := index.Scope{ClaimWithoutClasses: true, OneGateway: true}
+	scope := index.Scope{Controller: route.AnyController, ClaimWithoutClasses: true, OneGateway: true}
 	delivery := &edge.Delivery{
 		Objects:  index.Objects{Cluster: files, Scope: scope},
 		Reporter: reporter, Metrics: metrics, Log: log, Served: n.Served,
@@ -318,7 +318,7 @@ func (r *serving) announce(ctx context.Context) {
 	}
 	r.probes.Ready()
 	r.console.Start(r.Folder, r.urls(), len(r.controllers.Reporter.Problems()))
-	if beside, err := check.SkippedOf(ctx, r.files, r.controllers.Objects()); err == nil { // otherwise serving has ended
+	if beside, err := check.SkippedOf(ctx, r.files, r.controllers.Objects(), []route.Controller{route.AnyController}); err == nil { // otherwise serving has ended
 		r.console.Beside(beside)
 	}
 }

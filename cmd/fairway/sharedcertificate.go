@@ -24,7 +24,7 @@ func (c *controllerSettings) sharedCertificate(ctx context.Context, mgr manager.
 	defer cancel()
 	shared := servercert.Shared{
 		Live: mgr.GetAPIReader(), Writer: mgr.GetClient(),
-		Secret: types.NamespacedName{Namespace: c.Replica.Namespace, Name: servercert.SharedSecret},
+		Secret: types.NamespacedName{Namespace: c.Replica.Namespace, Name: servercert.SharedSecret(c.Replica.Installation)},
 		Make:   selfSigned, Now: time.Now,
 	}
 	return shared.CertificateOrOwn(ctx, log)

@@ -19,6 +19,7 @@ type overviewSettings struct {
 	Cluster   kubeconfig
 	Output    outputFormat
 	Namespace string
+	Choice    overview.Choice
 }
 
 func statusCommand(std streams) *cobra.Command {
@@ -37,6 +38,9 @@ is, 2 when the cluster could not be read.`,
 			if err := s.Output.validate(); err != nil {
 				return usage(err)
 			}
+			if err := checkControllerValue(s.Choice.Controller); err != nil {
+				return err
+			}
 			return s.run(cmd.Context(), std)
 		},
 	}
@@ -44,6 +48,8 @@ is, 2 when the cluster could not be read.`,
 	s.Cluster.bind(flags)
 	s.Output.bind(flags)
 	flags.StringVarP(&s.Namespace, "namespace", "n", s.Namespace, "show Ingresses and Problems of this `namespace` only")
+	flags.StringVar(&s.Choice.Installation, "installation", s.Choice.Installation, "show only the installation of this `name`, or of namespace/name")
+	bindControllerValue(flags, &s.Choice.Controller)
 	return cmd
 }
 
@@ -53,7 +59,7 @@ func (s *overviewSettings) run(ctx context.Context, std streams) error {
 	if err != nil {
 		return exit{code: exitUsage, cause: err}
 	}
-	seen, err := overview.Of(ctx, reader, time.Now())
+	seen, err := overview.Of(ctx, reader, s.Choice, time.Now())
 	if err != nil {
 		return exit{code: exitUsage, cause: err}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/certificates/challenge"
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/edge/ingressstatus"
+	"github.com/fairwaynet/fairway/controllers/objects/fieldmanager"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
@@ -85,7 +86,8 @@ func (c *controllerSettings) addReplica(
 		return err
 	}
 	r.lease = replica.NewLease(&replica.Lease{
-		Leases: leases, Contact: elector.contact, Reconnect: connections.CloseAll, Namespace: c.Replica.Namespace, Identity: c.Replica.Identity,
+		Leases: leases, Contact: elector.contact, Reconnect: connections.CloseAll, Identity: c.Replica.Identity,
+		Installation: c.Replica.Installation, Namespace: c.Replica.Namespace, Controller: c.Scope.Controller.String(),
 		Version: ownVersion(), Tracker: r.tracker, Envoys: ads.Envoys, Unproved: ads.FailedProofs,
 		Problems: elector.problems, Log: log,
 	})
@@ -96,7 +98,7 @@ func (c *controllerSettings) addReplica(
 	r.controller = ingressstatus.NewController(mgr.GetCache(), log, func() *ingressstatus.Reconciler {
 		return &ingressstatus.Reconciler{
 			Objects:   index.Objects{Cluster: mgr.GetCache(), Scope: c.Scope.scope()},
-			Ingresses: clients.NetworkingV1(), Addresses: r.addresses, Verdicts: r.view,
+			Ingresses: clients.NetworkingV1(), Manager: fieldmanager.Status(c.managers().Addresses), Addresses: r.addresses, Verdicts: r.view,
 			Tracker: r.tracker, Hosts: ads, Reporter: controllers.Reporter, Metrics: metrics, Now: time.Now,
 		}
 	})
@@ -124,7 +126,7 @@ func (r *replicas) add() error {
 		return replica.RemoveExpired(ctx, r.clients.CoordinationV1(), namespace, r.view)
 	})
 	wrong := errors.Join(r.manager.Add(r.lease), r.manager.Add(leader.Everywhere(func(ctx context.Context) error {
-		return replica.Watch(ctx, r.clients.CoordinationV1(), namespace, r.view)
+		return replica.Watch(ctx, r.clients.CoordinationV1(), namespace, r.settings.Replica.Installation, r.view)
 	})))
 	r.settings.Publish.each.SetAddresses(r.addresses)
 	for gateway, service := range r.settings.Publish.each.Services() {

@@ -3,7 +3,6 @@ package assembly
 import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -13,9 +12,9 @@ import (
 // part of its process reads, because a cluster has many more Services and
 // EndpointSlices than any part serves.
 type Reads struct {
-	// IngressOwners, if not nil, keeps in an Ingress what the part needs of the
-	// managed fields. The Ingress no longer has them when it is called.
-	IngressOwners func(*networkingv1.Ingress, []metav1.ManagedFieldsEntry)
+	// Owners, if not nil, keeps in an object what the part needs of the managed
+	// fields. The object no longer has them when it is called.
+	Owners func(client.Object, []metav1.ManagedFieldsEntry)
 	// ServiceStatus is the status of Services, which holds the addresses of load
 	// balancers.
 	ServiceStatus bool
@@ -26,18 +25,18 @@ type Reads struct {
 // Trim returns a cache's transform function that keeps what the parts read.
 func Trim(parts ...Reads) toolscache.TransformFunc {
 	var all Reads
-	var owners []func(*networkingv1.Ingress, []metav1.ManagedFieldsEntry)
+	var owners []func(client.Object, []metav1.ManagedFieldsEntry)
 	for _, part := range parts {
-		if part.IngressOwners != nil {
-			owners = append(owners, part.IngressOwners)
+		if part.Owners != nil {
+			owners = append(owners, part.Owners)
 		}
 		all.ServiceStatus = all.ServiceStatus || part.ServiceStatus
 		all.EndpointNodes = all.EndpointNodes || part.EndpointNodes
 		all.EndpointTargets = all.EndpointTargets || part.EndpointTargets
 	}
-	all.IngressOwners = func(ingress *networkingv1.Ingress, managed []metav1.ManagedFieldsEntry) {
+	all.Owners = func(object client.Object, managed []metav1.ManagedFieldsEntry) {
 		for _, keep := range owners {
-			keep(ingress, managed)
+			keep(object, managed)
 		}
 	}
 	return all.trim
@@ -51,11 +50,10 @@ func (r Reads) trim(object any) (any, error) {
 	managed := o.GetManagedFields()
 	o.SetManagedFields(nil)
 	delete(o.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+	r.Owners(o, managed)
 	switch o := o.(type) {
 	case *metav1.PartialObjectMetadata:
 		o.Annotations = nil
-	case *networkingv1.Ingress:
-		r.IngressOwners(o, managed)
 	case *corev1.Service:
 		if !r.ServiceStatus {
 			o.Status = corev1.ServiceStatus{}

@@ -9,6 +9,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestTrim(t *testing.T) {
@@ -29,12 +30,12 @@ func TestTrim(t *testing.T) {
 		meta.Annotations["managers"] = managers
 		return meta
 	}
-	note := func(ingress *networkingv1.Ingress, managed []metav1.ManagedFieldsEntry) {
-		if ingress.ManagedFields != nil {
-			t.Error("an Ingress still has its managed fields")
+	note := func(object client.Object, managed []metav1.ManagedFieldsEntry) {
+		if object.GetManagedFields() != nil {
+			t.Error("an object still has its managed fields")
 		}
 		for _, of := range managed {
-			ingress.Annotations["managers"] += of.Manager
+			object.GetAnnotations()["managers"] += of.Manager
 		}
 	}
 	tests := []struct {
@@ -43,8 +44,8 @@ func TestTrim(t *testing.T) {
 		in, want any
 	}{
 		{
-			name:  "a part decides what is kept of an Ingress's managed fields",
-			reads: []Reads{{}, {IngressOwners: note}},
+			name:  "a part decides what is kept of an object's managed fields",
+			reads: []Reads{{}, {Owners: note}},
 			in:    &networkingv1.Ingress{ObjectMeta: *noisy.DeepCopy()},
 			want:  &networkingv1.Ingress{ObjectMeta: kept("kubectl")},
 		},

@@ -173,6 +173,14 @@ func (c *Controllers) open(parts *parts, problems assembly.Problems) {
 	}
 }
 
+// For returns the Controllers of an installation that serves another Controller, over
+// the same cache.
+func (c *Controllers) For(controller route.Controller) *Controllers {
+	other := *c
+	other.Scope.Controller = controller
+	return &other
+}
+
 // Objects returns the reader of the objects that the Controllers consider.
 func (c *Controllers) Objects() index.Objects {
 	return index.Objects{Cluster: c.Cache, Scope: c.Scope}

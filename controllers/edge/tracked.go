@@ -5,15 +5,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/fairwaynet/fairway/api/installation"
+	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/assembly"
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
-	"github.com/fairwaynet/fairway/controllers/edge/ingressstatus"
+	"github.com/fairwaynet/fairway/controllers/objects/fieldmanager"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -44,8 +47,19 @@ func (c *Controllers) beginPass() (published func()) {
 	return func() { c.Tracker.FinishAll(run) }
 }
 
-// Reads returns what the Controllers read beyond what every cache keeps.
-func Reads() assembly.Reads { return assembly.Reads{IngressOwners: ingressstatus.Keep} }
+// Reads returns what the Controllers read beyond what every cache keeps: whether the
+// statuses are of these managers.
+func Reads(managers installation.Managers) assembly.Reads {
+	addresses, conditions := fieldmanager.Status(managers.Addresses), fieldmanager.Status(managers.Conditions)
+	return assembly.Reads{Owners: func(object client.Object, managed []metav1.ManagedFieldsEntry) {
+		switch object.(type) {
+		case *networkingv1.Ingress:
+			addresses.Keep(object, managed)
+		case *v1alpha1.Issuer, *v1alpha1.GatewayConfig, *v1alpha1.ClusterGatewayConfig:
+			conditions.Keep(object, managed)
+		}
+	}}
+}
 
 // Cached says what a cache keeps of which objects, beyond trim: only the TLS Secrets, and
 // the bytes only of those that are served. The Tracker hears of an Ingress before any

@@ -14,6 +14,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/controllers/assembly"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -64,7 +65,7 @@ func TestACacheTransformsAListBeforeItTells(t *testing.T) {
 	tracker := &replica.Tracker{Hosts: server.New(server.Options{})}
 	informer := toolscache.NewSharedInformer(
 		&toolscache.ListWatch{ListWithContextFunc: source.list, WatchFuncWithContext: source.watch}, &networkingv1.Ingress{}, 0)
-	if err := informer.SetTransform(Announcing(tracker, assembly.Trim(Reads()))); err != nil {
+	if err := informer.SetTransform(Announcing(tracker, assembly.Trim(Reads(installation.Managers{})))); err != nil {
 		t.Fatal(err)
 	}
 	type step struct{ saw, claimed replica.Version }

@@ -66,7 +66,7 @@ func start(t *testing.T, options fairway.Options) *stage {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
-	go func() { ended <- replica.Watch(ctx, clients.CoordinationV1(), namespace, view) }()
+	go func() { ended <- replica.Watch(ctx, clients.CoordinationV1(), namespace, "", view) }()
 	go func() { ended <- lease.Start(ctx) }()
 	t.Cleanup(func() {
 		cancel()

@@ -33,7 +33,7 @@ func TestStrangersKeepNoEnvoyAway(t *testing.T) {
 	ads := adsserver.New(adsserver.Options{Log: logr.Discard(), Authorize: grpcserver.Authorize})
 	ads.PublishSettings("blue", route.DefaultSettings())
 	ads.Open()
-	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("fairway-system"), ours, now)
+	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("", "fairway-system"), ours, now)
 	if err != nil {
 		t.Fatal(err)
 	}

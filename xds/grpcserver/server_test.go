@@ -163,7 +163,7 @@ func TestStrangersGetNoConfiguration(t *testing.T) {
 	_, stranger := authorityAndGateway(t, "blue", now)
 	stranger.RootCAs = blue.RootCAs
 	green := clientOf(t, identity.Gateway("green"), ours, now)
-	server := clientOf(t, identity.Controllers("fairway-system"), ours, now)
+	server := clientOf(t, identity.Controllers("", "fairway-system"), ours, now)
 	expired := clientOf(t, identity.Gateway("blue"), ours, now.Add(-31*24*time.Hour))
 	anonymous := blue.Clone()
 	anonymous.Certificates = nil
@@ -173,7 +173,7 @@ func TestStrangersGetNoConfiguration(t *testing.T) {
 		ads.PublishSettings(gateway, route.DefaultSettings())
 	}
 	ads.Open()
-	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("fairway-system"), ours, now)
+	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("", "fairway-system"), ours, now)
 	if err != nil {
 		t.Fatal(err)
 	}

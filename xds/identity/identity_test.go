@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -80,7 +81,7 @@ func TestWhenACertificateIsRenewedAndWhy(t *testing.T) {
 		{"somebody wrote rubbish", Files{CA: ours.CA, Certificate: []byte("x"), Key: []byte("y")}, first, start, "it cannot be read"},
 		{"the key is another's", Files{CA: ours.CA, Certificate: ours.Certificate, Key: another.Key}, first, start, "it cannot be read"},
 		{"it is of another gateway", issue(t, Gateway("green"), first, start), first, start, "it is for somebody else"},
-		{"it is of a controller", issue(t, Controllers("fairway-system"), first, start), first, start, "it is for somebody else"},
+		{"it is of a controller", issue(t, Controllers("", "fairway-system"), first, start), first, start, "it is for somebody else"},
 		{"a stranger has signed it", issue(t, blue, stranger, start), first, start, "nobody who is trusted has signed it"},
 		{"it has expired", ours, first, start.Add(31 * day), "it has expired"},
 		{"it will expire", ours, first, start.Add(20 * day), "two thirds of its life are over"},
@@ -116,13 +117,13 @@ func withCA(files Files, by Authorities) Files {
 func TestWhenAnAuthorityIsReplacedAndWhy(t *testing.T) {
 	first := authority(t, start)
 	have := filesOf(t, first)
-	controllers := issue(t, Controllers("fairway-system"), first, start)
+	controllers := issue(t, Controllers("", "fairway-system"), first, start)
 	later := start.Add(300 * day)
 	both, _, err := Policy{}.Succeed(have, controllers, nil, later)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signedByNew := issue(t, Controllers("fairway-system"), both, later.Add(time.Hour))
+	signedByNew := issue(t, Controllers("", "fairway-system"), both, later.Add(time.Hour))
 	gatewayByOld := issue(t, Gateway("blue"), first, later)
 
 	for _, test := range []struct {
@@ -208,7 +209,7 @@ func TestNobodyIsRefusedWhileEverythingIsRenewed(t *testing.T) {
 			ca = filesOf(t, by)
 			authorities[string(ca.Certificate)] = true
 		}
-		for who, subject := range map[string]Subject{"controllers": Controllers("fairway-system"), "gateway": Gateway("blue")} {
+		for who, subject := range map[string]Subject{"controllers": Controllers("", "fairway-system"), "gateway": Gateway("blue")} {
 			files := map[string]*Files{"controllers": &controllers, "gateway": &gateway}[who]
 			next, reason, err := Policy{}.Renew(*files, subject, by, now)
 			if err != nil {
@@ -286,21 +287,36 @@ func TestWhoseCertificateItIs(t *testing.T) {
 
 func TestEveryGatewayHasASecretOfItsOwn(t *testing.T) {
 	long := strings.Repeat("x", 240)
-	for name, want := range map[route.Gateway]string{
-		"default":   "fairway-gateway-default",
-		"shop/blue": "fairway-gateway-shop.blue",
+	for name, want := range map[route.Gateway][2]string{
+		"default":   {"fairway-gateway-default", "edge-gateway-default"},
+		"shop/blue": {"fairway-gateway-shop.blue", "edge-gateway-shop.blue"},
 	} {
-		if got := SecretOf(name); got != want {
+		if got := [2]string{SecretOf("", name), SecretOf("edge", name)}; got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 	seen := map[string]route.Gateway{}
 	for _, name := range []route.Gateway{"shop/blue", "shop.blue", "shop-blue", "shop/b.lue", "shop.b/lue", "a/" + route.Gateway(long), "a/" + route.Gateway(long) + "y", "b/" + route.Gateway(long)} {
-		secret := SecretOf(name)
+		secret := SecretOf("", name)
 		if other, taken := seen[secret]; taken || len(secret) > maxName {
 			t.Errorf("%s: %s, which is also that of %q", name, secret, other)
 		}
 		seen[secret] = name
+	}
+}
+
+// Gateways verify one name at the controllers of every installation. Clients inside the
+// cluster reach them by the names of their own Service.
+func TestControllersHaveTheNamesOfTheirService(t *testing.T) {
+	for of, want := range map[installation.Name][]string{
+		"":        {"fairway-controller", "fairway-controller.ns", "fairway-controller.ns.svc"},
+		"fairway": {"fairway-controller", "fairway-controller.ns", "fairway-controller.ns.svc"},
+		"edge":    {"fairway-controller", "edge-controller", "edge-controller.ns", "edge-controller.ns.svc"},
+	} {
+		files := issue(t, Controllers(of, "ns"), authority(t, start), start)
+		if got := leaf(t, files).DNSNames; !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", of, got, want)
+		}
 	}
 }
 

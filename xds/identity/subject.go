@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -17,7 +18,8 @@ const (
 	scheme      = "fairway"
 	gatewayHost = "gateway"
 
-	// ServerName is the DNS name that every controller's certificate carries.
+	// ServerName is the DNS name that every controller's certificate carries, of every
+	// installation: their authorities differ.
 	ServerName = "fairway-controller"
 )
 
@@ -27,10 +29,15 @@ type Subject struct {
 	uri string   // of a gateway
 }
 
-// Controllers is the subject of the controllers in a namespace, by the DNS names of
-// their Service.
-func Controllers(namespace string) Subject {
-	return Subject{dns: []string{ServerName, ServerName + "." + namespace, ServerName + "." + namespace + ".svc"}}
+// Controllers is the subject of an installation's controllers in a namespace, by
+// ServerName and the DNS names of their Service.
+func Controllers(of installation.Name, namespace string) Subject {
+	names := []string{ServerName}
+	service := of.Controller()
+	if service != ServerName {
+		names = append(names, service)
+	}
+	return Subject{dns: append(names, service+"."+namespace, service+"."+namespace+".svc")}
 }
 
 // Gateway is the subject of every Envoy of a gateway.
@@ -64,21 +71,21 @@ func GatewayOf(certificate *x509.Certificate) (route.Gateway, error) {
 	return route.Gateway(name), nil
 }
 
-const (
-	// AuthoritySecret names the Secret of the authority.
-	AuthoritySecret = "fairway-ca"
-	// ControllerSecret names the Secret of the controllers' certificate.
-	ControllerSecret = "fairway-controller-tls"
+// AuthoritySecret names the Secret of an installation's authority: "fairway-ca".
+func AuthoritySecret(of installation.Name) string { return of.Object("ca") }
 
-	gatewaySecret = "fairway-gateway"
-	// maxName is what Kubernetes allows for a name.
-	maxName = 253
-)
+// ControllerSecret names the Secret of the certificate of an installation's
+// controllers: "fairway-controller-tls".
+func ControllerSecret(of installation.Name) string { return of.Object("controller-tls") }
 
-// SecretOf is the name of a gateway's Secret: "fairway-gateway-blue",
-// "fairway-gateway-shop.blue" for shop/blue. A name for which that would be too
-// long, or be another gateway's, has its hash there instead.
-func SecretOf(name route.Gateway) string {
+// maxName is what Kubernetes allows for a name.
+const maxName = 253
+
+// SecretOf is the name of the Secret of an installation's gateway:
+// "fairway-gateway-blue", "fairway-gateway-shop.blue" for shop/blue. A name for which
+// that would be too long, or be another gateway's, has its hash there instead.
+func SecretOf(of installation.Name, name route.Gateway) string {
+	gatewaySecret := of.Object("gateway")
 	namespace, rest, namespaced := strings.Cut(string(name), "/")
 	plain := gatewaySecret + "-" + namespace
 	if namespaced {

@@ -11,10 +11,9 @@ import (
 
 // The names in IngressClasses.
 const (
-	// ControllerName is the spec.controller of Fairway's IngressClasses.
-	ControllerName = "fairway.dev/ingress-controller"
 	// WellKnownClass is the class that annotationClass can name without an
-	// IngressClass object, as before IngressClasses existed.
+	// IngressClass object, as before IngressClasses existed. It belongs to
+	// ControllerName.
 	WellKnownClass = "fairway"
 
 	annotationClass = "kubernetes.io/ingress.class"
@@ -22,6 +21,8 @@ const (
 
 // ClassOptions decide about an Ingress, besides its class.
 type ClassOptions struct {
+	// Controller is ours: a class of another Controller is not.
+	Controller Controller
 	// ClaimAll takes every Ingress, whatever its class: for a folder of
 	// manifests that holds no IngressClass.
 	ClaimAll bool
@@ -50,7 +51,7 @@ func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
 		claimAll: opts.ClaimAll, gateways: make(map[string]Gateway, len(list)), others: make(map[string]bool, len(list)),
 	}
 	gatewayOf := func(class *networkingv1.IngressClass) Gateway {
-		gateway, ours := GatewayOf(class)
+		gateway, ours := opts.Controller.GatewayOf(class)
 		if ours && opts.OneGateway {
 			return DefaultGateway
 		}
@@ -59,7 +60,7 @@ func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
 	var defaults []*networkingv1.IngressClass
 	for _, class := range list {
 		classes.gateways[class.Name] = ""
-		classes.others[class.Name] = class.Spec.Controller != ControllerName
+		classes.others[class.Name] = !opts.Controller.ownsClass(class)
 		if opts.Admits(class.Name) {
 			classes.gateways[class.Name] = gatewayOf(class)
 		}
@@ -72,7 +73,7 @@ func NewClasses(list []*networkingv1.IngressClass, opts ClassOptions) Classes {
 		chosen := slices.MinFunc(defaults, newestFirst).Name
 		classes.fallback, classes.unnamed = classes.gateways[chosen], classes.others[chosen]
 	}
-	if _, exists := classes.gateways[WellKnownClass]; !exists && opts.Admits(WellKnownClass) {
+	if _, exists := classes.gateways[WellKnownClass]; !exists && opts.Controller.ownsWellKnown() && opts.Admits(WellKnownClass) {
 		classes.wellKnown = DefaultGateway
 	}
 	return classes

@@ -3,6 +3,7 @@ package route
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -39,22 +40,44 @@ func ConfiguredBy(config types.NamespacedName) Gateway {
 	return Gateway(config.String())
 }
 
-// GatewayOf returns the gateway of a class, and whether the class is ours. A class of
-// ours whose parameters cannot be understood has no gateway. No other gateway serves its
+// GatewayOf returns the gateway of a class, and whether the class is c's. A class of
+// c's whose parameters cannot be understood has no gateway. No other gateway serves its
 // Ingresses, because they may not be meant for the public.
-func GatewayOf(class *networkingv1.IngressClass) (gateway Gateway, ours bool) {
-	if class.Spec.Controller != ControllerName {
+func (c Controller) GatewayOf(class *networkingv1.IngressClass) (gateway Gateway, ours bool) {
+	if !c.ownsClass(class) {
 		return "", false
 	}
 	gateway, _ = parametersOf(class)
 	return gateway, true
 }
 
-// CheckClass returns the Problems of the parameters of a class of ours. It does not look
+// Speaker returns which of the Controllers whose classes name a gateway says of its
+// configuration whether it is accepted: ControllerName if it is one of them, else the
+// first in the alphabet. So all installations, which see the same classes, agree. If no
+// class names the gateway, it is ControllerName.
+//
+// A class of a Controller that is neither c nor begins with "fairway.dev/" counts if its
+// parameters are Fairway's: else it may be another product's.
+func (c Controller) Speaker(all []*networkingv1.IngressClass, gateway Gateway) string {
+	var naming []string
+	for _, class := range all {
+		p := class.Spec.Parameters
+		fairways := c.ownsClass(class) || AnyController.ownsClass(class) || p != nil && deref(p.APIGroup) == configGroup
+		if its, wrong := parametersOf(class); fairways && wrong == nil && its == gateway {
+			naming = append(naming, class.Spec.Controller)
+		}
+	}
+	if len(naming) == 0 || slices.Contains(naming, ControllerName) {
+		return ControllerName
+	}
+	return slices.Min(naming)
+}
+
+// CheckClass returns the Problems of the parameters of a class of c's. It does not look
 // whether the object that they name exists.
-func CheckClass(class *networkingv1.IngressClass) []problem.Problem {
+func (c Controller) CheckClass(class *networkingv1.IngressClass) []problem.Problem {
 	_, wrong := parametersOf(class)
-	if wrong == nil || class.Spec.Controller != ControllerName {
+	if wrong == nil || !c.ownsClass(class) {
 		return nil
 	}
 	return []problem.Problem{wrong.in(objectOf(class), "spec.parameters")}

@@ -86,8 +86,8 @@ func (w world) buildGateways(made *picture) {
 		made.Problems = append(made.Problems, problems...)
 	}
 	for _, class := range w.classes {
-		made.Problems = append(made.Problems, route.CheckClass(class)...)
-		gateway, ours := route.GatewayOf(class)
+		made.Problems = append(made.Problems, route.Controller("").CheckClass(class)...)
+		gateway, ours := route.Controller("").GatewayOf(class)
 		if _, exists := w.configs[gateway]; ours && !exists && gateway != "" && class.Spec.Parameters != nil {
 			made.Problems = append(made.Problems, route.MissingParameters(class, gateway))
 		}

@@ -13,15 +13,17 @@ import (
 	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/tls/challenge"
 )
 
 // Watch fills a Set from the Secrets of orders.
 type Watch struct {
-	Secrets   typedv1.CoreV1Interface
-	Namespace string // of the Secrets; no others are read
-	Set       *Set
-	Log       logr.Logger
+	Secrets      typedv1.CoreV1Interface
+	Installation installation.Name
+	Namespace    string // of the Secrets; no others are read
+	Set          *Set
+	Log          logr.Logger
 
 	once sync.Once
 	done chan struct{} // closed when the Set has all orders that exist
@@ -31,6 +33,7 @@ type Watch struct {
 func (w *Watch) Run(ctx context.Context) error {
 	source := cache.NewFilteredListWatchFromClient(w.Secrets.RESTClient(), "secrets", w.Namespace,
 		func(options *metav1.ListOptions) {
+			options.LabelSelector = w.Installation.Selector()
 			options.FieldSelector = fields.OneTermEqualSelector("type", challenge.SecretType).String()
 		})
 	informer := cache.NewSharedInformer(source, &corev1.Secret{}, 0)

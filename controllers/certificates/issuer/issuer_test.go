@@ -28,10 +28,19 @@ import (
 const namespace = "fairway-system"
 
 // said is the last status of an Issuer.
-type said struct{ v1alpha1.IssuerStatus }
+type said struct {
+	v1alpha1.IssuerStatus
+
+	withdrawn bool
+}
 
 func (s *said) Write(_ context.Context, _ *v1alpha1.Issuer, status v1alpha1.IssuerStatus) error {
 	s.IssuerStatus = status
+	return nil
+}
+
+func (s *said) Withdraw(context.Context, *v1alpha1.Issuer) error {
+	s.IssuerStatus, s.withdrawn = v1alpha1.IssuerStatus{}, true
 	return nil
 }
 
@@ -76,7 +85,7 @@ func (w *world) look(t *testing.T, spec v1alpha1.IssuerSpec) (*said, *order.Acco
 	if err != nil {
 		t.Fatal(err)
 	}
-	if result.RequeueAfter < time.Second || result.RequeueAfter > time.Hour {
+	if ours := spec.Controller == ""; ours && (result.RequeueAfter < time.Second || result.RequeueAfter > time.Hour) {
 		t.Errorf("it is looked at again after %s", result.RequeueAfter)
 	}
 	account, _ := accounts.Account("pebble")
@@ -142,6 +151,25 @@ func TestWhatIsWrong(t *testing.T) {
 				t.Errorf("the key is told: %s", ready.Message)
 			}
 		})
+	}
+}
+
+// Another installation's Issuer gets nothing from us, and what we wrote before goes.
+func TestAnIssuerOfAnotherInstallationIsLeftAlone(t *testing.T) {
+	authority := acme.Start(t, acme.Options{})
+	w := newWorld(t)
+	told, account := w.look(t, v1alpha1.IssuerSpec{
+		Controller: "fairway.dev/blue", Directory: authority.Directory, CABundle: string(authority.CA), TermsAgreed: true,
+	})
+	if account != nil || len(told.Conditions) > 0 || !told.withdrawn {
+		t.Errorf("an account: %t, status %+v, withdrawn: %t", account != nil, told.IssuerStatus, told.withdrawn)
+	}
+	stored, err := w.store.Get(t.Context(), types.NamespacedName{Namespace: namespace, Name: "fairway-account-pebble"})
+	if err != nil || stored != nil {
+		t.Errorf("an account is stored: %t, %v", stored != nil, err)
+	}
+	if got := w.reporter.Problems(); len(got) > 0 {
+		t.Errorf("problems %v", got)
 	}
 }
 

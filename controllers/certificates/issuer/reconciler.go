@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/certificates/order"
@@ -49,6 +50,9 @@ const (
 type Statuses interface {
 	// Write makes status that of the Issuer. An Issuer that is gone is no error.
 	Write(ctx context.Context, issuer *v1alpha1.Issuer, status v1alpha1.IssuerStatus) error
+	// Withdraw removes what we have written, if anything is left of it: another
+	// installation writes the status from now on.
+	Withdraw(ctx context.Context, issuer *v1alpha1.Issuer) error
 }
 
 // Reporter takes all that is wrong with a key; that replaces its last report.
@@ -64,17 +68,18 @@ type Options struct {
 	Objects index.Objects
 	// Secrets is where accounts are kept. With secretstore.Nowhere nothing can be
 	// ordered.
-	Secrets   secretstore.Store
-	Namespace string // of the Secrets of Issuers
-	Accounts  *Accounts
-	States    *order.States
-	Limiter   *order.Limiter
-	Statuses  Statuses
-	Reporter  Reporter
-	UserAgent string
-	Now       func() time.Time
-	Random    io.Reader
-	Log       logr.Logger
+	Secrets      secretstore.Store
+	Installation installation.Name
+	Namespace    string // of the Secrets of Issuers
+	Accounts     *Accounts
+	States       *order.States
+	Limiter      *order.Limiter
+	Statuses     Statuses
+	Reporter     Reporter
+	UserAgent    string
+	Now          func() time.Time
+	Random       io.Reader
+	Log          logr.Logger
 }
 
 // Reconciler keeps the account of one Issuer, for one term of the leader. Use
@@ -106,7 +111,8 @@ func New(options Options) *Reconciler {
 	return &Reconciler{Options: options, known: map[string]*issuerState{}}
 }
 
-// Keys returns all Issuers.
+// Keys returns all Issuers. Those of other installations are among them, because one
+// of them may have been ours.
 func (r *Reconciler) Keys(ctx context.Context) ([]string, error) {
 	issuers, err := r.Objects.Issuers(ctx)
 	names := make([]string, 0, len(issuers))
@@ -144,14 +150,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, name string) (reconcile.Resu
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	s := r.standing(name)
-	if issuer == nil {
-		r.mu.Lock()
-		delete(r.known, name)
-		r.mu.Unlock()
-		r.forget(ctx, name, s)
-		return reconcile.Result{}, nil
+	if issuer == nil || !r.Objects.OwnsIssuer(issuer) {
+		return reconcile.Result{}, r.leave(ctx, name, issuer)
 	}
+	s := r.standing(name)
 	now := r.Now()
 	if s.uid != issuer.UID || s.generation != issuer.Generation || !now.Before(s.next) {
 		before := s.reason
@@ -165,6 +167,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, name string) (reconcile.Resu
 	}
 	wait, err := r.write(ctx, issuer, s)
 	return reconcile.Result{RequeueAfter: max(min(s.next.Sub(now), wait), leastWrite)}, err
+}
+
+// leave forgets an Issuer that is gone, or belongs to another installation now.
+func (r *Reconciler) leave(ctx context.Context, name string, issuer *v1alpha1.Issuer) error {
+	r.mu.Lock()
+	s := r.known[name]
+	delete(r.known, name)
+	r.mu.Unlock()
+	if s != nil {
+		r.forget(ctx, name, s)
+	}
+	if issuer == nil {
+		return nil
+	}
+	return r.Statuses.Withdraw(ctx, issuer)
 }
 
 func (r *Reconciler) standing(name string) *issuerState {
@@ -324,10 +341,10 @@ const (
 
 // secretOf names the Secret of an Issuer's account.
 func (r *Reconciler) secretOf(issuer string) types.NamespacedName {
-	name := "fairway-account-" + issuer
+	name := r.Installation.Object("account-" + issuer)
 	if len(name) > 253 {
 		sum := sha256.Sum256([]byte(issuer))
-		name = "fairway-account-" + hex.EncodeToString(sum[:])
+		name = r.Installation.Object("account-" + hex.EncodeToString(sum[:]))
 	}
 	return types.NamespacedName{Namespace: r.Namespace, Name: name}
 }
@@ -341,6 +358,10 @@ func (r *Reconciler) account(ctx context.Context, issuer string) (account acme.A
 	}
 	if object == nil {
 		return r.newAccount(ctx, issuer)
+	}
+	if !r.Installation.Owns(object.Labels) {
+		return acme.Account{}, fmt.Sprintf("Secret %s/%s belongs to installation %q: give one of the two another --installation",
+			object.Namespace, object.Name, installation.Of(object.Labels)), nil
 	}
 	if object.Type != accountType {
 		return acme.Account{}, fmt.Sprintf("Secret %s/%s is of type %q, not of %q: delete it", object.Namespace, object.Name, object.Type, accountType), nil
@@ -365,7 +386,7 @@ func (r *Reconciler) newAccount(ctx context.Context, issuer string) (account acm
 	err = r.Secrets.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: name.Namespace, Name: name.Name,
-			Labels:      map[string]string{"app.kubernetes.io/managed-by": "fairway"},
+			Labels:      r.Installation.Labels(map[string]string{"app.kubernetes.io/managed-by": "fairway"}),
 			Annotations: map[string]string{annotation: issuer},
 		},
 		Type: accountType, Data: map[string][]byte{accountKey: text.Reveal()},

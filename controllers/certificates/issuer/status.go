@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/fieldmanager"
 )
 
 // maxMessage bounds the length of a condition's message.
@@ -71,11 +72,11 @@ func shorten(text string) string {
 	return strings.ToValidUTF8(text[:maxMessage-len("…")], "") + "…"
 }
 
-// fieldOwner is our field manager for server-side apply.
-const fieldOwner = "fairway-controller"
-
 // Cluster writes the status of Issuers in a cluster.
-type Cluster struct{ Writer client.StatusClient }
+type Cluster struct {
+	Writer  client.StatusClient
+	Manager fieldmanager.Status // by which we own what we write
+}
 
 var _ Statuses = Cluster{}
 
@@ -85,11 +86,23 @@ func (c Cluster) Write(ctx context.Context, issuer *v1alpha1.Issuer, status v1al
 	if err != nil {
 		return fmt.Errorf("write status of issuer %s: %w", issuer.Name, err)
 	}
-	object := &unstructured.Unstructured{Object: map[string]any{"status": content}}
+	return c.apply(ctx, issuer, map[string]any{"status": content})
+}
+
+// Withdraw implements Statuses.
+func (c Cluster) Withdraw(ctx context.Context, issuer *v1alpha1.Issuer) error {
+	if !c.Manager.Owns(issuer) {
+		return nil
+	}
+	return c.apply(ctx, issuer, map[string]any{}) // with a status we would own something, even if that is empty
+}
+
+func (c Cluster) apply(ctx context.Context, issuer *v1alpha1.Issuer, content map[string]any) error {
+	object := &unstructured.Unstructured{Object: content}
 	object.SetGroupVersionKind(v1alpha1.SchemeGroupVersion().WithKind("Issuer"))
 	object.SetName(issuer.Name)
-	err = c.Writer.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
-		client.FieldOwner(fieldOwner), client.ForceOwnership)
+	err := c.Writer.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
+		client.FieldOwner(string(c.Manager)), client.ForceOwnership)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("write status of issuer %s: %w", issuer.Name, err)
 	}
@@ -103,3 +116,6 @@ var _ Statuses = Nowhere{}
 
 // Write implements Statuses.
 func (Nowhere) Write(context.Context, *v1alpha1.Issuer, v1alpha1.IssuerStatus) error { return nil }
+
+// Withdraw implements Statuses.
+func (Nowhere) Withdraw(context.Context, *v1alpha1.Issuer) error { return nil }

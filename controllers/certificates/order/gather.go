@@ -22,7 +22,7 @@ func gather(ctx context.Context, from index.Objects, key Key) (Objects, error) {
 	if err != nil {
 		return Objects{}, err
 	}
-	found := Objects{Rivals: map[route.Key][]*networkingv1.Ingress{}, Issuers: map[string]*v1alpha1.Issuer{}}
+	found := Objects{Controller: from.Controller, Rivals: map[route.Key][]*networkingv1.Ingress{}, Issuers: map[string]*v1alpha1.Issuer{}}
 	for _, ing := range ingresses {
 		r := Request{IssuerRequest: asks.Of(ing), Ingress: ing}
 		if r.Gateway == "" || r.Issuer == "" {

@@ -181,6 +181,7 @@ func (presented) Remove(context.Context, string, challenge.Challenge) error { re
 type nowhere struct{}
 
 func (nowhere) Write(context.Context, *v1alpha1.Issuer, v1alpha1.IssuerStatus) error { return nil }
+func (nowhere) Withdraw(context.Context, *v1alpha1.Issuer) error                     { return nil }
 
 // run does what the queues would do, until nothing is due soon. It returns an
 // error if the process has died.

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
@@ -90,8 +91,9 @@ const (
 
 // Options are what a Reconciler reads, writes and asks.
 type Options struct {
-	Objects index.Objects
-	Secrets secretstore.Store
+	Objects      index.Objects
+	Secrets      secretstore.Store
+	Installation installation.Name
 	// Namespace is where orders are kept.
 	Namespace  string
 	Accounts   Accounts
@@ -129,7 +131,7 @@ func New(options Options) *Reconciler {
 	return &Reconciler{
 		Options:      options,
 		certificates: certificateSecrets{options.Objects, options.Secrets},
-		orders:       orders{options.Secrets, options.Namespace},
+		orders:       orders{options.Secrets, options.Installation, options.Namespace},
 		polls:        newPolls(options.Limiter),
 		reported:     map[Key]bool{}, underWay: map[Key]bool{},
 		nameSets: map[acme.NameSet]Key{}, budgets: map[string]acme.Budget{},
@@ -189,7 +191,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key Key) (reconcile.Result, 
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	objects.Foreign = have.foreign
+	objects.Foreign, objects.MadeBy = have.foreign, have.madeBy
 	spec, problems := Wanted(key, objects)
 	if spec == nil {
 		return r.drop(ctx, key, problems)

@@ -33,7 +33,8 @@ type certificateSecrets struct {
 // storedCertificate is the part of a Secret that concerns this package.
 type storedCertificate struct {
 	there       bool
-	foreign     bool // it exists, and we have not made it
+	foreign     bool   // it exists, and we have not made it
+	madeBy      string // the controller of another installation that has
 	certificate *certificate.Certificate
 	directory   string // of the authority that issued it
 }
@@ -49,7 +50,7 @@ func (v certificateSecrets) read(ctx context.Context, key Key) (storedCertificat
 	if secret == nil || len(secret.Data) == 0 {
 		return v.readLive(ctx, key)
 	}
-	return keptIn(secret), nil
+	return v.keptIn(ctx, secret)
 }
 
 // readLive returns what the store itself has.
@@ -58,19 +59,41 @@ func (v certificateSecrets) readLive(ctx context.Context, key Key) (storedCertif
 	if err != nil || secret == nil {
 		return storedCertificate{}, err
 	}
-	return keptIn(secret), nil
+	return v.keptIn(ctx, secret)
 }
 
-func keptIn(secret *corev1.Secret) storedCertificate {
+func (v certificateSecrets) keptIn(ctx context.Context, secret *corev1.Secret) (storedCertificate, error) {
 	k := storedCertificate{there: true, foreign: !IsOurs(secret), directory: secret.Annotations[annotationDirectory]}
-	if !k.foreign {
+	if k.foreign {
+		return k, nil
+	}
+	var err error
+	if k.madeBy, err = v.otherMaker(ctx, secret); err != nil {
+		return storedCertificate{}, err
+	}
+	if k.foreign = k.madeBy != ""; !k.foreign {
 		k.certificate, _ = certificate.Parse(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	}
-	return k
+	return k, nil
 }
 
-// IsOurs reports whether we have made the Secret of a certificate. Our Secret says
-// so and names itself, so a copy in another namespace is not ours.
+// otherMaker returns the controller of the installation that keeps the certificate in
+// a Secret of Fairway's; empty: we do. It is that of the Issuer, so whoever takes over
+// an Issuer takes over its certificates. An Issuer that is gone is nobody's.
+func (v certificateSecrets) otherMaker(ctx context.Context, secret *corev1.Secret) (string, error) {
+	name := secret.Annotations[route.AnnotationIssuer]
+	if name == "" {
+		return "", nil
+	}
+	issuer, err := v.cache.Issuer(ctx, name)
+	if err != nil || issuer == nil || v.cache.OwnsIssuer(issuer) {
+		return "", err
+	}
+	return route.Controller(issuer.Spec.Controller).String(), nil
+}
+
+// IsOurs reports whether Fairway has made the Secret of a certificate. Such a Secret
+// says so and names itself, so a copy in another namespace is none.
 func IsOurs(secret *corev1.Secret) bool {
 	return secret.Type == corev1.SecretTypeTLS && secret.Labels[labelManagedBy] == managedBy &&
 		secret.Annotations[annotationFor] == secret.Namespace+"/"+secret.Name

@@ -18,6 +18,7 @@ import (
 // The Reasons of this package (docs/problems.md).
 const (
 	ReasonIssuerNotFound   problem.Reason = "IssuerNotFound"    // no Issuer has that name
+	ReasonIssuerNotOurs    problem.Reason = "IssuerNotOurs"     // it belongs to another installation
 	ReasonIssuerNotReady   problem.Reason = "IssuerNotReady"    // its condition Ready says why
 	ReasonIssuerConflict   problem.Reason = "IssuerConflict"    // an older Ingress asks another Issuer for the same Secret
 	ReasonSecretNotOurs    problem.Reason = "SecretNotOurs"     // we have not made the Secret
@@ -44,15 +45,19 @@ type Request struct {
 // Objects are all that decides what must be ordered for a key. Wanted changes none
 // of them.
 type Objects struct {
-	Requests []Request
+	// Controller is ours: Issuers of another Controller are not for us.
+	Controller route.Controller
+	Requests   []Request
 	// Rivals are, for each name that a Request wants in the Secret, the Ingresses
 	// of its gateway that want the name over TLS, whichever Secret they name.
 	Rivals map[route.Key][]*networkingv1.Ingress
 	// Issuers are at least those that Requests name. One that is absent does not
 	// exist.
 	Issuers map[string]*v1alpha1.Issuer
-	// Foreign says that the Secret exists and that we have not made it.
+	// Foreign says that the Secret exists and that we have not made it. If another
+	// installation has, MadeBy is its Controller.
 	Foreign bool
+	MadeBy  string
 }
 
 // Spec is a certificate that is to exist.
@@ -75,10 +80,22 @@ func Wanted(key Key, objects Objects) (*Spec, []problem.Problem) {
 	if len(requests) == 0 {
 		return nil, nil
 	}
+	if issuer := objects.Issuers[w.spec.Issuer]; issuer != nil && !objects.Controller.OwnsIssuer(issuer.Spec.Controller) {
+		its := route.Controller(issuer.Spec.Controller)
+		w.complain(requests, false, ReasonIssuerNotOurs, fmt.Sprintf(
+			"Issuer %q belongs to controller %q, and controller %q serves this Ingress: nothing is ordered. "+
+				"Name an Issuer whose spec.controller is %[3]q, or set spec.controller of this one to that",
+			w.spec.Issuer, its.String(), objects.Controller.String()))
+		return nil, problem.Sort(w.problems)
+	}
 	if objects.Foreign {
+		by := "was not made by Fairway"
+		if objects.MadeBy != "" {
+			by = fmt.Sprintf("was made by another installation of Fairway, with controller %q", objects.MadeBy)
+		}
 		w.complain(requests, true, ReasonSecretNotOurs, fmt.Sprintf(
-			"Secret %s is there and was not made by Fairway: it is served as it is, and no certificate is ordered. "+
-				"To have one ordered, name another Secret, or delete this one", key.Name))
+			"Secret %s is there and %s: it is served as it is, and no certificate is ordered. "+
+				"To have one ordered, name another Secret, or delete this one", key.Name, by))
 		return nil, problem.Sort(w.problems)
 	}
 	w.names(requests)

@@ -118,7 +118,7 @@ func wishes(t *testing.T, objects []client.Object) []txtar.File {
 		if err != nil {
 			t.Fatal(err)
 		}
-		gathered.Foreign = have.foreign
+		gathered.Foreign, gathered.MadeBy = have.foreign, have.madeBy
 		spec, wrong := Wanted(key, gathered)
 		problems = append(problems, wrong...)
 		if spec == nil {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
 	"github.com/fairwaynet/fairway/tls/acme"
 	"github.com/fairwaynet/fairway/tls/challenge"
@@ -29,8 +30,9 @@ const (
 
 // orders keeps the orders that are under way, a Secret for each.
 type orders struct {
-	secrets   secretstore.Store
-	namespace string
+	secrets      secretstore.Store
+	installation installation.Name
+	namespace    string
 }
 
 // storedOrder is an order as it was last saved.
@@ -40,18 +42,22 @@ type storedOrder struct {
 	object *corev1.Secret // nil: it was never saved
 }
 
-// nameOfOrder returns the name of the Secret of the order for key.
-func nameOfOrder(key Key) string {
+// name returns the name of the Secret of the order for key. It begins with the
+// installation's name: another one may order a certificate of the same name.
+func (o orders) name(key Key) string {
 	sum := sha256.Sum256([]byte(key.String()))
-	return "fairway-order-" + hex.EncodeToString(sum[:10])
+	return o.installation.Object("order-" + hex.EncodeToString(sum[:10]))
 }
 
 // load returns the order for key, nil if there is none. An order that cannot be
 // read is an error: beginning another would mean to order twice.
 func (o orders) load(ctx context.Context, key Key) (*storedOrder, error) {
-	object, err := o.secrets.Get(ctx, types.NamespacedName{Namespace: o.namespace, Name: nameOfOrder(key)})
+	object, err := o.secrets.Get(ctx, types.NamespacedName{Namespace: o.namespace, Name: o.name(key)})
 	if err != nil || object == nil {
 		return nil, err
+	}
+	if !o.installation.Owns(object.Labels) {
+		return nil, fmt.Errorf("read order of %s: secret %s/%s belongs to installation %q", key, object.Namespace, object.Name, installation.Of(object.Labels))
 	}
 	if object.Type != challenge.SecretType {
 		return nil, fmt.Errorf("read order of %s: secret %s/%s is of type %q", key, object.Namespace, object.Name, object.Type)
@@ -81,8 +87,8 @@ func (o orders) save(ctx context.Context, key Key, issuer string, s *storedOrder
 	if s.object == nil {
 		object := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{
-				Namespace: o.namespace, Name: nameOfOrder(key),
-				Labels:      map[string]string{challenge.SecretLabel: "true", labelManagedBy: managedBy},
+				Namespace: o.namespace, Name: o.name(key),
+				Labels:      o.installation.Labels(map[string]string{challenge.SecretLabel: "true", labelManagedBy: managedBy}),
 				Annotations: map[string]string{annotationFor: key.String(), route.AnnotationIssuer: issuer},
 			},
 			Type: challenge.SecretType, Data: data,
@@ -117,7 +123,7 @@ func (o orders) remove(ctx context.Context, key Key, s *storedOrder) error {
 	return nil
 }
 
-// list returns the keys of all orders.
+// list returns the keys of all orders of this installation.
 func (o orders) list(ctx context.Context) ([]Key, error) {
 	objects, err := o.secrets.List(ctx, o.namespace, challenge.SecretLabel)
 	if err != nil {
@@ -126,7 +132,7 @@ func (o orders) list(ctx context.Context) ([]Key, error) {
 	var keys []Key
 	for i := range objects {
 		namespace, name, ok := strings.Cut(objects[i].Annotations[annotationFor], "/")
-		if key := (Key{Namespace: namespace, Name: name}); ok && nameOfOrder(key) == objects[i].Name {
+		if key := (Key{Namespace: namespace, Name: name}); ok && o.name(key) == objects[i].Name && o.installation.Owns(objects[i].Labels) {
 			keys = append(keys, key)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/controllers/certificates/issuer"
 	"github.com/fairwaynet/fairway/controllers/certificates/order"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
@@ -31,17 +32,18 @@ const kindsPoll = 10 * time.Second
 
 // Ordering is the two controllers of one process, in a cluster or over files.
 type Ordering struct {
-	Cache     cache.Cache
-	Objects   index.Objects
-	Secrets   secretstore.Store
-	Namespace string // of the controller's own Secrets, and of those for Issuers
-	Envoys    order.Envoys
-	Resolver  *dns.Resolver
-	Reporter  order.Reporter
-	Events    order.Events
-	Statuses  issuer.Statuses
-	UserAgent string // of requests to authorities
-	Log       logr.Logger
+	Cache        cache.Cache
+	Objects      index.Objects
+	Secrets      secretstore.Store
+	Installation installation.Name
+	Namespace    string // of the controller's own Secrets, and of those for Issuers
+	Envoys       order.Envoys
+	Resolver     *dns.Resolver
+	Reporter     order.Reporter
+	Events       order.Events
+	Statuses     issuer.Statuses
+	UserAgent    string // of requests to authorities
+	Log          logr.Logger
 
 	accounts *issuer.Accounts
 	states   *order.States
@@ -74,7 +76,7 @@ func (o *Ordering) Assemble(ctx context.Context, registry prometheus.Registerer)
 
 func (o *Ordering) newIssuers() issuer.TermReconciler {
 	return issuer.New(issuer.Options{
-		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, States: o.states, Limiter: o.turns,
+		Objects: o.Objects, Secrets: o.Secrets, Installation: o.Installation, Namespace: o.Namespace, Accounts: o.accounts, States: o.states, Limiter: o.turns,
 		Statuses: o.Statuses, Reporter: o.Reporter, UserAgent: o.UserAgent, Now: time.Now, Random: rand.Reader, Log: o.Log,
 	})
 }
@@ -85,7 +87,7 @@ func (o *Ordering) newOrders() order.TermReconciler {
 		Resolver: o.Resolver, Checker: &obstacle.Checker{Names: o.Resolver}, Now: time.Now, Log: o.Log,
 	}
 	return order.New(order.Options{
-		Objects: o.Objects, Secrets: o.Secrets, Namespace: o.Namespace, Accounts: o.accounts, Presenter: answers, Prechecker: answers,
+		Objects: o.Objects, Secrets: o.Secrets, Installation: o.Installation, Namespace: o.Namespace, Accounts: o.accounts, Presenter: answers, Prechecker: answers,
 		Reporter: o.Reporter, Events: o.Events, States: o.states, Limiter: o.turns, Wake: o.orders.Wake, Metrics: o.metrics, Now: time.Now, Log: o.Log,
 	})
 }

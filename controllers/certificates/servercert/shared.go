@@ -12,13 +12,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
 	"github.com/fairwaynet/fairway/tls/certificate"
 )
 
+// SharedSecret is the name of the Secret of an installation's self-signed certificate:
+// "fairway-default-certificate".
+func SharedSecret(of installation.Name) string { return of.Object("default-certificate") }
+
 const (
-	// SharedSecret is the name of the Secret of the self-signed certificate.
-	SharedSecret = "fairway-default-certificate"
 	// SharedType is its type. It is not kubernetes.io/tls, so that no Ingress can
 	// name it as the certificate of a host.
 	SharedType corev1.SecretType = "fairway.dev/default-certificate"

@@ -19,7 +19,7 @@ import (
 // touched.
 func TestAllReplicasShareACertificate(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	name := types.NamespacedName{Namespace: "fairway-system", Name: SharedSecret}
+	name := types.NamespacedName{Namespace: "fairway-system", Name: SharedSecret("")}
 	made := func(at time.Time) *certificate.Certificate {
 		c, err := certificate.SelfSigned(at, rand.Reader)
 		if err != nil {

@@ -2,6 +2,7 @@ package gatewayconfig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -17,12 +18,12 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/fieldmanager"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
 const (
-	fieldOwner = "fairway-controller"
 	// maxMessage bounds the length of a condition's message.
 	maxMessage = 4096
 	// A condition that could not be written is tried again after firstRetry, then
@@ -38,6 +39,7 @@ type Conditions struct {
 	Objects index.Objects
 	Base    route.Settings
 	Writer  client.StatusClient
+	Manager fieldmanager.Status // by which we own what we write
 	Log     logr.Logger
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
@@ -117,6 +119,9 @@ func (c *Conditions) write(ctx context.Context, gateway route.Gateway) error {
 	if err != nil {
 		return err
 	}
+	if speaks, err := c.Objects.SpeaksFor(ctx, gateway); err != nil || !speaks {
+		return errors.Join(err, c.withdraw(ctx, gateway.Config(), config))
+	}
 	_, problems := route.BuildSettings(c.Base, gateway.Config(), config.Spec)
 	want := conditionOf(gateway, len(named) > 0 || gateway == route.DefaultGateway, problems)
 	want.ObservedGeneration = config.GetGeneration()
@@ -152,21 +157,35 @@ func conditionOf(gateway route.Gateway, named bool, problems []problem.Problem) 
 	return condition
 }
 
-// apply writes the one condition by server-side apply. It ignores an object that
-// is gone.
+// withdraw removes a condition that we have written: another installation writes it
+// from now on.
+func (c *Conditions) withdraw(ctx context.Context, name problem.Object, config index.Config) error {
+	if !c.Manager.Owns(config) {
+		return nil
+	}
+	return c.applyStatus(ctx, name, map[string]any{}) // with a status we would own something, even if that is empty
+}
+
+// apply writes the one condition.
 func (c *Conditions) apply(ctx context.Context, config problem.Object, condition *metav1.Condition) error {
-	object := &unstructured.Unstructured{Object: map[string]any{
+	return c.applyStatus(ctx, config, map[string]any{
 		"status": map[string]any{"conditions": []any{map[string]any{
 			"type": condition.Type, "status": string(condition.Status), "reason": condition.Reason,
 			"message": condition.Message, "observedGeneration": condition.ObservedGeneration,
 			"lastTransitionTime": condition.LastTransitionTime.UTC().Format(time.RFC3339),
 		}}},
-	}}
+	})
+}
+
+// applyStatus applies a status by server-side apply. It ignores an object that is
+// gone.
+func (c *Conditions) applyStatus(ctx context.Context, config problem.Object, content map[string]any) error {
+	object := &unstructured.Unstructured{Object: content}
 	object.SetGroupVersionKind(v1alpha1.SchemeGroupVersion().WithKind(config.Kind))
 	object.SetNamespace(config.Name.Namespace)
 	object.SetName(config.Name.Name)
 	err := c.Writer.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
-		client.FieldOwner(fieldOwner), client.ForceOwnership)
+		client.FieldOwner(string(c.Manager)), client.ForceOwnership)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -21,7 +21,7 @@ const nowhere route.Gateway = ""
 // Sources returns all that the reconciler watches, except the custom resources.
 func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[route.Gateway] {
 	sources := []source.TypedSource[route.Gateway]{
-		watch.Source(objects, &networkingv1.IngressClass{}, watch.IngressClass, classKeys),
+		watch.Source(objects, &networkingv1.IngressClass{}, watch.IngressClass, r.classKeys),
 	}
 	if r.Published != nil {
 		sources = append(sources, r.Published.Source(r.Keys))
@@ -61,9 +61,12 @@ func (r *Reconciler) Keys(ctx context.Context) ([]route.Gateway, error) {
 	return slices.Concat(classes.Gateways(), named, slices.Sorted(maps.Keys(configs)), []route.Gateway{nowhere}), nil
 }
 
-func classKeys(_ context.Context, class *networkingv1.IngressClass) ([]route.Gateway, error) {
-	gateway, ours := route.GatewayOf(class)
-	if !ours {
+func (r *Reconciler) classKeys(_ context.Context, class *networkingv1.IngressClass) ([]route.Gateway, error) {
+	gateway, ours := r.Objects.Controller.GatewayOf(class)
+	if !ours { // it may decide which installation tells of the gateway's configuration
+		gateway, _ = route.Controller(class.Spec.Controller).GatewayOf(class)
+	}
+	if !ours && gateway == nowhere {
 		return nil, nil
 	}
 	return []route.Gateway{gateway}, nil

@@ -92,10 +92,19 @@ func (r *Reconciler) Build(ctx context.Context, gateway route.Gateway) (*route.S
 		return nil, nil, err
 	}
 	settings, mistakes := r.settings(gateway, config, exists)
-	problems = append(problems, mistakes...)
 	classes, err := r.Objects.Classes(ctx)
-	if err != nil || !slices.Contains(classes.Gateways(), gateway) {
-		return nil, problems, err
+	if err != nil {
+		return nil, nil, err
+	}
+	tells, err := r.Objects.TellsOf(ctx, gateway)
+	if err != nil {
+		return nil, nil, err
+	}
+	if tells { // else another installation does
+		problems = append(problems, mistakes...)
+	}
+	if !slices.Contains(classes.Gateways(), gateway) {
+		return nil, problems, nil
 	}
 	settings.Published = route.PublishedPorts(r.Published.Of(gateway), settings)
 	if r.Adapt != nil {
@@ -137,7 +146,7 @@ func (r *Reconciler) checkClasses(
 	classes, err := r.Objects.ClassesOfGateway(ctx, gateway)
 	var problems []problem.Problem
 	for _, class := range classes {
-		problems = append(problems, route.CheckClass(class)...)
+		problems = append(problems, r.Objects.Controller.CheckClass(class)...)
 		if !exists && gateway != nowhere && class.Spec.Parameters != nil {
 			problems = append(problems, route.MissingParameters(class, gateway))
 		}

@@ -13,11 +13,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
-
-// FieldManager owns the addresses that Fairway writes.
-const FieldManager = "fairway"
 
 // facts are what is known of an Ingress.
 type facts struct {
@@ -62,23 +58,4 @@ func same(a, b []networkingv1.IngressLoadBalancerIngress) bool {
 	return slices.EqualFunc(a, b, func(x, y networkingv1.IngressLoadBalancerIngress) bool {
 		return equality.Semantic.DeepEqual(x, y)
 	})
-}
-
-// Keep drops from an Ingress what the decision does not need. Of the managed
-// fields it keeps only the mark that we own the addresses. A cache's transform
-// calls it.
-func Keep(ingress *networkingv1.Ingress, managed []metav1.ManagedFieldsEntry) {
-	ingress.ManagedFields = nil
-	if slices.ContainsFunc(managed, isOurs) {
-		ingress.ManagedFields = []metav1.ManagedFieldsEntry{ours}
-	}
-}
-
-// ours is the mark of our ownership, without the fields: all Ingresses share it.
-var ours = metav1.ManagedFieldsEntry{
-	Manager: FieldManager, Operation: metav1.ManagedFieldsOperationApply, Subresource: "status",
-}
-
-func isOurs(e metav1.ManagedFieldsEntry) bool {
-	return e.Manager == ours.Manager && e.Operation == ours.Operation && e.Subresource == ours.Subresource
 }

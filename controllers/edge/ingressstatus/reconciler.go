@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/edge/ingress"
+	"github.com/fairwaynet/fairway/controllers/objects/fieldmanager"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -53,6 +54,7 @@ type withheld struct{ ingress types.NamespacedName }
 type Reconciler struct {
 	Objects   index.Objects
 	Ingresses typedv1.IngressesGetter
+	Manager   fieldmanager.Status // owns the addresses that we write
 	Addresses *Addresses
 	Verdicts  Verdicts
 	Tracker   *replica.Tracker
@@ -113,7 +115,7 @@ func (r *Reconciler) gather(ctx context.Context, ing *networkingv1.Ingress) (fac
 	return facts{
 		ours:    ours && looked,
 		foreign: classes.Foreign(ing),
-		owned:   slices.ContainsFunc(ing.ManagedFields, isOurs),
+		owned:   r.Manager.Owns(ing),
 		leaving: ing.DeletionTimestamp != nil,
 		current: ing.Status.LoadBalancer.Ingress,
 		moved:   r.Addresses.elsewhere(ing.Status.LoadBalancer.Ingress, gateway),
@@ -215,7 +217,7 @@ func (r *Reconciler) write(ctx context.Context, ing *networkingv1.Ingress, list 
 	if len(list) > 0 { // else we own nothing any more, not even an empty status
 		object.WithStatus(acv1.IngressStatus().WithLoadBalancer(balancer(list)))
 	}
-	_, err := r.Ingresses.Ingresses(ing.Namespace).ApplyStatus(ctx, object, metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
+	_, err := r.Ingresses.Ingresses(ing.Namespace).ApplyStatus(ctx, object, metav1.ApplyOptions{FieldManager: string(r.Manager), Force: true})
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		r.Metrics.wrote(false)

@@ -16,7 +16,7 @@ func TestGiftsAreForgottenAfterTheTruce(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	ing := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
 	name := types.NamespacedName{Namespace: "shop", Name: "web"}
-	r := &Reconciler{Ingresses: fake.NewClientset(ing).NetworkingV1(), Now: func() time.Time { return now }}
+	r := &Reconciler{Ingresses: fake.NewClientset(ing).NetworkingV1(), Manager: "fairway", Now: func() time.Time { return now }}
 	write := func(addresses ...networkingv1.IngressLoadBalancerIngress) {
 		t.Helper()
 		if err := r.write(t.Context(), ing, addresses); err != nil {

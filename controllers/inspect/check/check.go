@@ -20,6 +20,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/inspect/wording"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // Finding is a Problem and its place. docs/check.md documents its JSON, which does
@@ -44,50 +45,89 @@ type Findings struct {
 	Skipped
 }
 
-// Files makes the first pass over files and folders, and nothing more. "-" is
-// stdin. It returns an error if a file cannot be read.
-func Files(ctx context.Context, paths []string, stdin io.Reader) (Findings, error) {
+// Files makes the first pass over files and folders, and nothing more: one for each
+// Controller of Fairway's that the files tell of, or for controller alone if it is not
+// empty. "-" is stdin. It returns an error if a file cannot be read.
+func Files(ctx context.Context, paths []string, stdin io.Reader, controller route.Controller) (Findings, error) {
 	files, err := folder.New(folder.Options{Paths: paths, Stdin: stdin})
 	if err != nil {
 		return Findings{}, err
 	}
-	var picture *edge.Picture
-	var asked []problem.Problem
+	passes := passes{backends: map[route.ServicePort]bool{}, seen: map[problem.Problem]bool{}}
 	var beside Skipped
 	err = snapshot.Take(ctx, files, index.Scope{ClaimWithoutClasses: true}, func(ctx context.Context, controllers *edge.Controllers) error {
 		controllers.LocalEndpoints = true
-		if picture, err = controllers.FirstPass(ctx); err != nil {
+		classes, err := controllers.Objects().AllClasses(ctx)
+		if err != nil {
 			return err
 		}
-		if asked, err = askedOfIssuers(ctx, controllers.Objects()); err != nil {
+		served := route.ControllersOf(classes)
+		if controller != "" {
+			served = []route.Controller{controller}
+		}
+		for _, each := range served {
+			if err := passes.add(ctx, controllers.For(each)); err != nil {
+				return err
+			}
+		}
+		if err := passes.addIssuers(ctx, controllers.Objects()); err != nil {
 			return err
 		}
-		beside, err = SkippedOf(ctx, files, controllers.Objects())
+		beside, err = SkippedOf(ctx, files, controllers.Objects(), served)
 		return err
 	})
 	if err != nil {
 		return Findings{}, err
 	}
-	found := Findings{Version: 1, Hosts: len(picture.Hosts), Backends: len(picture.Backends), Skipped: beside}
-	found.Problems = FindingsOf(files.Locate, slices.Concat(files.Problems(), picture.Problems(), asked))
+	found := Findings{Version: 1, Hosts: passes.hosts, Backends: len(passes.backends), Skipped: beside}
+	found.Problems = FindingsOf(files.Locate, slices.Concat(files.Problems(), passes.problems))
 	slices.SortStableFunc(found.Problems, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 	return found, nil
 }
 
-// askedOfIssuers returns what is wrong with Issuers, and with what is asked of
-// them.
-func askedOfIssuers(ctx context.Context, objects index.Objects) ([]problem.Problem, error) {
-	problems, err := order.Check(ctx, objects)
-	if err != nil {
-		return nil, err
+// passes are what the first passes of several installations find.
+type passes struct {
+	hosts    int
+	backends map[route.ServicePort]bool
+	problems []problem.Problem // each once
+	seen     map[problem.Problem]bool
+}
+
+func (p *passes) note(problems []problem.Problem) {
+	for _, found := range problems {
+		if !p.seen[found] {
+			p.seen[found] = true
+			p.problems = append(p.problems, found)
+		}
 	}
+}
+
+// add makes the pass of one installation. It finds also what is wrong with what is
+// asked of Issuers.
+func (p *passes) add(ctx context.Context, controllers *edge.Controllers) error {
+	picture, err := controllers.FirstPass(ctx)
+	if err != nil {
+		return err
+	}
+	asked, err := order.Check(ctx, controllers.Objects())
+	p.hosts += len(picture.Hosts)
+	for port := range picture.Backends {
+		p.backends[port] = true
+	}
+	p.note(picture.Problems())
+	p.note(asked)
+	return err
+}
+
+// addIssuers finds what is wrong with Issuers.
+func (p *passes) addIssuers(ctx context.Context, objects index.Objects) error {
 	issuers, err := objects.Issuers(ctx)
 	for _, i := range issuers {
-		problems = append(problems, issuer.Check(i)...)
+		p.note(issuer.Check(i))
 	}
-	return problems, err
+	return err
 }
 
 // Text returns the Problems for people, one a line.

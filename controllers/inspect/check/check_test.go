@@ -45,7 +45,7 @@ func find(t *testing.T, dir string, paths ...string) check.Findings {
 	for _, path := range paths {
 		all = append(all, filepath.Join(dir, path))
 	}
-	found, err := check.Files(t.Context(), all, nil)
+	found, err := check.Files(t.Context(), all, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,19 +251,19 @@ spec:
 
 func TestWhatCannotBeReadAtAllIsAnError(t *testing.T) {
 	t.Parallel()
-	if _, err := check.Files(t.Context(), []string{"testdata/absent.yaml"}, nil); err == nil || !strings.HasPrefix(err.Error(), "testdata/absent.yaml ") {
+	if _, err := check.Files(t.Context(), []string{"testdata/absent.yaml"}, nil, ""); err == nil || !strings.HasPrefix(err.Error(), "testdata/absent.yaml ") {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := check.Files(ctx, []string{t.TempDir()}, nil); !errors.Is(err, context.Canceled) {
+	if _, err := check.Files(ctx, []string{t.TempDir()}, nil, ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("after its time: %v", err)
 	}
 }
 
 func TestStandardInputIsAFile(t *testing.T) {
 	t.Parallel()
-	found, err := check.Files(t.Context(), []string{"-"}, strings.NewReader(service+ingress("one", "One.test", "web")))
+	found, err := check.Files(t.Context(), []string{"-"}, strings.NewReader(service+ingress("one", "One.test", "web")), "")
 	if err != nil || len(found.Problems) != 1 || found.Problems[0].Line != 9 || found.Problems[0].File == "" {
 		t.Errorf("found %+v, %v", found, err)
 	}

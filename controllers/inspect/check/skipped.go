@@ -36,16 +36,21 @@ type OtherClass struct {
 	Ingresses int    `json:"ingresses"`
 }
 
-// SkippedOf returns what the files hold besides the objects that Fairway
-// considers.
-func SkippedOf(ctx context.Context, files *folder.Cache, objects index.Objects) (Skipped, error) {
+// SkippedOf returns what the files hold besides the objects that installations with
+// these Controllers consider.
+func SkippedOf(ctx context.Context, files *folder.Cache, objects index.Objects, served []route.Controller) (Skipped, error) {
 	found := Skipped{Over: []Neighbour{}, Classes: []OtherClass{}}
 	for _, p := range files.PassedOver() {
 		found.Over = append(found.Over, Neighbour{p.File, p.Line, p.Kind, p.Why})
 	}
-	classes, err := objects.Classes(ctx)
-	if err != nil {
-		return found, err
+	var classes []route.Classes
+	for _, each := range served {
+		objects.Controller = each
+		its, err := objects.Classes(ctx)
+		if err != nil {
+			return found, err
+		}
+		classes = append(classes, its)
 	}
 	ingresses, err := objects.Ingresses(ctx)
 	if err != nil {
@@ -53,7 +58,8 @@ func SkippedOf(ctx context.Context, files *folder.Cache, objects index.Objects) 
 	}
 	others := map[string]int{}
 	for _, ingress := range ingresses {
-		if _, ours := classes.Gateway(ingress); !ours {
+		isServed := func(classes route.Classes) bool { _, ours := classes.Gateway(ingress); return ours }
+		if !slices.ContainsFunc(classes, isServed) {
 			name, _ := route.ClassOf(ingress)
 			others[name]++
 		}
@@ -63,7 +69,7 @@ func SkippedOf(ctx context.Context, files *folder.Cache, objects index.Objects) 
 	}
 	all, err := objects.AllClasses(ctx)
 	for _, class := range all {
-		if _, ours := route.GatewayOf(class); ours {
+		if slices.ContainsFunc(served, func(each route.Controller) bool { return each.Owns(class.Spec.Controller) }) {
 			found.ours = append(found.ours, class.Name)
 		}
 	}

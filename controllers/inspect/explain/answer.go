@@ -47,7 +47,16 @@ func FromFiles(ctx context.Context, question Question, paths []string, stdin io.
 // FromCluster answers a question from the objects of a cluster, and adds whether Envoys
 // serve them already.
 func FromCluster(ctx context.Context, question Question, reader snapshot.Reader) (Answer, error) {
-	found, err := Gather(ctx, reader, question.Request)
+	replicas, err := overview.ReplicasOf(ctx, reader, time.Now())
+	if err != nil {
+		return Answer{}, err
+	}
+	question.Known = map[route.Controller][]string{}
+	for _, i := range replicas.Installations() {
+		value := route.Controller(i.Controller)
+		question.Known[value] = append(question.Known[value], i.String())
+	}
+	found, err := Gather(ctx, reader, question)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -60,7 +69,8 @@ func FromCluster(ctx context.Context, question Question, reader snapshot.Reader)
 	if err != nil {
 		return Answer{}, err
 	}
-	return Answer{said, check.FindingsOf(objects.Locate, said.Problems)}, addServing(ctx, reader, said, found.Objects)
+	addServing(replicas, said, found.Objects)
+	return Answer{said, check.FindingsOf(objects.Locate, said.Problems)}, nil
 }
 
 func explainObjects(
@@ -76,14 +86,11 @@ func explainObjects(
 }
 
 // addServing adds whether Envoys already serve the Ingress of the route.
-func addServing(ctx context.Context, reader snapshot.Reader, said *Explanation, objects []client.Object) error {
+func addServing(replicas *overview.Replicas, said *Explanation, objects []client.Object) {
 	if said.Route == nil {
-		return nil
+		return
 	}
-	replicas, err := overview.ReplicasOf(ctx, reader, time.Now())
-	if err != nil {
-		return err
-	}
+	replicas = replicas.Serving(route.Controller(said.Controller))
 	for _, object := range objects {
 		ing, ok := object.(*networkingv1.Ingress)
 		if !ok || ing.Namespace+"/"+ing.Name != said.Route.Ingress {
@@ -97,5 +104,4 @@ func addServing(ctx context.Context, reader snapshot.Reader, said *Explanation, 
 		envoys, _ := replicas.EnvoysOf(gateway)
 		said.Serving = &Serving{Envoys: envoys, State: string(state), Why: why}
 	}
-	return nil
 }

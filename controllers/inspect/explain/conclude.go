@@ -125,7 +125,7 @@ func (w *trace) concludeNoHost(ctx context.Context, trace route.Trace) error {
 		case ours && gateway != w.gateway:
 			w.said.next("Ingress %s names the host, for gateway %s: ask there with --gateway %s", name, gateway, gateway)
 		case !ours:
-			w.said.next("Ingress %s names the host, but %s", name, notOurs(ing))
+			w.said.next("Ingress %s names the host, but %s", name, w.notOurs(ing))
 		default: // else it would serve it
 			w.said.next("Ingress %s names the host, but not in lower case and without a trailing dot: mend its rule", name)
 		}
@@ -150,8 +150,13 @@ func names(ing *networkingv1.Ingress, hosts []route.Hostname) bool {
 }
 
 // notOurs says why an Ingress is not served.
-func notOurs(ing *networkingv1.Ingress) string {
+func (w *trace) notOurs(ing *networkingv1.Ingress) string {
 	const annotation = "kubernetes.io/ingress.class"
+	if class, named := route.ClassOf(ing); named {
+		if owner := w.ownerOf(class); owner != "" {
+			return fmt.Sprintf("its class %q is not one of Fairway's%s", class, owner)
+		}
+	}
 	if class := ing.Spec.IngressClassName; class != nil {
 		return fmt.Sprintf("its class %q is not one of Fairway's, or does not exist", *class)
 	}

@@ -8,10 +8,13 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -40,9 +43,27 @@ type Question struct {
 	// With neither, it is the gateway that serves the host.
 	Gateway route.Gateway
 	Class   string
+	// Only are the only Controllers to consider; empty: all of Fairway's.
+	Only []route.Controller
+	// Known are the installations, by the Controller that they serve; nil: unknown.
+	Known map[route.Controller][]string
 	// MissingSecrets are known not to exist. Whether other Secrets exist that are
 	// not among the objects is unknown.
 	MissingSecrets map[types.NamespacedName]bool
+}
+
+// controllers returns the Controllers to consider.
+func (q Question) controllers(classes []*networkingv1.IngressClass) []route.Controller {
+	if len(q.Only) > 0 {
+		return q.Only
+	}
+	found := route.ControllersOf(classes)
+	for _, controller := range slices.Sorted(maps.Keys(q.Known)) {
+		if !slices.Contains(found, controller) {
+			found = append(found, controller)
+		}
+	}
+	return found
 }
 
 // Explain answers a question about the objects that Controllers consider.
@@ -73,6 +94,7 @@ type trace struct {
 	local    bool // endpoints may be route.LocalPrefixes
 	question Question
 	gateway  route.Gateway
+	classes  []*networkingv1.IngressClass // all that there are
 	settings route.Settings
 	// server is the host that serves the server name of the connection; nil: none,
 	// or no TLS.
@@ -82,11 +104,15 @@ type trace struct {
 
 // choose finds the gateway of the question, and its settings.
 func (w *trace) choose(ctx context.Context) error {
-	classes, err := w.objects.Classes(ctx)
-	if err != nil {
+	var err error
+	if w.classes, err = w.objects.AllClasses(ctx); err != nil {
 		return err
 	}
-	if w.gateway, err = w.gatewayOf(ctx, classes); err != nil {
+	if w.objects.Controller, w.gateway, err = w.gatewayOf(ctx); err != nil {
+		return err
+	}
+	classes, err := w.objects.Classes(ctx)
+	if err != nil {
 		return err
 	}
 	configured := &gatewayconfig.Reconciler{Objects: w.objects, Base: w.base}
@@ -95,50 +121,128 @@ func (w *trace) choose(ctx context.Context) error {
 		return fmt.Errorf("read the settings of gateway %s: %w", w.gateway, err)
 	}
 	if settings == nil {
-		return fmt.Errorf("there is no gateway %q; there are: %s", w.gateway, list(classes.Gateways()))
+		return fmt.Errorf("there is no gateway %q; there are: %s", w.gateway, w.all(classes))
 	}
 	w.settings = *settings
 	w.said.Gateway = string(w.gateway)
+	if !w.objects.Controller.Owns(route.ControllerName) {
+		w.said.Controller = w.objects.Controller.String()
+	}
 	w.said.Problems = append(w.said.Problems, problems...)
 	return nil
 }
 
 // gatewayOf returns the gateway that the question names, or else the one that
-// serves the host.
-func (w *trace) gatewayOf(ctx context.Context, classes route.Classes) (route.Gateway, error) {
-	if w.question.Gateway != "" {
-		return w.question.Gateway, nil
+// serves the host, and the Controller whose gateway it is.
+func (w *trace) gatewayOf(ctx context.Context) (route.Controller, route.Gateway, error) {
+	controllers := w.question.controllers(w.classes)
+	if name := w.question.Class; name != "" && w.question.Gateway == "" {
+		return w.gatewayOfClass(ctx, name, controllers)
 	}
-	if name := w.question.Class; name != "" {
-		if known, err := w.knowsClass(ctx, name); err != nil || !known {
-			return "", errors.Join(err, fmt.Errorf("there is no IngressClass %q, and no Ingress names it", name))
-		}
-		probe := &networkingv1.Ingress{Spec: networkingv1.IngressSpec{IngressClassName: &name}}
-		gateway, ours := classes.Gateway(probe)
-		if !ours {
-			return "", fmt.Errorf("%q is no IngressClass of Fairway's", name)
-		}
-		return gateway, nil
-	}
-	var serving []route.Gateway
-	probe := route.Request{Authority: w.question.Request.Authority, Target: "/"} // for the host, whatever the path
-	for _, gateway := range classes.Gateways() {
-		trace, err := w.trace(ctx, gateway, w.base, probe)
-		if err != nil {
-			return "", err
-		}
-		if trace.Served != nil {
-			serving = append(serving, gateway)
-		}
+	serving, err := w.serving(ctx, controllers)
+	if err != nil {
+		return "", "", err
 	}
 	switch len(serving) {
 	case 0:
-		return route.DefaultGateway, nil
+		return controllers[0], cmp.Or(w.question.Gateway, route.DefaultGateway), nil
 	case 1:
-		return serving[0], nil
+		return serving[0].controller, serving[0].gateway, nil
 	default:
-		return "", &AmbiguousError{Host: w.question.Request.Authority, Gateways: serving}
+		return "", "", &AmbiguousError{Host: w.question.Request.Authority, Gateways: serving}
 	}
+}
+
+// serving returns the gateways that serve the host of the question. If it names a
+// gateway, that is the only one, and also counts if it does not serve the host but
+// exists for one Controller alone.
+func (w *trace) serving(ctx context.Context, controllers []route.Controller) ([]gatewayOf, error) {
+	var serving, named []gatewayOf
+	probe := route.Request{Authority: w.question.Request.Authority, Target: "/"} // for the host, whatever the path
+	for _, controller := range controllers {
+		w.objects.Controller = controller
+		classes, err := w.objects.Classes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, gateway := range classes.Gateways() {
+			if w.question.Gateway != "" && gateway != w.question.Gateway {
+				continue
+			}
+			named = append(named, gatewayOf{controller, gateway})
+			trace, err := w.trace(ctx, gateway, w.base, probe)
+			if err != nil {
+				return nil, err
+			}
+			if trace.Served != nil {
+				serving = append(serving, gatewayOf{controller, gateway})
+			}
+		}
+	}
+	if w.question.Gateway != "" && len(serving) == 0 && len(named) > 0 {
+		return named[:1], nil
+	}
+	return serving, nil
+}
+
+// gatewayOfClass returns the gateway of an IngressClass.
+func (w *trace) gatewayOfClass(ctx context.Context, name string, controllers []route.Controller) (route.Controller, route.Gateway, error) {
+	if known, err := w.knowsClass(ctx, name); err != nil || !known {
+		return "", "", errors.Join(err, fmt.Errorf("there is no IngressClass %q, and no Ingress names it", name))
+	}
+	probe := &networkingv1.Ingress{Spec: networkingv1.IngressSpec{IngressClassName: &name}}
+	for _, controller := range controllers {
+		w.objects.Controller = controller
+		classes, err := w.objects.Classes(ctx)
+		if err != nil {
+			return "", "", err
+		}
+		if gateway, ours := classes.Gateway(probe); ours {
+			return controller, gateway, nil
+		}
+	}
+	return "", "", fmt.Errorf("%q is no IngressClass of Fairway's%s", name, w.ownerOf(name))
+}
+
+// gatewayOf is a gateway and the Controller of its classes: two installations may have
+// gateways of one name.
+type gatewayOf struct {
+	controller route.Controller
+	gateway    route.Gateway
+}
+
+// String returns the gateway's name, with the Controller if that is not the usual one.
+func (g gatewayOf) String() string {
+	if g.controller.Owns(route.ControllerName) {
+		return string(g.gateway)
+	}
+	return fmt.Sprintf("%s of controller %s", g.gateway, g.controller)
+}
+
+// all lists the gateways of the chosen Controller.
+func (w *trace) all(classes route.Classes) string {
+	var all []gatewayOf
+	for _, gateway := range classes.Gateways() {
+		all = append(all, gatewayOf{w.objects.Controller, gateway})
+	}
+	return list(all)
+}
+
+// ownerOf says which controller an IngressClass belongs to, and which installations
+// serve that; empty: there is no such IngressClass.
+func (w *trace) ownerOf(name string) string {
+	for _, class := range w.classes {
+		if class.Name != name {
+			continue
+		}
+		owner := route.Controller(class.Spec.Controller)
+		said := fmt.Sprintf(": it belongs to controller %q", class.Spec.Controller)
+		if its := w.question.Known[owner]; len(its) > 0 {
+			said += fmt.Sprintf(", which installation %s serves: ask with --controller-value %s", strings.Join(its, ", "), owner)
+		}
+		return said
+	}
+	return ""
 }
 
 // knowsClass reports whether the IngressClass exists, or at least an Ingress names
@@ -157,12 +261,16 @@ func (w *trace) knowsClass(ctx context.Context, name string) (bool, error) {
 // AmbiguousError says that several gateways serve a host.
 type AmbiguousError struct {
 	Host     string
-	Gateways []route.Gateway
+	Gateways []gatewayOf
 }
 
 // Error names the gateways.
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%s is served by several gateways: %s; say which with --gateway or --class", e.Host, list(e.Gateways))
+	flags := "--gateway or --class"
+	if slices.ContainsFunc(e.Gateways, func(g gatewayOf) bool { return g.controller != e.Gateways[0].controller }) {
+		flags = "--controller-value, --gateway or --class"
+	}
+	return fmt.Sprintf("%s is served by several gateways: %s; say which with %s", e.Host, list(e.Gateways), flags)
 }
 
 // follow takes the request to its end, also if the client is redirected to another
@@ -322,13 +430,11 @@ func (w *trace) keepConcerned(ctx context.Context) error {
 	return nil
 }
 
-func list(gateways []route.Gateway) string {
-	text := ""
-	for i, gateway := range slices.Sorted(slices.Values(gateways)) {
-		if i > 0 {
-			text += ", "
-		}
-		text += string(gateway)
+func list[G fmt.Stringer](gateways []G) string {
+	var names []string
+	for _, gateway := range gateways {
+		names = append(names, gateway.String())
 	}
-	return text
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }

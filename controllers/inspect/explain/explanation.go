@@ -13,13 +13,15 @@ import (
 // Explanation is what happens to a request. docs/explain.md documents its JSON,
 // which does not change while Version is 1.
 type Explanation struct {
-	Version  int       `json:"version"`
-	URL      string    `json:"url"`
-	Gateway  string    `json:"gateway"`
-	Listener *Listener `json:"listener,omitempty"`
-	Redirect string    `json:"redirect,omitempty"` // to where a 307 or 308 sent the client first
-	Path     *Path     `json:"path,omitempty"`
-	Host     *Host     `json:"host,omitempty"`
+	Version int    `json:"version"`
+	URL     string `json:"url"`
+	Gateway string `json:"gateway"`
+	// Controller is spec.controller of the gateway's classes; empty: the usual one.
+	Controller string    `json:"controller,omitempty"`
+	Listener   *Listener `json:"listener,omitempty"`
+	Redirect   string    `json:"redirect,omitempty"` // to where a 307 or 308 sent the client first
+	Path       *Path     `json:"path,omitempty"`
+	Host       *Host     `json:"host,omitempty"`
 	// Certificate is nil without TLS, or if TLS ends at the backend.
 	Certificate *Certificate `json:"certificate,omitempty"`
 	// Connection is nil for a host that treats connections as all others do.

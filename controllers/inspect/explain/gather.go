@@ -20,10 +20,11 @@ type Gathered struct {
 	MissingSecrets map[types.NamespacedName]bool
 }
 
-// Gather reads from a cluster what is needed to explain a request. That is all
+// Gather reads from a cluster what is needed to answer a question. That is all
 // that decides the routing, the Services to which requests for the host can go,
 // and the Secrets whose certificates its clients may get.
-func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathered, error) {
+func Gather(ctx context.Context, reader snapshot.Reader, question Question) (Gathered, error) {
+	request := question.Request
 	objects, err := reader.Routing(ctx)
 	if err != nil {
 		return Gathered{}, err
@@ -32,7 +33,7 @@ func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathe
 	server, _, _ := request.serverName()
 	// A certificate is looked for under the same names as a host.
 	candidates := append(route.HostsFor(host), route.HostsFor(server)...)
-	classes := classesIn(objects)
+	classes := question.classesIn(objects)
 	var services, wanted []types.NamespacedName
 	for _, object := range objects {
 		ing, ok := object.(*networkingv1.Ingress)
@@ -42,7 +43,8 @@ func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathe
 		if anyOf(route.HostsOf(ing), candidates) {
 			services = append(services, route.ServicesOf(ing)...)
 		}
-		if _, ours := classes.Gateway(ing); ours {
+		isServed := func(classes route.Classes) bool { _, ours := classes.Gateway(ing); return ours }
+		if slices.ContainsFunc(classes, isServed) {
 			wanted = append(wanted, route.SecretsByTLSNames(ing, candidates)...)
 		}
 	}
@@ -54,15 +56,19 @@ func Gather(ctx context.Context, reader snapshot.Reader, request Request) (Gathe
 	return Gathered{slices.Concat(objects, found, secrets), missing}, nil
 }
 
-// classesIn returns the IngressClasses among objects.
-func classesIn(objects []client.Object) route.Classes {
+// classesIn returns the IngressClasses among objects, as each installation reads them.
+func (q Question) classesIn(objects []client.Object) []route.Classes {
 	var classes []*networkingv1.IngressClass
 	for _, object := range objects {
 		if class, ok := object.(*networkingv1.IngressClass); ok {
 			classes = append(classes, class)
 		}
 	}
-	return route.NewClasses(classes, route.ClassOptions{})
+	var read []route.Classes
+	for _, controller := range q.controllers(classes) {
+		read = append(read, route.NewClasses(classes, route.ClassOptions{Controller: controller}))
+	}
+	return read
 }
 
 func anyOf(hosts, of []route.Hostname) bool {

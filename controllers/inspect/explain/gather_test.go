@@ -119,7 +119,7 @@ func TestOnlyWhatTheHostCanComeToIsReadOfACluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		server := serverOf(t)
-		found, err := explain.Gather(t.Context(), snapshot.Reader{Reader: server}, request)
+		found, err := explain.Gather(t.Context(), snapshot.Reader{Reader: server}, explain.Question{Request: request})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +145,7 @@ func TestTheHostOfAHeaderAndOfTheURLAreBothRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := serverOf(t)
-	if _, err := explain.Gather(t.Context(), snapshot.Reader{Reader: server}, request); err != nil {
+	if _, err := explain.Gather(t.Context(), snapshot.Reader{Reader: server}, explain.Question{Request: request}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"Service shop/web", "Service shop/wild", "Secret shop/web-tls"} {
@@ -162,13 +162,13 @@ func TestWhatMayNotBeReadIsAnErrorButOfSecrets(t *testing.T) {
 	}
 	server := serverOf(t)
 	server.forbidden = "Secret"
-	found, err := explain.Gather(t.Context(), snapshot.Reader{Reader: server}, request)
+	found, err := explain.Gather(t.Context(), snapshot.Reader{Reader: server}, explain.Question{Request: request})
 	if err != nil || len(found.MissingSecrets) != 0 {
 		t.Errorf("without Secrets: missing %v, %v", found.MissingSecrets, err)
 	}
 	server.forbidden = "Service"
 	missing := (*snapshot.PermissionError)(nil)
-	if _, err := explain.Gather(t.Context(), snapshot.Reader{Reader: server}, request); !errors.As(err, &missing) || missing.Resource != "services" {
+	if _, err := explain.Gather(t.Context(), snapshot.Reader{Reader: server}, explain.Question{Request: request}); !errors.As(err, &missing) || missing.Resource != "services" {
 		t.Errorf("without Services: %v", err)
 	}
 }

@@ -13,7 +13,11 @@ import (
 func (e *Explanation) Text() string {
 	var t text
 	t.line("", "%s", e.URL)
-	t.line("gateway", "%s", e.Gateway)
+	if e.Controller == "" {
+		t.line("gateway", "%s", e.Gateway)
+	} else {
+		t.line("gateway", "%s of controller %s", e.Gateway, e.Controller)
+	}
 	if e.Listener != nil {
 		t.line("listener", "%s, port %d", e.Listener.Name, e.Listener.Port)
 	}

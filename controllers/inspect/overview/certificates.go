@@ -13,6 +13,7 @@ import (
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 	"github.com/fairwaynet/fairway/controllers/inspect/wording"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // Issuer is an Issuer from which certificates are ordered.
@@ -39,7 +40,7 @@ type Certificate struct {
 
 // certificates adds what the Issuers report: their state, and the certificates
 // that their status lists.
-func (o *Overview) certificates(ctx context.Context, reader snapshot.Reader) error {
+func (o *Overview) certificates(ctx context.Context, reader snapshot.Reader, served []route.Controller) error {
 	issuers, err := reader.Issuers(ctx)
 	if forbidden := (*snapshot.PermissionError)(nil); errors.As(err, &forbidden) {
 		o.Unknown = append(o.Unknown, "which certificates are ordered: "+forbidden.Error())
@@ -49,7 +50,8 @@ func (o *Overview) certificates(ctx context.Context, reader snapshot.Reader) err
 		return err
 	}
 	for _, object := range issuers {
-		if issuer, ok := object.(*v1alpha1.Issuer); ok {
+		issuer, ok := object.(*v1alpha1.Issuer)
+		if ok && slices.ContainsFunc(served, func(each route.Controller) bool { return each.OwnsIssuer(issuer.Spec.Controller) }) {
 			o.Issuers = append(o.Issuers, issuerOf(issuer))
 			for _, state := range issuer.Status.Orders {
 				o.Certificates = append(o.Certificates, certificateOf(issuer.Name, state))

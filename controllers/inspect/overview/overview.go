@@ -8,6 +8,7 @@
 package overview
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,11 +29,13 @@ import (
 // Overview is the state of Fairway in a cluster. docs/explain.md documents its
 // JSON, which does not change while Version is 1.
 type Overview struct {
-	Version     int          `json:"version"`
-	Controllers []Controller `json:"controllers"`
-	Gateways    []Gateway    `json:"gateways"`
-	Ingresses   []Ingress    `json:"ingresses"` // that are ours
-	Others      int          `json:"others"`    // Ingresses that are not
+	Version int `json:"version"`
+	// Installations are all that the Leases tell of, if there are several.
+	Installations []Installation `json:"installations,omitempty"`
+	Controllers   []Controller   `json:"controllers"`
+	Gateways      []Gateway      `json:"gateways"`
+	Ingresses     []Ingress      `json:"ingresses"` // that are ours
+	Others        int            `json:"others"`    // Ingresses that are not
 	// Issuers and the certificates that are asked from them.
 	Issuers      []Issuer      `json:"issuers,omitempty"`
 	Certificates []Certificate `json:"certificates,omitempty"`
@@ -40,27 +43,35 @@ type Overview struct {
 	Unknown []string `json:"unknown,omitempty"`
 
 	Problems []problem.Problem `json:"-"` // the command decides their form
+
+	installations []Installation
 }
 
 // Controller is a replica of the controller.
 type Controller struct {
-	Namespace string    `json:"namespace"`
-	Identity  string    `json:"identity"`
-	Leader    bool      `json:"leader"`
-	Alive     bool      `json:"alive"`
-	Version   string    `json:"version,omitempty"` // empty: not reported
-	Renewed   time.Time `json:"renewed"`
-	Envoys    int       `json:"envoys"`
-	HeldUp    int       `json:"heldUp"`
+	Namespace string `json:"namespace"`
+	// Installation is the name of the installation.
+	Installation string    `json:"installation"`
+	Identity     string    `json:"identity"`
+	Leader       bool      `json:"leader"`
+	Alive        bool      `json:"alive"`
+	Version      string    `json:"version,omitempty"` // empty: not reported
+	Renewed      time.Time `json:"renewed"`
+	Envoys       int       `json:"envoys"`
+	HeldUp       int       `json:"heldUp"`
+
+	serves route.Controller
 }
 
 // Gateway is a set of listeners and its Envoys.
 type Gateway struct {
-	Name    string   `json:"name"`
-	Classes []string `json:"classes"`
-	Hosts   int      `json:"hosts"`
-	Envoys  int      `json:"envoys"` // connected
-	Synced  int      `json:"synced"` // those that serve what they were sent
+	Name string `json:"name"`
+	// Controller is spec.controller of its classes; empty: the usual one.
+	Controller string   `json:"controller,omitempty"`
+	Classes    []string `json:"classes"`
+	Hosts      int      `json:"hosts"`
+	Envoys     int      `json:"envoys"` // connected
+	Synced     int      `json:"synced"` // those that serve what they were sent
 	// Versions are the versions of its Envoys, each once.
 	Versions []string `json:"versions"`
 	// Unproved counts certificates that clients should get but do not.
@@ -69,15 +80,17 @@ type Gateway struct {
 
 // Ingress is the state of an Ingress.
 type Ingress struct {
-	Namespace string   `json:"namespace"`
-	Name      string   `json:"name"`
-	Class     string   `json:"class,omitempty"`
-	Gateway   string   `json:"gateway"`
-	Hosts     []string `json:"hosts"`
-	State     State    `json:"state"`
-	Why       string   `json:"why,omitempty"`
-	Addresses []string `json:"addresses"`
-	Problems  int      `json:"problems"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Class     string `json:"class,omitempty"`
+	Gateway   string `json:"gateway"`
+	// Controller is spec.controller of its class; empty: the usual one.
+	Controller string   `json:"controller,omitempty"`
+	Hosts      []string `json:"hosts"`
+	State      State    `json:"state"`
+	Why        string   `json:"why,omitempty"`
+	Addresses  []string `json:"addresses"`
+	Problems   int      `json:"problems"`
 }
 
 // State says whether an Ingress is served as it stands.
@@ -91,20 +104,27 @@ const (
 	Unknown State = "Unknown" // the Leases could not be read
 )
 
-// Of makes the overview of a cluster at a moment.
-func Of(ctx context.Context, reader snapshot.Reader, now time.Time) (*Overview, error) {
+// Of makes the overview of the chosen installations of a cluster at a moment.
+func Of(ctx context.Context, reader snapshot.Reader, choice Choice, now time.Time) (*Overview, error) {
 	routing, err1 := reader.Routing(ctx)
 	services, err2 := reader.AllServices(ctx)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
 	o := &Overview{Version: 1, Controllers: []Controller{}, Gateways: []Gateway{}, Ingresses: []Ingress{}}
-	replicas, err := ReplicasOf(ctx, reader, now)
+	all, err := ReplicasOf(ctx, reader, now)
 	if err != nil {
 		return nil, err
 	}
+	replicas, served, err := choice.take(all, route.ControllersOf(objectsOf[*networkingv1.IngressClass](routing)))
+	if err != nil {
+		return nil, err
+	}
+	if o.installations = replicas.Installations(); len(o.installations) > 1 {
+		o.Installations = o.installations
+	}
 	o.Controllers, o.Unknown = append(o.Controllers, replicas.Controllers...), replicas.Unknown
-	if err := o.certificates(ctx, reader); err != nil {
+	if err := o.certificates(ctx, reader, served); err != nil {
 		return nil, err
 	}
 	objects, err := folder.Fixed(append(slices.Clone(routing), services...))
@@ -112,24 +132,43 @@ func Of(ctx context.Context, reader snapshot.Reader, now time.Time) (*Overview, 
 		return nil, err
 	}
 	err = snapshot.Take(ctx, objects, index.Scope{}, func(ctx context.Context, controllers *edge.Controllers) error {
-		picture, err := controllers.FirstPass(ctx)
-		if err != nil {
-			return err
+		for _, each := range served {
+			picture, err := controllers.For(each).FirstPass(ctx)
+			if err != nil {
+				return err
+			}
+			its := replicas.Serving(each)
+			o.Problems = append(o.Problems, picture.Problems()...)
+			o.gateways(picture, each, routing, its)
+			o.ingresses(each, routing, its)
 		}
-		o.Problems = problem.Sort(append(picture.Problems(), replicas.problems()...))
-		o.gateways(picture, routing, replicas)
-		o.ingresses(routing, replicas)
+		o.Problems = problem.Sort(append(o.Problems, replicas.problems()...))
 		return nil
 	})
+	slices.SortFunc(o.Gateways, func(a, b Gateway) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Controller, b.Controller))
+	})
+	slices.SortFunc(o.Ingresses, func(a, b Ingress) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	o.Others = len(objectsOf[*networkingv1.Ingress](routing)) - len(o.Ingresses)
 	return o, err
 }
 
-// gateways adds the gateways of the picture.
-func (o *Overview) gateways(picture *edge.Picture, routing []object, replicas *Replicas) {
+// unusual is the Controller of an installation, empty for the usual one.
+func unusual(controller route.Controller) string {
+	if controller.Owns(route.ControllerName) {
+		return ""
+	}
+	return controller.String()
+}
+
+// gateways adds the gateways of an installation's picture.
+func (o *Overview) gateways(picture *edge.Picture, of route.Controller, routing []object, replicas *Replicas) {
 	for name := range picture.Settings {
-		g := Gateway{Name: string(name), Classes: []string{}}
-		for _, class := range of[*networkingv1.IngressClass](routing) {
-			if its, ours := route.GatewayOf(class); ours && its == name {
+		g := Gateway{Name: string(name), Controller: unusual(of), Classes: []string{}}
+		for _, class := range objectsOf[*networkingv1.IngressClass](routing) {
+			if its, ours := of.GatewayOf(class); ours && its == name {
 				g.Classes = append(g.Classes, class.Name)
 			}
 		}
@@ -145,20 +184,18 @@ func (o *Overview) gateways(picture *edge.Picture, routing []object, replicas *R
 			o.Gateways = append(o.Gateways, g)
 		}
 	}
-	slices.SortFunc(o.Gateways, func(a, b Gateway) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// ingresses adds the Ingresses that are ours.
-func (o *Overview) ingresses(routing []object, replicas *Replicas) {
-	classes := route.NewClasses(of[*networkingv1.IngressClass](routing), route.ClassOptions{})
-	for _, ing := range of[*networkingv1.Ingress](routing) {
+// ingresses adds the Ingresses that an installation serves.
+func (o *Overview) ingresses(of route.Controller, routing []object, replicas *Replicas) {
+	classes := route.NewClasses(objectsOf[*networkingv1.IngressClass](routing), route.ClassOptions{Controller: of})
+	for _, ing := range objectsOf[*networkingv1.Ingress](routing) {
 		gateway, ours := classes.Gateway(ing)
 		if !ours {
-			o.Others++
 			continue
 		}
 		described := Ingress{
-			Namespace: ing.Namespace, Name: ing.Name, Gateway: string(gateway),
+			Namespace: ing.Namespace, Name: ing.Name, Gateway: string(gateway), Controller: unusual(of),
 			Hosts: hostsOf(ing), Addresses: addressesOf(ing),
 		}
 		if ing.Spec.IngressClassName != nil {
@@ -172,9 +209,6 @@ func (o *Overview) ingresses(routing []object, replicas *Replicas) {
 		}
 		o.Ingresses = append(o.Ingresses, described)
 	}
-	slices.SortFunc(o.Ingresses, func(a, b Ingress) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
 }
 
 func hostsOf(ing *networkingv1.Ingress) []string {
@@ -195,13 +229,24 @@ func addressesOf(ing *networkingv1.Ingress) []string {
 
 // Healthy reports whether nothing here needs a person.
 func (o *Overview) Healthy() bool {
-	if len(o.Problems) > 0 || o.needsPerson() || !slices.ContainsFunc(o.Controllers, func(c Controller) bool { return c.Leader && c.Alive }) {
+	if len(o.Problems) > 0 || o.needsPerson() || !o.led() {
 		return false
 	}
 	if slices.ContainsFunc(o.Gateways, func(g Gateway) bool { return g.Unproved > 0 }) {
 		return false
 	}
 	return !slices.ContainsFunc(o.Ingresses, func(i Ingress) bool { return i.State != Served })
+}
+
+// led reports whether each installation, and at least one, has a leader.
+func (o *Overview) led() bool {
+	for _, i := range o.installations {
+		leads := func(c Controller) bool { return c.of() == i && c.Leader && c.Alive }
+		if !slices.ContainsFunc(o.Controllers, leads) {
+			return false
+		}
+	}
+	return len(o.installations) > 0
 }
 
 // Only drops the Ingresses, certificates and Problems of other namespaces.

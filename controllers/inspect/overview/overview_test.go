@@ -81,7 +81,7 @@ func look(t *testing.T, manifests string) *overview.Overview {
 		objects = append(objects, decoded.(client.Object))
 	}
 	reader := snapshot.Reader{Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()}
-	seen, err := overview.Of(t.Context(), reader, now)
+	seen, err := overview.Of(t.Context(), reader, overview.Choice{}, now)
 	if err != nil {
 		t.Fatal(err)
 	}

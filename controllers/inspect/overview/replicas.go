@@ -1,6 +1,7 @@
 package overview
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,10 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
@@ -20,8 +23,8 @@ import (
 
 type object = client.Object
 
-// of returns the objects that are of type T.
-func of[T object](objects []object) []T {
+// objectsOf returns the objects that are of type T.
+func objectsOf[T object](objects []object) []T {
 	var found []T
 	for _, o := range objects {
 		if its, ok := o.(T); ok {
@@ -44,12 +47,10 @@ type Replicas struct {
 // report is what a live replica reports.
 type report struct {
 	replica.Report
+	of       Installation
 	identity string
 	broken   error // why it cannot be read
 }
-
-// electedName is the name of the leader's Lease.
-const electedName = "fairway-controller"
 
 // grace is how much longer than its duration a Lease counts: clocks differ.
 const grace = 15 * time.Second
@@ -69,7 +70,8 @@ func ReplicasOf(ctx context.Context, reader snapshot.Reader, now time.Time) (*Re
 	leaders := leadersOf(leases, now)
 	for _, lease := range leases {
 		if lease.Labels[replica.Label] == "true" {
-			all.add(lease, leaders[lease.Namespace], now)
+			elected := types.NamespacedName{Namespace: lease.Namespace, Name: installation.Of(lease.Labels).Controller()}
+			all.add(lease, leaders[elected], now)
 		}
 	}
 	slices.SortFunc(all.Controllers, func(a, b Controller) int {
@@ -80,6 +82,7 @@ func ReplicasOf(ctx context.Context, reader snapshot.Reader, now time.Time) (*Re
 
 func (r *Replicas) add(lease *coordinationv1.Lease, leader string, now time.Time) {
 	c := controllerOf(lease, now)
+	c.Installation = installation.Of(lease.Labels).String()
 	c.Leader = c.Identity == leader && c.Identity != ""
 	said, err := replica.ParseReport(lease.Annotations)
 	if err != nil {
@@ -89,18 +92,20 @@ func (r *Replicas) add(lease *coordinationv1.Lease, leader string, now time.Time
 		c.Envoys += g.Envoys
 	}
 	c.HeldUp, c.Version = len(said.HeldUp), said.Version
+	c.serves = route.Controller(cmp.Or(said.Controller, route.ControllerName))
 	r.Controllers = append(r.Controllers, c)
 	if c.Alive {
-		r.alive = append(r.alive, report{said, c.Identity, err})
+		r.alive = append(r.alive, report{said, c.of(), c.Identity, err})
 	}
 }
 
-// leadersOf returns the leader's identity, by namespace of the installation.
-func leadersOf(leases []*coordinationv1.Lease, now time.Time) map[string]string {
-	leaders := map[string]string{}
+// leadersOf returns the identity of the holder of each Lease that is held, by its name:
+// those of leaders are among them.
+func leadersOf(leases []*coordinationv1.Lease, now time.Time) map[types.NamespacedName]string {
+	leaders := map[types.NamespacedName]string{}
 	for _, lease := range leases {
-		if c := controllerOf(lease, now); lease.Name == electedName && c.Alive {
-			leaders[lease.Namespace] = c.Identity
+		if c := controllerOf(lease, now); c.Alive {
+			leaders[client.ObjectKeyFromObject(lease)] = c.Identity
 		}
 	}
 	return leaders

@@ -17,6 +17,13 @@ func (o *Overview) Text() string {
 	row := func(cells ...string) {
 		_, _ = fmt.Fprintln(table, wording.Printable(strings.Join(cells, "\t"), '\t')) // into memory
 	}
+	if len(o.Installations) > 0 {
+		row("INSTALLATION", "CONTROLLER OF ITS CLASSES")
+		for _, i := range o.Installations {
+			row(i.String(), i.Controller)
+		}
+		row()
+	}
 	row("CONTROLLER", "ROLE", "VERSION", "ENVOYS", "HELD UP")
 	for _, c := range o.Controllers {
 		row(c.Namespace+"/"+c.Identity, c.role(), cmp.Or(c.Version, "-"), fmt.Sprint(c.Envoys), fmt.Sprint(c.HeldUp))
@@ -27,7 +34,7 @@ func (o *Overview) Text() string {
 	row()
 	row("GATEWAY", "CLASSES", "ENVOYS", "VERSION", "HOSTS")
 	for _, g := range o.Gateways {
-		row(g.Name, orNone(g.Classes), g.envoys(), orNone(g.Versions), fmt.Sprint(g.Hosts))
+		row(g.title(), orNone(g.Classes), g.envoys(), orNone(g.Versions), fmt.Sprint(g.Hosts))
 	}
 	row()
 	row("INGRESS", "STATE", "ADDRESS", "PROBLEMS", "HOSTS")
@@ -57,6 +64,14 @@ func (c Controller) role() string {
 	default:
 		return "standby"
 	}
+}
+
+// title tells gateways of one name apart.
+func (g Gateway) title() string {
+	if g.Controller == "" {
+		return g.Name
+	}
+	return g.Name + " of " + g.Controller
 }
 
 func (g Gateway) envoys() string {

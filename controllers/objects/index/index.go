@@ -138,11 +138,40 @@ func (o Objects) ClassesOfGateway(ctx context.Context, gateway route.Gateway) ([
 	options := o.classOptions(all)
 	var named []*networkingv1.IngressClass
 	for _, class := range all {
-		if its, ours := route.GatewayOf(class); ours && its == gateway && options.Admits(class.Name) {
+		if its, ours := o.Controller.GatewayOf(class); ours && its == gateway && options.Admits(class.Name) {
 			named = append(named, class)
 		}
 	}
 	return named, err
+}
+
+// SpeaksFor reports whether this installation, of all in the cluster, says of a
+// gateway's configuration whether it is accepted.
+func (o Objects) SpeaksFor(ctx context.Context, gateway route.Gateway) (bool, error) {
+	all, err := o.classes(ctx)
+	if o.Controller == route.AnyController {
+		return true, err
+	}
+	if err != nil || o.Controller.Speaker(all, gateway) != o.Controller.String() {
+		return false, err
+	}
+	named, err := o.ClassesOfGateway(ctx, gateway)
+	// Classes of our controller that we do not admit are another installation's.
+	leftOut := slices.ContainsFunc(all, func(class *networkingv1.IngressClass) bool {
+		its, ours := o.Controller.GatewayOf(class)
+		return ours && its == gateway
+	})
+	return len(named) > 0 || !leftOut, err
+}
+
+// TellsOf reports whether this installation reports mistakes in a gateway's
+// configuration: if a class of its own names the gateway, or it speaks for it.
+func (o Objects) TellsOf(ctx context.Context, gateway route.Gateway) (bool, error) {
+	named, err := o.ClassesOfGateway(ctx, gateway)
+	if err != nil || len(named) > 0 {
+		return err == nil, err
+	}
+	return o.SpeaksFor(ctx, gateway)
 }
 
 // NamedGateways returns the gateways that classes of ours name, even if those do
@@ -151,7 +180,7 @@ func (o Objects) NamedGateways(ctx context.Context) ([]route.Gateway, error) {
 	all, err := o.classes(ctx)
 	var gateways []route.Gateway
 	for _, class := range all {
-		if gateway, ours := route.GatewayOf(class); ours {
+		if gateway, ours := o.Controller.GatewayOf(class); ours {
 			gateways = append(gateways, gateway)
 		}
 	}
@@ -160,6 +189,7 @@ func (o Objects) NamedGateways(ctx context.Context) ([]route.Gateway, error) {
 
 func (o Objects) classOptions(all []*networkingv1.IngressClass) route.ClassOptions {
 	return route.ClassOptions{
+		Controller: o.Controller,
 		ClaimAll:   o.ClaimWithoutClasses && len(all) == 0,
 		Only:       o.Scope.Classes,
 		OneGateway: o.OneGateway,

@@ -59,7 +59,7 @@ func (a IssuerRequests) Of(ing *networkingv1.Ingress) IssuerRequest {
 	return IssuerRequest{Gateway: gateway, Issuer: issuer, Own: own}
 }
 
-// Issuer returns the Issuer of that name, nil if there is none or the cluster does
+// Issuer returns the Issuer of that name, of any controller; nil if there is none or the cluster does
 // not have the kind.
 func (o Objects) Issuer(ctx context.Context, name string) (*v1alpha1.Issuer, error) {
 	issuer := &v1alpha1.Issuer{}
@@ -74,7 +74,12 @@ func (o Objects) Issuer(ctx context.Context, name string) (*v1alpha1.Issuer, err
 	return issuer, nil
 }
 
-// Issuers returns all Issuers.
+// OwnsIssuer reports whether an Issuer is for this installation, which alone uses it.
+func (o Objects) OwnsIssuer(issuer *v1alpha1.Issuer) bool {
+	return o.Controller.OwnsIssuer(issuer.Spec.Controller)
+}
+
+// Issuers returns all Issuers, of any controller.
 func (o Objects) Issuers(ctx context.Context) ([]*v1alpha1.Issuer, error) {
 	var list v1alpha1.IssuerList
 	if err := o.listCustom(ctx, &list); err != nil {

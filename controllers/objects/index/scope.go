@@ -14,10 +14,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/controllers/objects/watch"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // Scope says which Ingresses are considered. The zero value considers all.
 type Scope struct {
+	// Controller is the value by which IngressClasses and Issuers are ours.
+	Controller route.Controller
 	// Namespaces selects Ingresses by the labels of their Namespace; nil selects
 	// all.
 	Namespaces labels.Selector

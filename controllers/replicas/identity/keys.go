@@ -12,13 +12,15 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/xds/identity"
 )
 
 // Keys hold the controllers' certificate and the authorities of gateways, from the
 // newest good Secret. A change takes effect from the next connection on.
 type Keys struct {
-	Log logr.Logger
+	Installation installation.Name
+	Log          logr.Logger
 
 	current atomic.Pointer[tls.Config]
 }
@@ -37,7 +39,7 @@ func (k *Keys) Config() (*tls.Config, error) {
 // load takes the content of a Secret. A broken Secret changes nothing; the leader
 // mends it.
 func (k *Keys) load(s *corev1.Secret) {
-	if s.Name != identity.ControllerSecret {
+	if s.Name != identity.ControllerSecret(k.Installation) {
 		return
 	}
 	config, err := identity.ServerConfig(filesOf(s))

@@ -9,14 +9,13 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/kubernetes/scheme"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	xdsidentity "github.com/fairwaynet/fairway/xds/identity"
@@ -25,12 +24,13 @@ import (
 
 // Options are what Manage needs.
 type Options struct {
-	Manager   manager.Manager
-	Elector   *leader.Elector
-	Scope     index.Scope
-	Namespace string // of the Secrets
-	Policy    xdsidentity.Policy
-	Log       logr.Logger
+	Manager      manager.Manager
+	Elector      *leader.Elector
+	Scope        index.Scope
+	Installation installation.Name
+	Namespace    string // of the Secrets
+	Policy       xdsidentity.Policy
+	Log          logr.Logger
 }
 
 // Manage makes the leader maintain the certificates of controllers and gateways. The
@@ -42,7 +42,8 @@ func Manage(ctx context.Context, o Options) (*Keys, error) {
 	}
 	objects := index.Objects{Cluster: o.Manager.GetCache(), Scope: o.Scope}
 	keeper := &Renewer{
-		Secrets: secrets, Live: o.Manager.GetAPIReader(), Writer: o.Manager.GetClient(), Namespace: o.Namespace,
+		Secrets: secrets, Live: o.Manager.GetAPIReader(), Writer: o.Manager.GetClient(),
+		Installation: o.Installation, Namespace: o.Namespace,
 		Gateways: func(ctx context.Context) ([]route.Gateway, error) {
 			classes, err := objects.Classes(ctx)
 			return classes.Gateways(), err
@@ -52,7 +53,7 @@ func Manage(ctx context.Context, o Options) (*Keys, error) {
 		Wake:   make(chan struct{}, 1),
 		Log:    o.Log,
 	}
-	keys := &Keys{Log: o.Log}
+	keys := &Keys{Installation: o.Installation, Log: o.Log}
 	if err := errors.Join(watch(ctx, secrets, keys, keeper), wakeByClasses(ctx, o.Manager.GetCache(), keeper)); err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func Manage(ctx context.Context, o Options) (*Keys, error) {
 
 // secrets is a cache that holds only the controllers' own Secrets.
 func (o *Options) secrets() (cache.Cache, error) {
-	ours, err := labels.NewRequirement(Label, selection.Exists, nil)
+	ours, err := Selector(o.Installation)
 	if err != nil {
 		return nil, fmt.Errorf("select secrets: %w", err)
 	}
@@ -76,7 +77,7 @@ func (o *Options) secrets() (cache.Cache, error) {
 		Mapper: o.Manager.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {
 			Namespaces: map[string]cache.Config{o.Namespace: {}},
-			Label:      labels.NewSelector().Add(*ours),
+			Label:      ours,
 		}},
 		ReaderFailOnMissingInformer: true,
 	})

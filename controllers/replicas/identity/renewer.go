@@ -18,8 +18,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -41,12 +43,18 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
+// Selector selects the Secrets of an installation.
+func Selector(of installation.Name) (labels.Selector, error) {
+	return labels.Parse(Label + "," + of.Selector())
+}
+
 // Renewer keeps the Secrets up to date. It is a task of the leader.
 type Renewer struct {
-	Secrets   client.Reader // a cache of those with Label in Namespace
-	Live      client.Reader // the API server itself
-	Writer    client.Writer
-	Namespace string
+	Secrets      client.Reader // a cache of those of Selector in Namespace
+	Live         client.Reader // the API server itself
+	Writer       client.Writer
+	Installation installation.Name
+	Namespace    string
 	// Gateways returns all gateways.
 	Gateways func(context.Context) ([]route.Gateway, error)
 	Policy   identity.Policy
@@ -111,24 +119,32 @@ func (k *Renewer) Reconcile(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list gateways: %w", err)
 	}
-	authority := &secret{name: identity.AuthoritySecret, label: "authority"}
-	controllers := &secret{name: identity.ControllerSecret, label: "controller", subject: identity.Controllers(k.Namespace)}
-	users := []*secret{controllers}
-	for _, gateway := range gateways {
-		users = append(users, &secret{
-			name: identity.SecretOf(gateway), label: "gateway", gateway: gateway, subject: identity.Gateway(gateway),
-		})
+	authority := &secret{name: identity.AuthoritySecret(k.Installation), label: "authority"}
+	controllers := &secret{
+		name: identity.ControllerSecret(k.Installation), label: "controller", subject: identity.Controllers(k.Installation, k.Namespace),
 	}
-	for _, s := range append([]*secret{authority}, users...) {
-		if err := k.read(ctx, s); err != nil {
+	if err := errors.Join(k.read(ctx, authority), k.read(ctx, controllers)); err != nil {
+		return err
+	}
+	users := []*secret{controllers}
+	var failed []error
+	for _, gateway := range gateways {
+		s := &secret{
+			name: identity.SecretOf(k.Installation, gateway), label: "gateway", gateway: gateway, subject: identity.Gateway(gateway),
+		}
+		switch err := k.read(ctx, s); {
+		case errors.Is(err, errTaken):
+			failed = append(failed, err) // the others still have theirs
+		case err != nil:
 			return err
+		default:
+			users = append(users, s)
 		}
 	}
 	by, err := k.succeed(ctx, authority, users)
 	if err != nil {
-		return err
+		return errors.Join(append(failed, err)...)
 	}
-	var failed []error
 	for _, s := range users {
 		failed = append(failed, k.renew(ctx, s, by))
 	}
@@ -150,9 +166,15 @@ func (k *Renewer) read(ctx context.Context, s *secret) error {
 	case err != nil:
 		return fmt.Errorf("get secret %s: %w", s.name, err)
 	}
+	if other := found.Labels[installation.Label]; other != "" && !k.Installation.Owns(found.Labels) {
+		return fmt.Errorf("use secret %s: %w, %q: give one of the two another --installation", s.name, errTaken, other)
+	}
 	s.object, s.files = found, filesOf(found)
 	return nil
 }
+
+// errTaken is of a Secret that another installation has made under a name of ours.
+var errTaken = errors.New("it belongs to another installation")
 
 // filesOf returns what a Secret holds.
 func filesOf(s *corev1.Secret) identity.Files {
@@ -202,16 +224,16 @@ func (k *Renewer) write(ctx context.Context, s *secret, files identity.Files, re
 	return nil
 }
 
-// marked reports whether the stored Secret has the right type, label and
+// marked reports whether the stored Secret has the right type, labels and
 // annotation.
 func (s *secret) marked(wanted *corev1.Secret) bool {
-	return s.object != nil && s.object.Type == Type && s.object.Labels[Label] == wanted.Labels[Label] &&
+	return s.object != nil && s.object.Type == Type && labels.SelectorFromSet(wanted.Labels).Matches(labels.Set(s.object.Labels)) &&
 		s.object.Annotations[gatewayAnnotation] == wanted.Annotations[gatewayAnnotation]
 }
 
 func (k *Renewer) wanted(s *secret, files identity.Files) *corev1.Secret {
 	wanted := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: s.name, Labels: map[string]string{Label: s.label}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: s.name, Labels: k.Installation.Labels(map[string]string{Label: s.label})},
 		Type:       Type,
 		Data:       map[string][]byte{caFile: files.CA, certificateFile: files.Certificate, keyFile: files.Key},
 	}
@@ -235,7 +257,9 @@ func (k *Renewer) store(ctx context.Context, s *secret, wanted *corev1.Secret) e
 	}
 	changed := s.object.DeepCopy()
 	changed.Data = wanted.Data
-	metav1.SetMetaDataLabel(&changed.ObjectMeta, Label, wanted.Labels[Label])
+	for name, value := range wanted.Labels {
+		metav1.SetMetaDataLabel(&changed.ObjectMeta, name, value)
+	}
 	for name, value := range wanted.Annotations {
 		metav1.SetMetaDataAnnotation(&changed.ObjectMeta, name, value)
 	}
@@ -260,7 +284,7 @@ func (k *Renewer) forget(ctx context.Context, users []*secret) error {
 	var failed []error
 	for i := range all.Items {
 		object := &all.Items[i]
-		if wanted[object.Name] || object.Type != Type || !identity.Expired(filesOf(object), k.Now()) {
+		if wanted[object.Name] || !k.Installation.Owns(object.Labels) || object.Type != Type || !identity.Expired(filesOf(object), k.Now()) {
 			continue
 		}
 		if err := k.delete(ctx, object); err != nil {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/controllers/replicas/identity"
 	"github.com/fairwaynet/fairway/test/cluster"
 	xdsidentity "github.com/fairwaynet/fairway/xds/identity"
@@ -33,6 +34,7 @@ type world struct {
 
 	now      time.Time
 	gateways []route.Gateway
+	of       installation.Name
 }
 
 func newWorld(t *testing.T) *world {
@@ -50,7 +52,7 @@ func newWorld(t *testing.T) *world {
 // renewer is a Renewer that sees the cluster as it is.
 func (w *world) renewer() *identity.Renewer {
 	return &identity.Renewer{
-		Secrets: w, Live: w, Writer: w, Namespace: namespace,
+		Secrets: w, Live: w, Writer: w, Installation: w.of, Namespace: namespace,
 		Gateways: func(context.Context) ([]route.Gateway, error) { return w.gateways, nil },
 		Now:      func() time.Time { return w.now },
 		Wake:     make(chan struct{}, 1),
@@ -94,6 +96,50 @@ func (w *world) versions(t *testing.T) string {
 		fmt.Fprintf(&all, "%s %s, ", s.Name, s.ResourceVersion)
 	}
 	return all.String()
+}
+
+// Two installations of one namespace keep Secrets of their own, also when one of them
+// has a name that is the beginning of the other's.
+func TestInstallationsOfOneNamespaceHaveSecretsOfTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	w.keep(t)
+	first := w.versions(t)
+	other := &world{Client: w.Client, now: w.now, gateways: []route.Gateway{"default"}, of: "fairway-blue"}
+	other.keep(t)
+	for _, name := range []string{"fairway-blue-ca", "fairway-blue-controller-tls", "fairway-blue-gateway-default"} {
+		if got := w.secret(t, name).Labels[installation.Label]; got != "fairway-blue" {
+			t.Errorf("secret %s is labelled %q", name, got)
+		}
+	}
+	w.keep(t)
+	// Long after all certificates of the other's gateway have expired, it is the other's.
+	w.now = w.now.Add(1000 * 24 * time.Hour)
+	gone := w.secret(t, "fairway-blue-gateway-default").UID
+	w.keep(t)
+	if w.secret(t, "fairway-blue-gateway-default").UID != gone {
+		t.Error("one installation deletes the other's Secret")
+	}
+	if !strings.HasPrefix(first, "fairway-ca ") {
+		t.Errorf("the first installation's are %s", first)
+	}
+}
+
+// A gateway whose Secret would have the name of another installation's gets none, and
+// the error says what to do.
+func TestASecretOfAnotherInstallationIsNotTouched(t *testing.T) {
+	w := newWorld(t)
+	other := &world{Client: w.Client, now: w.now, of: "fairway-gateway-x"}
+	other.keep(t)
+	before := w.secret(t, "fairway-gateway-x-ca")
+	w.gateways = []route.Gateway{"x-ca", "y"}
+	err := w.renewer().Reconcile(t.Context())
+	if err == nil || !strings.Contains(err.Error(), `it belongs to another installation, "fairway-gateway-x": give one of the two another --installation`) {
+		t.Errorf("error %v", err)
+	}
+	if after := w.secret(t, "fairway-gateway-x-ca"); after.ResourceVersion != before.ResourceVersion {
+		t.Error("the other's authority was written")
+	}
+	w.secret(t, "fairway-gateway-y")
 }
 
 func TestReplicasThatAllWriteAgree(t *testing.T) {

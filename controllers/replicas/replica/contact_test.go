@@ -112,7 +112,7 @@ func cutAt(t *testing.T, at time.Duration, silent bool) {
 	}
 
 	cable.set(true, silent)
-	got, err := clients.CoordinationV1().Leases("fairway-system").Get(ctx, namePrefix+"own", metav1.GetOptions{})
+	got, err := clients.CoordinationV1().Leases("fairway-system").Get(ctx, "fairway-controller-own", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	acv1 "k8s.io/client-go/applyconfigurations/coordination/v1"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -34,18 +35,19 @@ const (
 	again    = time.Second            // after a write that failed
 	farewell = 2 * time.Second        // for the last write
 
-	namePrefix   = "fairway-controller-"
-	fieldManager = "fairway-replica"
+	fieldManager = "fairway-replica" // of a Lease that no other replica writes
 )
 
 // Lease keeps this replica's Lease up to date with what its Tracker reports. It is
 // a manager.Runnable.
 type Lease struct {
-	Leases    coordinationv1.LeasesGetter
-	Namespace string
-	Identity  string
-	Version   string // of this replica, for people
-	Tracker   *Tracker
+	Leases       coordinationv1.LeasesGetter
+	Installation installation.Name
+	Namespace    string
+	Identity     string
+	Version      string // of this replica, for people
+	Controller   string // whose IngressClasses it serves, for people
+	Tracker      *Tracker
 	// Envoys returns the connected Envoys; it is Server.Envoys.
 	Envoys func() []server.EnvoyState
 	// Contact hears of each renewal; may be nil.
@@ -125,7 +127,7 @@ func (l *Lease) Start(ctx context.Context) error {
 // report returns the annotations that the Lease is to carry.
 func (l *Lease) report() (map[string]string, error) {
 	report := l.Tracker.Report()
-	report.Version = l.Version
+	report.Version, report.Controller = l.Version, l.Controller
 	if l.Problems != nil {
 		report.Problems = l.Problems()
 	}
@@ -223,8 +225,8 @@ func (l *Lease) renew(ctx context.Context, report map[string]string) error {
 func (l *Lease) write(ctx context.Context, report map[string]string) error {
 	ctx, cancel := context.WithTimeout(ctx, writing)
 	defer cancel()
-	lease := acv1.Lease(namePrefix+l.Identity, l.Namespace).
-		WithLabels(map[string]string{Label: "true"}).
+	lease := acv1.Lease(l.name(), l.Namespace).
+		WithLabels(l.Installation.Labels(map[string]string{Label: "true"})).
 		WithAnnotations(report).
 		WithSpec(acv1.LeaseSpec().
 			WithHolderIdentity(l.Identity).
@@ -234,10 +236,13 @@ func (l *Lease) write(ctx context.Context, report map[string]string) error {
 	return err
 }
 
+// name is the name of the Lease, such as "fairway-controller-POD".
+func (l *Lease) name() string { return l.Installation.Controller() + "-" + l.Identity }
+
 func (l *Lease) remove(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
-	err := l.Leases.Leases(l.Namespace).Delete(ctx, namePrefix+l.Identity, metav1.DeleteOptions{})
+	err := l.Leases.Leases(l.Namespace).Delete(ctx, l.name(), metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		l.Log.V(1).Info("cannot remove the replica's lease; it expires", "cause", err.Error())
 	}

@@ -34,7 +34,7 @@ func TestConstantWakesStarveNothing(t *testing.T) {
 		go func() { ended <- lease.Start(ctx) }()
 		last := func() time.Time {
 			t.Helper()
-			got, err := clients.CoordinationV1().Leases("fairway-system").Get(ctx, namePrefix+"own", metav1.GetOptions{})
+			got, err := clients.CoordinationV1().Leases("fairway-system").Get(ctx, "fairway-controller-own", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -51,8 +51,9 @@ type Report struct {
 	// Challenges are the digests of ACME challenges that the replica answers,
 	// sorted; at most maxChallenges.
 	Challenges []string
-	// Version is the controller's own, for people.
-	Version string
+	// Version is the controller's own, for people. Controller is the value of the
+	// IngressClasses that it serves; empty: the default one.
+	Version, Controller string
 	// Problems are those that nobody can find by looking at objects; at most
 	// maxProblems.
 	Problems []problem.Problem
@@ -118,6 +119,7 @@ const (
 	annotationGateways  = "fairway.dev/gateways"
 	annotationVersion   = "fairway.dev/version"
 	annotationProblems  = "fairway.dev/problems"
+	annotationOf        = "fairway.dev/controller"
 
 	annotationChallenges = "fairway.dev/challenges" // separated by commas
 )
@@ -154,6 +156,7 @@ func (r Report) Annotations() (map[string]string, error) {
 		annotationScope:     r.Scope,
 		annotationGateways:  string(gateways),
 		annotationVersion:   r.Version,
+		annotationOf:        r.Controller,
 
 		annotationChallenges: strings.Join(r.Challenges, ","),
 	}
@@ -200,7 +203,7 @@ func ParseReport(annotations map[string]string) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("%s: %w", annotationWatermark, err)
 	}
-	r := Report{Watermark: watermark, Scope: annotations[annotationScope], Version: annotations[annotationVersion]}
+	r := Report{Watermark: watermark, Scope: annotations[annotationScope], Version: annotations[annotationVersion], Controller: annotations[annotationOf]}
 	if challenges := annotations[annotationChallenges]; challenges != "" {
 		r.Challenges = strings.Split(challenges, ",")
 	}

@@ -10,13 +10,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	typedv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairwaynet/fairway/api/installation"
 )
 
-// Watch tells view of the Leases of all replicas until ctx ends. There are few of
-// them, and it reads no other Leases.
-func Watch(ctx context.Context, leases typedv1.CoordinationV1Interface, namespace string, view *View) error {
+// Watch tells view of the Leases of all replicas of an installation until ctx ends.
+// There are few of them, and it reads no other Leases.
+func Watch(ctx context.Context, leases typedv1.CoordinationV1Interface, namespace string, of installation.Name, view *View) error {
 	source := cache.NewFilteredListWatchFromClient(leases.RESTClient(), "leases", namespace,
-		func(options *metav1.ListOptions) { options.LabelSelector = Label + "=true" })
+		func(options *metav1.ListOptions) { options.LabelSelector = Label + "=true," + of.Selector() })
 	informer := cache.NewSharedInformer(source, &coordinationv1.Lease{}, 0)
 	if err := informer.SetTransform(trim); err != nil {
 		return fmt.Errorf("watch the leases of replicas: %w", err)
