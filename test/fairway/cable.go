@@ -14,7 +14,7 @@ import (
 // controller's rights. The cable ends with the test.
 func (r *Installation) Cable(t testing.TB) (way *cable.Cable, kubeconfig string) {
 	t.Helper()
-	config := rest.CopyConfig(r.Cluster.ServiceAccount(accountNamespace, account))
+	config := rest.CopyConfig(r.Cluster.ServiceAccount(r.home, r.name.Controller()))
 	to, err := url.Parse(config.Host)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@
 package fairway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -23,11 +24,13 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/fairwaynet/fairway/api/installation"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/test/cluster"
 	"github.com/fairwaynet/fairway/test/freeport"
@@ -50,6 +53,11 @@ type Options struct {
 	// Pinned makes each Envoy connect to one controller only, the next Envoy to
 	// the next one, even if that controller is gone.
 	Pinned bool
+	// Name is the installation's name, empty for the default one, and Home the
+	// namespace of its controllers, empty for fairway-system. They are for several
+	// Installations in one Cluster. Each must listen on ports of its own (Flags).
+	Name installation.Name
+	Home string
 	// Flags are added to the controller's.
 	Flags []string
 	// TLS are the files with which Envoys connect; nil means no TLS.
@@ -85,6 +93,8 @@ type Installation struct {
 	// Timeline is what happened; see Options.Record.
 	Timeline Timeline
 
+	name       installation.Name
+	home       string
 	owner      testing.TB // the test with which everything ends
 	dir        string
 	kubeconfig string // of the controller
@@ -108,6 +118,8 @@ func Start(t testing.TB, options Options) *Installation {
 	log.SetLogger(logr.Discard())
 	r := &Installation{
 		owner:    t,
+		name:     options.Name,
+		home:     cmp.Or(options.Home, defaultHome),
 		Cluster:  options.Cluster,
 		XDS:      FreePort(t),
 		Metrics:  FreePort(t),
@@ -159,8 +171,8 @@ func (r *Installation) prepareCluster(t testing.TB, options Options) {
 	if r.Client, err = client.New(r.Cluster.Config, client.Options{Scheme: scheme}); err != nil {
 		t.Fatalf("make client: %v", err)
 	}
-	for _, name := range append([]string{accountNamespace}, options.Namespaces...) {
-		r.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	for _, name := range append([]string{r.home}, options.Namespaces...) {
+		r.ensure(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	user := r.permit(t, options.Namespaces, slices.Contains(options.Flags, "--watch-namespace-selector"))
 	if options.APIServer != nil {
@@ -182,7 +194,7 @@ func (r *Installation) StartController(t testing.TB, flags ...string) {
 // controllerFlags are the flags of every controller of the Installation.
 func (r *Installation) controllerFlags(xds, metrics, acme netip.AddrPort) []string {
 	return append([]string{
-		"controller", "--kubeconfig", r.kubeconfig,
+		"controller", "--kubeconfig", r.kubeconfig, "--installation", r.name.String(), "--namespace", r.home,
 		"--xds-address", xds.String(), "--metrics-address", metrics.String(), "--acme-address", acme.String(),
 		"--address", "0.0.0.0", "--http-port", "8080", "--https-port", "8443", fmt.Sprintf("--access-log=%t", r.recorded),
 	}, r.flags...)
@@ -384,6 +396,14 @@ func (r *Installation) Create(t testing.TB, objects ...client.Object) {
 		if err := r.Client.Create(t.Context(), o); err != nil {
 			t.Fatalf("create %T %s: %v", o, o.GetName(), err)
 		}
+	}
+}
+
+// ensure creates an object, unless an Installation of the same Cluster has done so.
+func (r *Installation) ensure(t testing.TB, object client.Object) {
+	t.Helper()
+	if err := r.Client.Create(t.Context(), object); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatalf("create %T %s: %v", object, object.GetName(), err)
 	}
 }
 

@@ -15,21 +15,22 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The controller's account.
+// The names in config/rbac.
 const (
-	accountNamespace = "fairway-system"
-	account          = "fairway-controller"
+	defaultHome = "fairway-system"
+	account     = "fairway-controller"
 )
 
-// permit gives the controller the rights that config/rbac grants, and returns a
-// configuration with only those. If watched is not empty, the controller may read
+// permit gives the controller the rights that config/rbac grants, with the names of
+// the Installation, and returns a configuration with only those. If watched is not empty, the controller may read
 // only the namespaced objects in these namespaces. With selects it may also read
 // Namespaces, to select them by labels.
 func (r *Installation) permit(t testing.TB, watched []string, selects bool) *rest.Config {
 	t.Helper()
-	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: accountNamespace, Name: account}}
-	for _, object := range shippedRoles(t, selects) {
-		r.Create(t, object)
+	account := r.name.Controller()
+	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: r.home, Name: account}}
+	for _, object := range r.shippedRoles(t, selects) {
+		r.ensure(t, object) // a ClusterRole is the same for an Installation of the same name
 		ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: object.GetName()}
 		meta := metav1.ObjectMeta{Name: object.GetName()}
 		switch {
@@ -41,14 +42,18 @@ func (r *Installation) permit(t testing.TB, watched []string, selects bool) *res
 				r.Create(t, &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
 			}
 		default:
+			if r.home != defaultHome {
+				meta.Name += "-of-" + r.home
+			}
 			r.Create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
 		}
 	}
-	return r.Cluster.ServiceAccount(accountNamespace, account)
+	return r.Cluster.ServiceAccount(r.home, account)
 }
 
-// shippedRoles are the ClusterRoles and Roles of config/rbac.
-func shippedRoles(t testing.TB, selects bool) []client.Object {
+// shippedRoles are the ClusterRoles and Roles of config/rbac. Where these have the
+// names of the default installation, they get those of this one.
+func (r *Installation) shippedRoles(t testing.TB, selects bool) []client.Object {
 	t.Helper()
 	files := []string{"role.yaml", "certificates.yaml"}
 	if selects {
@@ -60,7 +65,8 @@ func shippedRoles(t testing.TB, selects bool) []client.Object {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for document := range strings.SplitSeq(string(text), "\n---\n") {
+		named := strings.NewReplacer(account, r.name.Controller(), defaultHome, r.home).Replace(string(text))
+		for document := range strings.SplitSeq(named, "\n---\n") {
 			var role client.Object = &rbacv1.ClusterRole{}
 			if strings.Contains(document, "\nkind: Role\n") {
 				role = &rbacv1.Role{}
