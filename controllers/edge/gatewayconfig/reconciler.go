@@ -96,16 +96,13 @@ func (r *Reconciler) Build(ctx context.Context, gateway route.Gateway) (*route.S
 	if err != nil {
 		return nil, nil, err
 	}
-	tells, err := r.Objects.TellsOf(ctx, gateway)
-	if err != nil {
-		return nil, nil, err
-	}
-	if tells { // else another installation does
-		problems = append(problems, mistakes...)
-	}
 	if !slices.Contains(classes.Gateways(), gateway) {
-		return nil, problems, nil
+		if speaks, err := r.Objects.SpeaksFor(ctx, gateway); err != nil || !speaks {
+			return nil, problems, err // the mistakes concern another installation
+		}
+		return nil, append(problems, mistakes...), nil
 	}
+	problems = append(problems, mistakes...)
 	settings.Published = route.PublishedPorts(r.Published.Of(gateway), settings)
 	if r.Adapt != nil {
 		settings = r.Adapt(settings)

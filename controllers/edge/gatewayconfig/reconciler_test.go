@@ -147,7 +147,7 @@ func TestConditions(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	c := &Conditions{
 		Objects: index.Objects{Cluster: s.cluster}, Base: route.DefaultSettings(),
-		Writer: counting{s.cluster, writes}, Log: logr.Discard(), Now: func() time.Time { return now },
+		Writer: counting{s.cluster, writes}, Manager: "fairway-controller", Log: logr.Discard(), Now: func() time.Time { return now },
 	}
 	s.set("1", specOf(8080, 70000))
 	c.Touch(inner) // no replica leads: nothing happens
@@ -170,6 +170,28 @@ func TestConditions(t *testing.T) {
 	}
 	if len(writes) > 0 {
 		t.Error("an equal condition is written again")
+	}
+}
+
+// What classes of another installation configure by is that one's to judge.
+func TestConditionsOfAnotherInstallationAreLeftAlone(t *testing.T) {
+	s := newStage(t)
+	s.set("1", specOf(8080, 70000))
+	for controller, want := range map[route.Controller]int{"": 1, "fairway.dev/blue": 0, "k8s.io/ingress-nginx": 0} {
+		writes := make(chan struct{}, 100)
+		objects := index.Objects{Cluster: s.cluster, Scope: index.Scope{Controller: controller}}
+		c := &Conditions{
+			Objects: objects, Base: route.DefaultSettings(), Writer: counting{s.cluster, writes}, Manager: "x", Log: logr.Discard(),
+			Now: func() time.Time { return time.Unix(1_800_000_000+int64(len(controller)), 0) },
+		}
+		s.set("2", specOf(8080, 70000))
+		if err := c.write(t.Context(), inner); err != nil || len(writes) != want {
+			t.Errorf("%q: %d writes, %v, want %d", controller, len(writes), err, want)
+		}
+		r := &Reconciler{Objects: objects, Base: route.DefaultSettings()}
+		if settings, problems, err := r.Build(t.Context(), inner); err != nil || (settings != nil) != (want > 0) || len(problems) != want {
+			t.Errorf("%q: settings %v, %d problems, %v", controller, settings, len(problems), err)
+		}
 	}
 }
 

@@ -164,16 +164,6 @@ func (o Objects) SpeaksFor(ctx context.Context, gateway route.Gateway) (bool, er
 	return len(named) > 0 || !leftOut, err
 }
 
-// TellsOf reports whether this installation reports mistakes in a gateway's
-// configuration: if a class of its own names the gateway, or it speaks for it.
-func (o Objects) TellsOf(ctx context.Context, gateway route.Gateway) (bool, error) {
-	named, err := o.ClassesOfGateway(ctx, gateway)
-	if err != nil || len(named) > 0 {
-		return err == nil, err
-	}
-	return o.SpeaksFor(ctx, gateway)
-}
-
 // NamedGateways returns the gateways that classes of ours name, even if those do
 // not serve them (see OneGateway).
 func (o Objects) NamedGateways(ctx context.Context) ([]route.Gateway, error) {
