@@ -227,6 +227,11 @@ func (c *controllerSettings) assemble(
 	if err := errors.Join(controllers.Index(ctx), declared.Join(ctx, mgr, elector, reporter), c.addReplica(ctx, mgr, teller{elector, contact, recorder, declared.Problems}, controllers, ads, registry)); err != nil {
 		return err
 	}
+	resources, err := c.checkCustomResources(mgr, registry, log)
+	if err != nil {
+		return err
+	}
+	serving.Notes = append(serving.Notes, resources.Detail)
 	heap := leader.Everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
 	return errors.Join(mgr.Add(controllers), mgr.Add(elector), mgr.Add(heap),
 		c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/objects/customresources"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 )
 
@@ -39,7 +40,11 @@ func (k *kubeconfig) reader() (snapshot.Reader, error) {
 	if err != nil {
 		return snapshot.Reader{}, fmt.Errorf("reach the cluster: %w", err)
 	}
-	return snapshot.Reader{Reader: direct}, nil
+	published, err := customresources.Document(config)
+	if err != nil {
+		return snapshot.Reader{}, err
+	}
+	return snapshot.Reader{Reader: direct, CustomResources: published}, nil
 }
 
 func (k *kubeconfig) config() (*rest.Config, error) {

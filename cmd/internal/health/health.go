@@ -23,6 +23,9 @@ type Probes struct {
 	Metrics prometheus.Gatherer
 	// Checks are further conditions of readiness. Add none once Serve is called.
 	Checks []func(context.Context) error
+	// Notes are what a person should know although the process is ready; an empty one
+	// is left out.
+	Notes []func() string
 
 	ready atomic.Bool
 }
@@ -40,6 +43,11 @@ func (p *Probes) handler() http.Handler {
 			return
 		}
 		fmt.Fprintln(w, "ok")
+		for _, note := range p.Notes {
+			if text := note(); text != "" {
+				fmt.Fprintln(w, "note: "+text)
+			}
+		}
 	})
 	return mux
 }

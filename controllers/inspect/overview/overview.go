@@ -21,6 +21,7 @@ import (
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/edge"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
+	"github.com/fairwaynet/fairway/controllers/objects/customresources"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/xds/route"
@@ -39,6 +40,9 @@ type Overview struct {
 	// Issuers and the certificates that are asked from them.
 	Issuers      []Issuer      `json:"issuers,omitempty"`
 	Certificates []Certificate `json:"certificates,omitempty"`
+	// Missing are the kinds and fields of custom resources that this version knows
+	// and that the cluster's CustomResourceDefinitions lack.
+	Missing []string `json:"missingFields,omitempty"`
 	// Unknown lists what could not be read and is therefore missing.
 	Unknown []string `json:"unknown,omitempty"`
 
@@ -127,6 +131,7 @@ func Of(ctx context.Context, reader snapshot.Reader, choice Choice, now time.Tim
 	if err := o.certificates(ctx, reader, served); err != nil {
 		return nil, err
 	}
+	o.missing(ctx, reader)
 	objects, err := folder.Fixed(append(slices.Clone(routing), services...))
 	if err != nil {
 		return nil, err
@@ -153,6 +158,20 @@ func Of(ctx context.Context, reader snapshot.Reader, choice Choice, now time.Tim
 	})
 	o.Others = len(objectsOf[*networkingv1.Ingress](routing)) - len(o.Ingresses)
 	return o, err
+}
+
+// missing adds what the cluster lacks of the custom resources.
+func (o *Overview) missing(ctx context.Context, reader snapshot.Reader) {
+	if reader.CustomResources == nil {
+		return
+	}
+	missing, installed, err := customresources.Look(ctx, reader.CustomResources)
+	switch {
+	case err != nil:
+		o.Unknown = append(o.Unknown, "whether the cluster's custom resources are as new as this version: "+err.Error())
+	case installed:
+		o.Missing = missing
+	}
 }
 
 // unusual is the Controller of an installation, empty for the usual one.
@@ -229,7 +248,7 @@ func addressesOf(ing *networkingv1.Ingress) []string {
 
 // Healthy reports whether nothing here needs a person.
 func (o *Overview) Healthy() bool {
-	if len(o.Problems) > 0 || o.needsPerson() || !o.led() {
+	if len(o.Problems)+len(o.Missing) > 0 || o.needsPerson() || !o.led() {
 		return false
 	}
 	if slices.ContainsFunc(o.Gateways, func(g Gateway) bool { return g.Unproved > 0 }) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairwaynet/fairway/controllers/inspect/wording"
+	"github.com/fairwaynet/fairway/controllers/objects/customresources"
 )
 
 // Text returns the overview for people, without the Problems.
@@ -49,6 +50,9 @@ func (o *Overview) Text() string {
 		}
 	}
 	o.whysOfCertificates(func(format string, args ...any) { fmt.Fprintf(&out, format, args...) })
+	if text := customresources.Text(o.Missing); text != "" {
+		fmt.Fprintf(&out, "%s\n", text)
+	}
 	for _, unknown := range o.Unknown {
 		fmt.Fprintf(&out, "unknown: %s\n", wording.Printable(unknown, '\t'))
 	}

@@ -40,6 +40,9 @@ func (m *PermissionError) Unwrap() error { return m.Cause }
 // Reader reads a cluster with the permissions of its user.
 type Reader struct {
 	client.Reader
+	// CustomResources reads what the API server publishes of Fairway's custom
+	// resources (customresources.Document); nil: it is not asked.
+	CustomResources func(context.Context) ([]byte, error)
 }
 
 // Routing returns what decides which gateway serves what, and how: IngressClasses,

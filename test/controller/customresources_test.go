@@ -1,0 +1,86 @@
+package controller_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairwaynet/fairway/config/crd"
+	"github.com/fairwaynet/fairway/test/fairway"
+)
+
+// oldDefinitions are the definitions of a version that had no GatewayConfig, and in
+// Issuers no field "controller".
+func oldDefinitions(t *testing.T) string {
+	t.Helper()
+	all, err := crd.Manifests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for _, manifest := range all {
+		var definition map[string]any
+		if err := yaml.Unmarshal(manifest, &definition); err != nil {
+			t.Fatal(err)
+		}
+		spec := definition["spec"].(map[string]any)
+		switch spec["names"].(map[string]any)["kind"] {
+		case "GatewayConfig":
+			continue
+		case "Issuer":
+			root := spec["versions"].([]any)[0].(map[string]any)["schema"].(map[string]any)["openAPIV3Schema"].(map[string]any)
+			fields := root["properties"].(map[string]any)["spec"].(map[string]any)["properties"].(map[string]any)
+			if fields["controller"] == nil {
+				t.Fatal("an Issuer has no field controller")
+			}
+			delete(fields, "controller")
+		}
+		text, err := yaml.Marshal(definition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, string(text))
+	}
+	return strings.Join(texts, "---\n")
+}
+
+// An upgrade that leaves the custom resources old is said wherever somebody may look,
+// and serves. When they are upgraded, nothing is said any more.
+func TestOldCustomResourcesAreSaid(t *testing.T) {
+	fairway.Backend(t, "shop", "10.77.1.1")
+	r := fairway.Start(t, fairway.Options{Before: func(r *fairway.Installation) {
+		r.Cluster.Kubectl(t, oldDefinitions(t), "apply", "--server-side", "-f", "-")
+		r.Cluster.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout="+time.Minute.String(),
+			"crd/clustergatewayconfigs.fairway.dev", "crd/issuers.fairway.dev")
+	}})
+	r.Controller.Tolerate("are older than this version")
+	r.Create(t, fairway.Class("fairway"), fairway.Service("shop"), fairway.Slice("shop", "10.77.1.1"),
+		fairway.Ingress("shop", "fairway", "shop.test", "/", "shop"))
+	fairway.Eventually(t, patience, fairway.Answers("shop.test", "/", "shop"))
+	metrics := "http://" + r.Metrics.String()
+	const lacks = "lack kind GatewayConfig, spec.controller of Issuer:"
+	fairway.Eventually(t, patience, says(metrics+"/readyz", "ok\nnote: "))
+	fairway.Eventually(t, patience, says(metrics+"/readyz", lacks))
+	fairway.Eventually(t, patience, says(metrics+"/metrics", "fairway_custom_resource_fields_missing 2\n"))
+	fairway.Eventually(t, patience, func(context.Context) error {
+		if log := r.Controller.Log(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "kind GatewayConfig, spec.controller of Issuer") {
+			return fmt.Errorf("the log does not say what is missing:\n%s", log)
+		}
+		return nil
+	})
+	if said := r.Fairway(t, r.Cluster.Config, "status"); said.Code != 1 || !strings.Contains(said.Out, lacks) {
+		t.Errorf("status ends with %d and says:\n%s%s", said.Code, said.Out, said.Err)
+	}
+
+	r.InstallCustomResources(t)
+	fairway.Eventually(t, 3*patience, saysNot(metrics+"/readyz", "note: "))
+	fairway.Eventually(t, patience, says(metrics+"/metrics", "fairway_custom_resource_fields_missing 0\n"))
+	if said := r.Fairway(t, r.Cluster.Config, "status"); said.Code != 0 || strings.Contains(said.Out, "lack") {
+		t.Errorf("status ends with %d and says:\n%s%s", said.Code, said.Out, said.Err)
+	}
+	permitted(t, r)
+}
