@@ -22,9 +22,9 @@ const (
 )
 
 // permit gives the controller the rights that config/rbac grants, with the names of
-// the Installation, and returns a configuration with only those. If watched is not empty, the controller may read
-// only the namespaced objects in these namespaces. With selects it may also read
-// Namespaces, to select them by labels.
+// the Installation, and returns a configuration with only those. If watched is not
+// empty, the controller may read only the namespaced objects in these namespaces. With
+// selects it may also read Namespaces, to select them by labels.
 func (r *Installation) permit(t testing.TB, watched []string, selects bool) *rest.Config {
 	t.Helper()
 	account := r.name.Controller()
@@ -104,7 +104,7 @@ func repository(t testing.TB) string {
 func (r *Installation) PermitInstallation(t testing.TB, namespace string) {
 	t.Helper()
 	r.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-	for _, object := range shippedRoles(t, false) {
+	for _, object := range r.shippedRoles(t, false) {
 		if object.GetNamespace() == "" {
 			continue
 		}
@@ -143,7 +143,7 @@ func (r *Installation) bind(t testing.TB, role client.Object) {
 	t.Helper()
 	ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.GetName()}
 	meta := metav1.ObjectMeta{Namespace: role.GetNamespace(), Name: role.GetName()}
-	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: accountNamespace, Name: account}}
+	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: r.home, Name: r.name.Controller()}}
 	if role.GetNamespace() == "" {
 		ref.Kind = "ClusterRole"
 		r.Create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
