@@ -256,6 +256,7 @@ func TestWhatIsInstalledServes(t *testing.T) {
 		i.Kubectl(t, "", "wait", "--for=condition=Accepted", "--timeout=30s", "-n", "default", config)
 	}
 	i.Kubectl(t, "", "wait", "--for=condition=Ready=False", "--timeout=30s", "issuer/away")
+	i.declareForAWhile(t)
 	// What a route leads to goes: the API server itself is asked before it breaks.
 	if err := i.client.Delete(t.Context(), fairway.Service("shop")); err != nil {
 		t.Fatal(err)
@@ -267,6 +268,21 @@ func TestWhatIsInstalledServes(t *testing.T) {
 		}
 	}
 	i.checkRights(t, requests)
+}
+
+// declareForAWhile declares an object of each kind in the ConfigMap, and takes both out again.
+func (i *installed) declareForAWhile(t *testing.T) {
+	t.Helper()
+	change := func(issuer, config string) {
+		i.Kubectl(t, "", "-n", namespace, "patch", "configmap", "fairway-declared", "--type=merge", "--patch",
+			fmt.Sprintf(`{"data": {"issuer.declared.yaml": %s, "config.declared.yaml": %s}}`, issuer, config))
+	}
+	change(`"{apiVersion: fairway.dev/v1alpha1, kind: Issuer, metadata: {name: declared}, spec: {directory: 'https://127.0.0.1:1/directory'}}"`,
+		`"{apiVersion: fairway.dev/v1alpha1, kind: ClusterGatewayConfig, metadata: {name: declared}}"`)
+	objects := []string{"issuer/declared", "clustergatewayconfig/declared"}
+	i.Kubectl(t, "", append([]string{"wait", "--for=create", "--timeout=30s"}, objects...)...)
+	change("null", "null")
+	i.Kubectl(t, "", append([]string{"wait", "--for=delete", "--timeout=30s"}, objects...)...)
 }
 
 // balance gives the gateway's Service its address, as a load balancer does.

@@ -188,8 +188,12 @@ func testTakeOver(t *testing.T, l *Lab) {
 		l.Kubectl(t, "", strings.Fields(strings.ReplaceAll(strings.TrimPrefix(line, "kubectl "), "'", ""))...)
 	}
 	l.rolledOut(t, "fairway-system")
-	running.end(t, "the take-over")
+	// kubectl stays an owner of what it wrote, so that upgrades by Helm 4 have to insist.
+	l.Helm(t, "helm4", append([]string{"upgrade"}, l.helmFlags("--force-conflicts", "--set", "gateway.podAnnotations.changed=yes", "--wait", "--timeout", "3m")...)...)
+	l.rolledOut(t, "fairway-system")
+	running.end(t, "the take-over, and an upgrade after it")
 	l.Helm(t, "helm4", "uninstall", "fairway", "--namespace", "fairway-system", "--wait")
+	l.Kubectl(t, "", "delete", "crd", "-l", "app.kubernetes.io/name=fairway")
 }
 
 func testHelmInstall(t *testing.T, l *Lab) {
