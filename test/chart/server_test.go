@@ -33,6 +33,7 @@ func TestInACluster(t *testing.T) {
 				{"restricted namespaces admit its pods", testRestricted},
 				{"what is live is what is rendered", testDrift},
 				{"a mistake makes nothing", testNothingHalf},
+				{"autoscaling takes over", testAutoscaling},
 				{"the notes are true", testNotes},
 			} {
 				if !t.Run(test.name, func(t *testing.T) { test.run(t, i) }) {
@@ -349,6 +350,33 @@ func testNothingHalf(t *testing.T, i installer) {
 	if left := i.names(t, kinds); len(left) != 0 {
 		t.Errorf("an install without the operator left %q", left)
 	}
+}
+
+// Turning autoscaling on takes the number of gateways out of the Deployment. With the command of
+// docs/install.md, Helm 4 leaves the number as it is. Helm 3 sets it to 1 whatever one does, as the
+// page says; the autoscaler corrects that. Later upgrades change nothing.
+func testAutoscaling(t *testing.T, i installer) {
+	replicas := func() string {
+		return i.Kubectl(t, "", "-n", "fairway-system", "get", "deployment", "fairway-gateway", "-o", "jsonpath={.spec.replicas}")
+	}
+	upgrade := func(values string) {
+		if _, err := i.helm(t, "upgrade", values, folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i.install(t, "gateway: {replicaCount: 4}")
+	i.Kubectl(t, "", "-n", "fairway-system", "scale", "deployment", "fairway-gateway", "--replicas=5")
+	upgrade("gateway: {autoscaling: {enabled: true, minReplicas: 4}}")
+	want := map[string]string{"helm3": "1", "helm4": "5"}[i.program]
+	if got := replicas(); got != want {
+		t.Errorf("%s leaves %s replicas, want %s as docs/install.md says", i.program, got, want)
+	}
+	i.Kubectl(t, "", "-n", "fairway-system", "scale", "deployment", "fairway-gateway", "--replicas=7") // as the autoscaler does
+	upgrade("gateway: {autoscaling: {enabled: true, minReplicas: 4}, podAnnotations: {a: b}}")
+	if got := replicas(); got != "7" {
+		t.Errorf("an upgrade changed 7 replicas of the autoscaler to %s", got)
+	}
+	i.uninstall(t)
 }
 
 // Everything of the chart that Helm packages is meant to be.
