@@ -285,7 +285,7 @@ func testSecondRelease(t *testing.T, l *Lab) {
 }
 
 // left are the objects that docs/install.md says an uninstall leaves.
-var left = regexp.MustCompile(`^(customresourcedefinition\.apiextensions\.k8s\.io/\w+\.fairway\.dev|namespace/fairway-system|apiservice\.apiregistration\.k8s\.io/v1alpha1\.fairway\.dev|secret/fairway-(ca|controller-tls|gateway-[a-z-]+)|lease\.coordination\.k8s\.io/fairway-controller[a-z0-9-]*|configmap/kube-root-ca\.crt|serviceaccount/default)$`)
+var left = regexp.MustCompile(`^(customresourcedefinition\.apiextensions\.k8s\.io/\w+\.fairway\.dev|namespace/fairway-system|apiservice\.apiregistration\.k8s\.io/v1alpha1\.fairway\.dev|secret/fairway-(ca|controller-tls|default-certificate|gateway-[a-z-]+|(account|order)-[a-z-]+)|lease\.coordination\.k8s\.io/fairway-controller[a-z0-9-]*|configmap/kube-root-ca\.crt|serviceaccount/default)$`)
 
 func testHelmUninstall(t *testing.T, l *Lab, before []string) {
 	l.Helm(t, "helm4", "uninstall", "fairway", "--namespace", "fairway-system", "--wait")

@@ -5,7 +5,17 @@ values.yaml. Values that users remove with null are not filled in again.
 */}}
 {{- define "fairway.values" -}}
 {{- $values := .Values | toJson | fromJson -}}
-{{- $defaults := .Files.Get "files/defaults.yaml" | fromYaml -}}
+{{- include "fairway.fill" (list $values (include "fairway.defaults" (dict "root" . "values" $values) | fromJson)) -}}
+{{- $values | toJson -}}
+{{- end -}}
+
+{{/*
+fairway.defaults prints the defaults as JSON, without those that the user may have removed from
+a group that is there. Arguments: root, values.
+*/}}
+{{- define "fairway.defaults" -}}
+{{- $values := .values -}}
+{{- $defaults := .root.Files.Get "files/defaults.yaml" | fromYaml -}}
 {{- range $group := list "controller" "gateway" -}}
 {{- if kindIs "map" (get $values $group) -}}
 {{- range $removable := list "podSecurityContext" "containerSecurityContext" "resources" "nodeSelector" "livenessProbe" "readinessProbe" "startupProbe" -}}
@@ -16,8 +26,19 @@ values.yaml. Values that users remove with null are not filled in again.
 {{- if kindIs "map" (dig "gateway" "service" nil $values) -}}
 {{- if kindIs "map" $values.gateway.service.ports -}}{{- $_ := unset $defaults.gateway.service "ports" -}}{{- end -}}
 {{- end -}}
-{{- include "fairway.fill" (list $values $defaults) -}}
-{{- $values | toJson -}}
+{{- $defaults | toJson -}}
+{{- end -}}
+
+{{/*
+fairway.removeNulls removes what is null from a map, at any depth.
+*/}}
+{{- define "fairway.removeNulls" -}}
+{{- $map := . -}}
+{{- range $key, $value := deepCopy . -}}
+{{- if kindIs "invalid" $value -}}{{- $_ := unset $map $key -}}
+{{- else if kindIs "map" $value -}}{{- include "fairway.removeNulls" (get $map $key) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/*
@@ -62,6 +83,8 @@ fairway.gateways prints all gateways as JSON, by their keys: "default" is the va
 {{- $_ := set $base.service "nodePorts" dict -}}
 {{- $_ := set $base.service "healthCheckNodePort" nil -}}
 {{- include "fairway.fill" (list $gateway $base) -}}
+{{- include "fairway.removeNulls" $gateway -}}
+{{- include "fairway.fill" (list $gateway (include "fairway.defaults" (dict "root" $root "values" (dict "gateway" $gateway)) | fromJson).gateway) -}}
 {{- $_ := set $all $key $gateway -}}
 {{- end -}}
 {{- range $key, $gateway := $all -}}
