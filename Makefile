@@ -184,6 +184,7 @@ lab-e2e: lab ## Run Kubernetes' own tests in a lab (FOCUS=regexp)
 .PHONY: lint
 lint: tools-lint ## Run the linters
 	$(TOOLS)/golangci-lint run
+	$(TOOLS)/actionlint -shellcheck= -pyflakes=
 
 .PHONY: verify
 verify: ## Check format, go.mod, generated files and lint

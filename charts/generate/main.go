@@ -30,14 +30,19 @@ var flags []byte
 var readme string
 
 func main() {
-	if len(os.Args) != 3 {
+	os.Exit(run(os.Args[1:])) //nolint:forbidigo // the shell needs the exit code
+}
+
+func run(args []string) int {
+	if len(args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: generate CHART CRDS")
-		os.Exit(2)
+		return 2
 	}
-	if err := generate(os.Args[1], os.Args[2]); err != nil {
+	if err := generate(args[0], args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func generate(chart, crds string) error {

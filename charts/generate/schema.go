@@ -173,7 +173,7 @@ func (s *schema) node(path string, value *yaml.Node) object {
 	if given != nil && (value.Kind != yaml.MappingNode || given["properties"] == nil) {
 		return given
 	}
-	switch value.Kind {
+	switch value.Kind { //nolint:exhaustive // all others are scalars
 	case yaml.MappingNode:
 		properties := object{}
 		for i := 0; i < len(value.Content); i += 2 {

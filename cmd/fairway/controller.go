@@ -227,14 +227,21 @@ func (c *controllerSettings) assemble(
 	if err := errors.Join(controllers.Index(ctx), declared.Join(ctx, mgr, elector, reporter), c.addReplica(ctx, mgr, teller{elector, contact, recorder, declared.Problems}, controllers, ads, registry)); err != nil {
 		return err
 	}
+	heap := leader.Everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
+	return errors.Join(mgr.Add(controllers), mgr.Add(elector), mgr.Add(heap),
+		c.addXDS(ctx, log, mgr, elector, ads, serving), c.addHealth(ctx, log, mgr, registry, serving))
+}
+
+// addHealth adds the server of health and metrics, which also tells of old custom resources.
+func (c *controllerSettings) addHealth(
+	ctx context.Context, log logr.Logger, mgr manager.Manager, registry *prometheus.Registry, serving *health.Probes,
+) error {
 	resources, err := c.checkCustomResources(mgr, registry, log)
 	if err != nil {
 		return err
 	}
 	serving.Notes = append(serving.Notes, resources.Detail)
-	heap := leader.Everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
-	return errors.Join(mgr.Add(controllers), mgr.Add(elector), mgr.Add(heap),
-		c.addXDS(ctx, log, mgr, elector, ads, serving), c.addProbes(ctx, log, mgr, serving))
+	return c.addProbes(ctx, log, mgr, serving)
 }
 
 func (c *controllerSettings) addXDS(

@@ -118,7 +118,7 @@ func (o Options) complete() (Options, error) {
 		wrong = append(wrong, errors.New("CoreDNS: its pods need the reference network, and their clients kube-proxy"))
 	}
 	if o.Fairway && !o.CoreDNS {
-		wrong = append(wrong, errors.New("Fairway: its gateways find the controllers by CoreDNS"))
+		wrong = append(wrong, errors.New("an installed Fairway: its gateways find the controllers by CoreDNS"))
 	}
 	o.FairwayImages = o.FairwayImages || o.Fairway
 	return o, errors.Join(wrong...)
