@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/xds/route"
 )
 
 // put writes files into a folder of the test's own.
@@ -218,6 +220,81 @@ func TestWhatAControllerWouldReportIsFound(t *testing.T) {
 	})
 	if err != nil || reported < 4 {
 		t.Errorf("a controller reports %d, %v", reported, err)
+	}
+}
+
+// Two classes of one host are a conflict only if one installation serves both. An Issuer
+// of one installation does not serve the other's Ingresses. A class of another product
+// counts if it is asked for.
+func TestInstallationsAreCheckedEachOnItsOwn(t *testing.T) {
+	t.Parallel()
+	dir := put(t, `-- a.yaml --
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: red}
+spec: {controller: fairway.dev/ingress-controller}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: blue}
+spec: {controller: fairway.dev/blue}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: taken}
+spec: {controller: k8s.io/ingress-nginx}
+---
+apiVersion: fairway.dev/v1alpha1
+kind: Issuer
+metadata: {name: le}
+spec: {directory: "https://ca.test/directory", termsAgreed: true}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: red}
+spec:
+  ingressClassName: red
+  rules: [{host: a.test, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: blue, annotations: {fairway.dev/issuer: le}}
+spec:
+  ingressClassName: blue
+  tls: [{hosts: [a.test], secretName: blue-tls}]
+  rules: [{host: a.test, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: taken}
+spec:
+  ingressClassName: taken
+  rules: [{host: A.test}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+`)
+	for controller, want := range map[route.Controller]struct {
+		hosts, others int
+		problems      []string
+	}{
+		"":                     {2, 1, []string{"IssuerNotOurs"}},
+		"fairway.dev/blue":     {1, 2, []string{"IssuerNotOurs"}},
+		"k8s.io/ingress-nginx": {0, 2, []string{"InvalidHost"}},
+	} {
+		found, err := check.Files(t.Context(), []string{dir}, nil, controller)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reasons []string
+		for _, p := range found.Problems {
+			reasons = append(reasons, p.Reason)
+		}
+		if found.Hosts != want.hosts || len(found.Classes) != want.others || !slices.Equal(reasons, want.problems) {
+			t.Errorf("%q: %d hosts, others %v, problems %v, want %+v", controller, found.Hosts, found.Classes, found.Problems, want)
+		}
 	}
 }
 
