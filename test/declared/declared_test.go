@@ -1,5 +1,5 @@
 // Package declared tests that the leader makes what a ConfigMap declares, with a
-// real API server and the rights that docs/controller.md lists. Nothing collects
+// real API server and the rights in config/rbac. Nothing collects
 // garbage there, so the tests look at owner references.
 package declared_test
 
@@ -27,11 +27,11 @@ func TestMain(m *testing.M) { netns.Main(m, fairway.Network) }
 const (
 	patience = 30 * time.Second
 	label    = "fairway.dev/declared-by"
-	mark     = "fairway-system.declared"
+	mark     = "fairway-system.fairway-declared"
 	owner    = "fairway-controller-cluster"
 )
 
-var configMap = types.NamespacedName{Namespace: "fairway-system", Name: "declared"}
+var configMap = types.NamespacedName{Namespace: "fairway-system", Name: "fairway-declared"}
 
 // installation is one whose controller has the flag --declared.
 type installation struct{ *fairway.Installation }
@@ -40,11 +40,8 @@ func start(t *testing.T, data map[string]string, namespaces ...string) installat
 	t.Helper()
 	return installation{fairway.Start(t, fairway.Options{
 		Envoys: -1, Namespaces: namespaces,
-		Flags: []string{"--declared", configMap.Name, "--watch-namespaces", strings.Join(namespaces, ",")},
-		Before: func(r *fairway.Installation) {
-			r.PermitDeclared(t, configMap, owner)
-			r.Create(t, of(configMap, data))
-		},
+		Flags:  []string{"--declared", configMap.Name, "--watch-namespaces", strings.Join(namespaces, ",")},
+		Before: func(r *fairway.Installation) { r.Create(t, of(configMap, data)) },
 	})}
 }
 
@@ -350,9 +347,8 @@ func testOwnerGone(t *testing.T, i installation) {
 // Both declare an object of one name. The one that comes first has it, and neither
 // touches the other's.
 func testTwoInstallations(t *testing.T, i installation) {
-	other := types.NamespacedName{Namespace: "second", Name: "declared"}
+	other := types.NamespacedName{Namespace: "second", Name: configMap.Name}
 	i.PermitInstallation(t, other.Namespace)
-	i.PermitDeclared(t, other, owner)
 	i.Create(t, of(other, map[string]string{
 		"default.yaml": config("default", "httpPort: 9001"),
 		"second.yaml":  config("second", "httpPort: 9002"),
@@ -365,7 +361,7 @@ func testTwoInstallations(t *testing.T, i installation) {
 			t.Error(err)
 		}
 	}
-	if log := second.Log(); !strings.Contains(log, "ConfigMap fairway-system/declared of another installation") {
+	if log := second.Log(); !strings.Contains(log, "ConfigMap fairway-system/fairway-declared of another installation") {
 		t.Errorf("the second does not say whose the object is:\n%s", log)
 	}
 
@@ -375,7 +371,7 @@ func testTwoInstallations(t *testing.T, i installation) {
 	i.declare(t, configMap, data)
 	fairway.Eventually(t, patience, i.hasPort("default", 9001))
 	i.declare(t, configMap, standard())
-	fairway.Eventually(t, patience, i.tells(t, "ObjectNotOurs", "ConfigMap second/declared of another installation"))
+	fairway.Eventually(t, patience, i.tells(t, "ObjectNotOurs", "ConfigMap second/fairway-declared of another installation"))
 	i.declare(t, other, nil)
 	fairway.Eventually(t, patience, i.hasPort("second", 0))
 	fairway.Eventually(t, patience, i.hasPort("default", 8081))

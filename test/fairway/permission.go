@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -109,45 +108,10 @@ func (r *Installation) PermitInstallation(t testing.TB, namespace string) {
 			continue
 		}
 		object.SetNamespace(namespace)
-		r.Create(t, object)
-		r.bind(t, object)
+		r.Create(t, object, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: object.GetName()},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: object.GetName()},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: r.home, Name: r.name.Controller()}},
+		})
 	}
-}
-
-// PermitDeclared gives the controller's account what --declared needs: the
-// ConfigMap, the objects, and the ClusterRole that owns them.
-func (r *Installation) PermitDeclared(t testing.TB, configMap types.NamespacedName, owner string) {
-	t.Helper()
-	name := "declared-" + configMap.Namespace
-	rule := func(group, resource string, names []string, verbs ...string) rbacv1.PolicyRule {
-		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, ResourceNames: names, Verbs: verbs}
-	}
-	for _, object := range []client.Object{
-		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: configMap.Namespace, Name: name}, Rules: []rbacv1.PolicyRule{
-			rule("", "configmaps", []string{configMap.Name}, "list", "watch"),
-			rule("", "events", nil, "create", "patch"), // which a ClusterRole grants only where Ingresses are watched
-		}},
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{
-			rule("fairway.dev", "clustergatewayconfigs", nil, "create", "patch", "delete"),
-			rule("fairway.dev", "issuers", nil, "create", "patch", "delete"),
-			rule(rbacv1.GroupName, "clusterroles", []string{owner}, "get"),
-		}},
-	} {
-		r.Create(t, object)
-		r.bind(t, object)
-	}
-}
-
-// bind binds a Role or a ClusterRole to the controller's account.
-func (r *Installation) bind(t testing.TB, role client.Object) {
-	t.Helper()
-	ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.GetName()}
-	meta := metav1.ObjectMeta{Namespace: role.GetNamespace(), Name: role.GetName()}
-	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: r.home, Name: r.name.Controller()}}
-	if role.GetNamespace() == "" {
-		ref.Kind = "ClusterRole"
-		r.Create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
-		return
-	}
-	r.Create(t, &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects})
 }
