@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Archive fetches packages.
@@ -145,14 +146,20 @@ func download(ctx context.Context, address, to string, pin Pin) (err error) {
 	if err := errors.Join(get(ctx, address, file, pin.Size), file.Close()); err != nil {
 		return err
 	}
-	if err := check(file.Name(), pin); err != nil {
+	if err := errors.Join(check(file.Name(), pin), os.Chmod(file.Name(), 0o644)); err != nil {
 		return err
 	}
 	return os.Rename(file.Name(), to)
 }
 
+// patience is how long one download may take. A mirror that stalls is given up, so
+// that the next one is asked.
+const patience = 10 * time.Minute
+
 // get writes up to limit bytes from an address.
 func get(ctx context.Context, address string, to io.Writer, limit int64) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return err

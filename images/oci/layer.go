@@ -86,7 +86,7 @@ func compress(path string, files rootfs.Tree) (err error) {
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
-	if err := errors.Join(files.Write(packer), packer.Close(), file.Close()); err != nil {
+	if err := errors.Join(files.Write(packer), packer.Close(), file.Chmod(0o644), file.Close()); err != nil {
 		return err
 	}
 	return os.Rename(file.Name(), path)
