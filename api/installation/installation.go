@@ -32,9 +32,9 @@ func (n Name) Validate() error {
 	if len(n) > maxLength {
 		return fmt.Errorf("%q has %d letters, and can have %d", string(n), len(n), maxLength)
 	}
-	if len(validation.IsDNS1035Label(string(n))) > 0 {
+	if len(validation.IsDNS1123Label(string(n))) > 0 {
 		return fmt.Errorf("%q is no name of an installation: it must be lower-case letters, digits and '-', "+
-			"begin with a letter, and end with a letter or digit", string(n))
+			"and begin and end with a letter or digit", string(n))
 	}
 	return nil
 }
