@@ -27,7 +27,7 @@ func (o *Overview) Text() string {
 	}
 	row("CONTROLLER", "ROLE", "VERSION", "ENVOYS", "HELD UP")
 	for _, c := range o.Controllers {
-		row(c.Namespace+"/"+c.Identity, c.role(), cmp.Or(c.Version, "-"), fmt.Sprint(c.Envoys), fmt.Sprint(c.HeldUp))
+		row(o.title(c), c.role(), cmp.Or(c.Version, "-"), fmt.Sprint(c.Envoys), fmt.Sprint(c.HeldUp))
 	}
 	if len(o.Controllers) == 0 {
 		row("-")
@@ -57,6 +57,15 @@ func (o *Overview) Text() string {
 		fmt.Fprintf(&out, "unknown: %s\n", wording.Printable(unknown, '\t'))
 	}
 	return out.String()
+}
+
+// title tells controllers of several installations apart.
+func (o *Overview) title(c Controller) string {
+	title := c.Namespace + "/" + c.Identity
+	if len(o.Installations) > 0 {
+		title += " of " + c.Installation
+	}
+	return title
 }
 
 func (c Controller) role() string {
