@@ -16,7 +16,7 @@ import (
 	"github.com/fairwaynet/fairway/images/sbom"
 )
 
-// Builder builds images from a checkout.
+// Builder builds images from a checkout, one at a time.
 type Builder struct {
 	// Root is the checkout.
 	Root    string
@@ -43,8 +43,12 @@ func NewBuilder(root, cache, work string, version Version) *Builder {
 		return envoy.Fetch(ctx, filepath.Join(root, envoy.Pins), cache, architecture)
 	}
 	archive := debian.NewArchive(filepath.Join(cache, "debian"))
-	b.Packages = func(ctx context.Context, architecture string) ([]debian.Package, error) {
-		return packages(ctx, archive, architecture)
+	known := map[string][]debian.Package{} // unpacking takes a second
+	b.Packages = func(ctx context.Context, architecture string) (found []debian.Package, err error) {
+		if known[architecture] == nil {
+			known[architecture], err = packages(ctx, archive, architecture)
+		}
+		return known[architecture], err
 	}
 	return b
 }

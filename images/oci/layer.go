@@ -153,5 +153,5 @@ func (c *counter) Write(part []byte) (int, error) {
 }
 
 func (c *counter) sum() v1.Hash {
-	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(c.Hash.Sum(nil))}
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(c.Sum(nil))}
 }

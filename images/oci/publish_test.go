@@ -36,7 +36,7 @@ func serve(t *testing.T) *server {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir()) // nobody has logged in
 	s := &server{}
-	real := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	behind := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut || r.Method == http.MethodPatch {
 			if n := s.uploads.Add(1); s.allowed.Load() > 0 && n > s.allowed.Load() {
@@ -44,7 +44,7 @@ func serve(t *testing.T) *server {
 				return
 			}
 		}
-		real.ServeHTTP(w, r)
+		behind.ServeHTTP(w, r)
 	}))
 	t.Cleanup(web.Close)
 	s.address = strings.TrimPrefix(web.URL, "http://")

@@ -71,8 +71,8 @@ func (l *Lab) images(ctx context.Context) (map[string]archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	echo := l.path("echo")
-	if err := binary.Build(ctx, echo, "test/lab/cmd/echo", []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w"); err != nil {
+	echo, err := build(ctx, l.path("echo"), "test/lab/cmd/echo")
+	if err != nil {
 		return nil, err
 	}
 	programs := map[string]string{PauseImage: pause, EchoImage: echo}
@@ -126,6 +126,11 @@ func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 		all[definition.Name] = archive{built.Image, []string{path.Join(images.Registry, definition.Name) + ":lab"}}
 	}
 	return nil
+}
+
+// build builds a command of this module, statically linked.
+func build(ctx context.Context, to, name string) (string, error) {
+	return to, binary.Build(ctx, to, name, []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w")
 }
 
 // copyFile makes a hard link if possible.
