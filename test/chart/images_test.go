@@ -5,37 +5,52 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 // Registry, repository, tag and digest make a reference in every combination. The digest wins, and
 // none is there by default.
 func TestReferencesOfImages(t *testing.T) {
 	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	for _, test := range []struct{ values, controller, gateway string }{
-		{"", "ghcr.io/fairwaynet/fairway:v0.1.0", "ghcr.io/fairwaynet/fairway-gateway:v0.1.0"},
-		{"controller: {image: {registry: r.test}}", "r.test/fairwaynet/fairway:v0.1.0", "ghcr.io/fairwaynet/fairway-gateway:v0.1.0"},
-		{"controller: {image: {repository: x}}", "ghcr.io/x:v0.1.0", ""},
-		{"controller: {image: {tag: v2}}", "ghcr.io/fairwaynet/fairway:v2", ""},
-		{"controller: {image: {tag: 1.5}}", "ghcr.io/fairwaynet/fairway:1.5", ""},
-		{"controller: {image: {digest: '" + digest + "'}}", "ghcr.io/fairwaynet/fairway@" + digest, ""},
-		{"controller: {image: {registry: r.test, repository: x}}", "r.test/x:v0.1.0", ""},
-		{"controller: {image: {registry: r.test, tag: v2}}", "r.test/fairwaynet/fairway:v2", ""},
-		{"controller: {image: {registry: r.test, digest: '" + digest + "'}}", "r.test/fairwaynet/fairway@" + digest, ""},
-		{"controller: {image: {repository: x, tag: v2}}", "ghcr.io/x:v2", ""},
-		{"controller: {image: {repository: x, digest: '" + digest + "'}}", "ghcr.io/x@" + digest, ""},
-		{"controller: {image: {tag: v2, digest: '" + digest + "'}}", "ghcr.io/fairwaynet/fairway:v2@" + digest, ""},
-		{"controller: {image: {registry: r.test, repository: x, tag: v2}}", "r.test/x:v2", ""},
-		{"controller: {image: {registry: r.test, repository: x, tag: v2, digest: '" + digest + "'}}", "r.test/x:v2@" + digest, ""},
-		{"controller: {image: {registry: ''}}", "fairwaynet/fairway:v0.1.0", ""},
-		{"global: {image: {registry: r.test/mirror}}", "r.test/mirror/fairwaynet/fairway:v0.1.0", "r.test/mirror/fairwaynet/fairway-gateway:v0.1.0"},
-		{"global: {imageRegistry: r.test/}", "r.test/fairwaynet/fairway:v0.1.0", "r.test/fairwaynet/fairway-gateway:v0.1.0"},
-		{"global: {image: {registry: r.test}}\ncontroller: {image: {registry: other.test}}", "r.test/fairwaynet/fairway:v0.1.0", ""},
+	cases := map[string]struct{ image, want string }{
+		"none":          {"{}", "ghcr.io/fairwaynet/fairway-gateway:v0.1.0"},
+		"r":             {"{registry: r.test}", "r.test/fairwaynet/fairway-gateway:v0.1.0"},
+		"n":             {"{repository: x}", "ghcr.io/x:v0.1.0"},
+		"t":             {"{tag: v2}", "ghcr.io/fairwaynet/fairway-gateway:v2"},
+		"t-is-a-number": {"{tag: 1.5}", "ghcr.io/fairwaynet/fairway-gateway:1.5"},
+		"d":             {"{digest: '" + digest + "'}", "ghcr.io/fairwaynet/fairway-gateway@" + digest},
+		"r-n":           {"{registry: r.test, repository: x}", "r.test/x:v0.1.0"},
+		"r-t":           {"{registry: r.test, tag: v2}", "r.test/fairwaynet/fairway-gateway:v2"},
+		"r-d":           {"{registry: r.test, digest: '" + digest + "'}", "r.test/fairwaynet/fairway-gateway@" + digest},
+		"n-t":           {"{repository: x, tag: v2}", "ghcr.io/x:v2"},
+		"n-d":           {"{repository: x, digest: '" + digest + "'}", "ghcr.io/x@" + digest},
+		"t-d":           {"{tag: v2, digest: '" + digest + "'}", "ghcr.io/fairwaynet/fairway-gateway:v2@" + digest},
+		"r-n-t":         {"{registry: r.test, repository: x, tag: v2}", "r.test/x:v2"},
+		"r-n-d":         {"{registry: r.test, repository: x, digest: '" + digest + "'}", "r.test/x@" + digest},
+		"r-t-d":         {"{registry: r.test, tag: v2, digest: '" + digest + "'}", "r.test/fairwaynet/fairway-gateway:v2@" + digest},
+		"n-t-d":         {"{repository: x, tag: v2, digest: '" + digest + "'}", "ghcr.io/x:v2@" + digest},
+		"r-n-t-d":       {"{registry: r.test, repository: x, tag: v2, digest: '" + digest + "'}", "r.test/x:v2@" + digest},
+		"no-registry":   {"{registry: ''}", "fairwaynet/fairway-gateway:v0.1.0"},
+	}
+	values := "gateways:\n"
+	for name, c := range cases {
+		values += fmt.Sprintf("  %s: {image: %s}\n", name, c.image)
+	}
+	all := release{values: values}.render(t)
+	for name, c := range cases {
+		if got := field(all.must(t, "Deployment", "fairway-gateway-"+name), "spec.template.spec.containers.0.image"); got != c.want {
+			t.Errorf("%s: %s is %v, want %s", name, c.image, got, c.want)
+		}
+	}
+	for values, want := range map[string]string{
+		"controller: {image: {registry: r.test, tag: v2}}":                            "r.test/fairwaynet/fairway:v2",
+		"global: {image: {registry: r.test/mirror}}":                                  "r.test/mirror/fairwaynet/fairway:v0.1.0",
+		"global: {imageRegistry: r.test/}":                                            "r.test/fairwaynet/fairway:v0.1.0",
+		"global: {image: {registry: r.test}}\ncontroller: {image: {registry: other}}": "r.test/fairwaynet/fairway:v0.1.0",
 	} {
-		all := release{values: test.values}.render(t)
-		for name, want := range map[string]string{"fairway-controller": test.controller, "fairway-gateway": test.gateway} {
-			if got := field(all.must(t, "Deployment", name), "spec.template.spec.containers.0.image"); want != "" && got != want {
-				t.Errorf("%s: %s runs %v, want %s", test.values, name, got, want)
-			}
+		if got := field(release{values: values}.render(t).must(t, "Deployment", "fairway-controller"), "spec.template.spec.containers.0.image"); got != want {
+			t.Errorf("%s: the controllers run %v, want %s", values, got, want)
 		}
 	}
 }
@@ -114,29 +129,38 @@ gateway: {podSecurityContext: {runAsUser: null, fsGroup: null}, containerSecurit
 // A budget never keeps a node from being drained: there is none for one replica and for a
 // DaemonSet, and every other allows at least one eviction.
 func TestNodesCanBeDrained(t *testing.T) {
-	for _, kind := range []string{"Deployment", "DaemonSet"} {
-		for _, budget := range []string{"{}", "{minAvailable: 1}", "{minAvailable: 50%}", "{maxUnavailable: 2}", "{maxUnavailable: 30%}", "{enabled: false}"} {
-			for _, replicas := range []int{0, 1, 2, 3} {
-				values := fmt.Sprintf("gateway: {kind: %s, podDisruptionBudget: %s, replicaCount: %d}", kind, budget, replicas)
-				if kind == "DaemonSet" {
-					values = fmt.Sprintf("gateway: {kind: %s, podDisruptionBudget: %s}", kind, budget)
-				}
-				out, err := release{values: values}.try(t)
-				if err != nil {
-					t.Fatalf("%s: %v", values, err)
-				}
-				made := parse(t, out).find("PodDisruptionBudget", "fairway-gateway")
-				wanted := kind == "Deployment" && replicas > 1 && budget != "{enabled: false}"
-				if (made != nil) != wanted {
-					t.Errorf("%s: budget %v", values, made)
-				}
-				if made != nil && evictable(made.Object["spec"].(map[string]any), replicas) < 1 {
-					t.Errorf("%s: no eviction is allowed by %v", values, made.Object["spec"])
-				}
-				if kind == "DaemonSet" {
-					break
-				}
-			}
+	type gateway struct {
+		Kind       string         `json:"kind"`
+		Budget     map[string]any `json:"podDisruptionBudget"`
+		Replicas   *int           `json:"replicaCount,omitempty"`
+		Autoscaled map[string]any `json:"autoscaling,omitempty"`
+	}
+	cases := map[string]gateway{}
+	for i, budget := range []map[string]any{{}, {"minAvailable": 1}, {"minAvailable": "50%"}, {"maxUnavailable": 2}, {"maxUnavailable": "30%"}, {"enabled": false}} {
+		for _, replicas := range []int{0, 1, 2, 3} {
+			cases[fmt.Sprintf("deployment-%d-%d", i, replicas)] = gateway{Kind: "Deployment", Budget: budget, Replicas: &replicas}
+		}
+		cases[fmt.Sprintf("daemon-%d", i)] = gateway{Kind: "DaemonSet", Budget: budget}
+		least := 2
+		cases[fmt.Sprintf("autoscaled-%d", i)] = gateway{Kind: "Deployment", Budget: budget, Autoscaled: map[string]any{"enabled": true, "minReplicas": least}}
+	}
+	values, err := yaml.Marshal(map[string]any{"gateways": cases})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := release{values: string(values)}.render(t)
+	for name, c := range cases {
+		made := all.find("PodDisruptionBudget", "fairway-gateway-"+name)
+		replicas := 2
+		if c.Replicas != nil {
+			replicas = *c.Replicas
+		}
+		wanted := c.Kind == "Deployment" && replicas > 1 && c.Budget["enabled"] != false
+		if (made != nil) != wanted {
+			t.Errorf("%s: budget %v", name, made)
+		}
+		if made != nil && evictable(made.Object["spec"].(map[string]any), replicas) < 1 {
+			t.Errorf("%s: no eviction is allowed by %v", name, made.Object["spec"])
 		}
 	}
 }

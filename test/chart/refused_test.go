@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // full gives every group of values something, so that all templates render.
@@ -65,8 +67,11 @@ var refusals = []struct{ name, values, says string }{
 }
 
 func TestWhatCannotWorkIsRefused(t *testing.T) {
-	for _, test := range refusals {
+	for i, test := range refusals {
 		for _, program := range helms {
+			if program == "helm3" && i%4 != 0 && !soak.On() { // the template and the schema are the same
+				continue
+			}
 			t.Run(test.name+"/"+program, func(t *testing.T) {
 				t.Parallel()
 				refused(t, release{helm: program, values: test.values}, test.says)
