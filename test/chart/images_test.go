@@ -35,7 +35,7 @@ func TestReferencesOfImages(t *testing.T) {
 	}
 	values := "gateways:\n"
 	for name, c := range cases {
-		values += fmt.Sprintf("  %s: {image: %s}\n", name, c.image)
+		values += fmt.Sprintf("  %q: {image: %s}\n", name, c.image)
 	}
 	all := release{values: values}.render(t)
 	for name, c := range cases {
@@ -227,5 +227,40 @@ func TestReleasesSideBySide(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Names that YAML takes for numbers or booleans stay names.
+func TestNamesThatLookLikeNumbers(t *testing.T) {
+	all := release{name: "1", namespace: "007", values: `
+gateway: {ingressClassResource: {name: "2"}, serviceAccount: {name: "3"}}
+gateways: {"1e3": {}, "true": {}}
+imagePullSecrets: ["4"]
+controller: {watchNamespaces: ["5"], podLabels: {a: 6}}
+`}.render(t)
+	for _, object := range all {
+		metadata := object.Object["metadata"].(map[string]any)
+		for _, name := range []string{"name", "namespace"} {
+			if value, ok := metadata[name]; ok {
+				if text, ok := value.(string); !ok || text == "" {
+					t.Errorf("%s: %s is %v", object.GetKind(), name, value)
+				}
+			}
+		}
+		if labels, ok := metadata["labels"].(map[string]any); ok {
+			for key, value := range labels {
+				if _, ok := value.(string); !ok {
+					t.Errorf("%s %s: label %s is %v", object.GetKind(), object.GetName(), key, value)
+				}
+			}
+		}
+	}
+	all.must(t, "IngressClass", "1e3")
+	all.must(t, "IngressClass", "2")
+	if got := field(all.must(t, "Deployment", "1-fairway-gateway"), "spec.selector.matchLabels"); fmt.Sprint(got) != "map[app.kubernetes.io/component:gateway app.kubernetes.io/instance:1 app.kubernetes.io/name:fairway fairway.dev/gateway:default]" {
+		t.Errorf("the selector is %v", got)
+	}
+	if got, ok := field(all.must(t, "Deployment", "1-fairway-gateway"), "spec.template.spec.serviceAccountName").(string); !ok {
+		t.Errorf("the account is %v", got)
 	}
 }

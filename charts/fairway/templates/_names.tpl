@@ -76,7 +76,7 @@ reaches them: selectors are immutable. Arguments: root, component, key (of a gat
 */}}
 {{- define "fairway.selector" -}}
 app.kubernetes.io/name: fairway
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .key }}
 fairway.dev/gateway: {{ . | quote }}

@@ -25,7 +25,7 @@ fairway.pullSecrets prints the list of pull secrets, if there are any. Argument:
 {{- with $names | uniq }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}

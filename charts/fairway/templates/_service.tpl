@@ -11,7 +11,7 @@ apiVersion: v1
 kind: Service
 metadata:
   name: {{ .name }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "fairway.labels" (dict "root" .root "component" "gateway" "key" .key "more" $service.labels) | nindent 4 }}
   {{- with $service.annotations }}
