@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,39 +26,54 @@ func document(kinds ...string) []byte {
 // all is there, that shows within a minute, and the cluster has its peace from then on.
 func TestAFindingIsConfirmedAndSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var lines []string
-		looks := 0
-		var now []byte
+		var published []byte
 		var failed error
 		c := &Checker{
-			Published: func(context.Context) ([]byte, error) { looks++; return now, failed },
-			Log:       funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{}),
+			Published: func(context.Context) ([]byte, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return published, failed
+			},
+			Log: funcr.New(func(_, args string) {
+				mu.Lock()
+				defer mu.Unlock()
+				lines = append(lines, args)
+			}, funcr.Options{}),
+		}
+		becomes := func(document []byte, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			published, failed = document, err
 		}
 		said := func(words string) int {
+			mu.Lock()
+			defer mu.Unlock()
 			return len(slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return !strings.Contains(line, words) }))
 		}
-		now = document() // nothing is installed: that is a choice
+		becomes(document(), nil) // nothing is installed: that is a choice
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- c.Run(ctx) }()
 		<-time.After(5 * time.Minute)
-		if len(lines) > 0 || c.Detail() != "" {
-			t.Errorf("without custom resources it says %q, %q", lines, c.Detail())
+		if said("") > 0 || c.Detail() != "" {
+			t.Errorf("without custom resources it says %d lines, %q", said(""), c.Detail())
 		}
-		now = document("GatewayConfig", "ClusterGatewayConfig")
+		becomes(document("GatewayConfig", "ClusterGatewayConfig"), nil)
 		<-time.After(5 * time.Minute)
 		if said("older than this version") != 1 || !strings.Contains(c.Detail(), "kind Issuer") || !strings.Contains(c.Detail(), "spec of GatewayConfig") {
-			t.Errorf("it says %q, %q", lines, c.Detail())
+			t.Errorf("it says %d lines, %q", said(""), c.Detail())
 		}
-		failed = errors.New("connection refused")
+		becomes(nil, errors.New("connection refused"))
 		<-time.After(5 * time.Minute)
 		if c.Detail() == "" {
 			t.Error("what was found is forgotten while the API server is away")
 		}
-		failed, now = nil, document("GatewayConfig", "ClusterGatewayConfig", "Issuer")
+		becomes(document("GatewayConfig", "ClusterGatewayConfig", "Issuer"), nil)
 		<-time.After(5 * time.Minute)
 		if said("older than this version") != 2 || strings.Contains(c.Detail(), "kind Issuer") {
-			t.Errorf("after a change it says %q, %q", lines, c.Detail())
+			t.Errorf("after a change it says %d lines, %q", said(""), c.Detail())
 		}
 		cancel()
 		if err := <-ended; err != nil {
