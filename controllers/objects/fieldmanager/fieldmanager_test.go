@@ -12,7 +12,7 @@ import (
 func TestOnlyTheOwnMarkIsKept(t *testing.T) {
 	entry := func(manager string, operation metav1.ManagedFieldsOperationType, subresource string) metav1.ManagedFieldsEntry {
 		return metav1.ManagedFieldsEntry{
-			Manager: manager, Operation: operation, Subresource: subresource, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{}}`)},
+			Manager: manager, Operation: operation, Subresource: subresource, FieldsV1: metav1.NewFieldsV1(`{"f:status":{}}`),
 		}
 	}
 	others := []metav1.ManagedFieldsEntry{
