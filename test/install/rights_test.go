@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,8 +46,9 @@ func audit(t *testing.T, file string) []string {
 
 // event is what is read of an Event of audit.k8s.io/v1.
 type event struct {
-	Verb      string
-	ObjectRef *struct{ Namespace, APIGroup, Resource, Subresource string }
+	Verb           string
+	ObjectRef      *struct{ Namespace, APIGroup, Resource, Subresource string }
+	ResponseStatus struct{ Code int }
 }
 
 // used is the rights that the requests in the file made use of.
@@ -72,9 +74,16 @@ func used(t *testing.T, file string) map[right]bool {
 		if e.ObjectRef.Subresource != "" {
 			r.Resource += "/" + e.ObjectRef.Subresource
 		}
-		found[r] = true
-		r.Namespace = e.ObjectRef.Namespace
-		found[r] = true
+		note := func(r right) {
+			found[r] = true
+			r.Namespace = e.ObjectRef.Namespace
+			found[r] = true
+		}
+		note(r)
+		if r.Verb == "patch" && e.ResponseStatus.Code == http.StatusCreated { // which needs both rights
+			r.Verb = "create"
+			note(r)
+		}
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
