@@ -29,6 +29,9 @@ func (r *Installation) permit(t testing.TB, watched []string, selects bool) *res
 	account := r.name.Controller()
 	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: r.home, Name: account}}
 	for _, object := range r.shippedRoles(t, selects) {
+		if role, ok := object.(*rbacv1.Role); ok && len(watched) > 0 { // as the chart does
+			role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}})
+		}
 		r.ensure(t, object) // a ClusterRole is the same for an Installation of the same name
 		ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: object.GetName()}
 		meta := metav1.ObjectMeta{Name: object.GetName()}
