@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the programs of a release for every system, and krew's manifest of the kubectl plugin.
+# Build the programs of a release, and krew's manifest of the kubectl plugin.
 #
 #   cmd/fairway/release.sh VERSION FOLDER
 #
@@ -41,7 +41,7 @@ platform() {
 	EOT
 }
 
-for target in ${TARGETS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64}; do
+for target in ${TARGETS:-linux/amd64 linux/arm64}; do
 	build "${target%/*}" "${target#*/}"
 done
 cat >"$folder/fairway.yaml" - "$work/platforms" <<EOF2
