@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -73,4 +74,13 @@ func Compare(a, b Problem) int {
 func Sort(problems []Problem) []Problem {
 	slices.SortFunc(problems, Compare)
 	return slices.Compact(problems)
+}
+
+// Shorten bounds a message, in bytes. An ellipsis ends what was cut.
+func Shorten(message string, most int) string {
+	const ellipsis = "…"
+	if len(message) <= most {
+		return message
+	}
+	return strings.ToValidUTF8(message[:most-len(ellipsis)], "") + ellipsis
 }

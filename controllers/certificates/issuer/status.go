@@ -3,7 +3,6 @@ package issuer
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -14,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/controllers/objects/fieldmanager"
 )
@@ -43,7 +43,7 @@ func (r *Reconciler) write(ctx context.Context, issuer *v1alpha1.Issuer, s *issu
 func (r *Reconciler) status(issuer *v1alpha1.Issuer, s *issuerState, now time.Time) v1alpha1.IssuerStatus {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: s.reason,
-		Message: shorten(s.message), ObservedGeneration: issuer.Generation, LastTransitionTime: metav1.NewTime(now),
+		Message: problem.Shorten(s.message, maxMessage), ObservedGeneration: issuer.Generation, LastTransitionTime: metav1.NewTime(now),
 	}
 	if s.reason == v1alpha1.ReasonRegistered {
 		ready.Status = metav1.ConditionTrue
@@ -63,13 +63,6 @@ func (r *Reconciler) status(issuer *v1alpha1.Issuer, s *issuerState, now time.Ti
 	}
 	status.Certificates, status.Orders = &counts, orders
 	return status
-}
-
-func shorten(text string) string {
-	if len(text) <= maxMessage {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxMessage-len("…")], "") + "…"
 }
 
 // Cluster writes the status of Issuers in a cluster.

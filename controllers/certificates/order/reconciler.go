@@ -318,7 +318,7 @@ func (r *Reconciler) tell(spec *Spec, objects Objects, reason, message string) {
 		}
 		r.Events.Event(&corev1.ObjectReference{
 			APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: ing.Namespace, Name: ing.Name, UID: ing.UID,
-		}, corev1.EventTypeNormal, reason, shorten(message, maxMessage))
+		}, corev1.EventTypeNormal, reason, problem.Shorten(message, maxMessage))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 )
 
@@ -149,7 +150,7 @@ func urgency(state string) int {
 func (s State) listed(key Key) v1alpha1.CertificateState {
 	listed := v1alpha1.CertificateState{
 		Namespace: key.Namespace, SecretName: key.Name, Names: s.Names[:min(len(s.Names), maxListedNames)],
-		State: s.State, Message: shorten(s.Message, maxMessage),
+		State: s.State, Message: problem.Shorten(s.Message, maxMessage),
 	}
 	if !s.Next.IsZero() {
 		listed.Next = &metav1.Time{Time: s.Next}

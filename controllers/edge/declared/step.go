@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/problem"
 )
 
 // Label is on every object that a ConfigMap declares; its value is that of Mark.
@@ -138,7 +140,7 @@ func judge(err error) (of verdict, message string) {
 		http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusBadGateway:
 		return failure, ""
 	default: // also 500, which is the answer to an unknown field and to one of the wrong type
-		return refused, shorten(withoutType(s.Message))
+		return refused, problem.Shorten(strings.Join(strings.Fields(withoutType(s.Message)), " "), maxMessage)
 	}
 }
 
@@ -155,14 +157,6 @@ func withoutType(message string) string {
 
 // maxMessage bounds what is repeated of an API server's message, in bytes.
 const maxMessage = 700
-
-func shorten(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) <= maxMessage {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxMessage-len("…")], "") + "…"
-}
 
 // makerOf says who made an object, and what to do about it.
 func makerOf(key Key, object client.Object, configMap types.NamespacedName) string {

@@ -2,7 +2,6 @@ package report
 
 import (
 	"context"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -43,7 +42,7 @@ func (e Events) Appeared(ctx context.Context, p problem.Problem) {
 	if p.Field != "" {
 		message = p.Field + ": " + message
 	}
-	e.Recorder.Event(ref, corev1.EventTypeWarning, string(p.Reason), shorten(message))
+	e.Recorder.Event(ref, corev1.EventTypeWarning, string(p.Reason), problem.Shorten(message, maxMessage))
 }
 
 // Resolved implements Subscriber. Events age by themselves.
@@ -86,12 +85,4 @@ func empty(kind string) (client.Object, schema.GroupVersionKind) {
 	default:
 		return nil, schema.GroupVersionKind{}
 	}
-}
-
-func shorten(message string) string {
-	if len(message) <= maxMessage {
-		return message
-	}
-	const ellipsis = "…"
-	return strings.ToValidUTF8(message[:maxMessage-len(ellipsis)], "") + ellipsis
 }
