@@ -34,14 +34,14 @@ func kinds() []kind {
 			"ClusterGatewayConfig", func() client.Object { return &v1alpha1.ClusterGatewayConfig{} },
 			func() client.ObjectList { return &v1alpha1.ClusterGatewayConfigList{} },
 			func(ctx context.Context, c *leaderelected.Controller[Key], objects cache.Cache) error {
-				return watchKind(ctx, c, objects, &v1alpha1.ClusterGatewayConfig{}, watch.ClusterGatewayConfig)
+				return watchKind(ctx, c, objects, "ClusterGatewayConfig", &v1alpha1.ClusterGatewayConfig{}, watch.ClusterGatewayConfig)
 			},
 		},
 		{
 			"Issuer", func() client.Object { return &v1alpha1.Issuer{} },
 			func() client.ObjectList { return &v1alpha1.IssuerList{} },
 			func(ctx context.Context, c *leaderelected.Controller[Key], objects cache.Cache) error {
-				return watchKind(ctx, c, objects, &v1alpha1.Issuer{}, watch.Issuer)
+				return watchKind(ctx, c, objects, "Issuer", &v1alpha1.Issuer{}, watch.Issuer)
 			},
 		},
 	}
@@ -58,22 +58,10 @@ func declarable(name string) bool {
 
 // watchKind wakes the key of an object also when its owner changes, or when it
 // begins to be deleted.
-func watchKind[O client.Object](ctx context.Context, c *leaderelected.Controller[Key], objects cache.Cache, object O, essence watch.Essence[O]) error {
-	name := kindOf(object)
+func watchKind[O client.Object](ctx context.Context, c *leaderelected.Controller[Key], objects cache.Cache, name string, object O, essence watch.Essence[O]) error {
 	return leaderelected.Watch(ctx, c, objects, object,
 		func(o O) any { return []any{essence(o), o.GetOwnerReferences(), o.GetDeletionTimestamp()} },
 		func(_ context.Context, o O) ([]Key, error) { return []Key{{name, o.GetName()}}, nil })
-}
-
-func kindOf(object client.Object) string {
-	switch object.(type) {
-	case *v1alpha1.Issuer:
-		return "Issuer"
-	case *v1alpha1.ClusterGatewayConfig:
-		return "ClusterGatewayConfig"
-	default:
-		return ""
-	}
 }
 
 // find returns the object of a key as the cache has it, nil if there is none.
