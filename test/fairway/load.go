@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairwaynet/fairway/test/pace"
 	"github.com/fairwaynet/fairway/test/soak"
 )
 
@@ -76,40 +77,15 @@ func (r *Installation) StartLoad(t testing.TB, host, path string) *Load {
 	return l
 }
 
-// run gives a request to a worker whenever one is due. If no worker is free it
-// waits, so that a slow machine lowers the rate and no queue builds up.
 func (l *Load) run(ctx context.Context) {
-	began := time.Now()
-	due := make(chan struct{})
-	var running sync.WaitGroup
-	for range workers {
-		running.Go(func() { l.work(ctx, due) })
-	}
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for sent := 0.0; ctx.Err() == nil; {
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-		// The load does not catch up after a stall of this process.
-		want := time.Since(began).Seconds() * l.Rate
-		for sent = max(sent, want-l.Rate/10); sent < want && ctx.Err() == nil; sent++ {
-			select {
-			case due <- struct{}{}:
-			case <-ctx.Done():
-			}
-		}
-	}
-	close(due)
-	running.Wait()
+	took := pace.Run(ctx, l.Rate, workers, func(due <-chan int) { l.work(ctx, due) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tally.Took = time.Since(began)
+	l.tally.Took = took
 }
 
 // work sends one request whenever one is due.
-func (l *Load) work(ctx context.Context, due <-chan struct{}) {
+func (l *Load) work(ctx context.Context, due <-chan int) {
 	kept := &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 1}
 	defer kept.CloseIdleConnections()
 	own := &http.Transport{DialContext: dial, DisableKeepAlives: true}

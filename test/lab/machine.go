@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairwaynet/fairway/test/lab/machine"
 	"github.com/fairwaynet/fairway/test/lab/rack"
@@ -74,6 +78,34 @@ func (m *Machine) Command(ctx context.Context, args ...string) (*exec.Cmd, error
 	command := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	command.Env = []string{"PATH=" + machine.Path, "HOME=/root", "TERM=" + os.Getenv("TERM")}
 	return command, nil
+}
+
+// Signal sends a signal to the program of a command that Command made and that was
+// started. The program is the child of the command's own process, which is nsenter. One
+// that has ended gets none.
+func Signal(command *exec.Cmd, signal syscall.Signal) error {
+	program, err := childOf(command.Process.Pid)
+	if err != nil {
+		return err
+	}
+	if err := unix.Kill(program, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("pass %s on: %w", signal, err)
+	}
+	return nil
+}
+
+// childOf is the first child of a process, or the process itself if it has no
+// child yet.
+func childOf(pid int) (int, error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return 0, fmt.Errorf("find the program: %w", err)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(children)), " ")
+	if first == "" {
+		return pid, nil
+	}
+	return strconv.Atoi(first)
 }
 
 // State is the state of the machine.

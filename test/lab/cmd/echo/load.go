@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/fairwaynet/fairway/test/pace"
 )
 
 // tally is the result of a load, which load prints as JSON when it ends.
@@ -46,29 +48,8 @@ func load(ctx context.Context, args []string) error {
 	if len(l.urls) == 0 {
 		return errors.New("load: give URLs")
 	}
-	began := time.Now()
-	due := make(chan int)
-	var running sync.WaitGroup
-	for range workers {
-		running.Go(func() { l.work(ctx, due) })
-	}
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for sent := 0; ctx.Err() == nil; {
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-		for want := int(time.Since(began).Seconds() * *rate); sent < want && ctx.Err() == nil; sent++ {
-			select {
-			case due <- sent:
-			case <-ctx.Done():
-			}
-		}
-	}
-	close(due)
-	running.Wait()
-	return json.NewEncoder(os.Stdout).Encode(l.result(time.Since(began)))
+	took := pace.Run(ctx, *rate, workers, func(due <-chan int) { l.work(ctx, due) })
+	return json.NewEncoder(os.Stdout).Encode(l.result(took))
 }
 
 // loader counts what clients see.

@@ -1,17 +1,16 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairwaynet/fairway/test/lab"
 )
 
 // passedOn are the signals that attend passes on to its command: those that
@@ -42,29 +41,21 @@ func attend(command *exec.Cmd) error {
 		case err := <-ended:
 			return err
 		case s := <-signals:
-			if err := passOn(command.Process.Pid, s); err != nil {
+			if err := passOn(command, s); err != nil {
 				fmt.Fprintln(os.Stderr, "lab:", err)
 			}
 		}
 	}
 }
 
-// passOn sends a signal to the program on the machine, which is the child of this
-// process's nsenter. If a terminal has sent the signal to its whole foreground,
-// the program has it already.
-func passOn(nsenter int, s os.Signal) error {
+// passOn sends a signal to the program on the machine. If a terminal has sent the
+// signal to its whole foreground, the program has it already.
+func passOn(command *exec.Cmd, s os.Signal) error {
 	number, ok := s.(syscall.Signal)
 	if !ok || fromTerminal(number) {
 		return nil
 	}
-	program, err := childOf(nsenter)
-	if err != nil {
-		return err
-	}
-	if err := unix.Kill(program, number); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("pass %s on: %w", s, err)
-	}
-	return nil
+	return lab.Signal(command, number)
 }
 
 // fromTerminal reports whether a terminal has sent the signal. A terminal's keys
@@ -75,18 +66,4 @@ func fromTerminal(s syscall.Signal) bool {
 	}
 	foreground, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP)
 	return err == nil && foreground == unix.Getpgrp()
-}
-
-// childOf is the first child of a process, or the process itself if it has no
-// child yet.
-func childOf(pid int) (int, error) {
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return 0, fmt.Errorf("find the program: %w", err)
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(children)), " ")
-	if first == "" {
-		return pid, nil
-	}
-	return strconv.Atoi(first)
 }
