@@ -14,11 +14,12 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-// FairwayValues are the values of the chart for a lab: images that the nodes have, and
-// ports of the nodes, because a lab has no load balancer.
+// fairwayValues are the values of the chart for a lab: images that the nodes have, and
+// ports of the nodes, because a lab has no load balancer. They are in the lab's folder
+// beside the images.
 //
 //go:embed fairway.yaml
-var FairwayValues []byte
+var fairwayValues []byte
 
 // FairwayPort is the port of every node on which the gateways answer HTTP. HTTPS has the
 // port that ends with 443.
@@ -60,9 +61,6 @@ func (l *Lab) TryHelm(ctx context.Context, program string, args ...string) (stri
 	path, err := tools.Find(program)
 	if err != nil {
 		return "", err
-	}
-	if err := os.WriteFile(l.path("fairway.yaml"), FairwayValues, 0o600); err != nil {
-		return "", fmt.Errorf("run helm: %w", err)
 	}
 	home := l.path("helm")
 	command := exec.CommandContext(ctx, path, append(args, "--kubeconfig", l.Kubeconfig)...)

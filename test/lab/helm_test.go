@@ -105,16 +105,8 @@ func (l *Lab) load(t *testing.T) *load {
 // end ends the load, which must have lost nothing.
 func (r *load) end(t *testing.T, what string) {
 	t.Helper()
-	// nsenter has one child, which is the load.
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", r.command.Process.Pid))
-	if err != nil {
+	if err := Signal(r.command, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
-	}
-	for _, child := range strings.Fields(string(children)) {
-		var pid int
-		if _, err := fmt.Sscan(child, &pid); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGTERM) // if it has ended, Wait says how
-		}
 	}
 	if err := r.command.Wait(); err != nil {
 		t.Fatalf("%v: %s", err, r.err.String())

@@ -105,8 +105,9 @@ func single(name, program string) (archive, error) {
 	return archive{image, []string{name}}, err
 }
 
-// addFairway adds Fairway's images, as a release has them. Compressing the layers, which
-// the lab leaves out, changes nothing in them.
+// addFairway adds Fairway's images, as a release has them, and writes the chart's values
+// that name them. Compressing the layers, which the lab leaves out, changes nothing in
+// them.
 func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 	root, err := tools.Root()
 	if err != nil {
@@ -125,7 +126,7 @@ func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 		}
 		all[definition.Name] = archive{built.Image, []string{path.Join(images.Registry, definition.Name) + ":lab"}}
 	}
-	return nil
+	return os.WriteFile(l.path("fairway.yaml"), fairwayValues, 0o600)
 }
 
 // build builds a command of this module, statically linked.
