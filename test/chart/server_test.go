@@ -2,6 +2,7 @@ package chart
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,9 +13,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/yaml"
 
 	"github.com/fairwaynet/fairway/test/cluster"
+	"github.com/fairwaynet/fairway/test/olddefinitions"
 )
 
 // What the real API server says to the chart, by both Helms. There are no nodes: nothing runs.
@@ -174,10 +175,15 @@ func testUpgrade(t *testing.T, i installer) {
 	if err := os.CopyFS(old, os.DirFS(folder)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(old, "files/crds/fairway.dev_issuers.yaml")); err != nil {
+	definitions := filepath.Join(old, "files/crds")
+	if err := errors.Join(os.RemoveAll(definitions), os.Mkdir(definitions, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	withoutField(t, filepath.Join(old, "files/crds/fairway.dev_clustergatewayconfigs.yaml"), "trustedHops")
+	for n, manifest := range olddefinitions.Without(t, "ClusterGatewayConfig.spec.trustedHops", "Issuer") {
+		if err := os.WriteFile(filepath.Join(definitions, fmt.Sprintf("%d.yaml", n)), []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if printed, err := i.helm(t, "install", "", old, "--create-namespace"); err != nil {
 		t.Fatal(printed, err)
 	}
@@ -213,33 +219,6 @@ func testUpgrade(t *testing.T, i installer) {
 		t.Fatal(err)
 	}
 	i.uninstall(t)
-}
-
-// withoutField removes a field of the spec from a definition.
-func withoutField(t *testing.T, path, name string) {
-	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	definition := map[string]any{}
-	if err := yaml.Unmarshal(content, &definition); err != nil {
-		t.Fatal(err)
-	}
-	version := definition["spec"].(map[string]any)["versions"].([]any)[0].(map[string]any)
-	schema := version["schema"].(map[string]any)["openAPIV3Schema"].(map[string]any)
-	spec := schema["properties"].(map[string]any)["spec"].(map[string]any)
-	fields := spec["properties"].(map[string]any)
-	if fields[name] == nil {
-		t.Fatalf("%s has no field %s", path, name)
-	}
-	delete(fields, name)
-	if content, err = yaml.Marshal(definition); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // definitions are the custom resource definitions in rendered text.

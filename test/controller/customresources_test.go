@@ -7,53 +7,16 @@ import (
 	"testing"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
-	"github.com/fairwaynet/fairway/config/crd"
 	"github.com/fairwaynet/fairway/test/fairway"
+	"github.com/fairwaynet/fairway/test/olddefinitions"
 )
-
-// oldDefinitions are the definitions of a version that had no GatewayConfig, and in
-// Issuers no field "controller".
-func oldDefinitions(t *testing.T) string {
-	t.Helper()
-	all, err := crd.Manifests()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var texts []string
-	for _, manifest := range all {
-		var definition map[string]any
-		if err := yaml.Unmarshal(manifest, &definition); err != nil {
-			t.Fatal(err)
-		}
-		spec := definition["spec"].(map[string]any)
-		switch spec["names"].(map[string]any)["kind"] {
-		case "GatewayConfig":
-			continue
-		case "Issuer":
-			root := spec["versions"].([]any)[0].(map[string]any)["schema"].(map[string]any)["openAPIV3Schema"].(map[string]any)
-			fields := root["properties"].(map[string]any)["spec"].(map[string]any)["properties"].(map[string]any)
-			if fields["controller"] == nil {
-				t.Fatal("an Issuer has no field controller")
-			}
-			delete(fields, "controller")
-		}
-		text, err := yaml.Marshal(definition)
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts = append(texts, string(text))
-	}
-	return strings.Join(texts, "---\n")
-}
 
 // An upgrade that leaves the custom resources old is said wherever somebody may look,
 // and serves. When they are upgraded, nothing is said any more.
 func TestOldCustomResourcesAreSaid(t *testing.T) {
 	fairway.Backend(t, "shop", "10.77.1.1")
 	r := fairway.Start(t, fairway.Options{Before: func(r *fairway.Installation) {
-		r.Cluster.Kubectl(t, oldDefinitions(t), "apply", "--server-side", "-f", "-")
+		r.Cluster.Kubectl(t, olddefinitions.Manifest(t, "Issuer.spec.controller", "GatewayConfig"), "apply", "--server-side", "-f", "-")
 		r.Cluster.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout="+time.Minute.String(),
 			"crd/clustergatewayconfigs.fairway.dev", "crd/issuers.fairway.dev")
 	}})

@@ -9,51 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
-	"github.com/fairwaynet/fairway/config/crd"
 	"github.com/fairwaynet/fairway/controllers/objects/customresources"
 	"github.com/fairwaynet/fairway/test/cluster"
+	"github.com/fairwaynet/fairway/test/olddefinitions"
 )
-
-// manifests are those of this version but the kinds left out, without a field.
-func manifests(t *testing.T, without string, leftOut ...string) string {
-	t.Helper()
-	all, err := crd.Manifests()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var texts []string
-	for _, manifest := range all {
-		var definition map[string]any
-		if err := yaml.Unmarshal(manifest, &definition); err != nil {
-			t.Fatal(err)
-		}
-		spec := definition["spec"].(map[string]any)
-		kind := spec["names"].(map[string]any)["kind"].(string)
-		if slices.Contains(leftOut, kind) {
-			continue
-		}
-		if of, path, _ := strings.Cut(without, "."); of == kind {
-			at := spec["versions"].([]any)[0].(map[string]any)["schema"].(map[string]any)["openAPIV3Schema"].(map[string]any)
-			names := strings.Split(path, ".")
-			for _, name := range names[:len(names)-1] {
-				at = at["properties"].(map[string]any)[name].(map[string]any)
-			}
-			fields := at["properties"].(map[string]any)
-			if _, has := fields[names[len(names)-1]]; !has {
-				t.Fatalf("there is no field %s", without)
-			}
-			delete(fields, names[len(names)-1])
-		}
-		text, err := yaml.Marshal(definition)
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts = append(texts, string(text))
-	}
-	return strings.Join(texts, "---\n")
-}
 
 // What a real API server publishes of manifests is what the manifests have. Somebody
 // without any right may read it.
@@ -69,9 +28,9 @@ func TestWhatAClusterLacks(t *testing.T) {
 		there bool // any kind is
 	}{
 		{"", []string{"kind ClusterGatewayConfig", "kind GatewayConfig", "kind Issuer"}, false},
-		{manifests(t, "Issuer.spec.externalAccount", "GatewayConfig"), []string{"kind GatewayConfig", "spec.externalAccount of Issuer"}, true},
-		{manifests(t, "Issuer.spec.controller"), []string{"spec.controller of Issuer"}, true},
-		{manifests(t, ""), nil, true},
+		{olddefinitions.Manifest(t, "Issuer.spec.externalAccount", "GatewayConfig"), []string{"kind GatewayConfig", "spec.externalAccount of Issuer"}, true},
+		{olddefinitions.Manifest(t, "Issuer.spec.controller"), []string{"spec.controller of Issuer"}, true},
+		{olddefinitions.Manifest(t, ""), nil, true},
 	} {
 		if step.apply != "" {
 			c.Kubectl(t, step.apply, "apply", "--server-side", "--force-conflicts", "-f", "-")

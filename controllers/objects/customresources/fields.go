@@ -1,8 +1,9 @@
 // Package customresources finds out whether the CustomResourceDefinitions of a cluster
 // are as new as this program.
 //
-// An upgrade by Helm leaves them as they are, and the API server then drops the fields
-// that it does not know from what people apply. The package compares what the API
+// They are old where somebody upgrades the program alone, such as a second release that
+// leaves them to the first. The API server then drops the fields that it does not know
+// from what people apply. The package compares what the API
 // server publishes with the manifests of this version (config/crd). It changes nothing,
 // and it needs no right: every account may read what is published.
 package customresources
