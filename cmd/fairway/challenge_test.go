@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -46,7 +45,6 @@ func TestWhereChallengesAreAnswered(t *testing.T) {
 }
 
 func TestChallengeSettingsThatAreWrong(t *testing.T) {
-	where := func(name, problem string) error { return errors.New(name + ": " + problem) }
 	for name, c := range map[string]challengeSettings{
 		"acme-address":  {Address: "18001"},
 		"acme-resolver": {Resolvers: []string{"192.0.2.53:53", "dns.test:53"}},

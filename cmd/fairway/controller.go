@@ -200,11 +200,7 @@ func (c *controllerSettings) assemble(
 		Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry},
 		Checks:  []func(context.Context) error{func(context.Context) error { return contact.Err() }},
 	}
-	made, err := c.sharedCertificate(ctx, mgr, log)
-	if err != nil {
-		return err
-	}
-	certificates, err := c.certificates(log, registry, made)
+	certificates, err := c.servedCertificates(ctx, mgr, registry, log)
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,10 @@ import (
 	"github.com/fairwaynet/fairway/api/installation"
 )
 
+// where names the flag, as the settings of a command do.
+func where(name, problem string) error { return fmt.Errorf("--%s: %s", name, problem) }
+
 func TestScopeSettings(t *testing.T) {
-	where := func(name, problem string) error { return fmt.Errorf("--%s: %s", name, problem) }
 	for _, test := range []struct {
 		name string
 		args []string
@@ -47,7 +49,6 @@ func TestScopeSettings(t *testing.T) {
 }
 
 func TestDeclaredSettings(t *testing.T) {
-	where := func(name, problem string) error { return fmt.Errorf("--%s: %s", name, problem) }
 	for given, want := range map[string]string{"": "", "fairway-declared": "", "a/b": `--declared: "a/b" is no name of a ConfigMap`} {
 		s := &declaredSettings{ConfigMap: given}
 		if err := s.load(where); (err != nil) != (want != "") || err != nil && err.Error() != want {
@@ -61,7 +62,6 @@ func TestDeclaredSettings(t *testing.T) {
 }
 
 func TestReplicaSettings(t *testing.T) {
-	where := func(name, problem string) error { return fmt.Errorf("--%s: %s", name, problem) }
 	for _, test := range []struct {
 		name string
 		args []string

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -12,6 +13,17 @@ import (
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	tlscertificate "github.com/fairwaynet/fairway/tls/certificate"
 )
+
+// servedCertificates are the settings of what is served over TLS.
+func (c *controllerSettings) servedCertificates(
+	ctx context.Context, mgr manager.Manager, registry prometheus.Registerer, log logr.Logger,
+) (servercert.Options, error) {
+	made, err := c.sharedCertificate(ctx, mgr, log)
+	if err != nil {
+		return servercert.Options{}, err
+	}
+	return c.certificates(log, registry, made)
+}
 
 // sharedCertificate is the self-signed certificate that all replicas serve by
 // default, before and after a restart. If it cannot be stored, this replica uses

@@ -15,12 +15,10 @@ import (
 
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
 	"github.com/fairwaynet/fairway/test/soak"
 	"github.com/fairwaynet/fairway/xds/grpcserver"
-	"github.com/fairwaynet/fairway/xds/identity"
 	"github.com/fairwaynet/fairway/xds/route"
 	adsserver "github.com/fairwaynet/fairway/xds/server"
 )
@@ -33,15 +31,7 @@ func TestStrangersKeepNoEnvoyAway(t *testing.T) {
 	ads := adsserver.New(adsserver.Options{Log: logr.Discard(), Authorize: grpcserver.Authorize})
 	ads.PublishSettings("blue", route.DefaultSettings())
 	ads.Open()
-	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("", "fairway-system"), ours, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := identity.ServerConfig(files)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := serveWith(t, credentials.NewTLS(config), ads)
+	address := serveWith(t, controllersOf(t, ours, now), ads)
 	before := memory()
 
 	var strangers sync.WaitGroup

@@ -141,6 +141,20 @@ func serveWith(t *testing.T, creds credentials.TransportCredentials, ads *adsser
 	return listener.Addr().String()
 }
 
+// controllersOf are the credentials of controllers with a certificate of the authority.
+func controllersOf(t *testing.T, ours identity.Authorities, now time.Time) credentials.TransportCredentials {
+	t.Helper()
+	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("", "fairway-system"), ours, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := identity.ServerConfig(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return credentials.NewTLS(config)
+}
+
 // call calls a method that does not exist: Unimplemented means that the server
 // has answered.
 func call(t *testing.T, address string, creds credentials.TransportCredentials) error {
@@ -173,15 +187,7 @@ func TestStrangersGetNoConfiguration(t *testing.T) {
 		ads.PublishSettings(gateway, route.DefaultSettings())
 	}
 	ads.Open()
-	files, _, err := identity.Policy{}.Renew(identity.Files{}, identity.Controllers("", "fairway-system"), ours, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := identity.ServerConfig(files)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := serveWith(t, credentials.NewTLS(config), ads)
+	address := serveWith(t, controllersOf(t, ours, now), ads)
 
 	for _, test := range []struct {
 		name    string
