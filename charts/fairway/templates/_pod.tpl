@@ -20,7 +20,7 @@ fairway.pullSecrets prints the list of pull secrets, if there are any. Argument:
 {{- define "fairway.pullSecrets" -}}
 {{- $names := list -}}
 {{- range concat (.Values.imagePullSecrets | default list) (dig "imagePullSecrets" list (.Values.global | default dict) | default list) -}}
-{{- $names = append $names (kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "name") .) -}}
+{{- if kindIs "map" . -}}{{- $names = append $names .name -}}{{- else -}}{{- $names = append $names . -}}{{- end -}}
 {{- end -}}
 {{- with $names | uniq }}
 imagePullSecrets:
@@ -149,7 +149,7 @@ securityContext:
 
 {{/*
 fairway.budget prints the spec of a PodDisruptionBudget, or nothing where one would keep
-nodes from being drained. Arguments: group, replicas, selector, where.
+nodes from being drained. Arguments: group, replicas, selector.
 */}}
 {{- define "fairway.budget" -}}
 {{- $budget := .group.podDisruptionBudget -}}

@@ -1,10 +1,17 @@
 {{/*
+fairway.serviceType prints the type of a gateway's Service. Arguments: gateway, service.
+*/}}
+{{- define "fairway.serviceType" -}}
+{{- .service.type | default (.gateway.onNode | ternary "ClusterIP" "LoadBalancer") -}}
+{{- end -}}
+
+{{/*
 fairway.service prints a Service of a gateway. Arguments: root, gateway, name, service (values),
 selector, key.
 */}}
 {{- define "fairway.service" -}}
 {{- $service := .service -}}
-{{- $type := $service.type | default (.gateway.onNode | ternary "ClusterIP" "LoadBalancer") -}}
+{{- $type := include "fairway.serviceType" . -}}
 {{- $balanced := eq $type "LoadBalancer" }}
 ---
 apiVersion: v1

@@ -49,7 +49,8 @@ first map stays.
 {{- $into := index . 0 -}}
 {{- range $key, $default := index . 1 -}}
 {{- if not (hasKey $into $key) -}}
-{{- $_ := set $into $key (kindIs "map" $default | ternary (deepCopy (kindIs "map" $default | ternary $default dict)) $default) -}}
+{{- if kindIs "map" $default -}}{{- $default = deepCopy $default -}}{{- end -}}
+{{- $_ := set $into $key $default -}}
 {{- else if and (kindIs "map" $default) (kindIs "map" (get $into $key)) -}}
 {{- include "fairway.fill" (list (get $into $key) $default) -}}
 {{- end -}}
@@ -64,6 +65,8 @@ fairway.gateways prints all gateways as JSON, by their keys: "default" is the va
   gateway    its name for the controllers
   name       the name of its workload and its Service
   config     the ClusterGatewayConfig's spec, if it has one
+  replicas   how many run at least, unless it is a DaemonSet
+  grace      how many seconds it needs to end
 */}}
 {{- define "fairway.gateways" -}}
 {{- $root := . -}}
@@ -93,6 +96,10 @@ fairway.gateways prints all gateways as JSON, by their keys: "default" is the va
 {{- $_ := set $gateway "name" (include "fairway.workload" (dict "root" $root "key" $key)) -}}
 {{- $_ := set $gateway "hasService" (dig "service" "enabled" true $gateway) -}}
 {{- $_ := set $gateway "onNode" (or (dig "hostPort" "enabled" false $gateway) (dig "hostNetwork" false $gateway)) -}}
+{{- $replicas := include "fairway.number" $gateway.replicaCount | default "2" -}}
+{{- if $gateway.autoscaling.enabled -}}{{- $replicas = include "fairway.number" $gateway.autoscaling.minReplicas | default "2" -}}{{- end -}}
+{{- $_ := set $gateway "replicas" $replicas -}}
+{{- $_ := set $gateway "grace" (add (include "fairway.seconds" $gateway.drain.delay) (include "fairway.seconds" $gateway.drain.timeout) 10) -}}
 {{- $_ := set $gateway "config" (include "fairway.config" (dict "root" $root "gateway" $gateway "main" $values.gateway) | fromJson) -}}
 {{- end -}}
 {{- $all | toJson -}}
