@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Build the programs of a release, and krew's manifest of the kubectl plugin.
+# Build the programs of a release for every system, and krew's manifest of the kubectl plugin.
 #
 #   cmd/fairway/release.sh VERSION FOLDER
+#
+# TARGETS says for which systems ("linux/amd64 darwin/arm64"), TRIM= leaves the paths of this machine
+# in the programs, which is faster where others were built so.
 #
 # Each archive holds fairway, and under two more names what kubectl needs: the plugin, and the
 # program that completes its arguments. Equal sources make equal archives.
@@ -19,7 +22,7 @@ build() {
 	local at=$work/$1-$2 suffix='' name=fairway_${version}_$1_$2.tar.gz
 	[[ $1 != windows ]] || suffix=.exe
 	mkdir "$at"
-	GOOS=$1 GOARCH=$2 CGO_ENABLED=0 "${GO:-go}" build -trimpath -buildvcs=false \
+	GOOS=$1 GOARCH=$2 CGO_ENABLED=0 "${GO:-go}" build ${TRIM--trimpath} -buildvcs=false \
 		-ldflags "-s -w -X main.release=$version" -o "$at/fairway$suffix" ./cmd/fairway
 	cp LICENSE "$at/"
 	ln "$at/fairway$suffix" "$at/kubectl-fairway$suffix"
@@ -41,7 +44,7 @@ platform() {
 	EOT
 }
 
-for target in ${TARGETS:-linux/amd64 linux/arm64}; do
+for target in ${TARGETS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64}; do
 	build "${target%/*}" "${target#*/}"
 done
 cat >"$folder/fairway.yaml" - "$work/platforms" <<EOF2

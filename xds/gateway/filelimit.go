@@ -1,10 +1,6 @@
 package gateway
 
-import (
-	"cmp"
-	"fmt"
-	"syscall"
-)
+import "cmp"
 
 // reservedFiles is how many files Envoy needs beside connections.
 const reservedFiles = 512
@@ -18,14 +14,4 @@ func (b Bootstrap) limitConnections(files uint64) Bootstrap {
 		b.MaxConnections = int64(fit)
 	}
 	return b
-}
-
-// openFiles is the number of files that a child of this process may have open. Envoy
-// raises its own limit to that.
-func openFiles() (uint64, error) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("read the limit of open files: %w", err)
-	}
-	return uint64(limit.Max), nil //nolint:unconvert // it is signed on some systems
 }

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,6 +35,9 @@ type Files struct {
 
 var _ Store = (*Files)(nil)
 
+// errLocked says that another process has the lock of the folder.
+var errLocked = errors.New("another process uses it")
+
 // managedBy is the label on Secrets that we write. Those are only in this folder.
 const managedBy = "app.kubernetes.io/managed-by"
 
@@ -50,10 +52,7 @@ func OpenFiles(dir string, others client.Reader) (*Files, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open folder of secrets: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = errors.New("another process uses it")
-		}
+	if err := lockFile(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("open folder of secrets %s: %w", dir, err), lock.Close())
 	}
 	return &Files{dir: dir, lock: lock, others: others}, nil
