@@ -40,6 +40,8 @@ type Overview struct {
 	// Issuers and the certificates that are asked from them.
 	Issuers      []Issuer      `json:"issuers,omitempty"`
 	Certificates []Certificate `json:"certificates,omitempty"`
+	// Waiting are the pods of gateways for which no node has room.
+	Waiting []Waiting `json:"waiting,omitempty"`
 	// Missing are the kinds and fields of custom resources that this version knows
 	// and that the cluster's CustomResourceDefinitions lack.
 	Missing []string `json:"missingFields,omitempty"`
@@ -129,6 +131,9 @@ func Of(ctx context.Context, reader snapshot.Reader, choice Choice, now time.Tim
 	}
 	o.Controllers, o.Unknown = append(o.Controllers, replicas.Controllers...), replicas.Unknown
 	if err := o.certificates(ctx, reader, served); err != nil {
+		return nil, err
+	}
+	if err := o.waiting(ctx, reader); err != nil {
 		return nil, err
 	}
 	o.missing(ctx, reader)
@@ -248,7 +253,7 @@ func addressesOf(ing *networkingv1.Ingress) []string {
 
 // Healthy reports whether nothing here needs a person.
 func (o *Overview) Healthy() bool {
-	if len(o.Problems)+len(o.Missing) > 0 || o.needsPerson() || !o.led() {
+	if len(o.Problems)+len(o.Missing)+len(o.Waiting) > 0 || o.needsPerson() || !o.led() {
 		return false
 	}
 	if slices.ContainsFunc(o.Gateways, func(g Gateway) bool { return g.Unproved > 0 }) {

@@ -49,6 +49,9 @@ func (o *Overview) Text() string {
 			fmt.Fprintf(&out, "%s/%s: %s: %s\n", i.Namespace, i.Name, i.State, wording.Printable(i.Why, '\t'))
 		}
 	}
+	for _, pod := range o.Waiting {
+		out.WriteString(pod.text())
+	}
 	o.whysOfCertificates(func(format string, args ...any) { fmt.Fprintf(&out, format, args...) })
 	if text := customresources.Text(o.Missing); text != "" {
 		fmt.Fprintf(&out, "%s\n", text)

@@ -180,3 +180,29 @@ func (r Reader) Leases(ctx context.Context, label string) ([]*coordinationv1.Lea
 	}
 	return leases, nil
 }
+
+// UnscheduledGateways returns the pods of gateways that have no node, whichever
+// installation they belong to.
+func (r Reader) UnscheduledGateways(ctx context.Context) ([]*corev1.Pod, error) {
+	return r.pods(ctx, func(pod *corev1.Pod) bool { return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil },
+		client.MatchingLabels{"app.kubernetes.io/name": "fairway", "app.kubernetes.io/component": "gateway"})
+}
+
+// ScheduledPods returns all pods that have a node.
+func (r Reader) ScheduledPods(ctx context.Context) ([]*corev1.Pod, error) {
+	return r.pods(ctx, func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })
+}
+
+func (r Reader) pods(ctx context.Context, wanted func(*corev1.Pod) bool, options ...client.ListOption) ([]*corev1.Pod, error) {
+	objects, err := r.list(ctx, &corev1.PodList{}, "pods", "", options...)
+	if err != nil {
+		return nil, err
+	}
+	var pods []*corev1.Pod
+	for _, object := range objects {
+		if pod, ok := object.(*corev1.Pod); ok && wanted(pod) {
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
+}
