@@ -3,7 +3,7 @@
 #
 #   test/suite.sh [FLAG-OF-GO-TEST...] -- PACKAGE...
 #
-# Packages whose tests start programs (API servers, Envoys) run three at a time: each
+# Packages whose tests start programs (API servers, Envoys) run four at a time: each
 # package has a network of its own, and waits more than it computes. All others run
 # side by side before. A failure does not keep the rest from running. The timeout is
 # for one package, and generous, because other programs may use the cores too.
@@ -28,16 +28,16 @@ began=$SECONDS
 status=0
 all=$("${GO:-go}" list "$@") # where this fails, nothing would be tested
 heavy=$(heavy "$@")
-mapfile -t three < <(grep -xFf <(echo "$heavy") <<<"$all")
+mapfile -t four < <(grep -xFf <(echo "$heavy") <<<"$all")
 mapfile -t together < <(grep -vxFf <(echo "$heavy") <<<"$all")
 
 run() { "${GO:-go}" test -timeout 20m "$@" 2>&1 | tee -a "$log" || status=1; }
 ((${#together[@]} == 0)) || run "${flags[@]}" "${together[@]}"
 between=$SECONDS
-((${#three[@]} == 0)) || run -p 3 -parallel 4 "${flags[@]}" "${three[@]}"
+((${#four[@]} == 0)) || run -p 4 -parallel 4 "${flags[@]}" "${four[@]}"
 
 printf '\nWhere the time went (tests alone, without what was compiled for them):\n'
 awk -f test/times.awk "$log" | sort -rn | sed -n 1,15p
-printf '%6d s    in all: %d packages side by side in %d s, then %d three at a time in %d s\n' \
-	$((SECONDS - began)) ${#together[@]} $((between - began)) ${#three[@]} $((SECONDS - between))
+printf '%6d s    in all: %d packages side by side in %d s, then %d four at a time in %d s\n' \
+	$((SECONDS - began)) ${#together[@]} $((between - began)) ${#four[@]} $((SECONDS - between))
 exit "$status"
