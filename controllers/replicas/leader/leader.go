@@ -28,6 +28,7 @@ import (
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/util/retry"
 )
 
 // Durations are the times of the Lease. A zero field has its default.
@@ -161,20 +162,26 @@ func (e *Elector) stand(ctx context.Context) error {
 func (e *Elector) release(ctx context.Context, lock resourcelock.Interface) {
 	ctx, cancel := context.WithTimeout(ctx, e.Terms.Default().Retry)
 	defer cancel()
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error { return e.releaseOnce(ctx, lock) })
+	if err != nil {
+		e.Log.V(1).Info("cannot give the lease back; it expires", "cause", err.Error())
+	}
+}
+
+// releaseOnce conflicts with a renewal that was cancelled but that the API server still
+// completes.
+func (e *Elector) releaseOnce(ctx context.Context, lock resourcelock.Interface) error {
 	record, _, err := lock.Get(ctx)
 	if err != nil || record.HolderIdentity != e.Identity {
-		return // it expires
+		return err
 	}
 	now := metav1.Now()
-	err = lock.Update(ctx, resourcelock.LeaderElectionRecord{
+	return lock.Update(ctx, resourcelock.LeaderElectionRecord{
 		LeaderTransitions:    record.LeaderTransitions,
 		LeaseDurationSeconds: 1,
 		RenewTime:            now,
 		AcquireTime:          now,
 	})
-	if err != nil {
-		e.Log.V(1).Info("cannot give the lease back; it expires", "cause", err.Error())
-	}
 }
 
 // Describe implements prometheus.Collector.

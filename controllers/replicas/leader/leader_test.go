@@ -1,9 +1,12 @@
 package leader_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -11,8 +14,10 @@ import (
 
 	"github.com/go-logr/logr/testr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	"github.com/fairwaynet/fairway/test/cluster"
@@ -74,7 +79,12 @@ func (r *replica) end() error {
 
 func start(t *testing.T, c *cluster.Cluster, name string, task func(context.Context) error) *replica {
 	t.Helper()
-	leases, err := coordinationv1.NewForConfig(c.Config)
+	return startWith(t, c.Config, name, task)
+}
+
+func startWith(t *testing.T, config *rest.Config, name string, task func(context.Context) error) *replica {
+	t.Helper()
+	leases, err := coordinationv1.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +109,7 @@ func start(t *testing.T, c *cluster.Cluster, name string, task func(context.Cont
 func TestElection(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{})
 	t.Run("clean", func(t *testing.T) { testCleanStop(t, c) })
+	t.Run("release", func(t *testing.T) { testReleaseMeetsARenewal(t, c) })
 	t.Run("task", func(t *testing.T) { testTaskEnds(t, c) })
 	t.Run("away", func(t *testing.T) { testAPIServerAway(t, c) })
 }
@@ -128,6 +139,67 @@ func testCleanStop(t *testing.T, c *cluster.Cluster) {
 		"# TYPE fairway_leader gauge\nfairway_leader 1\n"
 	if err := testutil.CollectAndCompare(second, strings.NewReader(want)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A renewal that was cancelled may still reach the Lease, between the release's look and
+// its write. The release tries again.
+func testReleaseMeetsARenewal(t *testing.T, c *cluster.Cluster) {
+	s := &throne{t: t}
+	renewed := &lateRenewal{t: t, lease: strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-")}
+	var err error
+	if renewed.leases, err = coordinationv1.NewForConfig(c.Config); err != nil {
+		t.Fatal(err)
+	}
+	config := rest.CopyConfig(c.Config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(request *http.Request) (*http.Response, error) {
+			renewed.before(request)
+			return next.RoundTrip(request)
+		})
+	})
+	first := startWith(t, config, "first", func(ctx context.Context) error { return s.sit(ctx, "first") })
+	fairway.Eventually(t, patience, s.leads("first"))
+	start(t, c, "second", func(ctx context.Context) error { return s.sit(ctx, "second") })
+	stopped := time.Now()
+	if err := first.end(); err != nil {
+		t.Error(err)
+	}
+	fairway.Eventually(t, patience, s.leads("second"))
+	if took := time.Since(stopped); took >= terms.Lease || !renewed.done {
+		t.Errorf("the other replica led after %s; the renewal came: %t", took, renewed.done)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
+
+// lateRenewal writes the Lease once, before the first write that releases it.
+type lateRenewal struct {
+	t      *testing.T
+	leases coordinationv1.LeasesGetter
+	lease  string
+	done   bool
+}
+
+func (l *lateRenewal) before(request *http.Request) {
+	if l.done || request.Method != http.MethodPut {
+		return
+	}
+	body, err := request.GetBody()
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
+	written, err := io.ReadAll(body)
+	if err != nil || bytes.Contains(written, []byte(`"holderIdentity":"first"`)) || bytes.Contains(written, []byte("\x05first")) {
+		return
+	}
+	l.done = true
+	patch := []byte(`{"metadata": {"annotations": {"late": "renewal"}}}`)
+	if _, err := l.leases.Leases("default").Patch(request.Context(), l.lease, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		l.t.Error(err)
 	}
 }
 
