@@ -138,7 +138,7 @@ race-core: tools-cluster tools-acme ## Run the tests of server, controllers and 
 soak: tools ## Run all tests at full length: outages of minutes, floods, promised times, fuzzing (FUZZTIME=5m); hours
 	@FAIRWAY_SOAK=1 GO=$(GO) test/suite.sh -count 1 -p 1 -timeout 2h -- $(TESTS)
 	@$(MAKE) fuzz FUZZTIME=$(if $(filter file,$(origin FUZZTIME)),5m,$(FUZZTIME))
-	@if [[ $$(id -u) == 0 ]]; then $(MAKE) lab-test LABRUNS=3 && $(MAKE) lab-e2e; else echo "not root: the lab is left out" >&2; fi
+	@if [[ $$(id -u) == 0 ]]; then $(MAKE) lab-test LABRUNS=3 && FAIRWAY_LAB_HELM=helm3 $(MAKE) lab-test && $(MAKE) lab-e2e; else echo "not root: the lab is left out" >&2; fi
 
 .PHONY: bench
 bench: tools tools-peers ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)

@@ -57,6 +57,30 @@ func testHelm(t *testing.T, l *Lab) {
 	t.Run("uninstall", func(t *testing.T) { testHelmUninstall(t, l, before) })
 }
 
+// helmOf is the Helm that owns the first release: FAIRWAY_LAB_HELM, else helm4. otherHelm
+// owns the second.
+func helmOf() string {
+	if program := os.Getenv("FAIRWAY_LAB_HELM"); program != "" {
+		return program
+	}
+	return "helm4"
+}
+
+func otherHelm() string {
+	if helmOf() == "helm3" {
+		return "helm4"
+	}
+	return "helm3"
+}
+
+// force is what Helm 4 needs to take fields that kubectl has applied; Helm 3 takes them.
+func force() []string {
+	if helmOf() == "helm3" {
+		return nil
+	}
+	return []string{"--force-conflicts"}
+}
+
 // everything is what a cluster holds that an install could leave there.
 func (l *Lab) everything(t *testing.T) []string {
 	t.Helper()
@@ -174,23 +198,24 @@ func testTakeOver(t *testing.T, l *Lab) {
 	for _, line := range strings.Split(strings.TrimSpace(block[1]), "\n") {
 		if strings.HasPrefix(line, "helm ") {
 			_, flags, _ := strings.Cut(line, "-n fairway-system ")
-			l.Helm(t, "helm4", append([]string{"install"}, l.helmFlags(strings.Fields(flags)...)...)...)
+			own := slices.DeleteFunc(strings.Fields(flags), func(flag string) bool { return flag == "--force-conflicts" })
+			l.Helm(t, helmOf(), append([]string{"install"}, l.helmFlags(append(own, force()...)...)...)...)
 			continue
 		}
 		l.Kubectl(t, "", strings.Fields(strings.ReplaceAll(strings.TrimPrefix(line, "kubectl "), "'", ""))...)
 	}
 	l.rolledOut(t, "fairway-system")
 	// kubectl stays an owner of what it wrote, so that upgrades by Helm 4 have to insist.
-	l.Helm(t, "helm4", append([]string{"upgrade"}, l.helmFlags("--force-conflicts", "--set", "gateway.podAnnotations.changed=yes", "--wait", "--timeout", "3m")...)...)
+	l.Helm(t, helmOf(), append([]string{"upgrade"}, l.helmFlags(append(force(), "--set", "gateway.podAnnotations.changed=yes", "--wait", "--timeout", "3m")...)...)...)
 	l.rolledOut(t, "fairway-system")
 	running.end(t, "the take-over, and an upgrade after it")
-	l.Helm(t, "helm4", "uninstall", "fairway", "--namespace", "fairway-system", "--wait")
+	l.Helm(t, helmOf(), "uninstall", "fairway", "--namespace", "fairway-system", "--wait")
 	l.Kubectl(t, "", "delete", "crd", "-l", "app.kubernetes.io/name=fairway")
 }
 
 func testHelmInstall(t *testing.T, l *Lab) {
 	began := time.Now()
-	l.Helm(t, "helm4", append([]string{"install"}, l.helmFlags("--set", "issuers.example.email=a@example.com", "--set", "issuers.example.termsAgreed=true",
+	l.Helm(t, helmOf(), append([]string{"install"}, l.helmFlags("--set", "issuers.example.email=a@example.com", "--set", "issuers.example.termsAgreed=true",
 		"--set", "issuers.example.directory=https://127.0.0.1:1/directory", "--set", "gateway.settings.trustedHops=1")...)...)
 	l.served(t, "echo.test", FairwayPort)
 	soak.Promised(t, "from helm install to an answer through both nodes", time.Since(began), 15*time.Second)
@@ -199,7 +224,7 @@ func testHelmInstall(t *testing.T, l *Lab) {
 	l.waitFor(t, "--for=create", "clustergatewayconfig", "default")
 	l.waitFor(t, "--for=jsonpath={.spec.email}=a@example.com", "issuer", "example")
 	l.waitFor(t, "--for=condition=Accepted", "clustergatewayconfig", "default")
-	t.Log(l.Helm(t, "helm4", "test", "fairway", "--namespace", "fairway-system", "--logs"))
+	t.Log(l.Helm(t, helmOf(), "test", "fairway", "--namespace", "fairway-system", "--logs"))
 	if pods := l.Kubectl(t, "", "-n", "fairway-system", "get", "pods", "-l", "app.kubernetes.io/component=test", "-o", "name"); pods != "" {
 		t.Errorf("helm test left %s", pods)
 	}
@@ -229,14 +254,14 @@ func testHelmUpgrade(t *testing.T, l *Lab) {
 		t.Fatal(err)
 	}
 	running := l.load(t)
-	l.Helm(t, "helm4", "upgrade", "fairway", next, "--namespace", "fairway-system", "--reset-then-reuse-values",
+	l.Helm(t, helmOf(), "upgrade", "fairway", next, "--namespace", "fairway-system", "--reset-then-reuse-values",
 		"--set", "controller.image.tag=next", "--set", "gateway.image.tag=next", "--set", "gateway.settings.trustedHops=2", "--set", "issuers=null", "--wait", "--timeout", "3m")
 	if field := l.Kubectl(t, "", "get", "crd", "issuers.fairway.dev", "-o", "jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.next.type}"); field != "string" {
 		t.Errorf("the upgrade did not change the definition: %q", field)
 	}
 	l.waitFor(t, "--for=delete", "issuer", "example")
 	l.waitFor(t, "--for=jsonpath={.spec.trustedHops}=2", "clustergatewayconfig", "default")
-	l.Helm(t, "helm4", "rollback", "fairway", "--namespace", "fairway-system", "--wait", "--timeout", "3m")
+	l.Helm(t, helmOf(), "rollback", "fairway", "--namespace", "fairway-system", "--wait", "--timeout", "3m")
 	l.waitFor(t, "--for=jsonpath={.spec.trustedHops}=1", "clustergatewayconfig", "default")
 	l.rolledOut(t, "fairway-system")
 	running.end(t, "upgrade and roll-back")
@@ -260,7 +285,7 @@ func testSpread(t *testing.T, l *Lab) {
 
 func testSecondRelease(t *testing.T, l *Lab) {
 	running := l.load(t)
-	l.Helm(t, "helm3", "install", "edge", l.Chart(), "--namespace", "edge", "--create-namespace", "--values", l.path("fairway.yaml"), "--wait", "--timeout", "3m",
+	l.Helm(t, otherHelm(), "install", "edge", l.Chart(), "--namespace", "edge", "--create-namespace", "--values", l.path("fairway.yaml"), "--wait", "--timeout", "3m",
 		"--set", "crds.enabled=false", "--set", "gateway.ingressClassResource.name=edge", "--set", "gateway.service.nodePorts.http=30180", "--set", "gateway.service.nodePorts.https=30543",
 		"--set", "controller.replicaCount=1", "--set", "gateway.replicaCount=1")
 	l.Kubectl(t, strings.NewReplacer("name: echo}\nspec:\n  ingressClassName: fairway", "name: edge}\nspec:\n  ingressClassName: edge", "echo.test", "edge.test").Replace(ingress), "apply", "-f", "-")
@@ -270,7 +295,7 @@ func testSecondRelease(t *testing.T, l *Lab) {
 			t.Errorf("%s at port %d of the other release: %s", host, port, said)
 		}
 	}
-	l.Helm(t, "helm3", "uninstall", "edge", "--namespace", "edge", "--wait")
+	l.Helm(t, otherHelm(), "uninstall", "edge", "--namespace", "edge", "--wait")
 	l.Kubectl(t, "", "delete", "ingress", "edge")
 	l.Kubectl(t, "", "delete", "namespace", "edge")
 	running.end(t, "a second release that comes and goes")
@@ -280,7 +305,7 @@ func testSecondRelease(t *testing.T, l *Lab) {
 var left = regexp.MustCompile(`^(customresourcedefinition\.apiextensions\.k8s\.io/\w+\.fairway\.dev|namespace/fairway-system|apiservice\.apiregistration\.k8s\.io/v1alpha1\.fairway\.dev|secret/fairway-(ca|controller-tls|default-certificate|gateway-[a-z-]+|(account|order)-[a-z-]+)|lease\.coordination\.k8s\.io/fairway-controller[a-z0-9-]*|configmap/kube-root-ca\.crt|serviceaccount/default)$`)
 
 func testHelmUninstall(t *testing.T, l *Lab, before []string) {
-	l.Helm(t, "helm4", "uninstall", "fairway", "--namespace", "fairway-system", "--wait")
+	l.Helm(t, helmOf(), "uninstall", "fairway", "--namespace", "fairway-system", "--wait")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	l.eventually(t, "the end of pods and of declared objects", func() bool {
