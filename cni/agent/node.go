@@ -64,7 +64,7 @@ func Read(dir string) (Node, error) {
 	if err != nil {
 		return Node{}, fmt.Errorf("read what holds on this node: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	node := Node{}
 	if err := json.NewDecoder(io.LimitReader(file, maxNode)).Decode(&node); err != nil {
 		return Node{}, fmt.Errorf("read %s: %w", path, err)

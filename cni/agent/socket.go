@@ -87,7 +87,7 @@ func askOnce(ctx context.Context, dir string, request Request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
-	defer connection.Close()
+	defer func() { _ = connection.Close() }() // all was said
 	stop := context.AfterFunc(ctx, func() { _ = connection.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := json.NewEncoder(connection).Encode(request); err != nil {
@@ -140,7 +140,10 @@ func Serve(ctx context.Context, listener net.Listener, do func(context.Context, 
 			return nil
 		}
 		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ECONNABORTED) {
-			time.Sleep(10 * time.Millisecond)
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Millisecond): // for files to be closed
+			}
 			continue
 		}
 		if err != nil {

@@ -38,7 +38,7 @@ func (l Leases) All() ([]Lease, []Unreadable, error) {
 			unreadable = append(unreadable, f.unreadable(names, err)...)
 		}
 	}
-	slices.SortFunc(leases, func(a, b Lease) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
+	slices.SortFunc(leases, func(a, b Lease) int { return cmp.Compare(a.String(), b.String()) })
 	slices.SortFunc(unreadable, func(a, b Unreadable) int { return cmp.Compare(a.Name, b.Name) })
 	return leases, unreadable, nil
 }
@@ -53,7 +53,7 @@ func (f folder) group(names []string) (Lease, error) {
 		if err != nil {
 			return Lease{}, err
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }() // it was only read
 		lease, err := read(file)
 		if err != nil {
 			return Lease{}, err

@@ -46,7 +46,7 @@ func work(dir string) int {
 			os.Getppid()
 		}
 		for _, a := range got.Addresses {
-			os.Remove(filepath.Join(dir, "witness", a.String()))
+			_ = os.Remove(filepath.Join(dir, "witness", a.String()))
 		}
 		ctx, cancel = deadline()
 		err = l.Give(ctx, in.Key)
@@ -137,7 +137,7 @@ func disown(t *testing.T, dir, container string) {
 		for _, a := range got.Addresses {
 			text, err := os.ReadFile(filepath.Join(dir, a.String()))
 			if err == nil && (len(text) == 0 || string(text) == container) {
-				os.Remove(filepath.Join(dir, a.String()))
+				_ = os.Remove(filepath.Join(dir, a.String()))
 			}
 		}
 	}
@@ -304,7 +304,7 @@ func mustMake(t *testing.T, l Leases) *file {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.write(text), f.link(lease(1).Key.String()), f.link("10.1.0.1")); err != nil {
+	if err := errors.Join(f.write(text), f.link(lease(1).String()), f.link("10.1.0.1")); err != nil {
 		t.Fatal(err)
 	}
 	return f

@@ -77,7 +77,7 @@ func TestFullDiskLosesNoAddress(t *testing.T) {
 				}
 				if name == "inodes" && n%10 == 0 && n < 30 { // one inode more: the next fails at a later step
 					entries, _ := os.ReadDir(waste)
-					os.Remove(filepath.Join(waste, entries[0].Name()))
+					_ = os.Remove(filepath.Join(waste, entries[0].Name()))
 				}
 			}
 			if err := l.Give(wait(t), lease(0).Key); err != nil {

@@ -40,7 +40,7 @@ func (l Leases) find(key Key) (Lease, error) {
 	if err != nil {
 		return Lease{}, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	lease, err := read(file)
 	if err != nil {
 		return Lease{}, err

@@ -36,7 +36,7 @@ func (l Leases) open() (folder, error) {
 	return folder{l, dir}, err
 }
 
-func (f folder) close() { f.dir.Close() }
+func (f folder) close() { _ = f.dir.Close() }
 
 func (f folder) did(what string) {
 	if f.step != nil {

@@ -34,7 +34,7 @@ func (l Leases) give(ctx context.Context, key Key) error {
 		if err != nil {
 			return err
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }() // it was only read
 		return f.remove(file, key)
 	})
 }
@@ -53,10 +53,10 @@ func (l Leases) Remove(ctx context.Context, lease Lease) error {
 			found, err := read(file)
 			if err == nil && found.same(lease) {
 				err = f.remove(file, lease.Key)
-				file.Close()
+				_ = file.Close()
 				return err
 			}
-			file.Close()
+			_ = file.Close()
 		}
 		return nil
 	})
@@ -74,7 +74,7 @@ func (l Leases) RemoveUnreadable(ctx context.Context, u Unreadable) error {
 }
 
 func (l Lease) names() []string {
-	names := []string{l.Key.String()}
+	names := []string{l.String()}
 	for _, a := range l.Addresses {
 		names = append(names, a.String())
 	}
@@ -112,20 +112,8 @@ func (f folder) remove(file *os.File, key Key) error {
 		if err != nil {
 			return err
 		}
-		last := ""
-		for _, name := range names {
-			if name == key.String() {
-				last = name
-				continue
-			}
-			if err := f.unlink(name); err != nil {
-				return err
-			}
-		}
-		if last != "" {
-			if err := f.unlink(last); err != nil {
-				return err
-			}
+		if err := f.unlinkAll(names, key); err != nil {
+			return err
 		}
 		now, err := stat(file)
 		if err != nil {
@@ -135,4 +123,19 @@ func (f folder) remove(file *os.File, key Key) error {
 			return nil // its other names are not in this folder: somebody's copy
 		}
 	}
+}
+
+// unlinkAll removes names, that of the key last.
+func (f folder) unlinkAll(names []string, key Key) error {
+	for _, isKey := range []bool{false, true} {
+		for _, name := range names {
+			if (name == key.String()) != isKey {
+				continue
+			}
+			if err := f.unlink(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -82,7 +82,7 @@ func (t *taking) run(ctx context.Context, key Key, text []byte, families []famil
 	if t.file, err = t.make(); err != nil {
 		return nil, err
 	}
-	defer t.file.Close()
+	defer func() { _ = t.file.Close() }() // what was written is linked, or given up
 	if err = t.file.write(text); err == nil {
 		err = t.file.link(key.String())
 	}
@@ -186,9 +186,9 @@ func (t *taking) address(f family) (netip.Addr, error) {
 // by says who has an address.
 func (t *taking) by(a netip.Addr) error {
 	taken := &TakenError{Address: a}
-	if holder, err := t.folder.read(a.String()); err == nil {
-		defer holder.Close()
-		taken.By, _ = read(holder) // what cannot be read is taken, too
+	if holder, err := t.read(a.String()); err == nil {
+		defer func() { _ = holder.Close() }() // it was only read
+		taken.By, _ = read(holder)            // what cannot be read is taken, too
 	}
 	return taken
 }

@@ -57,8 +57,9 @@ func TestAnAddressRestsAsLongAsTheRangeAllows(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, wrong := range []string{"", "x", "10.9.9.9", strings.Repeat("1", 1000)} {
-		if err := os.WriteFile(filepath.Join(l.Dir, ".last.10.1.0.0_29"), []byte(wrong), 0o600); err != nil {
+	for _, wrong := range []string{"x", "=10.9.9.9", "=", strings.Repeat("1", 1000)} {
+		hint := filepath.Join(l.Dir, ".last.10.1.0.0_29")
+		if err := errors.Join(os.Remove(hint), os.Symlink(wrong, hint)); err != nil {
 			t.Fatal(err)
 		}
 		got, err := l.Take(wait(t), lease(1), want)

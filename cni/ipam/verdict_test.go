@@ -68,7 +68,7 @@ func TestRemoveTakesOnlyTheLeaseThatWasRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	os.Remove(filepath.Join(l.Dir, old.Key.String())) // a lease without its key
+	_ = os.Remove(filepath.Join(l.Dir, old.String())) // a lease without its key
 	if all, _, _ := l.All(); len(all) != 1 || all[0].Key != old.Key {
 		t.Fatal(all)
 	}

@@ -43,3 +43,13 @@ func remove(name string, meant func(netlink.Link) bool) error {
 	}
 	return nil
 }
+
+// DisconnectAny removes the host's end of an owner's wire under each name that New could
+// have given it.
+func DisconnectAny(owner Owner) error {
+	var wrong []error
+	for attempt := range byte(attempts) {
+		wrong = append(wrong, Disconnect(owner, owner.hostName(attempt)))
+	}
+	return errors.Join(wrong...)
+}

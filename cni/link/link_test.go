@@ -65,7 +65,7 @@ func (p pod) listen(t testing.TB) netip.AddrPort {
 	t.Helper()
 	var at netip.AddrPort
 	p.Do(func() {
-		listener, err := net.Listen("tcp", netip.AddrPortFrom(p.wire.Addresses[len(p.wire.Addresses)-1], 0).String()) //nolint:noctx // it ends with the test
+		listener, err := net.Listen("tcp", netip.AddrPortFrom(p.wire.Addresses[len(p.wire.Addresses)-1], 0).String())
 		if err != nil {
 			t.Error(err)
 			return
@@ -88,7 +88,7 @@ func (p pod) listen(t testing.TB) netip.AddrPort {
 
 // ask connects and returns what the other end says.
 func ask(to netip.AddrPort) (string, error) {
-	client, err := net.DialTimeout("tcp", to.String(), 5*time.Second) //nolint:noctx // it has a limit
+	client, err := net.DialTimeout("tcp", to.String(), 5*time.Second)
 	if err != nil {
 		return "", err
 	}
@@ -324,7 +324,7 @@ func transfer(t *testing.T, from, to pod) float64 {
 	var listener net.Listener
 	to.Do(func() {
 		var err error
-		if listener, err = net.Listen("tcp", to.wire.Addresses[0].String()+":0"); err != nil { //nolint:noctx // it ends below
+		if listener, err = net.Listen("tcp", to.wire.Addresses[0].String()+":0"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -345,7 +345,7 @@ func transfer(t *testing.T, from, to pod) float64 {
 		took = time.Since(began)
 	})
 	from.Do(func() {
-		sender, err := net.DialTimeout("tcp", listener.Addr().String(), 5*time.Second) //nolint:noctx // it has a limit
+		sender, err := net.DialTimeout("tcp", listener.Addr().String(), 5*time.Second)
 		if err != nil {
 			t.Error(err)
 			_ = listener.Close()

@@ -49,10 +49,12 @@ type Ends struct {
 // ErrNameTaken says that an interface of somebody else has the name of the host's end.
 var ErrNameTaken = errors.New("an interface that is not ours has the name")
 
+// attempts is how many names New tries.
+const attempts = 8
+
 // New returns a free name for the host's end of an owner's wire.
 func New(owner Owner) (string, error) {
-	const most = 8
-	for attempt := range byte(most) {
+	for attempt := range byte(attempts) {
 		name := owner.hostName(attempt)
 		_, err := netlink.LinkByName(name)
 		if errors.As(err, new(netlink.LinkNotFoundError)) {
@@ -62,7 +64,7 @@ func New(owner Owner) (string, error) {
 			return "", fmt.Errorf("look for interface %s: %w", name, err)
 		}
 	}
-	return "", fmt.Errorf("name an interface for %s: %w: %s and %d others", owner, ErrNameTaken, owner.hostName(0), most-1)
+	return "", fmt.Errorf("name an interface for %s: %w: %s and %d others", owner, ErrNameTaken, owner.hostName(0), attempts-1)
 }
 
 // Connect makes a wire between a namespace and ours, or leaves nothing behind.

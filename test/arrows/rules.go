@@ -26,7 +26,8 @@ const (
 //	xds/grpcserver → xds/server → xds/envoy → xds/route
 //	xds/server → xds/proof/verifier → {xds/proof, xds/route}
 //	xds/gateway → xds/proof
-//	proxy/service, proxy/policy → proxy/nft
+//	cni/plugin → {cni/ipam, cni/link, cni/agent}
+//	proxy/service, proxy/policy, cni/mesh → proxy/nft
 //	images → images/{oci, debian, envoy, sbom, libraries} → images/rootfs
 var rules = []rule{
 	// Between the layers.
@@ -168,9 +169,21 @@ var rules = []rule{
 		tests: true, why: "it knows neither Kubernetes nor who stores its orders: the same code serves a cluster and a folder",
 	},
 	{
-		from:  []string{"cmd/fairway-cni", "cni/plugin", "cni/ipam", "cni/link"},
-		never: []string{"k8s.io/client-go"},
+		from:  []string{"cmd/fairway-cni", "cni/plugin", "cni/agent", "cni/ipam", "cni/link"},
+		never: []string{"k8s.io", "sigs.k8s.io", "github.com/go-logr"},
 		tests: true, why: smallPlugin,
+	},
+	{
+		from: []string{"cni/agent", "cni/ipam", "cni/link"}, never: []string{"cni/plugin", "cni/mesh", "github.com/containernetworking/cni"},
+		why: "the agent of a node uses them too: leases, wires and the socket know nothing of the plugin's calls",
+	},
+	{
+		from: []string{"cni/ipam"}, never: []string{"cni/agent", "cni/link"},
+		why: "a lease is a file of addresses: it does not know what is made of them",
+	},
+	{
+		from: []string{"cni/plugin"}, never: []string{"proxy"},
+		why: "the plugin writes no nftables: one writer of a node's tables, its agent",
 	},
 
 	// Only one package imports each library. Code under test/ uses Fairway from
@@ -185,7 +198,8 @@ var rules = []rule{
 		why: "Envoy's messages stay inside xds, so that a new Envoy changes one place; " +
 			"others pass values of xds/route, and wiring calls a function of xds/server",
 	},
-	{but: []string{"cni/link", "test"}, never: []string{"github.com/vishvananda/netlink"}, why: one},
+	{but: []string{"cni/link", "test"}, never: []string{"github.com/vishvananda/netlink"}, tests: true, why: one},
+	{but: []string{"cni/plugin", "cmd/fairway-cni", "test"}, never: []string{"github.com/containernetworking/cni"}, why: one},
 	{but: []string{"proxy/nft", "test"}, never: []string{"github.com/google/nftables"}, why: one},
 	{but: []string{"tls/acme", "test"}, never: []string{"golang.org/x/crypto/acme"}, why: one},
 	{but: []string{"tls/challenge/dns", "test"}, never: []string{"github.com/miekg/dns"}, why: one},
