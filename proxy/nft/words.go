@@ -51,10 +51,10 @@ func OIFName() Source { return Meta{Key: unix.NFT_META_OIFNAME} }
 // IIFType is "iiftype": a number of unix.ARPHRD_….
 func IIFType() Source { return Meta{Key: unix.NFT_META_IIFTYPE} }
 
-// CtState is "ct state", a mask of the States.
+// CtState is "ct state", a mask: CtNew and others.
 func CtState() Source { return Conntrack{Key: unix.NFT_CT_STATE} }
 
-// CtStatus is "ct status", a mask of what conntrack did: DNATed and others.
+// CtStatus is "ct status", a mask of what was done to the connection: CtDNAT.
 func CtStatus() Source { return Conntrack{Key: unix.NFT_CT_STATUS} }
 
 // CtDirection is "ct direction": Proto(0) is original, Proto(1) reply.
@@ -103,11 +103,11 @@ func Random(n, offset uint32) Source { return Numgen{Modulus: n, Offset: offset}
 
 // Bits of CtState and CtStatus, from linux/netfilter/nf_conntrack_common.h.
 const (
-	Invalid     uint32 = 1 << 0
-	Established uint32 = 1 << 1
-	Related     uint32 = 1 << 2
-	New         uint32 = 1 << 3
-	DNATed      uint32 = 1 << 5
+	CtInvalid     uint32 = 1 << 0
+	CtEstablished uint32 = 1 << 1
+	CtRelated     uint32 = 1 << 2
+	CtNew         uint32 = 1 << 3
+	CtDNAT        uint32 = 1 << 5
 )
 
 // Bits of TCPFlags.
