@@ -3,6 +3,8 @@ package nft
 import (
 	"context"
 	"fmt"
+
+	"github.com/fairwaynet/fairway/proxy/nft/message"
 )
 
 // adopt reads a table for the first time. What it holds beside the skeleton
@@ -15,12 +17,31 @@ func (e *Engine) adopt(ctx context.Context, t *table) error {
 	if err := e.mayWrite(t, have); err != nil {
 		return err
 	}
+	if err := e.own(ctx, t.skeleton.Key(), have); err != nil {
+		return err
+	}
 	t.have, t.full, t.ready = have, true, true
 	t.wanted = newWanted()
 	scratch := newTouched()
 	t.wanted.claim(claimant{rank: skeleton}, t.skeleton.part(), scratch)
 	t.adopted = t.found(have)
 	t.wanted.claim(claimant{rank: adopted}, t.adopted, scratch)
+	return nil
+}
+
+// own takes a table that persists and whose owner has ended. It is a batch of its
+// own: the kernel makes no base chain in one that changes the table's flags.
+func (e *Engine) own(ctx context.Context, k TableKey, have *content) error {
+	if e.flags == 0 || have.flags&flagPersist == 0 || have.owner != 0 {
+		return nil
+	}
+	w := &writer{table: k}
+	w.newTable(e.flags)
+	if err := e.socket.Commit(ctx, message.Batch{Messages: w.messages}); err != nil {
+		return fmt.Errorf("take ownership: %w", owned(err))
+	}
+	have.flags |= e.flags
+	have.owner = e.socket.Port()
 	return nil
 }
 

@@ -231,8 +231,7 @@ func (e *Engine) write(ctx context.Context, changed map[*table]*touched, result 
 			for t, c := range changes {
 				c.done(t.have)
 				t.full = false
-				t.have.exists = true
-				if t.have.flags&flagPersist != 0 && e.flags != 0 {
+				if t.have.exists = true; t.have.flags&flagOwner != 0 {
 					t.have.owner = e.socket.Port()
 				}
 			}
@@ -275,13 +274,11 @@ func (e *Engine) batch(changed map[*table]*touched) (message.Batch, map[*table]*
 		if !t.have.exists {
 			t.have.flags = e.flags
 		}
-		// An owner that ends takes its flag along: what persists is free.
-		mine := e.flags != 0 && t.have.flags&flagPersist != 0
-		if !t.have.exists || mine && t.have.owner != e.socket.Port() {
+		if !t.have.exists {
 			w.newTable(e.flags)
 		}
 		c.write(w)
-		if !mine {
+		if t.have.owner == 0 && (t.have.exists || e.flags == 0) {
 			batch.Generation = e.generation
 		}
 		changes[t] = c

@@ -129,3 +129,19 @@ func sorted(listing string) string {
 func addr(s string) nft.Value { return nft.Addr(netip.MustParseAddr(s)) }
 
 func prefix(s string) nft.Element { return nft.Prefix(netip.MustParsePrefix(s)) }
+
+// body is what a table holds, in order of names, without its own name and flags.
+func body(t testing.TB, k nft.TableKey) string {
+	t.Helper()
+	_, listing, _ := strings.Cut(list(t, k), "\n")
+	blocks := strings.Split(strings.TrimSuffix(listing, "}\n"), "\t}\n")
+	for i, b := range blocks {
+		b = strings.TrimLeft(b, "\n")
+		if strings.HasPrefix(b, "\tflags") {
+			_, b, _ = strings.Cut(b, "\n")
+		}
+		blocks[i] = strings.TrimLeft(b, "\n")
+	}
+	slices.Sort(blocks)
+	return strings.Join(blocks, "")
+}
