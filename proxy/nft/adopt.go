@@ -10,7 +10,7 @@ import (
 // adopt reads a table for the first time. What it holds beside the skeleton
 // stays until somebody wants it or Complete ends that.
 func (e *Engine) adopt(ctx context.Context, t *table) error {
-	have, _, err := e.reader.read(ctx, t.skeleton.Key())
+	have, err := e.reader.read(ctx, t.skeleton.Key())
 	if err != nil {
 		return err
 	}

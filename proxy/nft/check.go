@@ -40,7 +40,7 @@ func (e *Engine) readBack(ctx context.Context) ([]Change, error) {
 		if !t.unsure && head.exists && head.flags&flagOwner != 0 && head.owner == e.socket.Port() {
 			continue
 		}
-		now, _, err := e.reader.read(ctx, k)
+		now, err := e.reader.read(ctx, k)
 		if err != nil {
 			return nil, err
 		}

@@ -79,7 +79,7 @@ func TestValuesComeBackFromTheKernel(t *testing.T) {
 	if _, err := e.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	have, _, err := e.reader.read(t.Context(), table.Key())
+	have, err := e.reader.read(t.Context(), table.Key())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestALostAnswerIsReadBack(t *testing.T) {
 	if changes, err := e.Check(t.Context()); err != nil || len(changes) > 0 {
 		t.Fatalf("check: %v %v", changes, err)
 	}
-	have, _, err := e.reader.read(t.Context(), table.Key())
+	have, err := e.reader.read(t.Context(), table.Key())
 	if err != nil || len(have.sets["s"].elements) != 0 {
 		t.Errorf("elements %v, %v", have.sets["s"].elements, err)
 	}

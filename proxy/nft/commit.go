@@ -175,7 +175,7 @@ func (e *Engine) halve(ctx context.Context, units []*unit, result *Result) ([]*u
 // refused says whether the kernel did not like a message, so that other messages
 // may do better.
 func refused(err error) bool {
-	var refusal *message.Refusal
+	var refusal *message.RefusalError
 	return errors.As(err, &refusal) && !errors.Is(err, ErrOwned)
 }
 
@@ -227,14 +227,7 @@ func (e *Engine) write(ctx context.Context, changed map[*table]*touched, result 
 		err := e.socket.Commit(ctx, batch)
 		switch {
 		case err == nil:
-			e.generation++
-			for t, c := range changes {
-				c.done(t.have)
-				t.full = false
-				if t.have.exists = true; t.have.flags&flagOwner != 0 {
-					t.have.owner = e.socket.Port()
-				}
-			}
+			e.written(changes)
 			result.Messages += len(batch.Messages)
 			return nil
 		case errors.Is(err, message.ErrGeneration), errors.Is(err, message.ErrLost):
@@ -247,7 +240,7 @@ func (e *Engine) write(ctx context.Context, changed map[*table]*touched, result 
 			}
 			result.Changes = append(result.Changes, others...)
 		default:
-			var refusal *message.Refusal
+			var refusal *message.RefusalError
 			if !errors.As(err, &refusal) {
 				e.forget() // it may be committed, or not
 			}
@@ -255,6 +248,19 @@ func (e *Engine) write(ctx context.Context, changed map[*table]*touched, result 
 		}
 	}
 	return fmt.Errorf("commit: others changed the rules %d times meanwhile: %w", attempts, message.ErrGeneration)
+}
+
+// written notes what a batch of ours has done. If somebody else wrote at the same
+// moment, the generation is another, and the next look finds that.
+func (e *Engine) written(changes map[*table]*change) {
+	e.generation++
+	for t, c := range changes {
+		c.done(t.have)
+		t.full = false
+		if t.have.exists = true; t.have.flags&flagOwner != 0 {
+			t.have.owner = e.socket.Port()
+		}
+	}
 }
 
 // batch makes the messages for all tables.

@@ -24,11 +24,6 @@ type elementsOfOneSet struct {
 	elements []Element
 }
 
-func (c *change) empty() bool {
-	return len(c.counters)+len(c.oldCounters)+len(c.sets)+len(c.oldSets)+len(c.chains)+len(c.oldChains)+
-		len(c.rules)+len(c.flushed)+len(c.added)+len(c.removed) == 0
-}
-
 // compare finds the difference between what is wanted and what the kernel has:
 // in what was touched, or in everything.
 func (w *wanted) compare(have *content, t *touched, everything bool) *change {

@@ -81,7 +81,7 @@ func (e *Engine) probe(ctx context.Context) (uint32, error) {
 	w.newTable(flagOwner | flagPersist)
 	w.deleteTable()
 	err := e.socket.Commit(ctx, message.Batch{Messages: w.messages})
-	var refusal *message.Refusal
+	var refusal *message.RefusalError
 	switch {
 	case err == nil:
 		return flagOwner | flagPersist, nil
@@ -198,7 +198,7 @@ func (e *Engine) lock() func() {
 
 // owned says that a table is another's, if that is why the kernel refused.
 func owned(err error) error {
-	var refusal *message.Refusal
+	var refusal *message.RefusalError
 	if errors.As(err, &refusal) && refusal.Errno == unix.EPERM {
 		return fmt.Errorf("%w: %w", ErrOwned, err)
 	}

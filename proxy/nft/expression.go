@@ -18,8 +18,6 @@ type Expression interface {
 // longer value takes the registers that follow, too.
 type Register uint8
 
-const registers = 16
-
 func (r Register) number() uint32 { return unix.NFT_REG32_00 + uint32(r) }
 
 // registerOf reads a register's number. The kernel names one that begins a group

@@ -65,29 +65,29 @@ func (r reader) generation(ctx context.Context) (uint32, error) {
 // attempts bounds how often a read or a commit begins again because others write.
 const attempts = 50
 
-// read returns the content of a table, and the generation that it is of.
-func (r reader) read(ctx context.Context, k TableKey) (*content, uint32, error) {
+// read returns the content of a table at one moment.
+func (r reader) read(ctx context.Context, k TableKey) (*content, error) {
 	for range attempts {
 		before, err := r.generation(ctx)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		c, err := r.once(ctx, k)
 		if errors.Is(err, message.ErrInterrupted) || errors.Is(err, unix.ENOENT) {
 			continue // somebody wrote meanwhile
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("read table %s: %w", k, err)
+			return nil, fmt.Errorf("read table %s: %w", k, err)
 		}
 		after, err := r.generation(ctx)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		if before == after {
-			return c, after, nil
+			return c, nil
 		}
 	}
-	return nil, 0, fmt.Errorf("read table %s: others changed the rules %d times meanwhile", k, attempts)
+	return nil, fmt.Errorf("read table %s: others changed the rules %d times meanwhile", k, attempts)
 }
 
 func (r reader) once(ctx context.Context, k TableKey) (*content, error) {

@@ -44,18 +44,18 @@ type Batch struct {
 // ErrGeneration means that somebody else has written since the batch was made.
 var ErrGeneration = errors.New("the rules have another generation")
 
-// Refusal is the kernel's refusal of one message of a batch. Unwrap gives the errno.
-type Refusal struct {
+// RefusalError is the kernel's refusal of one message of a batch. Unwrap gives the errno.
+type RefusalError struct {
 	Subject string // of the message
 	Errno   unix.Errno
 }
 
-func (r *Refusal) Error() string { return fmt.Sprintf("%s: %v", r.Subject, r.Errno) }
+func (r *RefusalError) Error() string { return fmt.Sprintf("%s: %v", r.Subject, r.Errno) }
 
-func (r *Refusal) Unwrap() error { return r.Errno }
+func (r *RefusalError) Unwrap() error { return r.Errno }
 
 // Commit sends the batch and waits for the kernel's answer. If the kernel refuses
-// messages, the error wraps a *Refusal for each of them, ten at most. ErrLost
+// messages, the error wraps a *RefusalError for each of them, ten at most. ErrLost
 // leaves open whether the batch was committed.
 func (s *Socket) Commit(ctx context.Context, batch Batch) error {
 	b, first := s.marshal(batch)
@@ -95,7 +95,7 @@ func refusal(m Message, err error) error {
 	if !errors.As(err, &errno) {
 		return err
 	}
-	return &Refusal{Subject: m.Subject, Errno: errno}
+	return &RefusalError{Subject: m.Subject, Errno: errno}
 }
 
 // marshal frames the batch. It returns the sequence number of the message that
