@@ -37,7 +37,7 @@ type claim[T any] struct {
 }
 
 func (c claims[T]) with(who claimant, want T) claims[T] {
-	i, found := slices.BinarySearchFunc(c, who, func(a claim[T], b claimant) int { return a.who.compare(b) })
+	i, found := c.find(who)
 	if found {
 		c[i].want = want
 		return c
@@ -46,7 +46,14 @@ func (c claims[T]) with(who claimant, want T) claims[T] {
 }
 
 func (c claims[T]) without(who claimant) claims[T] {
-	return slices.DeleteFunc(c, func(x claim[T]) bool { return x.who == who })
+	if i, found := c.find(who); found {
+		return slices.Delete(c, i, i+1)
+	}
+	return c
+}
+
+func (c claims[T]) find(who claimant) (int, bool) {
+	return slices.BinarySearchFunc(c, who, func(a claim[T], b claimant) int { return a.who.compare(b) })
 }
 
 // wanted is what all parts of a table ask for.
@@ -129,6 +136,9 @@ func (w *wanted) claim(who claimant, p *printed, t *touched) {
 		t.sets[s.Name] = true
 	}
 	for _, c := range p.chains {
+		if all := w.chains[c.Name]; len(all) > 0 && all[0].want.equal(c) {
+			c = all[0].want // thousands of keys may want it: keep one
+		}
 		w.chains[c.Name] = w.chains[c.Name].with(who, c)
 		t.chains[c.Name] = true
 	}

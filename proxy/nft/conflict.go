@@ -18,9 +18,8 @@ func (t *table) conflicts(touched *touched) []Conflict {
 	for name := range touched.sets {
 		all = append(all, conflicts(k, t.wanted.sets[name], Set.equal, func(Set) string { return "set " + name })...)
 	}
-	same := func(a, b *chainContent) bool { return a.rules == b.rules && a.head() == b.head() }
 	for name := range touched.chains {
-		all = append(all, conflicts(k, t.wanted.chains[name], same, func(*chainContent) string { return "chain " + name })...)
+		all = append(all, conflicts(k, t.wanted.chains[name], (*chainContent).equal, func(*chainContent) string { return "chain " + name })...)
 	}
 	for name, keys := range touched.points {
 		s, elements := t.wanted.sets[name], t.wanted.elements[name]

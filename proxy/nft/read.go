@@ -33,6 +33,10 @@ type chainContent struct {
 	rules string // as print gives them
 }
 
+func (c *chainContent) equal(other *chainContent) bool {
+	return c == other || c.rules == other.rules && c.head() == other.head()
+}
+
 func newContent() *content {
 	return &content{counters: map[string]bool{}, sets: map[string]*setContent{}, chains: map[string]*chainContent{}}
 }
