@@ -61,7 +61,7 @@ func (s *Socket) Commit(ctx context.Context, batch Batch) error {
 	b, first := s.marshal(batch)
 	last := first + uint32(len(batch.Messages)) //nolint:gosec // far below 4 Gi
 	defer s.watch(ctx)()
-	if err := s.send(b); err != nil {
+	if err := s.send(ctx, b); err != nil {
 		return err
 	}
 	const most = 10

@@ -60,7 +60,7 @@ func (s *Socket) Request(ctx context.Context, m Message, flags netlink.HeaderFla
 	s.sequence++
 	b := m.append(nil, s.sequence, netlink.Request|flags)
 	defer s.watch(ctx)()
-	if err := s.send(b); err != nil {
+	if err := s.send(ctx, b); err != nil {
 		return err
 	}
 	dump := flags&netlink.Dump == netlink.Dump
@@ -111,7 +111,10 @@ func (s *Socket) watch(ctx context.Context) func() {
 	}
 }
 
-func (s *Socket) send(b []byte) error {
+func (s *Socket) send(ctx context.Context, b []byte) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("send to netfilter: %w", err)
+	}
 	if err := s.room(len(b)); err != nil {
 		return err
 	}
