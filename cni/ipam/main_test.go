@@ -75,14 +75,17 @@ func ranges(texts ...string) Ranges {
 	return r
 }
 
+// patience is for the lock of removals, also where other programs keep the disk busy.
+const patience = 10 * time.Minute
+
 // deadline is for workers, which have no test.
 func deadline() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), time.Minute)
+	return context.WithTimeout(context.Background(), patience)
 }
 
 func wait(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -200,7 +200,7 @@ var rules = []rule{
 	},
 	{but: []string{"cni/link", "test"}, never: []string{"github.com/vishvananda/netlink"}, tests: true, why: one},
 	{but: []string{"cni/plugin", "cmd/fairway-cni", "test"}, never: []string{"github.com/containernetworking/cni"}, why: one},
-	{but: []string{"proxy/nft", "test"}, never: []string{"github.com/google/nftables"}, why: one},
+	{but: []string{"proxy/nft", "test"}, never: []string{"github.com/mdlayher/netlink", "github.com/google/nftables"}, why: one},
 	{but: []string{"tls/acme", "test"}, never: []string{"golang.org/x/crypto/acme"}, why: one},
 	{but: []string{"tls/challenge/dns", "test"}, never: []string{"github.com/miekg/dns"}, why: one},
 	{but: []string{"images/oci"}, never: []string{"github.com/google/go-containerregistry", "github.com/klauspost/compress"}, why: one},
