@@ -182,6 +182,11 @@ var rules = []rule{
 		why: "a lease is a file of addresses: it does not know what is made of them",
 	},
 	{
+		from:  []string{"cni/mesh"},
+		never: []string{"cni/link", "k8s.io", "context", "os", "github.com/go-logr", "github.com/vishvananda/netlink"},
+		why:   pure,
+	},
+	{
 		from: []string{"cni/plugin"}, never: []string{"proxy"},
 		why: "the plugin writes no nftables: one writer of a node's tables, its agent",
 	},
