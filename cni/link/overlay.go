@@ -1,0 +1,118 @@
+package link
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Overlay is this node's end of the overlay between nodes: a VXLAN device that learns
+// nothing (RFC 7348).
+type Overlay struct {
+	Name string // begins with Prefix
+	VNI  int
+	Port int // UDP
+	// Own is the node's address that the others send to.
+	Own netip.Addr
+	// MAC is that of the device, which the others know.
+	MAC net.HardwareAddr
+	MTU int
+	// Gateways are the addresses by which the node itself speaks to pods of others: the
+	// network address of the first range of each family.
+	Gateways []netip.Addr
+}
+
+// Apply makes the device so, if it is not. A device that differs in what cannot be changed is
+// made anew; what of it only drifted is set back. It leaves routes and entries alone.
+func (o Overlay) Apply() error {
+	device, err := netlink.LinkByName(o.Name)
+	switch {
+	case errors.As(err, new(netlink.LinkNotFoundError)):
+		device, err = o.create()
+	case err == nil && !o.is(device):
+		if err := netlink.LinkDel(device); err != nil {
+			return fmt.Errorf("remove the overlay device %s, which has other settings: %w", o.Name, err)
+		}
+		device, err = o.create()
+	}
+	if err != nil {
+		return fmt.Errorf("make the overlay device %s: %w", o.Name, err)
+	}
+	if err := o.settle(device); err != nil {
+		return fmt.Errorf("set the overlay device %s up: %w", o.Name, err)
+	}
+	return nil
+}
+
+// create makes the device with its MAC address: one that is given at creation counts as set,
+// and udev leaves it alone.
+func (o Overlay) create() (netlink.Link, error) {
+	attributes := netlink.NewLinkAttrs()
+	attributes.Name, attributes.HardwareAddr, attributes.MTU = o.Name, o.MAC, o.MTU
+	device := &netlink.Vxlan{LinkAttrs: attributes, VxlanId: o.VNI, Port: o.Port, SrcAddr: o.Own.AsSlice(), UDPCSum: true}
+	if o.Own.Is6() {
+		device.UDP6ZeroCSumRx = true
+	}
+	if err := netlink.LinkAdd(device); err != nil {
+		return nil, err
+	}
+	return netlink.LinkByName(o.Name)
+}
+
+// is reports whether a device has what cannot be changed later.
+func (o Overlay) is(device netlink.Link) bool {
+	vxlan, ok := device.(*netlink.Vxlan)
+	return ok && vxlan.VxlanId == o.VNI && vxlan.Port == o.Port && !vxlan.Learning && vxlan.SrcAddr.Equal(o.Own.AsSlice())
+}
+
+// settle sets what may have drifted.
+func (o Overlay) settle(device netlink.Link) error {
+	if !bytes.Equal(device.Attrs().HardwareAddr, o.MAC) {
+		if err := netlink.LinkSetHardwareAddr(device, o.MAC); err != nil {
+			return fmt.Errorf("set its MAC address: %w", err)
+		}
+	}
+	if device.Attrs().MTU != o.MTU {
+		if err := netlink.LinkSetMTU(device, o.MTU); err != nil {
+			return fmt.Errorf("set its MTU to %d: %w", o.MTU, err)
+		}
+	}
+	if err := withoutChecksumOffload(o.Name); err != nil {
+		return err
+	}
+	if err := apply(o.Name, hostSettings()); err != nil {
+		return err
+	}
+	for _, gateway := range o.Gateways {
+		own := &netlink.Addr{IPNet: single(gateway), Flags: unix.IFA_F_NODAD}
+		if err := netlink.AddrReplace(device, own); err != nil {
+			return fmt.Errorf("give it %s: %w", gateway, err)
+		}
+	}
+	return netlink.LinkSetUp(device)
+}
+
+// withoutChecksumOffload makes the kernel compute the checksums of inner packets: some
+// network cards and kernels send wrong ones for packets in VXLAN.
+func withoutChecksumOffload(device string) error {
+	cards, err := ethtool.NewEthtool()
+	if err != nil {
+		return fmt.Errorf("switch off its checksum offload: %w", err)
+	}
+	defer cards.Close()
+	const offload = "tx-checksum-ip-generic"
+	features, err := cards.Features(device)
+	if err == nil && features[offload] {
+		err = cards.Change(device, map[string]bool{offload: false})
+	}
+	if err != nil {
+		return fmt.Errorf("switch off its checksum offload: %w", err)
+	}
+	return nil
+}
