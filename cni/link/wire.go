@@ -39,6 +39,8 @@ type Wire struct {
 	// pod address's family. Without one the kernel chooses.
 	Sources   []netip.Addr
 	Bandwidth Bandwidth
+	// HostPorts lets the node's 127.0.0.1 lead to the pod. Rules must keep the pod from it.
+	HostPorts bool
 }
 
 // Ends are the interfaces of a wire that was connected.
@@ -151,7 +153,11 @@ func (w Wire) configureHost(end netlink.Link, pod net.HardwareAddr) error {
 	if err := netlink.LinkSetAlias(end, w.Owner.String()); err != nil {
 		return fmt.Errorf("mark interface %s: %w", w.Host, err)
 	}
-	if err := apply(w.Host, hostSettings()); err != nil {
+	settings := hostSettings()
+	if w.HostPorts {
+		settings = append(settings, setting{"ipv4", "route_localnet", "1"})
+	}
+	if err := apply(w.Host, settings); err != nil {
 		return err
 	}
 	if err := netlink.LinkSetUp(end); err != nil {

@@ -145,6 +145,7 @@ func wireOf(lease ipam.Lease, config Config, node agent.Node) link.Wire {
 	return link.Wire{
 		Owner: link.Owner{Container: lease.Container, Interface: lease.Interface}, Host: lease.Link,
 		Addresses: lease.Addresses, MTU: node.MTU, Sources: node.Addresses, Bandwidth: config.Runtime.bandwidth(),
+		HostPorts: len(lease.HostPorts) > 0,
 	}
 }
 

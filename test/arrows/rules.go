@@ -27,7 +27,7 @@ const (
 //	xds/server → xds/proof/verifier → {xds/proof, xds/route}
 //	xds/gateway → xds/proof
 //	cni/plugin → {cni/ipam, cni/link, cni/agent}
-//	proxy/service, proxy/policy, cni/mesh → proxy/nft
+//	proxy/service, proxy/policy, cni/rules → proxy/nft
 //	images → images/{oci, debian, envoy, sbom, libraries} → images/rootfs
 var rules = []rule{
 	// Between the layers.
@@ -37,7 +37,11 @@ var rules = []rule{
 	},
 	{from: []string{"xds"}, never: []string{"tls", "cni", "proxy"}, why: apart},
 	{from: []string{"tls"}, never: []string{"xds", "cni", "proxy"}, why: apart},
-	{from: []string{"cni"}, never: []string{"xds", "tls", "proxy"}, why: apart},
+	{from: []string{"cni"}, but: []string{"cni/rules"}, never: []string{"xds", "tls", "proxy"}, why: apart},
+	{
+		from: []string{"cni/rules"}, never: []string{"xds", "tls", "proxy/service", "proxy/policy", "proxy/loadbalancer"},
+		why: "the rules of the pod network are tables like any other's: they need proxy/nft, and nothing else of proxy",
+	},
 	{from: []string{"proxy"}, never: []string{"xds", "tls", "cni"}, why: apart},
 	{
 		from: []string{"xds", "tls", "cni", "proxy"}, never: []string{"cmd", "controllers"},
@@ -187,7 +191,7 @@ var rules = []rule{
 		why:   pure,
 	},
 	{
-		from: []string{"cni/plugin"}, never: []string{"proxy"},
+		from: []string{"cni/plugin", "cmd/fairway-cni"}, never: []string{"proxy", "cni/rules"},
 		why: "the plugin writes no nftables: one writer of a node's tables, its agent",
 	},
 
