@@ -23,6 +23,9 @@ LABRUNS   ?= 1
 VERSION   ?=
 REGISTRY  ?=
 
+# Where Debian has nft, which people's PATH may lack.
+export PATH := $(PATH):/usr/sbin
+
 # As in production; and one setting for all targets lets them share Go's cache.
 export CGO_ENABLED := 0
 
@@ -77,7 +80,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm
+tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images tools-nft ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm, nft
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -96,6 +99,11 @@ tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, Core
 	@test/tools/install.sh etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy \
 		containerd containerd-shim-runc-v2 ctr runc pause coredns \
 		cni/loopback cni/ptp cni/host-local cni/portmap
+
+# What the kernel holds is listed by nft, too: it must be able to read what we write.
+.PHONY: tools-nft
+tools-nft: ## Install nft, from Debian's packages
+	@test/tools/debian.sh nftables nft
 
 .PHONY: tools-scan
 tools-scan: ## Install sslyze, a scanner of TLS
