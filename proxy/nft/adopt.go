@@ -60,12 +60,8 @@ func (e *Engine) mayWrite(t *table, have *content) error {
 // declares otherwise is made again, and begins empty.
 func (t *table) found(have *content) *printed {
 	p := &printed{Part: Part{Elements: map[string][]Element{}}}
-	fixed := map[string]Set{}
-	for _, s := range t.skeleton.Sets {
-		fixed[s.Name] = s
-	}
 	for name, s := range have.sets {
-		declared, ok := fixed[name]
+		declared, ok := t.fixed[name]
 		if !ok {
 			p.Sets = append(p.Sets, s.Set)
 		}

@@ -3,8 +3,6 @@ package nft
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 )
 
 // Change is something that another process did to a table, as far as the kernel
@@ -89,21 +87,15 @@ func (c *content) differences(now *content) []string {
 		return []string{"the table is missing"}
 	}
 	var all []string
-	names := map[string]bool{}
-	touch(names, c.counters, now.counters)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	for _, name := range names(c.counters, now.counters) {
 		all = append(all, difference("counter "+name, c.counters[name], now.counters[name], true)...)
 	}
-	names = map[string]bool{}
-	touch(names, c.chains, now.chains)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	for _, name := range names(c.chains, now.chains) {
 		a, b := c.chains[name], now.chains[name]
 		same := a == nil || b == nil || a.head() == b.head() && a.rules == b.rules
 		all = append(all, difference("chain "+name, a != nil, b != nil, same)...)
 	}
-	names = map[string]bool{}
-	touch(names, c.sets, now.sets)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	for _, name := range names(c.sets, now.sets) {
 		a, b := c.sets[name], now.sets[name]
 		same := a == nil || b == nil || a.equal(b.Set)
 		all = append(all, difference("set "+name, a != nil, b != nil, same)...)

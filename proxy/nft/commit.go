@@ -279,8 +279,6 @@ func (e *Engine) batch(changed map[*table]*touched) (message.Batch, map[*table]*
 		w := &writer{table: t.skeleton.Key()}
 		if !t.have.exists {
 			t.have.flags = e.flags
-		}
-		if !t.have.exists {
 			w.newTable(e.flags)
 		}
 		c.write(w)

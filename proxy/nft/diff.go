@@ -41,7 +41,7 @@ func (w *wanted) compare(have *content, t *touched, everything bool) *change {
 	}
 	remade := w.compareSets(c, have, t)
 	w.compareChains(c, have, t, remade)
-	for _, name := range slices.Sorted(maps.Keys(joined(t.points, t.groups))) {
+	for _, name := range names(t.points, t.groups) {
 		w.compareElements(c, have, t, name, remade[name])
 	}
 	return c
@@ -56,17 +56,6 @@ func (w *wanted) remakes(have *content, t *touched) bool {
 		}
 	}
 	return false
-}
-
-func joined(a, b map[string]map[Value]bool) map[string]bool {
-	all := map[string]bool{}
-	for name := range a {
-		all[name] = true
-	}
-	for name := range b {
-		all[name] = true
-	}
-	return all
 }
 
 // everything touches all that is wanted or there.
@@ -94,6 +83,13 @@ func (w *wanted) everything(have *content) *touched {
 		}
 	}
 	return t
+}
+
+// names returns the names in either map, in order.
+func names[A, B any](a map[string]A, b map[string]B) []string {
+	all := map[string]bool{}
+	touch(all, a, b)
+	return slices.Sorted(maps.Keys(all))
 }
 
 func touch[A, B any](t map[string]bool, want map[string]A, have map[string]B) {

@@ -43,12 +43,13 @@ type Engine struct {
 // table is one table of an engine.
 type table struct {
 	skeleton Table
+	fixed    map[string]Set // of the skeleton
 
 	// Engine.mu guards what is submitted.
 	pending   map[Key]*printed // nil removes a part
 	completed bool             // Complete was called
 
-	// Whoever writes has the rest.
+	// Engine.writing guards the rest.
 	parts   map[Key]*printed
 	adopted *printed // what was found and nobody has claimed yet
 	wanted  *wanted
@@ -98,7 +99,7 @@ func (e *Engine) Close() error { return e.socket.Close() }
 // Declare says that the engine keeps a table of this skeleton. Call it once a
 // table, before Submit. Keep and change nothing of what you give.
 func (e *Engine) Declare(t Table) error {
-	if err := (Part{Sets: t.Sets, Chains: t.Chains}).check(t); err != nil {
+	if err := (Part{Sets: t.Sets, Chains: t.Chains}).check(nil); err != nil {
 		return fmt.Errorf("declare table %s: %w", t.Key(), err)
 	}
 	e.mu.Lock()
@@ -107,7 +108,7 @@ func (e *Engine) Declare(t Table) error {
 		return fmt.Errorf("declare table %s: it is declared already", t.Key())
 	}
 	e.tables = append(e.tables, &table{
-		skeleton: t, pending: map[Key]*printed{}, parts: map[Key]*printed{}, wanted: newWanted(),
+		skeleton: t, fixed: byName(t.Sets), pending: map[Key]*printed{}, parts: map[Key]*printed{}, wanted: newWanted(),
 	})
 	return nil
 }
@@ -135,7 +136,7 @@ func (e *Engine) Submit(k TableKey, key Key, part Part) error {
 		t.pending[key] = nil
 		return nil
 	}
-	if err := part.check(t.skeleton); err != nil {
+	if err := part.check(t.fixed); err != nil {
 		return fmt.Errorf("submit %s to table %s: %w", key, k, err)
 	}
 	t.pending[key] = part.print()

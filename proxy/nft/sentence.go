@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 
@@ -91,11 +92,7 @@ func masked(s Source, mask Value, c Compare) Sequence {
 }
 
 func maskOf(p netip.Prefix) Value {
-	mask := make([]byte, p.Addr().BitLen()/8)
-	for i := range p.Bits() {
-		mask[i/8] |= 0x80 >> (i % 8)
-	}
-	return Value(mask)
+	return Value(net.CIDRMask(p.Bits(), p.Addr().BitLen()))
 }
 
 // In matches what is in the set: "ip saddr . ip daddr @set".
@@ -108,8 +105,8 @@ func NotIn(set string, key ...Source) Sequence {
 	return append(Load(0, key...), Lookup{Set: set, Not: true})
 }
 
-// VMap does what the verdict map says: "ip daddr vmap @verdicts". What is not in
-// it goes on to the next rule.
+// VMap gives the verdict that the map has for the key: "ip daddr vmap @verdicts". A
+// packet whose key the map lacks goes on to the next rule.
 func VMap(verdicts string, key ...Source) Sequence {
 	return append(Load(0, key...), Lookup{Set: verdicts, Into: Destination{Kind: ToVerdict}})
 }

@@ -55,22 +55,24 @@ func (e Element) check(s Set) error {
 	return nil
 }
 
-// check says what is wrong with the part in a table of that skeleton.
-func (p Part) check(skeleton Table) error {
-	sets := map[string]Set{}
-	for _, s := range append(append([]Set{}, p.Sets...), skeleton.Sets...) {
+// check says what is wrong with the part in a table whose skeleton has the sets.
+func (p Part) check(fixed map[string]Set) error {
+	own := byName(p.Sets)
+	for _, s := range p.Sets {
 		if err := s.check(); err != nil {
 			return err
 		}
-		sets[s.Name] = s
 	}
-	for _, c := range append(append([]Chain{}, p.Chains...), skeleton.Chains...) {
+	for _, c := range p.Chains {
 		if err := c.check(); err != nil {
 			return err
 		}
 	}
 	for name, elements := range p.Elements {
-		s, ok := sets[name]
+		s, ok := fixed[name]
+		if !ok {
+			s, ok = own[name]
+		}
 		if !ok {
 			return fmt.Errorf("put elements into set %q: neither the table nor the part has it", name)
 		}
@@ -81,4 +83,12 @@ func (p Part) check(skeleton Table) error {
 		}
 	}
 	return nil
+}
+
+func byName(sets []Set) map[string]Set {
+	named := make(map[string]Set, len(sets))
+	for _, s := range sets {
+		named[s.Name] = s
+	}
+	return named
 }
