@@ -209,5 +209,5 @@ func familyOf(address netip.Addr) int {
 
 // single is the network of one address.
 func single(address netip.Addr) *net.IPNet {
-	return &net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(address.BitLen(), address.BitLen())}
+	return network(netip.PrefixFrom(address, address.BitLen()))
 }

@@ -14,21 +14,15 @@ import (
 	"github.com/fairwaynet/fairway/cni/link"
 )
 
-// Plugin is the verbs. The zero value is ready.
+// Plugin is the verbs.
 type Plugin struct {
-	// Patience is how long ADD waits for the agent; 0: 8 s. The kubelet gives a pod's
-	// network minutes, but a runtime that is asked to stop waits for its plugins.
-	Patience time.Duration
-	// Now is the clock; nil: time.Now.
+	// Now is the clock.
 	Now func() time.Time
 }
 
-func (p Plugin) now() time.Time {
-	if p.Now == nil {
-		return time.Now()
-	}
-	return p.Now()
-}
+// patience is how long ADD waits for the agent. The kubelet gives a pod's network minutes,
+// but a runtime that is asked to stop waits for its plugins.
+const patience = 8 * time.Second
 
 // Add connects the pod, or leaves nothing behind.
 func (p Plugin) Add(ctx context.Context, args *skel.CmdArgs) (err error) {
@@ -56,7 +50,7 @@ func (p Plugin) Add(ctx context.Context, args *skel.CmdArgs) (err error) {
 	if err != nil {
 		return because(fmt.Errorf("connect the pod: %w", err), types.ErrInternal, "")
 	}
-	if err := p.await(ctx, config, node, lease); err != nil {
+	if err := await(ctx, config, node, lease); err != nil {
 		return err
 	}
 	return types.PrintResult(config.describe(args.Netns, wire, ends), config.CNIVersion)
@@ -119,7 +113,7 @@ func (p Plugin) lease(
 		Key: ipam.Key{Container: args.ContainerID, Interface: args.IfName}, Boot: node.Boot,
 		Namespace: ipam.Namespace{Path: args.Netns, Device: netns.Device, Inode: netns.Inode},
 		Pod:       ipam.Pod{Namespace: namespace, Name: name, UID: uid},
-		Link:      host, HostPorts: ports, Created: p.now(),
+		Link:      host, HostPorts: ports, Created: p.Now(),
 	}, ipam.Wanted{Ranges: node.Ranges, Requested: requested})
 	return lease, refused(err)
 }
@@ -150,13 +144,9 @@ func wireOf(lease ipam.Lease, config Config, node agent.Node) link.Wire {
 }
 
 // await waits until the agent has put the pod's host ports and policies into the kernel.
-func (p Plugin) await(ctx context.Context, config Config, node agent.Node, lease ipam.Lease) error {
+func await(ctx context.Context, config Config, node agent.Node, lease ipam.Lease) error {
 	if !node.Waits(lease.Pod.Namespace, len(lease.HostPorts) > 0) {
 		return nil
-	}
-	patience := p.Patience
-	if patience == 0 {
-		patience = 8 * time.Second
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
