@@ -2,11 +2,9 @@ package link_test
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -60,65 +58,16 @@ func (p pod) open(t testing.TB) *link.Namespace {
 	return namespace
 }
 
-// listen answers each connection with the address of the client.
-func (p pod) listen(t testing.TB) netip.AddrPort {
-	t.Helper()
-	var at netip.AddrPort
-	p.Do(func() {
-		listener, err := net.Listen("tcp", netip.AddrPortFrom(p.wire.Addresses[len(p.wire.Addresses)-1], 0).String())
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		at = netip.MustParseAddrPort(listener.Addr().String())
-		t.Cleanup(func() { _ = listener.Close() })
-		go func() {
-			for {
-				client, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprint(client, netip.MustParseAddrPort(client.RemoteAddr().String()).Addr())
-				_ = client.Close()
-			}
-		}()
-	})
-	return at
-}
-
-// ask connects and returns what the other end says.
-func ask(to netip.AddrPort) (string, error) {
-	client, err := net.DialTimeout("tcp", to.String(), 5*time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer client.Close()
-	said, err := io.ReadAll(client)
-	return string(said), err
-}
-
-// forward lets the node route between pods.
-func forward(t testing.TB) {
-	t.Helper()
-	for _, path := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
-		if err := os.WriteFile(path, []byte("1"), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // Pods of one node reach one another and see who asks, in both families, at once: nothing
 // waits for the detection of duplicate addresses.
 func TestPodsReachOneAnother(t *testing.T) {
-	forward(t)
+	netns.Forward(t)
 	for _, addresses := range [][2]string{{"10.244.1.1", "10.244.1.255"}, {"fd00:1::1", "fd00:1::ffff:ffff"}} {
 		one, two := connect(t, "one", nil, addresses[0]), connect(t, "two", nil, addresses[1])
-		at := two.listen(t)
-		one.Do(func() {
-			if said, err := ask(at); err != nil || said != addresses[0] {
-				t.Errorf("from %s to %s: %q, %v", addresses[0], at, said, err)
-			}
-		})
+		at := two.Answer(t, net.JoinHostPort(addresses[1], "0"))
+		if said, err := one.Ask(t, at.String()); err != nil || said != addresses[0] {
+			t.Errorf("from %s to %s: %q, %v", addresses[0], at, said, err)
+		}
 		if err := link.Disconnect(one.wire.Owner, one.wire.Host); err != nil {
 			t.Error(err)
 		}
@@ -130,25 +79,14 @@ func TestPodsReachOneAnother(t *testing.T) {
 
 // The node reaches its pods by the address that it is known by.
 func TestTheNodeSpeaksByItsAddress(t *testing.T) {
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, source := range []string{"192.0.2.1/32", "198.51.100.7/32", "2001:db8::1/128", "2001:db8::7/128"} {
-		address, err := netlink.ParseAddr(source)
-		if err == nil {
-			err = netlink.AddrAdd(lo, address)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = netlink.AddrDel(lo, address) })
-	}
+	var node *netns.Namespace
+	node.Give(t, "lo", "192.0.2.1/32", "198.51.100.7/32", "2001:db8::1/128", "2001:db8::7/128")
 	for address, source := range map[string]string{"10.244.1.9": "198.51.100.7", "fd00:1::9": "2001:db8::7"} {
 		p := connect(t, "c"+source[:4], func(w *link.Wire) {
 			w.Sources = []netip.Addr{netip.MustParseAddr("2001:db8::7"), netip.MustParseAddr("198.51.100.7")}
 		}, address)
-		if said, err := ask(p.listen(t)); err != nil || said != source {
+		at := p.Answer(t, net.JoinHostPort(address, "0"))
+		if said, err := node.Ask(t, at.String()); err != nil || said != source {
 			t.Errorf("the pod %s sees %q, %v, not %s", address, said, err, source)
 		}
 	}
@@ -297,7 +235,7 @@ func TestNamespacesThatAreNone(t *testing.T) {
 
 // Two directions are limited each by its own rate, and neither lets more pass.
 func TestBandwidth(t *testing.T) {
-	forward(t)
+	netns.Forward(t)
 	const receives, sends = 16e6, 8e6 // bits a second
 	limited := connect(t, "limited", func(w *link.Wire) {
 		w.Bandwidth = link.Bandwidth{Receives: link.Limit{Rate: receives}, Sends: link.Limit{Rate: sends}}

@@ -1,11 +1,10 @@
 package link_test
 
 import (
-	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -51,33 +50,12 @@ func machines(t *testing.T) (one, two *machine) {
 		return m
 	}
 	one, two = made("1"), made("2")
-	other, err := unix.Open(two.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
+	device := func(m *machine) []string {
+		return []string{m.addresses[0].String() + "/24", m.addresses[1].String() + "/64"}
 	}
-	defer func() { _ = unix.Close(other) }()
-	one.on(t, func() error {
-		attributes := netlink.NewLinkAttrs()
-		attributes.Name = "eth0"
-		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attributes, PeerName: "eth0", PeerNamespace: netlink.NsFd(other)})
-	})
-	for i, m := range []*machine{one, two} {
-		m.on(t, func() error {
-			forward(t)
-			eth0, err := netlink.LinkByName("eth0")
-			if err == nil {
-				err = netlink.LinkSetUp(eth0)
-			}
-			for j, address := range m.addresses {
-				length := []int{24, 64}[j]
-				if err == nil {
-					err = netlink.AddrAdd(eth0, &netlink.Addr{
-						IPNet: &net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(length, address.BitLen())}, Flags: unix.IFA_F_NODAD,
-					})
-				}
-			}
-			return err
-		})
+	netns.Join(t, "eth0", one.Namespace, device(one), two.Namespace, device(two))
+	for _, m := range []*machine{one, two} {
+		m.Do(func() { netns.Forward(t) })
 		m.pod = pod{Namespace: netns.New(t), wire: link.Wire{
 			Owner: link.Owner{Container: "pod", Interface: "eth0"}, MTU: 1450, Sources: m.addresses[:],
 			Addresses: []netip.Addr{m.ranges[0].Addr().Next(), m.ranges[1].Addr().Next()},
@@ -89,7 +67,6 @@ func machines(t *testing.T) (one, two *machine) {
 			}
 			return err
 		})
-		_ = i
 	}
 	return one, two
 }
@@ -134,36 +111,14 @@ func (m *machine) reach(t *testing.T, other *machine, overlay bool) {
 	})
 }
 
-// serve answers each connection to the pod of both families with a megabyte, after the
-// client's address.
+// megabyte is more than fits into one packet.
+var megabyte = make([]byte, 1<<20)
+
+// serve answers at the pod's addresses with a megabyte after the client's address.
 func (m *machine) serve(t *testing.T) (at [2]netip.AddrPort) {
 	t.Helper()
 	for i, address := range m.pod.wire.Addresses {
-		var listener net.Listener
-		m.pod.Do(func() {
-			var config net.ListenConfig
-			var err error
-			if listener, err = config.Listen(t.Context(), "tcp", netip.AddrPortFrom(address, 0).String()); err != nil {
-				t.Error(err)
-			}
-		})
-		if t.Failed() {
-			t.FailNow()
-		}
-		t.Cleanup(func() { _ = listener.Close() })
-		at[i] = netip.MustParseAddrPort(listener.Addr().String())
-		go func() {
-			for {
-				client, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				answer := netip.MustParseAddrPort(client.RemoteAddr().String()).Addr().String() + "\n"
-				_, _ = io.WriteString(client, answer)
-				_, _ = client.Write(make([]byte, 1<<20)) // as much as does not fit into one packet
-				_ = client.Close()
-			}
-		}()
+		at[i] = m.pod.Answer(t, netip.AddrPortFrom(address, 0).String(), megabyte...)
 	}
 	return at
 }
@@ -171,25 +126,13 @@ func (m *machine) serve(t *testing.T) (at [2]netip.AddrPort) {
 // fetch asks a pod, and returns who it says the client is.
 func fetch(t *testing.T, from *netns.Namespace, at netip.AddrPort) string {
 	t.Helper()
-	var client net.Conn
-	var err error
-	from.Do(func() {
-		client, err = (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", at.String())
-	})
-	if err != nil {
-		t.Errorf("ask %s: %v", at, err)
+	said, err := from.Ask(t, at.String())
+	client, whole := strings.CutSuffix(said, string(megabyte))
+	if err != nil || !whole {
+		t.Errorf("ask %s: %d bytes, %v", at, len(said), err)
 		return ""
 	}
-	defer client.Close()
-	if err := client.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Error(err)
-	}
-	said, err := io.ReadAll(client)
-	if err != nil || len(said) < 1<<20 {
-		t.Errorf("%s: %d bytes, %v", at, len(said), err)
-		return ""
-	}
-	return string(said[:len(said)-1<<20-1])
+	return client
 }
 
 // Pods of two nodes reach one another by both ways, in both families, and see each other's

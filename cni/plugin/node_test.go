@@ -53,10 +53,9 @@ func newNode(t testing.TB, ranges ...string) *node {
 		plugin: plugin, state: filepath.Join(dir, "state"), run: filepath.Join(dir, "run"),
 		Node: agent.Node{Boot: boot, MTU: 1450},
 	}
-	for _, own := range []string{"192.0.2.1", "2001:db8::1"} {
-		n.Addresses = append(n.Addresses, netip.MustParseAddr(own))
-	}
-	giveTheNode(t, n.Addresses)
+	n.Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+	var own *netns.Namespace
+	own.Give(t, "lo", "192.0.2.1/32", "2001:db8::1/128")
 	for _, prefix := range ranges {
 		n.Ranges = append(n.Ranges, netip.MustParsePrefix(prefix))
 	}
@@ -67,24 +66,6 @@ func newNode(t testing.TB, ranges ...string) *node {
 		}
 	})
 	return n
-}
-
-// giveTheNode gives the node its addresses.
-func giveTheNode(t testing.TB, addresses []netip.Addr) {
-	t.Helper()
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, address := range addresses {
-		own, err := netlink.ParseAddr(netip.PrefixFrom(address, address.BitLen()).String())
-		if err == nil {
-			err = netlink.AddrReplace(lo, own)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // write tells the plugin what holds on the node.

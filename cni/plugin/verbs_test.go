@@ -14,12 +14,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairwaynet/fairway/cni/agent"
+	"github.com/fairwaynet/fairway/test/netns"
 )
 
 func TestAPodsLife(t *testing.T) {
@@ -204,42 +204,26 @@ func TestALateEndIsOfItsOwnSandbox(t *testing.T) {
 	n.must(t, young.as("DEL"))
 }
 
-// answers listens in the pod, and returns a function that asks it from the node.
+// answers listens at the pod's first address, and returns a function that asks it from the
+// node.
 func (s sandbox) answers(t *testing.T) func() error {
 	t.Helper()
-	var listener net.Listener
-	var address string
+	var addresses []net.Addr
+	var err error
 	s.Do(func() {
-		var config net.ListenConfig
-		device, err := net.InterfaceByName("eth0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addresses, err := device.Addrs()
-		if err != nil || len(addresses) == 0 {
-			t.Fatal(addresses, err)
-		}
-		address = netip.MustParsePrefix(addresses[0].String()).Addr().String()
-		if listener, err = config.Listen(t.Context(), "tcp", net.JoinHostPort(address, "0")); err != nil {
-			t.Fatal(err)
+		var device *net.Interface
+		if device, err = net.InterfaceByName("eth0"); err == nil {
+			addresses, err = device.Addrs()
 		}
 	})
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_ = connection.Close()
-		}
-	}()
+	if err != nil || len(addresses) == 0 {
+		t.Fatal(addresses, err)
+	}
+	at := s.Answer(t, netip.AddrPortFrom(netip.MustParsePrefix(addresses[0].String()).Addr(), 0).String())
+	var node *netns.Namespace
 	return func() error {
-		connection, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", listener.Addr().String())
-		if err != nil {
-			return err
-		}
-		return connection.Close()
+		_, err := node.Ask(t, at.String())
+		return err
 	}
 }
 

@@ -2,10 +2,8 @@ package rules_test
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -13,7 +11,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/fairwaynet/fairway/cni/ipam"
 	"github.com/fairwaynet/fairway/cni/link"
@@ -26,6 +23,8 @@ func TestMain(m *testing.M) { netns.Main(m) }
 
 // The node is this namespace; client is a machine on its link.
 var (
+	node *netns.Namespace
+
 	nodeAddresses   = []string{"198.51.100.1/24", "2001:db8::1/64", "198.51.100.11/24"}
 	clientAddresses = []string{"198.51.100.2/24", "2001:db8::2/64"}
 )
@@ -39,9 +38,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	for _, path := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
-		must(t, os.WriteFile(path, []byte("1"), 0))
-	}
+	netns.Forward(t)
 	w := &world{client: netns.New(t), one: netns.New(t), two: netns.New(t)}
 	w.connectClient(t)
 	ports := []ipam.HostPort{
@@ -98,33 +95,9 @@ func prefixes(texts ...string) (all []netip.Prefix) {
 // connectClient joins the client with the node.
 func (w *world) connectClient(t *testing.T) {
 	t.Helper()
-	other, err := unix.Open(w.client.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	must(t, err)
-	defer func() { _ = unix.Close(other) }()
-	attributes := netlink.NewLinkAttrs()
-	attributes.Name = "uplink"
-	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attributes, PeerName: "uplink", PeerNamespace: netlink.NsFd(other)}))
-	t.Cleanup(func() { _ = netlink.LinkDel(&netlink.Veth{LinkAttrs: attributes}) })
-	up := func(addresses ...string) error {
-		device, err := netlink.LinkByName("uplink")
-		if err == nil {
-			err = netlink.LinkSetUp(device)
-		}
-		for _, address := range addresses {
-			parsed, err := netlink.ParseAddr(address)
-			if err != nil {
-				return err
-			}
-			parsed.Flags = unix.IFA_F_NODAD
-			if err := netlink.AddrAdd(device, parsed); err != nil {
-				return err
-			}
-		}
-		return err
-	}
-	must(t, up(nodeAddresses...))
+	netns.Join(t, "uplink", nil, nodeAddresses, w.client, append(clientAddresses, "198.51.100.9/24"))
+	var err error
 	w.client.Do(func() {
-		err = up(append(clientAddresses, "198.51.100.9/24")...)
 		// The way back to pods, so that a missing masquerade shows as a wrong address, not as silence.
 		for pods, via := range map[string]string{"10.244.0.0/16": "198.51.100.1", "fd00::/16": "2001:db8::1"} {
 			_, network, _ := net.ParseCIDR(pods)
@@ -159,56 +132,22 @@ func connect(t *testing.T, pod *netns.Namespace, container string, ports []ipam.
 	return lease
 }
 
-// in runs a function in a namespace; nil is the node's.
-func in(namespace *netns.Namespace, do func()) {
-	if namespace == nil {
-		do()
-		return
-	}
-	namespace.Do(do)
-}
-
-// listen answers each connection with the client's address.
-func listen(t *testing.T, at *netns.Namespace, address string) {
-	t.Helper()
-	var listener net.Listener
-	var err error
-	in(at, func() { listener, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address) })
-	must(t, err)
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprint(client, netip.MustParseAddrPort(client.RemoteAddr().String()).Addr().Unmap())
-			_ = client.Close()
-		}
-	}()
-}
-
 // ask connects and returns whom the other end sees, or "nothing".
 func ask(t *testing.T, from *netns.Namespace, to string) string {
 	t.Helper()
-	var client net.Conn
-	var err error
-	in(from, func() { client, err = (&net.Dialer{Timeout: 2 * time.Second}).DialContext(t.Context(), "tcp", to) })
+	said, err := from.Ask(t, to)
 	if err != nil {
 		return "nothing"
 	}
-	defer client.Close()
-	said := make([]byte, 64)
-	n, _ := client.Read(said)
-	return string(said[:n])
+	return said
 }
 
 func TestWhoIsSeen(t *testing.T) {
 	w := newWorld(t)
-	listen(t, w.client, "[::]:9000")
-	listen(t, w.one, "[::]:8080")
-	listen(t, w.two, "[::]:8080")
-	listen(t, nil, "[::]:9001")
+	w.client.Answer(t, "[::]:9000")
+	w.one.Answer(t, "[::]:8080")
+	w.two.Answer(t, "[::]:8080")
+	node.Answer(t, "[::]:9001")
 	for _, test := range []struct {
 		name string
 		from *netns.Namespace
@@ -220,14 +159,14 @@ func TestWhoIsSeen(t *testing.T) {
 		{"pods have their own among one another", w.one, "10.244.1.2:8080", "10.244.1.1"},
 		{"also in IPv6", w.one, "[fd00:1::2]:8080", "fd00:1::1"},
 		{"and towards the node", w.one, "198.51.100.1:9001", "10.244.1.1"},
-		{"the node has its own", nil, "10.244.1.2:8080", "198.51.100.1"},
+		{"the node has its own", node, "10.244.1.2:8080", "198.51.100.1"},
 		{"a client keeps its address at a host port", w.client, "198.51.100.1:80", "198.51.100.2"},
 		{"also in IPv6", w.client, "[2001:db8::1]:80", "2001:db8::2"},
 		{"another pod, too", w.one, "198.51.100.1:80", "10.244.1.1"},
 		{"a host port of one address is of that one", w.client, "198.51.100.11:81", "198.51.100.2"},
 		{"and of no other", w.client, "198.51.100.1:81", "nothing"},
-		{"the node reaches a host port by its address", nil, "198.51.100.1:80", "198.51.100.1"},
-		{"and by 127.0.0.1", nil, "127.0.0.1:80", "198.51.100.1"},
+		{"the node reaches a host port by its address", node, "198.51.100.1:80", "198.51.100.1"},
+		{"and by 127.0.0.1", node, "127.0.0.1:80", "198.51.100.1"},
 		{"a pod reaches itself by its host port", w.two, "198.51.100.1:80", "198.51.100.1"},
 		{"also in IPv6", w.two, "[2001:db8::1]:80", "2001:db8::1"},
 	} {
@@ -251,7 +190,7 @@ func dropped(t *testing.T, f nft.Family, counter string) string {
 func send(t *testing.T, from *netns.Namespace, source, to string, content []byte) {
 	t.Helper()
 	var err error
-	in(from, func() {
+	from.Do(func() {
 		var socket net.PacketConn
 		if socket, err = (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", net.JoinHostPort(source, "0")); err != nil {
 			return
@@ -269,7 +208,7 @@ func receiver(t *testing.T, at *netns.Namespace, address string) func() []string
 	t.Helper()
 	var socket net.PacketConn
 	var err error
-	in(at, func() { socket, err = (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", address) })
+	at.Do(func() { socket, err = (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", address) })
 	must(t, err)
 	t.Cleanup(func() { _ = socket.Close() })
 	return func() []string {
@@ -287,31 +226,11 @@ func receiver(t *testing.T, at *netns.Namespace, address string) func() []string
 	}
 }
 
-// take gives a pod an address that is not its own.
-func take(t *testing.T, pod *netns.Namespace, address string) {
-	t.Helper()
-	var err error
-	pod.Do(func() {
-		var device netlink.Link
-		var taken *netlink.Addr
-		if device, err = netlink.LinkByName("eth0"); err != nil {
-			return
-		}
-		if taken, err = netlink.ParseAddr(address); err == nil {
-			taken.Flags = unix.IFA_F_NODAD
-			err = netlink.AddrAdd(device, taken)
-		}
-	})
-	must(t, err)
-}
-
 // A pod that sends with another's address is heard by nobody, in both families, whosever it
 // is; and it is counted.
 func TestAPodSendsWithItsOwnAddressOnly(t *testing.T) {
 	w := newWorld(t)
-	for _, address := range []string{"10.244.1.77/32", "198.51.100.2/32", "8.8.8.8/32", "fd00:1::77/128", "2001:db8::2/128"} {
-		take(t, w.one, address)
-	}
+	w.one.Give(t, "eth0", "10.244.1.77/32", "198.51.100.2/32", "8.8.8.8/32", "fd00:1::77/128", "2001:db8::2/128")
 	four, six := receiver(t, w.two, "10.244.1.2:7000"), receiver(t, w.two, "[fd00:1::2]:7000")
 	for _, source := range []string{"10.244.1.77", "198.51.100.2", "8.8.8.8", "10.244.1.1"} {
 		send(t, w.one, source, "10.244.1.2:7000", []byte("x"))
@@ -333,7 +252,7 @@ func TestAPodSendsWithItsOwnAddressOnly(t *testing.T) {
 // same port, with another VNI, is not touched.
 func TestTheOverlayIsOfPeers(t *testing.T) {
 	w := newWorld(t)
-	heard := receiver(t, nil, "198.51.100.1:4790")
+	heard := receiver(t, node, "198.51.100.1:4790")
 	vxlan := func(vni byte) []byte { return append([]byte{8, 0, 0, 0, 0, 0, vni, 0}, make([]byte, 40)...) }
 	send(t, w.client, "198.51.100.9", "198.51.100.1:4790", vxlan(7)) // a peer
 	send(t, w.client, "198.51.100.2", "198.51.100.1:4790", vxlan(7)) // a stranger
