@@ -19,6 +19,15 @@ func TestOldCustomResourcesAreSaid(t *testing.T) {
 		r.Cluster.Kubectl(t, olddefinitions.Manifest(t, "Issuer.spec.controller", "GatewayConfig"), "apply", "--server-side", "-f", "-")
 		r.Cluster.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout="+time.Minute.String(),
 			"crd/clustergatewayconfigs.fairway.dev", "crd/issuers.fairway.dev")
+		// The API server serves a definition some seconds before it publishes its fields. A
+		// controller that looks in between finds none of ours, and looks again after 20 to 40 s.
+		fairway.Eventually(t, patience, func(context.Context) error {
+			published, err := r.Cluster.TryKubectl("", "get", "--raw", "/openapi/v3/apis/fairway.dev/v1alpha1")
+			if err == nil && !(strings.Contains(published, `"kind":"ClusterGatewayConfig"`) && strings.Contains(published, `"kind":"Issuer"`)) {
+				err = fmt.Errorf("not published yet: %.200s", published)
+			}
+			return err
+		})
 	}})
 	r.Controller.Tolerate("are older than this version")
 	r.Create(t, fairway.Class("fairway"), fairway.Service("shop"), fairway.Slice("shop", "10.77.1.1"),
