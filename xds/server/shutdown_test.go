@@ -308,16 +308,17 @@ func TestAnswersUnderWayAreHeard(t *testing.T) {
 	b := opened(t, quick())
 	e := b.mayDrop(b.synced(simulated.Options{}))
 	b.served(hostOf("shop.test", to("/", "web")))
+	b.eventually("the observer has heard of it", func() bool { return b.observer.timesServed("shop.test") == 1 })
 	e.Stall(true)
-	served, responses := b.observer.timesServed("shop.test"), e.Statistics().Responses
+	responses := e.Statistics().Responses
 	b.publish(hostOf("shop.test", to("/v2", "web")))
 	b.eventually("the Envoy has the new routes", func() bool { return e.Statistics().Responses > responses })
 	closed := make(chan struct{})
 	go func() { defer close(closed); b.server.Close() }()
 	e.Stall(false)
 	<-closed
-	if b.observer.timesServed("shop.test") != served+1 {
-		t.Error("the answer that was under way is lost")
+	if served := b.observer.timesServed("shop.test"); served != 2 {
+		t.Errorf("the observer heard %d times that it is served, want 2: the answer that was under way is lost", served)
 	}
 }
 
