@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 
@@ -13,6 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -216,7 +220,9 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 		Logger:  log,
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve the metrics
-		Cache:   cache.Options{DefaultTransform: network.Trim, ReaderFailOnMissingInformer: true},
+		// The agent starts without an API server, so it cannot ask one for its kinds.
+		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return nodeMapper(), nil },
+		Cache:          cache.Options{DefaultTransform: network.Trim, ReaderFailOnMissingInformer: true},
 	})
 	if err != nil {
 		return fmt.Errorf("reach the cluster: %w", err)
@@ -241,6 +247,13 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 	}
 	log.Info("starting", "node", n.Name, "cluster", config.Host)
 	return mgr.Start(ctx)
+}
+
+// nodeMapper knows the only kind that the agent reads and writes.
+func nodeMapper() meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{corev1.SchemeGroupVersion})
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	return mapper
 }
 
 // What one agent may ask of the API server: there are as many as nodes.

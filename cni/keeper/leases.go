@@ -185,10 +185,23 @@ func (k *Keeper) wires(wanted Wanted, report *Report) {
 		for _, what := range changed {
 			report.Mended = append(report.Mended, fmt.Sprintf("interface %s of pod %s: %s", lease.Link, lease.Pod, what))
 		}
+		if errors.Is(err, link.ErrGone) && !exists(lease.Namespace) {
+			continue // the pod has ended, and its DEL is on the way
+		}
 		if err != nil {
-			report.Failed = append(report.Failed, fmt.Errorf("pod %s: %w", lease.Pod, err))
+			report.Failed = append(report.Failed, fmt.Errorf("pod %s has no network, delete it: %w", lease.Pod, err))
 		}
 	}
+}
+
+// exists reports whether a pod's network namespace does.
+func exists(namespace ipam.Namespace) bool {
+	open, err := link.OpenNamespace(namespace.Path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = open.Close() }() // it was only looked at
+	return open.Device == namespace.Device && open.Inode == namespace.Inode
 }
 
 // WireOf is the wire of a lease.

@@ -48,8 +48,11 @@ func (o Overlay) Apply() (changed []string, _ error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the overlay device %s: %w", o.Name, err)
 	}
-	more, err := o.settle(device)
-	if changed = append(changed, more...); err != nil {
+	drifted, err := o.settle(device)
+	if len(changed) == 0 { // a new device has none of it
+		changed = drifted
+	}
+	if err != nil {
 		return changed, fmt.Errorf("set the overlay device %s up: %w", o.Name, err)
 	}
 	return changed, nil

@@ -82,7 +82,7 @@ func (p PeerRoute) Replace(earlier PeerRoute) error {
 // forget removes the entries of the overlay that neither the route's successor nor another
 // route needs.
 func (p PeerRoute) forget(successor PeerRoute) error {
-	if p.Overlay == "" {
+	if p.Overlay == "" || p.VTEP == nil { // or somebody else has removed the entries
 		return nil
 	}
 	device, err := netlink.LinkByName(p.Overlay)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -131,10 +132,11 @@ const ReasonKernel problem.Reason = "KernelRefused"
 
 // passed hears of a pass of the keeper.
 func (a *Agent) passed(ctx context.Context, r keeper.Report) {
-	for _, what := range r.Mended {
+	if len(r.Mended) > 0 { // in one event: an object gets few
+		what := strings.Join(r.Mended, "; ")
 		a.Log.Info("somebody else changed the pod network of this node, and it was put back", "what", what)
 		a.Told.Mended(ctx, what)
-		a.Metrics.mended.Inc()
+		a.Metrics.mended.Add(float64(len(r.Mended)))
 	}
 	var problems []problem.Problem
 	for _, err := range append(r.Failed, r.Err) {

@@ -26,7 +26,8 @@ const (
 //	xds/grpcserver → xds/server → xds/envoy → xds/route
 //	xds/server → xds/proof/verifier → {xds/proof, xds/route}
 //	xds/gateway → xds/proof
-//	cni/plugin → {cni/ipam, cni/link, cni/agent}
+//	cni/plugin → cni/detach → {cni/ipam, cni/link}, cni/agent
+//	cni/keeper → {cni/detach, cni/rules}
 //	proxy/service, proxy/policy, cni/rules → proxy/nft
 //	images → images/{oci, debian, envoy, sbom, libraries} → images/rootfs
 var rules = []rule{
@@ -37,9 +38,9 @@ var rules = []rule{
 	},
 	{from: []string{"xds"}, never: []string{"tls", "cni", "proxy"}, why: apart},
 	{from: []string{"tls"}, never: []string{"xds", "cni", "proxy"}, why: apart},
-	{from: []string{"cni"}, but: []string{"cni/rules"}, never: []string{"xds", "tls", "proxy"}, why: apart},
+	{from: []string{"cni"}, but: []string{"cni/rules", "cni/keeper"}, never: []string{"xds", "tls", "proxy"}, why: apart},
 	{
-		from: []string{"cni/rules"}, never: []string{"xds", "tls", "proxy/service", "proxy/policy", "proxy/loadbalancer"},
+		from: []string{"cni/rules", "cni/keeper"}, never: []string{"xds", "tls", "proxy/service", "proxy/policy", "proxy/loadbalancer"},
 		why: "the rules of the pod network are tables like any other's: they need proxy/nft, and nothing else of proxy",
 	},
 	{from: []string{"proxy"}, never: []string{"xds", "tls", "cni"}, why: apart},

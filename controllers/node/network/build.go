@@ -75,7 +75,7 @@ func (c Config) Build(name string, objects []corev1.Node, interfaces []link.Inte
 	w := &picture.Wanted
 	w.Ranges, w.MTU = own.Ranges, mtu
 	w.Sources = present(own.Addresses, interfaces)
-	w.Network = b.network(own, others)
+	w.Network = b.network(own, others, peers)
 	picture.Facts.MTU, picture.Facts.PodMTU = uplinkMTU(w.Sources, interfaces), mtu
 	if c.Mode != mesh.Direct && len(w.Sources) > 0 {
 		w.Overlay = c.overlay(name, own, w.Sources[0], uplinkMTU(w.Sources[:1], interfaces))
@@ -167,21 +167,35 @@ func uplinkMTU(addresses []netip.Addr, interfaces []link.Interface) int {
 	return mtu
 }
 
-// network is what the tables hold of the nodes.
-func (b *builder) network(own mesh.Node, others []mesh.Node) rules.Network {
-	n := rules.Network{Pods: own.Ranges, Cluster: slices.Concat(b.Pods, b.Direct)}
-	for _, node := range append([]mesh.Node{own}, others...) {
+// network is what the tables hold of the nodes. A node on a link of ours sees pods' own
+// addresses, for it answers by the same way. One that only the overlay leads to does not:
+// packets to its own address do not go by the overlay, and what is between may drop
+// addresses that it does not know.
+func (b *builder) network(own mesh.Node, others []mesh.Node, peers []mesh.Peer) rules.Network {
+	n := rules.Network{Pods: own.Ranges, Cluster: slices.Concat(b.Pods, b.Direct, own.Ranges, singles(own.Addresses))}
+	for _, node := range others {
 		n.Cluster = append(n.Cluster, node.Ranges...)
-		for _, address := range node.Addresses {
-			n.Cluster = append(n.Cluster, netip.PrefixFrom(address, address.BitLen()))
-			if node.Name != own.Name {
-				n.Peers = append(n.Peers, address)
+		n.Peers = append(n.Peers, node.Addresses...)
+	}
+	for _, peer := range peers {
+		for _, route := range peer.Routes {
+			if route.Way == mesh.ByLink {
+				n.Cluster = append(n.Cluster, singles([]netip.Addr{route.Node})...)
 			}
 		}
 	}
 	slices.SortFunc(n.Peers, netip.Addr.Compare)
 	n.Peers = slices.Compact(n.Peers)
 	return n
+}
+
+// singles are the networks of single addresses.
+func singles(addresses []netip.Addr) []netip.Prefix {
+	var all []netip.Prefix
+	for _, address := range addresses {
+		all = append(all, netip.PrefixFrom(address, address.BitLen()))
+	}
+	return all
 }
 
 // overlay is this node's end of the overlay.

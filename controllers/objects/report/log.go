@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"strings"
 
 	"github.com/go-logr/logr"
 
@@ -23,7 +24,7 @@ func (l Log) Resolved(_ context.Context, p problem.Problem) {
 
 func pairs(p problem.Problem) []any {
 	return []any{
-		"kind", p.Object.Kind, "object", p.Object.Name.String(),
+		"kind", p.Object.Kind, "object", strings.TrimPrefix(p.Object.Name.String(), "/"),
 		"field", p.Field, "reason", string(p.Reason), "problem", p.Message,
 	}
 }
