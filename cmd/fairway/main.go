@@ -140,7 +140,7 @@ func wants(what string, check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // commands are all commands of fairway.
 func commands(std streams) []*cobra.Command {
-	return []*cobra.Command{
+	return append(nodeCommands(std),
 		controllerCommand(std),
 		gatewayCommand(std),
 		serveCommand(std),
@@ -149,5 +149,5 @@ func commands(std streams) []*cobra.Command {
 		statusCommand(std),
 		requestCommand(std),
 		versionCommand(std),
-	}
+	)
 }

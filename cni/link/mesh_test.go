@@ -90,7 +90,7 @@ func (m *machine) reach(t *testing.T, other *machine, overlay bool) {
 	for range 2 { // twice is as good as once
 		m.on(t, func() error {
 			if overlay {
-				if err := m.overlay.Apply(); err != nil {
+				if _, err := m.overlay.Apply(); err != nil {
 					return err
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
@@ -28,26 +29,35 @@ type Overlay struct {
 	Gateways []netip.Addr
 }
 
-// Apply makes the device so, if it is not. A device that differs in what cannot be changed is
-// made anew; what of it only drifted is set back. It leaves routes and entries alone.
-func (o Overlay) Apply() error {
+// Apply makes the device so, if it is not, and returns what of it was not. A device that
+// differs in what cannot be changed is made anew; what of it only drifted is set back. It
+// leaves routes and entries alone.
+func (o Overlay) Apply() (changed []string, _ error) {
 	device, err := netlink.LinkByName(o.Name)
 	switch {
 	case errors.As(err, new(netlink.LinkNotFoundError)):
+		changed = append(changed, fmt.Sprintf("interface %s was missing", o.Name))
 		device, err = o.create()
 	case err == nil && !o.is(device):
 		if err := netlink.LinkDel(device); err != nil {
-			return fmt.Errorf("remove the overlay device %s, which has other settings: %w", o.Name, err)
+			return nil, fmt.Errorf("remove the overlay device %s, which has other settings: %w", o.Name, err)
 		}
+		changed = append(changed, fmt.Sprintf("interface %s had another VNI, port or address", o.Name))
 		device, err = o.create()
 	}
 	if err != nil {
-		return fmt.Errorf("make the overlay device %s: %w", o.Name, err)
+		return nil, fmt.Errorf("make the overlay device %s: %w", o.Name, err)
 	}
-	if err := o.settle(device); err != nil {
-		return fmt.Errorf("set the overlay device %s up: %w", o.Name, err)
+	more, err := o.settle(device)
+	if changed = append(changed, more...); err != nil {
+		return changed, fmt.Errorf("set the overlay device %s up: %w", o.Name, err)
 	}
-	return nil
+	return changed, nil
+}
+
+// Remove removes the device, and with it all that leads over it.
+func (o Overlay) Remove() error {
+	return remove(o.Name, func(device netlink.Link) bool { return device.Type() == "vxlan" })
 }
 
 // create makes the device with its MAC address: one that is given at creation counts as set,
@@ -71,31 +81,65 @@ func (o Overlay) is(device netlink.Link) bool {
 	return ok && vxlan.VxlanId == o.VNI && vxlan.Port == o.Port && !vxlan.Learning && vxlan.SrcAddr.Equal(o.Own.AsSlice())
 }
 
-// settle sets what may have drifted.
-func (o Overlay) settle(device netlink.Link) error {
-	if !bytes.Equal(device.Attrs().HardwareAddr, o.MAC) {
+// settle sets what may have drifted, and returns what had.
+func (o Overlay) settle(device netlink.Link) (changed []string, _ error) {
+	is := device.Attrs()
+	if !bytes.Equal(is.HardwareAddr, o.MAC) {
 		if err := netlink.LinkSetHardwareAddr(device, o.MAC); err != nil {
-			return fmt.Errorf("set its MAC address: %w", err)
+			return nil, fmt.Errorf("set its MAC address: %w", err)
 		}
+		changed = append(changed, fmt.Sprintf("the MAC address of interface %s was %s, not %s", o.Name, is.HardwareAddr, o.MAC))
 	}
-	if device.Attrs().MTU != o.MTU {
+	if is.MTU != o.MTU {
 		if err := netlink.LinkSetMTU(device, o.MTU); err != nil {
-			return fmt.Errorf("set its MTU to %d: %w", o.MTU, err)
+			return changed, fmt.Errorf("set its MTU to %d: %w", o.MTU, err)
 		}
+		changed = append(changed, fmt.Sprintf("the MTU of interface %s was %d, not %d", o.Name, is.MTU, o.MTU))
 	}
 	if err := withoutChecksumOffload(o.Name); err != nil {
-		return err
+		return changed, err
 	}
-	if err := apply(o.Name, hostSettings()); err != nil {
-		return err
+	more, err := apply(o.Name, hostSettings())
+	if changed = append(changed, more...); err != nil {
+		return changed, err
+	}
+	more, err = o.address(device)
+	if changed = append(changed, more...); err != nil {
+		return changed, err
+	}
+	if is.Flags&net.FlagUp == 0 {
+		changed = append(changed, fmt.Sprintf("interface %s was down", o.Name))
+		return changed, netlink.LinkSetUp(device)
+	}
+	return changed, nil
+}
+
+// address gives the device its addresses, and takes away what was ours once.
+func (o Overlay) address(device netlink.Link) (changed []string, _ error) {
+	have, err := netlink.AddrList(device, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list its addresses: %w", err)
 	}
 	for _, gateway := range o.Gateways {
+		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return leadsTo(a.IPNet, gateway) }) {
+			continue
+		}
 		own := &netlink.Addr{IPNet: single(gateway), Flags: unix.IFA_F_NODAD}
 		if err := netlink.AddrReplace(device, own); err != nil {
-			return fmt.Errorf("give it %s: %w", gateway, err)
+			return changed, fmt.Errorf("give it %s: %w", gateway, err)
+		}
+		changed = append(changed, fmt.Sprintf("interface %s had no address %s", o.Name, gateway))
+	}
+	for _, a := range have {
+		address, ok := netip.AddrFromSlice(a.IP)
+		if address = address.Unmap(); ok && !address.IsLinkLocalUnicast() && !slices.Contains(o.Gateways, address) {
+			if err := netlink.AddrDel(device, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				return changed, fmt.Errorf("take %s away from it: %w", address, err)
+			}
+			changed = append(changed, fmt.Sprintf("interface %s had address %s", o.Name, address))
 		}
 	}
-	return netlink.LinkSetUp(device)
+	return changed, nil
 }
 
 // withoutChecksumOffload makes the kernel compute the checksums of inner packets: some

@@ -40,6 +40,13 @@ func (o Owner) hardwareAddr() net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0xfa, hash[12], hash[13], hash[14], hash[15]}
 }
 
+// podHardwareAddr is the pod's end's MAC address. It follows from the owner, so that the
+// node's entry for the pod can be put back without a look into the pod.
+func (o Owner) podHardwareAddr() net.HardwareAddr {
+	hash := o.hash(0xfe)
+	return net.HardwareAddr{0x02, 0xfb, hash[12], hash[13], hash[14], hash[15]}
+}
+
 // shaperName returns the name of the device that limits what the pod sends.
 func shaperName(hostName string) string {
 	return Prefix + "i" + strings.TrimPrefix(hostName, Prefix)

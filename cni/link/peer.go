@@ -51,6 +51,15 @@ func (p PeerRoute) Apply() error {
 	return nil
 }
 
+// String returns "10.244.2.0/24 by 192.0.2.2, MTU 1450, over fwoverlay to 02:…".
+func (p PeerRoute) String() string {
+	text := fmt.Sprintf("%s by %s, MTU %d", p.Range, p.Node, p.MTU)
+	if p.Overlay != "" {
+		text += fmt.Sprintf(", over %s to %s", p.Overlay, p.VTEP)
+	}
+	return text
+}
+
 // Remove removes the route and, if no other needs them, what it needed on the overlay. What
 // is gone is no error, and a route that is another's is left alone.
 func (p PeerRoute) Remove() error {
@@ -58,6 +67,21 @@ func (p PeerRoute) Remove() error {
 	if err := netlink.RouteDel(route); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("remove the route of %s: %w", p.Range, err)
 	}
+	return p.forget(PeerRoute{})
+}
+
+// Replace makes the route in place of an earlier one of the same range, in one step for
+// packets, and then removes what only the earlier one needed.
+func (p PeerRoute) Replace(earlier PeerRoute) error {
+	if err := p.Apply(); err != nil {
+		return err
+	}
+	return earlier.forget(p)
+}
+
+// forget removes the entries of the overlay that neither the route's successor nor another
+// route needs.
+func (p PeerRoute) forget(successor PeerRoute) error {
 	if p.Overlay == "" {
 		return nil
 	}
@@ -66,17 +90,36 @@ func (p PeerRoute) Remove() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("remove the route of %s: find interface %s: %w", p.Range, p.Overlay, err)
+		return fmt.Errorf("forget the way of %s: find interface %s: %w", p.Range, p.Overlay, err)
+	}
+	var kept []*netlink.Neigh
+	if successor.Overlay == p.Overlay {
+		kept = successor.entries(device)
 	}
 	for _, entry := range slices.Backward(p.entries(device)) {
+		if slices.ContainsFunc(kept, func(k *netlink.Neigh) bool { return sameEntry(k, entry) }) {
+			continue
+		}
 		if shared, err := p.shares(entry); err != nil || shared {
 			return err
 		}
 		if err := netlink.NeighDel(entry); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("remove the route of %s: forget where %s is: %w", p.Range, p.VTEP, err)
+			return fmt.Errorf("forget the way of %s: forget where %s is: %w", p.Range, p.VTEP, err)
 		}
 	}
 	return nil
+}
+
+// sameEntry reports whether two entries have one key: the MAC address on a bridge or an
+// overlay, else the IP address.
+func sameEntry(a, b *netlink.Neigh) bool {
+	if a.Family != b.Family {
+		return false
+	}
+	if a.Family == unix.AF_BRIDGE {
+		return a.HardwareAddr.String() == b.HardwareAddr.String()
+	}
+	return a.IP.Equal(b.IP)
 }
 
 // shares reports whether a forwarding entry serves another range of the same node.

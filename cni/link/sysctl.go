@@ -14,9 +14,21 @@ type setting struct {
 	family, name, value string // "ipv4", "rp_filter", "0"
 }
 
+// HostSettings is where a container that may not write /proc/sys, which is read-only in it
+// unless it is privileged, has the same files of the node.
+const HostSettings = "/host/proc/sys/net"
+
+// settingsDir is the folder of all settings of the network namespace of the calling thread.
+func settingsDir() string {
+	if _, err := os.Stat(HostSettings); err == nil {
+		return HostSettings
+	}
+	return "/proc/sys/net"
+}
+
 // path of the setting of an interface. Names of interfaces have no slashes.
 func (s setting) path(device string) string {
-	return filepath.Join("/proc/sys/net", s.family, "conf", device, s.name)
+	return filepath.Join(settingsDir(), s.family, "conf", device, s.name)
 }
 
 // podSettings are those of the pod's end.
@@ -47,35 +59,73 @@ func hostSettings() []setting {
 	}
 }
 
-// apply sets what differs: files that are already right are not written, so that a
-// read-only /proc/sys hurts only where it must. Without IPv6 in the kernel there are no
-// settings of it.
-func apply(device string, settings []setting) error {
+// apply sets what differs, and returns what that was. Files that are already right are not
+// written, so that a read-only /proc/sys hurts only where it must. Without IPv6 in the
+// kernel there are no settings of it.
+func apply(device string, settings []setting) (changed []string, _ error) {
 	var wrong []error
 	for _, s := range settings {
-		if err := s.set(device); err != nil {
-			wrong = append(wrong, err)
+		was, err := set(s.path(device), s.value)
+		if errors.Is(err, fs.ErrNotExist) && s.family == "ipv6" && withoutIPv6() {
+			continue
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("set %s to %s: %w", s.key(device), s.value, err))
+		} else if was != s.value {
+			changed = append(changed, fmt.Sprintf("%s was %s, not %s", s.key(device), was, s.value))
 		}
 	}
-	return errors.Join(wrong...)
+	return changed, errors.Join(wrong...)
 }
 
-func (s setting) set(device string) error {
-	path := s.path(device)
-	value, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && s.family == "ipv6" {
-		if _, err := os.Stat("/proc/sys/net/ipv6"); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-	}
-	if err == nil && string(bytes.TrimSpace(value)) == s.value {
-		return nil
-	}
-	if err == nil {
-		err = os.WriteFile(path, []byte(s.value), 0)
-	}
+// key is the setting's name, as sysctl(8) has it.
+func (s setting) key(device string) string {
+	return fmt.Sprintf("net.%s.conf.%s.%s", s.family, device, s.name)
+}
+
+// withoutIPv6 reports whether the kernel has no IPv6.
+func withoutIPv6() bool {
+	_, err := os.Stat(filepath.Join(settingsDir(), "ipv6"))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// set writes a value into a file of /proc/sys unless it is there, and returns what was.
+func set(path, value string) (was string, _ error) {
+	content, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("set net.%s.conf.%s.%s to %s: %w", s.family, device, s.name, s.value, err)
+		return "", err
 	}
-	return nil
+	if was = string(bytes.TrimSpace(content)); was == value {
+		return was, nil
+	}
+	return was, os.WriteFile(path, []byte(value), 0)
+}
+
+// Router makes the node forward packets of both families, and returns what had to be
+// changed. An uplink that lives by router advertisements goes on doing so, which the kernel
+// ends for routers unless its accept_ra is 2.
+func Router(uplinks []string) (changed []string, err error) {
+	const forwarding = "forwarding"
+	all := setting{"ipv6", forwarding, "1"}
+	if !withoutIPv6() {
+		for _, uplink := range uplinks {
+			ra := setting{"ipv6", "accept_ra", "2"}
+			if value, err := os.ReadFile(ra.path(uplink)); err != nil || string(bytes.TrimSpace(value)) != "1" {
+				continue // it is gone, or does not use them
+			}
+			more, failed := apply(uplink, []setting{ra})
+			changed, err = append(changed, more...), errors.Join(err, failed)
+		}
+		more, failed := apply("all", []setting{all})
+		changed, err = append(changed, more...), errors.Join(err, failed)
+	}
+	const name = "net.ipv4.ip_forward"
+	was, failed := set(filepath.Join(settingsDir(), "ipv4", "ip_forward"), "1")
+	if failed != nil {
+		return changed, errors.Join(err, fmt.Errorf("set %s to 1: %w", name, failed))
+	}
+	if was != "1" {
+		changed = append(changed, name+" was "+was+", not 1")
+	}
+	return changed, err
 }

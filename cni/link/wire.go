@@ -90,7 +90,7 @@ func Connect(pod *Namespace, wire Wire) (_ Ends, err error) {
 		return Ends{}, fmt.Errorf("find interface %s of the pod: %w", wire.Owner.Interface, err)
 	}
 	ends := Ends{Host: host.Attrs().HardwareAddr, Pod: end.Attrs().HardwareAddr}
-	if err := pod.within(func() error { return apply(wire.Owner.Interface, podSettings()) }); err != nil {
+	if err := pod.within(func() error { _, err := apply(wire.Owner.Interface, podSettings()); return err }); err != nil {
 		return Ends{}, err
 	}
 	if err := wire.configureHost(host, ends.Pod); err != nil {
@@ -108,6 +108,7 @@ func pair(pod *Namespace, wire Wire) (netlink.Link, error) {
 	attributes.Name, attributes.MTU, attributes.HardwareAddr = wire.Host, wire.MTU, wire.Owner.hardwareAddr()
 	veth := &netlink.Veth{
 		LinkAttrs: attributes, PeerName: wire.Owner.Interface, PeerNamespace: netlink.NsFd(pod.file.Fd()),
+		PeerHardwareAddr: wire.Owner.podHardwareAddr(),
 	}
 	switch err := netlink.LinkAdd(veth); {
 	case errors.Is(err, unix.EEXIST):
@@ -153,25 +154,38 @@ func (w Wire) configureHost(end netlink.Link, pod net.HardwareAddr) error {
 	if err := netlink.LinkSetAlias(end, w.Owner.String()); err != nil {
 		return fmt.Errorf("mark interface %s: %w", w.Host, err)
 	}
-	settings := hostSettings()
-	if w.HostPorts {
-		settings = append(settings, setting{"ipv4", "route_localnet", "1"})
-	}
-	if err := apply(w.Host, settings); err != nil {
+	if _, err := apply(w.Host, w.settings()); err != nil {
 		return err
 	}
 	if err := netlink.LinkSetUp(end); err != nil {
 		return fmt.Errorf("set interface %s up: %w", w.Host, err)
 	}
 	for _, address := range w.Addresses {
-		if err := netlink.NeighSet(neighbour(end, address, pod)); err != nil {
-			return fmt.Errorf("note the MAC address of %s: %w", address, err)
-		}
-		if err := netlink.RouteReplace(w.route(end, address)); err != nil {
-			return fmt.Errorf("route %s to interface %s: %w", address, w.Host, err)
+		if err := w.lead(end, address, pod); err != nil {
+			return err
 		}
 	}
 	return w.Bandwidth.limit(end, w.MTU)
+}
+
+// settings are those of the host's end.
+func (w Wire) settings() []setting {
+	settings := hostSettings()
+	if w.HostPorts {
+		settings = append(settings, setting{"ipv4", "route_localnet", "1"})
+	}
+	return settings
+}
+
+// lead leads an address of the pod to the host's end.
+func (w Wire) lead(end netlink.Link, address netip.Addr, pod net.HardwareAddr) error {
+	if err := netlink.NeighSet(neighbour(end, address, pod)); err != nil {
+		return fmt.Errorf("note the MAC address of %s: %w", address, err)
+	}
+	if err := netlink.RouteReplace(w.route(end, address)); err != nil {
+		return fmt.Errorf("route %s to interface %s: %w", address, w.Host, err)
+	}
+	return nil
 }
 
 // route leads an address to the host's end.

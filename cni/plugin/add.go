@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/fairwaynet/fairway/cni/agent"
+	"github.com/fairwaynet/fairway/cni/detach"
 	"github.com/fairwaynet/fairway/cni/ipam"
 	"github.com/fairwaynet/fairway/cni/link"
 )
@@ -43,7 +44,9 @@ func (p Plugin) Add(ctx context.Context, args *skel.CmdArgs) (err error) {
 	if err != nil {
 		return err
 	}
-	defer undo(&err, func() error { return release(context.WithoutCancel(ctx), config.State, lease.Key) })
+	defer undo(&err, func() error {
+		return detach.Detach(context.WithoutCancel(ctx), ipam.Leases{Dir: config.State}, lease.Key)
+	})
 
 	wire := wireOf(lease, config, node)
 	ends, err := link.Connect(netns, wire)

@@ -3,13 +3,12 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/fairwaynet/fairway/cni/detach"
 	"github.com/fairwaynet/fairway/cni/ipam"
-	"github.com/fairwaynet/fairway/cni/link"
 )
 
 // Del takes away what the lease of a container and interface names: kernel first, addresses
@@ -19,24 +18,7 @@ func (p Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	return because(release(ctx, config.State, ipam.Key{Container: args.ContainerID, Interface: args.IfName}), types.ErrIOFailure, tryAgain)
-}
-
-// release undoes an ADD, wherever it ended.
-func release(ctx context.Context, state string, key ipam.Key) error {
-	owner := link.Owner{Container: key.Container, Interface: key.Interface}
-	leases := ipam.Leases{Dir: state}
-	lease, found, err := leases.Find(key)
-	switch {
-	case err != nil:
-		return errors.Join(fmt.Errorf("disconnect %s: %w", owner, err), link.DisconnectAny(owner))
-	case !found: // or the folder was lost: what is in the kernel carries the owner's mark
-		return link.DisconnectAny(owner)
-	}
-	if err := link.Disconnect(owner, lease.Link); err != nil {
-		return fmt.Errorf("disconnect %s: %w", owner, err)
-	}
-	return leases.Give(ctx, key)
+	return because(detach.Detach(ctx, ipam.Leases{Dir: config.State}, ipam.Key{Container: args.ContainerID, Interface: args.IfName}), types.ErrIOFailure, tryAgain)
 }
 
 // GC takes away all leases, and what they name, of which the runtime says that no
@@ -46,7 +28,8 @@ func (p Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	all, _, err := ipam.Leases{Dir: config.State}.All()
+	leases := ipam.Leases{Dir: config.State}
+	all, _, err := leases.All()
 	if err != nil {
 		return because(err, types.ErrIOFailure, "")
 	}
@@ -57,7 +40,7 @@ func (p Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	var failed []error
 	for _, lease := range all {
 		if !valid[lease.Key] {
-			failed = append(failed, release(ctx, config.State, lease.Key))
+			failed = append(failed, detach.Detach(ctx, leases, lease.Key))
 		}
 	}
 	return because(errors.Join(failed...), types.ErrIOFailure, tryAgain)

@@ -80,6 +80,8 @@ func empty(kind string) (client.Object, schema.GroupVersionKind) {
 		return &corev1.Service{}, corev1.SchemeGroupVersion.WithKind(kind)
 	case "ConfigMap":
 		return &corev1.ConfigMap{}, corev1.SchemeGroupVersion.WithKind(kind)
+	case "Node":
+		return &corev1.Node{}, corev1.SchemeGroupVersion.WithKind(kind)
 	case "EndpointSlice":
 		return &discoveryv1.EndpointSlice{}, discoveryv1.SchemeGroupVersion.WithKind(kind)
 	default:

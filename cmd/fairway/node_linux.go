@@ -1,0 +1,291 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/fairwaynet/fairway/cmd/internal/apiservers"
+	"github.com/fairwaynet/fairway/cmd/internal/health"
+	"github.com/fairwaynet/fairway/cni/install"
+	"github.com/fairwaynet/fairway/cni/mesh"
+	"github.com/fairwaynet/fairway/cni/rules"
+	"github.com/fairwaynet/fairway/cni/sandbox"
+	"github.com/fairwaynet/fairway/controllers/node"
+	"github.com/fairwaynet/fairway/controllers/node/network"
+	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/controllers/objects/reconnect"
+	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/controllers/replicas/leader"
+	"github.com/fairwaynet/fairway/proxy/nft"
+	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
+	"github.com/fairwaynet/fairway/xds/route"
+)
+
+// nodeSettings are the settings of fairway node.
+type nodeSettings struct {
+	*settings
+
+	Name        string
+	Kubeconfig  string
+	APIServers  []string
+	Pods        []string // prefixes
+	Direct      []string // prefixes
+	Mode        string
+	OverlayPort uint16
+	OverlayVNI  uint32
+	Folders     install.Folders
+	Plugin      string
+	Exclusive   bool
+	Runtime     string
+	Cleanup     bool
+}
+
+// The overlay's own port and VNI, so that it is in nobody's way: 4789 is VXLAN's, 8472 that
+// of Linux and of other networks for pods.
+const (
+	overlayPort = 8479
+	overlayVNI  = 102
+	largestVNI  = 1<<24 - 1
+)
+
+func newNodeSettings() *nodeSettings {
+	n := &nodeSettings{
+		settings: newSettings(route.DefaultSettings()), Mode: string(mesh.Auto), OverlayPort: overlayPort, OverlayVNI: overlayVNI,
+		Folders: install.Folders{
+			Programs: "/opt/cni/bin", Networks: "/etc/cni/net.d", State: "/var/lib/fairway/cni", Run: "/run/fairway",
+		},
+		Plugin: "/usr/local/bin/fairway-cni", Runtime: "unix:///run/containerd/containerd.sock",
+	}
+	n.MetricsAddress = ":9469"
+	return n
+}
+
+func (n *nodeSettings) bind(flags *pflag.FlagSet) {
+	n.bindProcess(flags)
+	flags.StringVar(&n.Name, "node-name", n.Name, "`name` of this machine's Node; by default $NODE_NAME, or the host name")
+	flags.StringVar(&n.Kubeconfig, "kubeconfig", n.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
+	flags.StringSliceVar(&n.APIServers, "api-server", n.APIServers, "`host:port` of an API server, since no Service works before this process; give it again for more; the one that answers is used")
+	flags.StringSliceVar(&n.Pods, "pod-cidr", n.Pods, "`network` of the cluster's pods, such as 10.244.0.0/16; give it again for another family")
+	flags.StringSliceVar(&n.Direct, "no-masquerade", n.Direct, "`network` outside of the cluster that sees pods' own addresses; give it again for more")
+	flags.StringVar(&n.Mode, "mode", n.Mode, "how to reach pods of other nodes: auto (a route where both nodes are on one link, else VXLAN), direct or vxlan")
+	flags.Uint16Var(&n.OverlayPort, "overlay-port", n.OverlayPort, "UDP `port` of VXLAN, the same on all nodes")
+	flags.Uint32Var(&n.OverlayVNI, "overlay-vni", n.OverlayVNI, "`number` of the VXLAN, the same on all nodes")
+	flags.StringVar(&n.Folders.Programs, "cni-bin-dir", n.Folders.Programs, "`folder` in which the container runtime looks for plugins")
+	flags.StringVar(&n.Folders.Networks, "cni-conf-dir", n.Folders.Networks, "`folder` in which it looks for networks")
+	flags.StringVar(&n.Folders.State, "state-dir", n.Folders.State, "`folder` of the addresses that pods have; it must survive a boot")
+	flags.StringVar(&n.Folders.Run, "run-dir", n.Folders.Run, "`folder` of what must not survive a boot")
+	flags.StringVar(&n.Plugin, "plugin", n.Plugin, "`program` that is installed as plugin")
+	flags.BoolVar(&n.Exclusive, "cni-exclusive", n.Exclusive, "move other networks' configurations aside that come before ours")
+	flags.StringVar(&n.Runtime, "runtime-endpoint", n.Runtime, "`address` of the container runtime (CRI)")
+	flags.BoolVar(&n.Cleanup, "cleanup", n.Cleanup, "take away everything that was put onto this machine, and end; its pods lose their network")
+}
+
+func (n *nodeSettings) load(flags *pflag.FlagSet) error {
+	if err := n.settings.load(flags); err != nil {
+		return err
+	}
+	var wrong []error
+	if n.Name = cmp.Or(n.Name, os.Getenv("NODE_NAME")); n.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			wrong = append(wrong, n.wrong("node-name", err.Error()))
+		}
+		n.Name = host
+	}
+	for i, text := range n.APIServers {
+		address, err := apiservers.Parse(text)
+		if err != nil {
+			wrong = append(wrong, n.wrong("api-server", err.Error()))
+		}
+		n.APIServers[i] = address
+	}
+	if len(n.Pods) == 0 && !n.Cleanup {
+		wrong = append(wrong, n.wrong("pod-cidr", "say which addresses the cluster's pods have, so that packets between them keep theirs"))
+	}
+	for name, texts := range map[string][]string{"pod-cidr": n.Pods, "no-masquerade": n.Direct} {
+		if _, err := networks(texts); err != nil {
+			wrong = append(wrong, n.wrong(name, err.Error()))
+		}
+	}
+	for _, check := range []settingCheck{
+		choice("mode", mesh.Mode(n.Mode), []mesh.Mode{mesh.Auto, mesh.Direct, mesh.VXLAN}),
+		{"overlay-port", n.OverlayPort != 0, "must be a port, from 1 to 65535"},
+		{"overlay-vni", n.OverlayVNI > 0 && n.OverlayVNI <= largestVNI, fmt.Sprintf("must be from 1 to %d", largestVNI)},
+	} {
+		if !check.ok {
+			wrong = append(wrong, n.wrong(check.name, check.want))
+		}
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return usage(err)
+	}
+	return nil
+}
+
+// networks reads networks in the notation 10.244.0.0/16.
+func networks(texts []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no network such as 10.244.0.0/16", text)
+		}
+		if prefix != prefix.Masked() {
+			return nil, fmt.Errorf("%s has bits behind its length: say %s", text, prefix.Masked())
+		}
+		all = append(all, prefix)
+	}
+	return all, nil
+}
+
+// nodeCommands are the commands that only make sense on a node.
+func nodeCommands(std streams) []*cobra.Command {
+	n := newNodeSettings()
+	cmd := &cobra.Command{
+		Use:   "node",
+		Short: "Give the pods of this machine their network",
+		Long: `Node runs on each machine of a cluster. It installs the network plugin, keeps the
+ways to the pods of other machines, and puts back what somebody else takes away. It
+needs no Service and no pod network, so run it on the host's network. When it ends,
+everything goes on working; --cleanup takes it away.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := n.load(cmd.Flags()); err != nil {
+				return err
+			}
+			if n.Cleanup {
+				return n.clean(cmd.Context())
+			}
+			return n.run(cmd.Context(), n.logger(std.Err))
+		},
+	}
+	n.bind(cmd.Flags())
+	return []*cobra.Command{cmd}
+}
+
+func (n *nodeSettings) clean(ctx context.Context) (err error) {
+	engine, err := nft.New(ctx, nft.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	return node.Cleanup(ctx, n.Folders, engine)
+}
+
+// overlay identifies the packets of the overlay, if there is one.
+func (n *nodeSettings) overlay() rules.Overlay {
+	if mesh.Mode(n.Mode) == mesh.Direct {
+		return rules.Overlay{}
+	}
+	return rules.Overlay{Port: n.OverlayPort, VNI: n.OverlayVNI}
+}
+
+// run serves until ctx ends.
+func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
+	ctrllog.SetLogger(log)
+	klog.SetLogger(log)
+	config, err := (&controllerSettings{Kubeconfig: n.Kubeconfig, QPS: nodeQPS, Burst: nodeBurst}).cluster()
+	if err != nil {
+		return err
+	}
+	config.UserAgent = "fairway-node"
+	apiservers.Use(config, n.APIServers)
+	reconnect.RetryWatches(config, log)
+	scheme, err := index.Scheme()
+	if err != nil {
+		return err
+	}
+	mgr, err := manager.New(config, manager.Options{
+		Logger:  log,
+		Scheme:  scheme,
+		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve the metrics
+		Cache:   cache.Options{DefaultTransform: network.Trim, ReaderFailOnMissingInformer: true},
+	})
+	if err != nil {
+		return fmt.Errorf("reach the cluster: %w", err)
+	}
+	events, err := report.StartEvents(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer events.Shutdown()
+	engine, err := nft.New(ctx, nft.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	connections, err := conntrack.Open(conntrack.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, connections.Close()) }()
+	if err := n.assemble(ctx, log, mgr, events, engine, connections); err != nil {
+		return err
+	}
+	log.Info("starting", "node", n.Name, "cluster", config.Host)
+	return mgr.Start(ctx)
+}
+
+// What one agent may ask of the API server: there are as many as nodes.
+const (
+	nodeQPS   = 5
+	nodeBurst = 20
+)
+
+func (n *nodeSettings) assemble(
+	ctx context.Context, log logr.Logger, mgr manager.Manager, events record.EventBroadcaster, engine *nft.Engine, connections *conntrack.Table,
+) error {
+	registry := prometheus.NewRegistry()
+	metrics, err := node.NewMetrics(registry)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway-node", Host: n.Name})
+	told := node.OwnEvents{Name: n.Name, Events: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
+	reporter := report.New(report.Log{Log: log}, told)
+	registry.MustRegister(reporter)
+	pods, podsErr := networks(n.Pods)
+	direct, directErr := networks(n.Direct)
+	if err := errors.Join(podsErr, directErr); err != nil {
+		return err
+	}
+	probes := &health.Probes{Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
+	agent := &node.Agent{
+		Name: network.Key(n.Name),
+		Config: network.Config{
+			Mode: mesh.Mode(n.Mode), Overlay: n.overlay(), Pods: pods, Direct: direct, Version: versionLine(),
+		},
+		Cache: mgr.GetCache(), Client: mgr.GetClient(),
+		Folders: n.Folders, Plugin: n.Plugin, Exclusive: n.Exclusive,
+		Engine: engine, Connections: connections, Sandboxes: sandbox.Runtime{Endpoint: n.Runtime}.List,
+		Reporter: reporter, Told: told, Metrics: metrics, Log: log, Complete: probes.Ready,
+	}
+	if err := mgr.Add(agent); err != nil {
+		return err
+	}
+	if n.MetricsAddress == "" {
+		return nil
+	}
+	listener, err := health.Listen(ctx, n.MetricsAddress)
+	if err != nil {
+		return err
+	}
+	return mgr.Add(leader.Everywhere(func(ctx context.Context) error { return probes.Serve(ctx, listener) }))
+}

@@ -1,0 +1,168 @@
+package install
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Names of what is installed.
+const (
+	pluginName = "fairway-cni"
+	listName   = "05-fairway.conflist"
+)
+
+// aside ends the name of a configuration that was moved out of the way.
+const aside = ".fairway-moved"
+
+// Folders are those of a node.
+type Folders struct {
+	Programs   string // of plugins, such as /opt/cni/bin
+	Networks   string // of networks' configurations, such as /etc/cni/net.d
+	State, Run string // of the plugin
+}
+
+// Plugin copies the plugin onto the node in place of another version, whole, unless it is
+// there.
+func (f Folders) Plugin(from string) error {
+	content, err := os.ReadFile(from)
+	if err == nil {
+		_, err = replace(filepath.Join(f.Programs, pluginName), content, 0o755)
+	}
+	if err != nil {
+		return fmt.Errorf("install the plugin: %w", err)
+	}
+	return nil
+}
+
+// Network writes the network configuration unless it is there, and reports whether it had
+// to.
+func (f Folders) Network() (written bool, _ error) {
+	content, err := json.MarshalIndent(f.list(), "", "  ")
+	if err == nil {
+		written, err = replace(filepath.Join(f.Networks, listName), append(content, '\n'), 0o644)
+	}
+	if err != nil {
+		return false, fmt.Errorf("write the network configuration: %w", err)
+	}
+	return written, nil
+}
+
+// list is the network configuration. Ranges, MTU and addresses are not in it: they change,
+// and the agent's file has them.
+func (f Folders) list() any {
+	type object = map[string]any
+	return object{
+		"cniVersion":  "1.0.0",
+		"cniVersions": []string{"1.0.0", "1.1.0"},
+		"name":        "fairway",
+		"plugins": []object{{
+			"type": pluginName, "stateDir": f.State, "runDir": f.Run,
+			"capabilities": object{"portMappings": true, "bandwidth": true, "ips": true},
+		}},
+	}
+}
+
+// replace puts a file in place of another, whole, unless its content is there.
+func replace(path string, content []byte, mode fs.FileMode) (written bool, err error) {
+	if is, err := os.ReadFile(path); err == nil && bytes.Equal(is, content) {
+		return false, os.Chmod(path, mode)
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	file, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return false, err
+	}
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Chmod(mode)
+	}
+	if err == nil {
+		err = file.Sync() // a loss of power must not leave a part of it under its name
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return false, errors.Join(err, os.Remove(file.Name()))
+	}
+	return true, nil
+}
+
+// Rivals returns the names of others' network configurations that come before ours: a
+// runtime takes the first by name.
+func (f Folders) Rivals() ([]string, error) {
+	entries, err := os.ReadDir(f.Networks)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for other networks: %w", err)
+	}
+	var rivals []string
+	for _, entry := range entries {
+		counts := slices.Contains([]string{".conf", ".conflist", ".json"}, filepath.Ext(entry.Name()))
+		if counts && entry.Name() < listName && !strings.HasPrefix(entry.Name(), ".") {
+			rivals = append(rivals, entry.Name())
+		}
+	}
+	return rivals, nil
+}
+
+// MoveAside renames rivals, so that no runtime takes them for configurations. Uninstall puts
+// them back.
+func (f Folders) MoveAside(rivals []string) error {
+	var wrong []error
+	for _, rival := range rivals {
+		path := filepath.Join(f.Networks, rival)
+		if err := os.Rename(path, path+aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			wrong = append(wrong, fmt.Errorf("move another network aside: %w", err))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// Uninstall takes away what was installed, the configuration first, and puts back what was
+// moved aside. What is gone is no error.
+func (f Folders) Uninstall() error {
+	wrong := []error{removed(filepath.Join(f.Networks, listName)), f.moveBack(), removed(filepath.Join(f.Programs, pluginName))}
+	return errors.Join(wrong...)
+}
+
+// Forget removes the folders of the plugin, which must be without leases.
+func (f Folders) Forget() error {
+	if err := errors.Join(os.RemoveAll(f.State), os.RemoveAll(f.Run)); err != nil {
+		return fmt.Errorf("uninstall: %w", err)
+	}
+	return nil
+}
+
+func (f Folders) moveBack() error {
+	moved, err := filepath.Glob(filepath.Join(f.Networks, "*"+aside))
+	if err != nil {
+		return fmt.Errorf("put other networks back: %w", err)
+	}
+	var wrong []error
+	for _, path := range moved {
+		if err := os.Rename(path, strings.TrimSuffix(path, aside)); err != nil {
+			wrong = append(wrong, fmt.Errorf("put another network back: %w", err))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func removed(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("uninstall: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+package network
+
+import (
+	"crypto/sha256"
+	"net"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/cni/keeper"
+	"github.com/fairwaynet/fairway/cni/link"
+	"github.com/fairwaynet/fairway/cni/mesh"
+	"github.com/fairwaynet/fairway/cni/rules"
+)
+
+// The reasons of Problems of Nodes.
+const (
+	ReasonNoPodRange      problem.Reason = "NoPodRange"      // the node has no range of addresses for its pods
+	ReasonNodeAddress     problem.Reason = "NodeAddress"     // its InternalIP is missing or unusable
+	ReasonPeerUnreachable problem.Reason = "PeerUnreachable" // pods of another node cannot be reached
+)
+
+// OverlayName is the name of the node's end of the overlay.
+const OverlayName = link.Prefix + "overlay"
+
+// Config is what an operator decides.
+type Config struct {
+	Mode    mesh.Mode
+	Overlay rules.Overlay
+	// Pods are all ranges of pods of the cluster.
+	Pods []netip.Prefix
+	// Direct are networks outside of the cluster that see pods' own addresses.
+	Direct []netip.Prefix
+	// Version of the agent, for people.
+	Version string
+}
+
+// Picture is what a node's network should be.
+type Picture struct {
+	Wanted keeper.Wanted
+	Facts  Facts
+}
+
+// Build returns the network of the node of a name. A mistake of another node costs its pods
+// alone.
+func (c Config) Build(name string, objects []corev1.Node, interfaces []link.Interface) (*Picture, []problem.Problem) {
+	b := builder{Config: c, name: name}
+	own, others := b.nodes(objects)
+	uplinks := uplinksOf(interfaces)
+	picture := &Picture{Facts: Facts{Version: c.Version, Mode: c.Mode}}
+	for _, each := range interfaces {
+		picture.Wanted.Uplinks = append(picture.Wanted.Uplinks, each.Name)
+	}
+	if len(own.Ranges) == 0 {
+		b.tell(name, ReasonNoPodRange, "the node has no range of addresses for its pods (spec.podCIDRs), so no pod can start on it: "+
+			"let kube-controller-manager allocate them (--allocate-node-cidrs, --cluster-cidr)")
+	}
+	peers, problems := mesh.Build(own, uplinks, others, c.Mode)
+	for _, p := range problems {
+		reason := ReasonPeerUnreachable
+		if p.Node == name {
+			reason = ReasonNodeAddress
+		}
+		b.tell(p.Node, reason, p.Message)
+	}
+	mtu, err := mesh.PodMTU(own, uplinks, c.Mode)
+	if err != nil {
+		b.tell(name, ReasonNodeAddress, err.Error())
+		picture.Facts.Problems = b.sentences()
+		return picture, b.problems
+	}
+	w := &picture.Wanted
+	w.Ranges, w.MTU = own.Ranges, mtu
+	w.Sources = present(own.Addresses, interfaces)
+	w.Network = b.network(own, others)
+	picture.Facts.MTU, picture.Facts.PodMTU = uplinkMTU(w.Sources, interfaces), mtu
+	if c.Mode != mesh.Direct && len(w.Sources) > 0 {
+		w.Overlay = c.overlay(name, own, w.Sources[0], uplinkMTU(w.Sources[:1], interfaces))
+		picture.Facts.VTEP = w.Overlay.MAC.String()
+	}
+	w.Routes = routes(peers)
+	picture.Facts.Problems = b.sentences()
+	return picture, b.problems
+}
+
+type builder struct {
+	Config
+
+	name     string
+	problems []problem.Problem
+}
+
+func (b *builder) tell(node string, reason problem.Reason, message string) {
+	object := problem.Object{Kind: "Node", Name: types.NamespacedName{Name: node}}
+	b.problems = append(b.problems, problem.Problem{Object: object, Reason: reason, Message: message})
+}
+
+// sentences are the Problems for people who look at the node.
+func (b *builder) sentences() []string {
+	b.problems = problem.Sort(b.problems)
+	var all []string
+	for _, p := range b.problems {
+		text := p.Message
+		if p.Object.Name.Name != b.name {
+			text = p.Object.String() + ": " + text
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+// nodes reads this node and the others.
+func (b *builder) nodes(objects []corev1.Node) (own mesh.Node, others []mesh.Node) {
+	own.Name = b.name
+	for i := range objects {
+		node, mistakes := nodeOf(&objects[i])
+		reason := ReasonPeerUnreachable
+		if node.Name == b.name {
+			own, reason = node, ReasonNodeAddress
+		} else {
+			others = append(others, node)
+		}
+		for _, mistake := range mistakes {
+			b.tell(node.Name, reason, mistake)
+		}
+	}
+	return own, others
+}
+
+func uplinksOf(interfaces []link.Interface) []mesh.Uplink {
+	var uplinks []mesh.Uplink
+	for _, each := range interfaces {
+		uplinks = append(uplinks, mesh.Uplink(each))
+	}
+	return uplinks
+}
+
+// present are the first addresses of each family that an interface has, IPv4 first.
+func present(addresses []netip.Addr, interfaces []link.Interface) []netip.Addr {
+	var all []netip.Addr
+	for _, is4 := range []bool{true, false} {
+		at := slices.IndexFunc(addresses, func(a netip.Addr) bool { return a.Is4() == is4 })
+		if at >= 0 && slices.ContainsFunc(interfaces, func(i link.Interface) bool { return has(i, addresses[at]) }) {
+			all = append(all, addresses[at])
+		}
+	}
+	return all
+}
+
+func has(i link.Interface, address netip.Addr) bool {
+	return slices.ContainsFunc(i.Networks, func(p netip.Prefix) bool { return p.Addr() == address })
+}
+
+// uplinkMTU is the smallest MTU of the interfaces that have one of the addresses; 0: none has.
+func uplinkMTU(addresses []netip.Addr, interfaces []link.Interface) int {
+	mtu := 0
+	for _, each := range interfaces {
+		for _, address := range addresses {
+			if has(each, address) && (mtu == 0 || each.MTU < mtu) {
+				mtu = each.MTU
+			}
+		}
+	}
+	return mtu
+}
+
+// network is what the tables hold of the nodes.
+func (b *builder) network(own mesh.Node, others []mesh.Node) rules.Network {
+	n := rules.Network{Pods: own.Ranges, Cluster: slices.Concat(b.Pods, b.Direct)}
+	for _, node := range append([]mesh.Node{own}, others...) {
+		n.Cluster = append(n.Cluster, node.Ranges...)
+		for _, address := range node.Addresses {
+			n.Cluster = append(n.Cluster, netip.PrefixFrom(address, address.BitLen()))
+			if node.Name != own.Name {
+				n.Peers = append(n.Peers, address)
+			}
+		}
+	}
+	slices.SortFunc(n.Peers, netip.Addr.Compare)
+	n.Peers = slices.Compact(n.Peers)
+	return n
+}
+
+// overlay is this node's end of the overlay.
+func (c Config) overlay(name string, own mesh.Node, address netip.Addr, mtu int) link.Overlay {
+	o := link.Overlay{
+		Name: OverlayName, VNI: int(c.Overlay.VNI), Port: int(c.Overlay.Port), Own: address, MAC: vtep(name),
+		MTU: mtu - mesh.Overhead(address.Is4()),
+	}
+	for _, is4 := range []bool{true, false} {
+		at := slices.IndexFunc(own.Ranges, func(p netip.Prefix) bool { return p.Addr().Is4() == is4 })
+		if at >= 0 {
+			o.Gateways = append(o.Gateways, own.Ranges[at].Addr())
+		}
+	}
+	return o
+}
+
+// vtep is the MAC address of a node's end of the overlay, locally administered. It follows
+// from the name, so it is the same after a loss of the node's disk.
+func vtep(name string) net.HardwareAddr {
+	hash := sha256.Sum256([]byte("fairway overlay " + name))
+	return net.HardwareAddr{0x02, 0xfc, hash[0], hash[1], hash[2], hash[3]}
+}
+
+func routes(peers []mesh.Peer) []link.PeerRoute {
+	var all []link.PeerRoute
+	for _, peer := range peers {
+		for _, route := range peer.Routes {
+			r := link.PeerRoute{Range: route.Range, Node: route.Node, MTU: route.MTU}
+			if route.Way == mesh.ByOverlay {
+				r.Overlay, r.VTEP = OverlayName, net.HardwareAddr(route.VTEP[:])
+			}
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// Reached says how many ranges of other nodes are reached by each way.
+func (p *Picture) Reached() map[mesh.Way]int {
+	count := map[mesh.Way]int{mesh.ByLink: 0, mesh.ByOverlay: 0}
+	for _, route := range p.Wanted.Routes {
+		if route.Overlay != "" {
+			count[mesh.ByOverlay]++
+		} else {
+			count[mesh.ByLink]++
+		}
+	}
+	return count
+}
