@@ -18,17 +18,19 @@ digest() {
 	echo "$found"
 }
 
-controller=$(digest fairway) gateway=$(digest fairway-gateway)
+controller=$(digest fairway) gateway=$(digest fairway-gateway) node=$(digest fairway-node)
 cat >release/digests.yaml <<EOT
 # Values of the chart that pin the images of Fairway $version.
 controller: {image: {digest: "$controller"}}
 gateway: {image: {digest: "$gateway"}}
+network: {image: {digest: "$node"}}
 EOT
 cp "fairway-${version#v}.tgz" ./*.spdx.json release/
 {
 	(cd release && sha256sum -- *)
 	echo "${controller#sha256:}  ghcr.io/fairwaynet/fairway:$version"
 	echo "${gateway#sha256:}  ghcr.io/fairwaynet/fairway-gateway:$version"
+	echo "${node#sha256:}  ghcr.io/fairwaynet/fairway-node:$version"
 } >checksums.txt
 cp checksums.txt release/
 cat checksums.txt

@@ -25,6 +25,10 @@ type Definition struct {
 // have no users.
 const nobody = "65532:65532"
 
+// administrator is root, to whom a node's kernel settings and the folders of its container
+// runtime belong. Whoever runs the image says which capabilities root has.
+const administrator = "0:0"
+
 // All are the images of a release.
 func All() []Definition {
 	return []Definition{
@@ -37,6 +41,11 @@ func All() []Definition {
 			Name: "fairway-gateway", Title: "Fairway gateway",
 			Description: "Envoy and what runs it, the gateway of Fairway, an ingress for Kubernetes",
 			Commands:    []string{"cmd/fairway"}, Envoy: true, User: nobody,
+		},
+		{
+			Name: "fairway-node", Title: "Fairway node",
+			Description: "The agent of a node and the CNI plugin that it installs, the pod network of Fairway, for Kubernetes",
+			Commands:    []string{"cmd/fairway", "cmd/fairway-cni"}, User: administrator,
 		},
 	}
 }

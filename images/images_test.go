@@ -5,6 +5,7 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -118,6 +119,10 @@ func TestARelease(t *testing.T) {
 	}
 }
 
+// users are whom the images run as. The agent of the node alone is root, because a node's
+// network, and the folders of its runtime, belong to root.
+var users = map[string]string{"fairway": "65532:65532", "fairway-gateway": "65532:65532", "fairway-node": "0:0"}
+
 func checkConfig(t *testing.T, definition Definition, architecture string, image unpacked) {
 	t.Helper()
 	if want := []string{Registry + "/" + definition.Name + ":v1.2.3_x"}; !slices.Equal(image.names, want) {
@@ -127,8 +132,8 @@ func checkConfig(t *testing.T, definition Definition, architecture string, image
 	if config.Architecture != architecture || config.OS != "linux" || config.Created != "2001-09-09T01:46:40Z" {
 		t.Errorf("the image is for %s %s, created at %s", config.OS, config.Architecture, config.Created)
 	}
-	if config.Config.User != "65532:65532" || !slices.Equal(config.Config.Entrypoint, []string{"/usr/local/bin/fairway"}) {
-		t.Errorf("the image runs %q as %s", config.Config.Entrypoint, config.Config.User)
+	if want := users[definition.Name]; config.Config.User != want || !slices.Equal(config.Config.Entrypoint, []string{"/usr/local/bin/fairway"}) {
+		t.Errorf("the image runs %q as %s, want %s", config.Config.Entrypoint, config.Config.User, want)
 	}
 	for key, want := range map[string]string{
 		"title": definition.Title, "description": definition.Description, "version": "v1.2.3+x", "revision": "0123456789",
@@ -287,7 +292,47 @@ func TestTheVersionIsTheCommits(t *testing.T) {
 
 func TestAnUnknownImageIsNamed(t *testing.T) {
 	_, err := Find("fairway-nod")
-	if want := fmt.Sprint([]string{"fairway", "fairway-gateway"}); err == nil || !strings.Contains(err.Error(), want) {
+	if want := fmt.Sprint([]string{"fairway", "fairway-gateway", "fairway-node"}); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Find = %v, want an error that lists %s", err, want)
 	}
+}
+
+// What pins and checks a release names each of its images.
+func TestChecksumsNameEveryImage(t *testing.T) {
+	folder := t.TempDir()
+	digests := map[string]string{}
+	for number, d := range All() {
+		digests[d.Name] = strings.Repeat(fmt.Sprint(number), 64)
+		layout := filepath.Join(folder, d.Name)
+		index := fmt.Sprintf(`{"manifests": [{"digest": "sha256:%s"}]}`, digests[d.Name])
+		if err := errors.Join(os.Mkdir(layout, 0o755), os.WriteFile(filepath.Join(layout, "index.json"), []byte(index), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"fairway-1.2.3.tgz", "fairway-amd64.spdx.json"} {
+		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if said, err := exec.CommandContext(t.Context(), "./checksums.sh", "v1.2.3", folder).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	sums, values := read(t, folder, "checksums.txt"), read(t, folder, "release/digests.yaml")
+	for name, digest := range digests {
+		if !strings.Contains(sums, digest+"  "+Registry+"/"+name+":v1.2.3\n") {
+			t.Errorf("the checksums lack %s:\n%s", name, sums)
+		}
+		if !strings.Contains(values, `{image: {digest: "sha256:`+digest+`"}}`) {
+			t.Errorf("the values that pin images lack %s:\n%s", name, values)
+		}
+	}
+}
+
+func read(t *testing.T, folder, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(folder, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }

@@ -1,7 +1,9 @@
 package images
 
 import (
+	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -78,46 +80,59 @@ func inJail(t *testing.T, folder string, command ...string) string {
 	return string(said)
 }
 
-// The real Envoy of both architectures, with the libraries that it needs; the programs
-// of this machine's architecture run.
-func TestTheGatewayRunsWithoutRights(t *testing.T) {
-	definitions, err := Find("fairway-gateway")
+// built is an image as it would be loaded, with Fairway's own commands if it is for this machine.
+func built(t *testing.T, name, architecture string) unpacked {
+	t.Helper()
+	definitions, err := Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}
+	b := small(t)
+	b.Layers = oci.Layers{}
+	b.Envoy = NewBuilder(root, Cache(root), t.TempDir(), version()).Envoy
+	if architecture == runtime.GOARCH {
+		b.Command = func(ctx context.Context, command, _ string) (string, error) {
+			to := filepath.Join(b.Work, path.Base(command))
+			return to, binary.Build(ctx, to, command, []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w")
+		}
+	}
+	made, err := b.Build(t.Context(), definitions[0], architecture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "image.tar")
+	if err := made.WriteArchive(to, "example.test/"+name+":v1"); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := os.ReadFile(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return unpack(t, archive)
+}
+
+// rootOf is a folder with an image's files, which everybody may enter.
+func rootOf(t *testing.T, image unpacked) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	image.writeTo(t, folder)
+	return folder
+}
+
+// The real Envoy of both architectures, with the libraries that it needs; the programs
+// of this machine's architecture run.
+func TestTheGatewayRunsWithoutRights(t *testing.T) {
 	for _, architecture := range Architectures() {
-		b := small(t)
-		b.Layers = oci.Layers{}
-		b.Envoy = NewBuilder(root, Cache(root), t.TempDir(), version()).Envoy
-		if architecture == runtime.GOARCH {
-			b.Command = func(ctx context.Context, command, _ string) (string, error) {
-				to := filepath.Join(b.Work, path.Base(command))
-				return to, binary.Build(ctx, to, command, []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w")
-			}
-		}
-		built, err := b.Build(t.Context(), definitions[0], architecture)
-		if err != nil {
-			t.Fatal(err)
-		}
-		to := filepath.Join(t.TempDir(), "image.tar")
-		if err := built.WriteArchive(to, "example.test/gateway:v1"); err != nil {
-			t.Fatal(err)
-		}
-		archive, err := os.ReadFile(to)
-		if err != nil {
-			t.Fatal(err)
-		}
-		image := unpack(t, archive)
+		image := built(t, "fairway-gateway", architecture)
 		checkFiles(t, image)
 		checkMachines(t, architecture, image)
 		if architecture != runtime.GOARCH {
 			continue
 		}
-		folder := t.TempDir()
-		if err := os.Chmod(folder, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		image.writeTo(t, folder)
+		folder := rootOf(t, image)
 		if said := inJail(t, folder, "/usr/local/bin/fairway", "version"); !strings.HasPrefix(said, "fairway ") {
 			t.Errorf("fairway version says %q", said)
 		}
@@ -125,5 +140,32 @@ func TestTheGatewayRunsWithoutRights(t *testing.T) {
 		if said := inJail(t, folder, "/usr/local/bin/envoy", "--version"); !strings.Contains(said, want) {
 			t.Errorf("envoy --version says %q, want %s in it", said, want)
 		}
+	}
+}
+
+// The agent's image holds the plugin, where "fairway node" looks for it. On a node the plugin has
+// none of the image's files beside it, so it is one static file.
+func TestTheNodesImageHoldsThePlugin(t *testing.T) {
+	image := built(t, "fairway-node", runtime.GOARCH)
+	folder := rootOf(t, image)
+	if said := inJail(t, folder, "/usr/local/bin/fairway", "version"); !strings.HasPrefix(said, "fairway ") {
+		t.Errorf("fairway version says %q", said)
+	}
+	if said := inJail(t, folder, "/usr/local/bin/fairway-cni"); !strings.HasPrefix(said, "fairway-cni ") {
+		t.Errorf("fairway-cni says %q", said)
+	}
+	plugin := image.content["usr/local/bin/fairway-cni"]
+	file, err := elf.NewFile(bytes.NewReader(plugin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if needs, err := file.ImportedLibraries(); err != nil || len(needs) > 0 {
+		t.Errorf("the plugin needs %v, %v", needs, err)
+	}
+	if mode := image.files["usr/local/bin/fairway-cni"].FileInfo().Mode(); mode != 0o755 {
+		t.Errorf("the plugin is %s", mode)
+	}
+	if len(plugin) > 10e6 {
+		t.Errorf("the plugin has %d bytes, more than 10 MB", len(plugin))
 	}
 }

@@ -24,7 +24,7 @@ type schema struct {
 }
 
 // pods are the groups that run pods.
-var pods = []string{"controller", "gateway"}
+var pods = []string{"controller", "gateway", "network"}
 
 func newSchema(chart, crds string) (*schema, error) {
 	s := &schema{types: map[string]object{}, used: map[string]bool{}}
@@ -66,13 +66,13 @@ func newSchema(chart, crds string) (*schema, error) {
 // values set.
 func (s *schema) addFlags() error {
 	var known struct {
-		Controller, Gateway []string
-		Elsewhere           map[string]string
+		Controller, Gateway, Node []string
+		Elsewhere                 map[string]string
 	}
 	if err := yaml.Unmarshal(flags, &known); err != nil {
 		return fmt.Errorf("read flags.yaml: %w", err)
 	}
-	for name, own := range map[string][]string{"controllerFlags": known.Controller, "gatewayFlags": known.Gateway} {
+	for name, own := range map[string][]string{"controllerFlags": known.Controller, "gatewayFlags": known.Gateway, "nodeFlags": known.Node} {
 		properties := object{}
 		for _, flag := range own {
 			properties[flag] = object{"type": []string{"string", "number", "boolean", "array", "null"}}

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The schema of the chart's values knows the flags of both processes, so that a misspelt one in
+// The schema of the chart's values knows the flags of the processes, so that a misspelt one in
 // extraArgs is refused.
 func TestTheChartKnowsAllFlags(t *testing.T) {
 	content, err := os.ReadFile("../../charts/generate/flags.yaml")
@@ -17,13 +17,13 @@ func TestTheChartKnowsAllFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	var chart struct {
-		Controller, Gateway []string
-		Elsewhere           map[string]string
+		Controller, Gateway, Node []string
+		Elsewhere                 map[string]string
 	}
 	if err := yaml.UnmarshalStrict(content, &chart); err != nil {
 		t.Fatal(err)
 	}
-	known := map[string][]string{"controller": chart.Controller, "gateway": chart.Gateway}
+	known := map[string][]string{"controller": chart.Controller, "gateway": chart.Gateway, "node": chart.Node}
 	for _, command := range commands(streams{}) {
 		flags, ours := known[command.Name()]
 		if !ours {

@@ -60,7 +60,7 @@ func TestReferencesOfImages(t *testing.T) {
 func TestEveryImageComesFromThePrivateRegistry(t *testing.T) {
 	all := release{values: full + "\nglobal: {image: {registry: r.test}, imagePullSecrets: [first]}\nimagePullSecrets: [{name: second}, first]"}.render(t)
 	pods := all.pods()
-	if len(pods) != 5 {
+	if len(pods) != 6 {
 		t.Fatalf("%d pods among %s", len(pods), all)
 	}
 	for object, template := range pods {

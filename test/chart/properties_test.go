@@ -98,7 +98,7 @@ func defaults(t *testing.T) map[string]any {
 // the user may remove the value. CI leaves out all values of a group together, a soak also each
 // alone.
 func TestMissingValuesAreTheirDefaults(t *testing.T) {
-	want := release{}.render(t)
+	want := release{values: network("")}.render(t)
 	var all []string
 	below := map[string][]string{} // the values below a group that are no groups
 	var walk func(path string, value any)
@@ -116,14 +116,14 @@ func TestMissingValuesAreTheirDefaults(t *testing.T) {
 		}
 	}
 	walk("", defaults(t))
-	removable := regexp.MustCompile(`^(controller|gateway)\.(podSecurityContext|containerSecurityContext|resources|nodeSelector|livenessProbe|readinessProbe|startupProbe)\b|^gateway\.service\.ports\.`)
+	removable := regexp.MustCompile(`^(controller|gateway|network)\.(podSecurityContext|containerSecurityContext|resources|nodeSelector|livenessProbe|readinessProbe|startupProbe)\b|^gateway\.service\.ports\.|^network(\.enabled|\.podCIDRs)?$`)
 	without := func(paths []string, same bool) {
 		t.Helper()
 		var args []string
 		for _, path := range paths {
 			args = append(args, "--set-json", strings.ReplaceAll(path, "\x00", `\.`)+"=null")
 		}
-		out, err := release{args: args}.try(t)
+		out, err := release{values: network(""), args: args}.try(t)
 		if err != nil {
 			t.Errorf("without %q: %v", paths, err)
 			return
@@ -135,6 +135,7 @@ func TestMissingValuesAreTheirDefaults(t *testing.T) {
 			compare(t, fmt.Sprintf("without %q", paths), want, parse(t, out))
 		}
 	}
+	below["network"] = slices.DeleteFunc(below["network"], func(path string) bool { return path == "network.podCIDRs" }) // it has no default
 	for _, group := range slices.Sorted(maps.Keys(below)) {
 		if group == "gateway.service.ports" { // a Service without any is refused
 			continue
@@ -176,7 +177,7 @@ func TestNumbersAndTextsAreTheSame(t *testing.T) {
 		for i, path := range paths {
 			args = append(args, flag, path+"="+fmt.Sprintf(format, 39000-i))
 		}
-		r := release{helm: program, values: "gateway: {autoscaling: {enabled: true, minReplicas: 2, maxReplicas: 40000}, hostPort: {enabled: true}}", args: args}
+		r := release{helm: program, values: "gateway: {autoscaling: {enabled: true, minReplicas: 2, maxReplicas: 40000}, hostPort: {enabled: true}}\n" + network(""), args: args}
 		out, err := r.try(t)
 		return parse(t, out), err
 	}
@@ -243,7 +244,7 @@ func TestSelectorsNeverChange(t *testing.T) {
 		var got []string
 		all := release{values: full + values}.render(t)
 		if strings.HasPrefix(values, "controller") { // full has a controller, too
-			all = release{values: values + "\ngateways: {internal: {kind: DaemonSet}}"}.render(t)
+			all = release{values: values + "\ngateways: {internal: {kind: DaemonSet}}\n" + network("podLabels: {app.kubernetes.io/name: mine}")}.render(t)
 		}
 		for object, template := range all.pods() {
 			if object.GetKind() == "Pod" {

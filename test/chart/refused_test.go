@@ -23,6 +23,7 @@ issuers:
   letsencrypt: {email: admin@example.com, termsAgreed: true}
 metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
 controller: {watchNamespaces: [shop], watchNamespaceSelector: team=shop}
+network: {enabled: true, podCIDRs: [10.244.0.0/16, "fd00:10:244::/56"], apiServers: ["192.0.2.1:6443"], noMasquerade: [192.0.2.0/24]}
 `
 
 // refusals are values that cannot work, and a part of what the user hears.
@@ -63,7 +64,37 @@ var refusals = []struct{ name, values, says string }{
 	{"snippets", "controller: {allowSnippetAnnotations: true}", "snippets are code in the proxy"},
 	{"annotations that are not checked", "controller: {enableAnnotationValidations: false}", "annotations are always checked"},
 	{"an additional Service with a gateway's name", "gateway: {service: {additional: {internal: {}}}}\ngateways: {internal: {}}", "choose another"},
+	{"a network without ranges of pods", "network: {enabled: true}", "network.podCIDRs: name all ranges of the cluster's pods"},
+	{"a range that is an address", network("podCIDRs: [10.244.0.0]"), `network.podCIDRs: "10.244.0.0" is no prefix`},
+	{"a range with too long a prefix", network(`podCIDRs: ["fd00::/129"]`), `"fd00::/129" is no prefix`},
+	{"an exception that is a name", network("noMasquerade: [shop.test]"), `network.noMasquerade: "shop.test" is no prefix`},
+	{"a mode that does not exist", network("mode: bgp"), "vxlan"},
+	{"an overlay that is not used", network("mode: direct, overlay: {vni: 7}"), "mode direct has no overlay"},
+	{"a VNI that is too large", network("overlay: {vni: 16777216}"), "vni"},
+	{"an API server with a path", network("apiServers: ['https://192.0.2.1:6443/k8s']"), `network.apiServers: "https://192.0.2.1:6443/k8s" is no host:port`},
+	{"an API server without TLS", network("apiServers: ['http://192.0.2.1:8080']"), "is no host:port"},
+	{"a folder that hides the agent", network("cni: {binDir: /usr/local}"), "network.cni.binDir: /usr/local would hide the programs"},
+	{"a folder without a slash", network("cni: {confDir: etc/cni}"), `network.cni.confDir: "etc/cni" is no folder`},
+	{"a runtime by TCP", network("runtimeEndpoint: 'tcp://127.0.0.1:1'"), "is no socket in a folder of a node"},
+	{"a socket in the root", network("runtimeEndpoint: 'unix:///containerd.sock'"), "is no socket in a folder of a node"},
+	{"a second agent on a node", network("updateStrategy: {rollingUpdate: {maxSurge: 1}}"), "a second agent does not fit on a node"},
+	{"a flag of the agent that a value sets", network("extraArgs: {pod-cidr: 10.1.0.0/16}"), "network.podCIDRs says this"},
+	{"a flag of the agent that does not exist", network("extraArgs: {mtu: 1400}"), "mtu"},
 	{"a controller value that is none", "controller: {controllerValue: fairway}", "controllerValue"},
+}
+
+// network is a network that could work, but for the values that are added.
+func network(values string) string {
+	ranges := "podCIDRs: [10.244.0.0/16], "
+	if strings.HasPrefix(values, "podCIDRs") {
+		ranges = ""
+	}
+	return "network: {enabled: true, " + ranges + values + "}"
+}
+
+// What a network that is off lacks is no mistake.
+func TestANetworkThatIsOffIsNotChecked(t *testing.T) {
+	release{values: "network: {mode: direct, overlay: {vni: 7}, podCIDRs: [nonsense]}"}.render(t)
 }
 
 func TestWhatCannotWorkIsRefused(t *testing.T) {

@@ -101,7 +101,7 @@ func (i installer) names(t *testing.T, kinds string) []string {
 }
 
 // all are the kinds that the chart makes.
-const allKinds = "crd,deployments,daemonsets,services,configmaps,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings,ingressclasses,networkpolicies,poddisruptionbudgets,hpa"
+const allKinds = "crd,deployments,daemonsets,services,configmaps,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings,ingressclasses,networkpolicies,poddisruptionbudgets,hpa,validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 // withoutPrometheus is full without the kinds that this cluster has not.
 var withoutPrometheus = strings.NewReplacer("podMonitor: {enabled: true}, prometheusRule: {enabled: true}, ", "").Replace(full)
@@ -242,7 +242,7 @@ func testApply(t *testing.T, i installer) {
 }
 
 func testSideBySide(t *testing.T, i installer) {
-	i.install(t, "")
+	i.install(t, network(""))
 	second := func(name, namespace, values string) error {
 		path := filepath.Join(t.TempDir(), "values.yaml")
 		if err := os.WriteFile(path, []byte(values), 0o600); err != nil {
@@ -257,6 +257,9 @@ func testSideBySide(t *testing.T, i installer) {
 	}
 	if err := second("a", "one", "gateway: {ingressClassResource: {name: a}}"); err == nil || !strings.Contains(err.Error(), "CustomResourceDefinition") || !strings.Contains(err.Error(), `"fairway"`) {
 		t.Errorf("a second release with the definitions: %v", err)
+	}
+	if err := second("a", "one", "crds: {enabled: false}\ngateway: {ingressClassResource: {name: a}}\n"+network("")); err == nil || !strings.Contains(err.Error(), `ClusterRole "fairway-node"`) {
+		t.Errorf("a second release with a network: %v", err)
 	}
 	for _, r := range [][2]string{{"a", "one"}, {"b", "one"}, {"a", "two"}} {
 		if err := second(r[0], r[1], fmt.Sprintf("crds: {enabled: false}\ngateway: {ingressClassResource: {name: %s-%s}}", r[1], r[0])); err != nil {

@@ -63,6 +63,13 @@ fairway.workload is the name of a gateway's workload and Service. Arguments: roo
 {{- end -}}
 
 {{/*
+fairway.node is the name of the agents' DaemonSet.
+*/}}
+{{- define "fairway.node" -}}
+{{- printf "%s-node" (include "fairway.fullname" .) -}}
+{{- end -}}
+
+{{/*
 fairway.gatewaySecret is the name of the Secret that the leader writes for a gateway.
 Arguments: root, gateway.
 */}}

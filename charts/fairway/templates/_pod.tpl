@@ -56,7 +56,9 @@ topologySpreadConstraints:
 {{- end -}}
 
 {{/*
-fairway.probes prints a container's probes. Argument: the group of values.
+fairway.probes prints a container's probes. Argument: the group of values. A pod in the node's
+network is asked at "probeHost", because it need not listen at the address that Kubernetes takes for
+the node's.
 */}}
 {{- define "fairway.probes" -}}
 {{- range $probe, $path := dict "livenessProbe" "/healthz" "readinessProbe" "/readyz" "startupProbe" "/healthz" }}
@@ -64,6 +66,9 @@ fairway.probes prints a container's probes. Argument: the group of values.
   httpGet:
     path: {{ $path }}
     port: metrics
+    {{- with $.probeHost }}
+    host: {{ . }}
+    {{- end }}
 {{- range $field, $number := (get $ $probe | default dict) }}
 {{- with include "fairway.number" $number }}
   {{ $field }}: {{ . }}

@@ -1,0 +1,298 @@
+package chart
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairwaynet/fairway/test/cluster"
+)
+
+// change is a patch of a Node, and a part of what the one who makes it hears; "" is that it is
+// allowed.
+type change struct {
+	name, node string
+	kind       types.PatchType // by default strategic
+	part       string          // a subresource
+	patch      string
+	refused    string
+}
+
+// ownNode are changes by the agent of the node "one".
+var ownNode = []change{
+	{name: "its annotation", patch: `{"metadata": {"annotations": {"fairway.dev/network": "a"}}}`},
+	{name: "its annotation again", kind: types.MergePatchType, patch: `{"metadata": {"annotations": {"fairway.dev/network": "b"}}}`},
+	{name: "its annotation by server-side apply", kind: types.ApplyPatchType, patch: `{"apiVersion": "v1", "kind": "Node", "metadata": {"annotations": {"fairway.dev/more": "c"}}}`},
+	{name: "its annotation by a list of operations", kind: types.JSONPatchType, patch: `[{"op": "add", "path": "/metadata/annotations/fairway.dev~1network", "value": "d"}]`},
+	{name: "its annotation removed", kind: types.MergePatchType, patch: `{"metadata": {"annotations": {"fairway.dev/network": null}}}`},
+	{name: "nothing", patch: `{}`},
+	{name: "the network's condition", part: "status", patch: `{"status": {"conditions": [{"type": "NetworkUnavailable", "status": "False", "reason": "FairwayIsUp"}]}}`},
+	{name: "the network's condition again", part: "status", patch: `{"status": {"conditions": [{"type": "NetworkUnavailable", "status": "True", "reason": "FairwayIsDown"}]}}`},
+	{name: "the network's condition and its annotation", part: "status", patch: `{"metadata": {"annotations": {"fairway.dev/network": "e"}}, "status": {"conditions": [{"type": "NetworkUnavailable", "status": "False"}]}}`},
+
+	{name: "a new annotation of others", patch: `{"metadata": {"annotations": {"example.com/a": "b"}}}`, refused: "begin with fairway.dev/"},
+	{name: "an annotation that only looks like one of ours", patch: `{"metadata": {"annotations": {"fairway.device/a": "b"}}}`, refused: "begin with fairway.dev/"},
+	{name: "an annotation of others changed", patch: `{"metadata": {"annotations": {"example.com/kept": "b"}}}`, refused: "begin with fairway.dev/"},
+	{name: "an annotation of others removed", kind: types.MergePatchType, patch: `{"metadata": {"annotations": {"example.com/kept": null}}}`, refused: "begin with fairway.dev/"},
+	{name: "all annotations removed", kind: types.MergePatchType, patch: `{"metadata": {"annotations": null}}`, refused: "begin with fairway.dev/"},
+	{name: "a label", patch: `{"metadata": {"labels": {"fairway.dev/a": "b"}}}`, refused: "changes no labels"},
+	{name: "a label changed", patch: `{"metadata": {"labels": {"zone": "b"}}}`, refused: "changes no labels"},
+	{name: "all labels removed", kind: types.MergePatchType, patch: `{"metadata": {"labels": null}}`, refused: "changes no labels"},
+	{name: "a label beside its annotation", patch: `{"metadata": {"labels": {"a": "b"}, "annotations": {"fairway.dev/network": "f"}}}`, refused: "changes no labels"},
+	{name: "a finalizer", patch: `{"metadata": {"finalizers": ["fairway.dev/node"]}}`, refused: "nothing else of its metadata"},
+	{name: "an owner", patch: `{"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "two", "uid": "1"}]}}`, refused: "nothing else of its metadata"},
+	{name: "a taint", patch: `{"spec": {"taints": [{"key": "a", "effect": "NoExecute"}]}}`, refused: "changes no taints"},
+	{name: "its taint removed", kind: types.MergePatchType, patch: `{"spec": {"taints": null}}`, refused: "changes no taints"},
+	{name: "cordoned", patch: `{"spec": {"unschedulable": true}}`, refused: "changes no taints"},
+	{name: "its range of pods", patch: `{"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]}}`, refused: "changes no taints"},
+	{name: "the kubelet's condition", part: "status", patch: `{"status": {"conditions": [{"type": "Ready", "status": "False"}]}}`, refused: "only the condition NetworkUnavailable"},
+	{name: "a new condition", part: "status", patch: `{"status": {"conditions": [{"type": "Fairway", "status": "True"}]}}`, refused: "only the condition NetworkUnavailable"},
+	{name: "the kubelet's condition removed", part: "status", patch: `{"status": {"conditions": [{"type": "Ready", "$patch": "delete"}]}}`, refused: "only the condition NetworkUnavailable"},
+	{name: "its capacity", part: "status", patch: `{"status": {"capacity": {"cpu": "100"}}}`, refused: "nothing of its Node's status but a condition"},
+	{name: "its addresses", part: "status", patch: `{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.9"}]}}`, refused: "nothing of its Node's status but a condition"},
+	{name: "its addresses removed", part: "status", kind: types.MergePatchType, patch: `{"status": {"addresses": null}}`, refused: "nothing of its Node's status but a condition"},
+	{name: "its kernel", part: "status", patch: `{"status": {"nodeInfo": {"kernelVersion": "7"}}}`, refused: "nothing of its Node's status but a condition"},
+	{name: "a label by way of the status", part: "status", patch: `{"metadata": {"labels": {"a": "b"}}}`, refused: "changes no labels"},
+	{name: "an annotation of others by way of the status", part: "status", patch: `{"metadata": {"annotations": {"a": "b"}}}`, refused: "begin with fairway.dev/"},
+
+	{name: "another's annotation", node: "two", patch: `{"metadata": {"annotations": {"fairway.dev/network": "a"}}}`, refused: "only the Node of its pod: one, not two"},
+	{name: "another's condition", node: "two", part: "status", patch: `{"status": {"conditions": [{"type": "NetworkUnavailable", "status": "True"}]}}`, refused: "only the Node of its pod: one, not two"},
+}
+
+// A ValidatingAdmissionPolicy holds each agent to its own Node, and there to what is Fairway's. The
+// tokens are those that kubelets ask for.
+func TestAnAgentChangesOnlyWhatIsItsOwn(t *testing.T) {
+	n := startNodes(t)
+	agent := n.agent(t, "one")
+	n.awaitPolicy(t, agent)
+	for _, c := range ownNode {
+		t.Run(c.name, func(t *testing.T) { n.try(t, agent, c) })
+	}
+	t.Run("the node of its own pod", func(t *testing.T) {
+		n.try(t, n.agent(t, "two"), change{node: "two", patch: `{"metadata": {"annotations": {"fairway.dev/network": "a"}}}`})
+	})
+	t.Run("without a pod", func(t *testing.T) {
+		n.try(t, n.token(t, nil), change{patch: `{"metadata": {"annotations": {"fairway.dev/network": "a"}}}`, refused: "the token belongs to no pod of a node"})
+	})
+	t.Run("a pod that is gone", func(t *testing.T) {
+		gone := n.agent(t, "two")
+		now := int64(0)
+		if err := n.admin.CoreV1().Pods("kube-system").Delete(t.Context(), "agent-two", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+			t.Fatal(err)
+		}
+		n.try(t, gone, change{node: "two", patch: `{"metadata": {"annotations": {"fairway.dev/network": "b"}}}`, refused: "Unauthorized"})
+	})
+	t.Run("others are not held", func(t *testing.T) {
+		kubelet := n.user(t, n.cluster.User("system:node:one", "system:nodes"))
+		for _, c := range ownNode {
+			if c.refused == "" || c.kind == types.JSONPatchType || strings.Contains(c.patch, "ownerReferences") { // a new owner has to exist
+				continue
+			}
+			c.refused = ""
+			n.try(t, kubelet, c)
+			n.try(t, n.admin, c)
+		}
+	})
+	t.Run("with another account", func(t *testing.T) {
+		n.cluster.Kubectl(t, render(t, network(`serviceAccount: {name: net}, namespace: fairway-system`)), "apply", "--server-side", "-f", "-")
+		c := change{patch: `{"metadata": {"annotations": {"fairway.dev/network": "g"}}}`, refused: "the token belongs to no pod of a node"}
+		n.namespace, n.account = "fairway-system", "net"
+		n.awaitPolicy(t, n.agent(t, "one"))
+		n.try(t, n.token(t, nil), c)
+	})
+}
+
+// nodes is a cluster with two nodes, as large as nodes become, and the chart with a network.
+type nodes struct {
+	cluster            *cluster.Cluster
+	admin              kubernetes.Interface
+	namespace, account string
+}
+
+func startNodes(t *testing.T) *nodes {
+	t.Helper()
+	c := cluster.Start(t, cluster.Options{})
+	n := &nodes{cluster: c, namespace: "kube-system", account: "fairway-node"}
+	n.admin = n.user(t, c.Config)
+	c.Kubectl(t, "{apiVersion: v1, kind: Namespace, metadata: {name: fairway-system}}", "apply", "-f", "-")
+	c.Kubectl(t, render(t, network("")), "apply", "--server-side", "-f", "-")
+	for _, name := range []string{"one", "two"} {
+		if _, err := n.admin.CoreV1().Nodes().Create(t.Context(), large(name), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "kubelets"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:node"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "system:nodes"}},
+	}
+	if _, err := n.admin.RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// render is what "helm template" prints.
+func render(t *testing.T, values string) string {
+	t.Helper()
+	text, err := release{values: values}.try(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// large is a Node with as much in it as one finds: what the policy's expressions may cost is limited.
+func large(name string) *corev1.Node {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"zone": "a"}, Annotations: map[string]string{"example.com/kept": "a"}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "dedicated", Effect: corev1.TaintEffectNoSchedule}}},
+		Status: corev1.NodeStatus{
+			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeHostName, Address: name}},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}},
+			NodeInfo:   corev1.NodeSystemInfo{KernelVersion: "6.12", BootID: "b"},
+		},
+	}
+	for i := range 50 {
+		long := fmt.Sprintf("%d-%s", i, strings.Repeat("x", 60))
+		node.Labels["example.com/"+long[:60]] = long[:60]
+		node.Annotations["example.com/"+long[:60]] = strings.Repeat("y", 2000)
+		node.Status.Images = append(node.Status.Images, corev1.ContainerImage{Names: []string{"r.test/" + long, "r.test/" + long + "@sha256:" + strings.Repeat("0", 64)}, SizeBytes: 1})
+		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeConditionType("Own" + fmt.Sprint(i)), Status: corev1.ConditionFalse, Message: long})
+	}
+	return node
+}
+
+func (n *nodes) user(t *testing.T, config *rest.Config) kubernetes.Interface {
+	t.Helper()
+	set, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// agent is the client of the agent of a node: it makes the pod that the DaemonSet would.
+func (n *nodes) agent(t *testing.T, node string) kubernetes.Interface {
+	t.Helper()
+	daemons, err := n.admin.AppsV1().DaemonSets(n.namespace).Get(t.Context(), "fairway-node", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "agent-" + node, Labels: daemons.Spec.Template.Labels}, Spec: daemons.Spec.Template.Spec}
+	pod.Spec.NodeName = node
+	pods := n.admin.CoreV1().Pods(n.namespace)
+	made, err := pods.Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		if made, err = pods.Get(t.Context(), pod.Name, metav1.GetOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if made.Spec.ServiceAccountName != n.account {
+		t.Fatalf("the agent is %s, want %s", made.Spec.ServiceAccountName, n.account)
+	}
+	return n.token(t, &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: made.Name, UID: made.UID})
+}
+
+// token is the client of the agents' account, whose token belongs to a pod or to none.
+func (n *nodes) token(t *testing.T, pod *authenticationv1.BoundObjectReference) kubernetes.Interface {
+	t.Helper()
+	asked := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: pod}}
+	given, err := n.admin.CoreV1().ServiceAccounts(n.namespace).CreateToken(t.Context(), n.account, asked, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := rest.AnonymousClientConfig(n.cluster.Config)
+	config.QPS, config.BearerToken = -1, given.Status.Token
+	return n.user(t, config)
+}
+
+// awaitPolicy returns when the API server has heard of the policy.
+func (n *nodes) awaitPolicy(t *testing.T, agent kubernetes.Interface) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for try := 0; ; try++ { // a change that changes nothing is allowed
+		err := n.apply(t.Context(), agent, change{patch: fmt.Sprintf(`{"metadata": {"labels": {"await": "%d"}}}`, try)})
+		if err != nil && strings.Contains(err.Error(), "changes no labels") {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the policy does not begin to hold: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if err := n.apply(t.Context(), n.admin, change{kind: types.MergePatchType, patch: `{"metadata": {"labels": {"await": null}}}`}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// try makes a change and compares what happens with what should.
+func (n *nodes) try(t *testing.T, by kubernetes.Interface, c change) {
+	t.Helper()
+	err := n.apply(t.Context(), by, c)
+	switch {
+	case err == nil && c.refused != "":
+		t.Errorf("%s: %s is allowed", c.name, c.patch)
+	case err != nil && c.refused == "":
+		t.Errorf("%s: %s is refused: %v", c.name, c.patch, err)
+	case err != nil && !strings.Contains(err.Error(), c.refused):
+		t.Errorf("%s: the error does not say %q: %v", c.name, c.refused, err)
+	}
+}
+
+// apply makes a change.
+func (n *nodes) apply(ctx context.Context, by kubernetes.Interface, c change) error {
+	kind, name, options := or(string(c.kind), string(types.StrategicMergePatchType)), or(c.node, "one"), metav1.PatchOptions{}
+	if c.kind == types.ApplyPatchType {
+		options.FieldManager = "fairway"
+	}
+	var parts []string
+	if c.part != "" {
+		parts = append(parts, c.part)
+	}
+	_, err := by.CoreV1().Nodes().Patch(ctx, name, types.PatchType(kind), []byte(c.patch), options, parts...)
+	return err
+}
+
+// Pod Security's "privileged" admits the agents, and nothing less does: docs/install.md says it.
+func TestAgentsNeedPrivileged(t *testing.T) {
+	n := startNodes(t)
+	daemons, err := n.admin.AppsV1().DaemonSets("kube-system").Get(t.Context(), "fairway-node", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, level := range []string{"privileged", "baseline"} {
+		n.cluster.Kubectl(t, fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {pod-security.kubernetes.io/enforce: %s}}}", level, level), "apply", "-f", "-")
+		pod, err := json.Marshal(&corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: "agent", Namespace: level}, Spec: daemons.Spec.Template.Spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.cluster.TryKubectl(string(pod), "apply", "--dry-run=server", "-f", "-")
+		if level == "privileged" && err != nil {
+			t.Error(err)
+		}
+		for _, reason := range []string{"host namespaces", "hostPath volumes", "non-default capabilities"} {
+			if level == "baseline" && (err == nil || !strings.Contains(err.Error(), reason)) {
+				t.Errorf("baseline does not name %s: %v", reason, err)
+			}
+		}
+	}
+	capabilities := daemons.Spec.Template.Spec.Containers[0].SecurityContext.Capabilities
+	if !slices.Equal(capabilities.Add, []corev1.Capability{"NET_ADMIN"}) || !slices.Equal(capabilities.Drop, []corev1.Capability{"ALL"}) {
+		t.Errorf("the agents have the capabilities %v", capabilities)
+	}
+}
