@@ -87,3 +87,15 @@ func (o Options) apiURL() string {
 }
 
 const apiPort = 6443
+
+// nodeNames are the names of all nodes.
+func (o Options) nodeNames() []string {
+	var names []string
+	if o.hasNetwork() {
+		names = append(names, controlName)
+	}
+	for n := 1; n <= o.Nodes; n++ {
+		names = append(names, nodeName(n))
+	}
+	return names
+}

@@ -23,16 +23,21 @@ func (l *Lab) await(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if l.Options.hasNetwork() {
+		if err := l.installNetwork(ctx); err != nil {
+			return err
+		}
+	}
 	if l.Options.CoreDNS {
 		if err := l.applyCoreDNS(ctx); err != nil {
 			return err
 		}
 	}
 	state := "registered"
-	if l.Options.ReferenceNetwork {
+	if l.Options.networked() {
 		state = "registered and Ready"
 	}
-	if err := l.until(ctx, fmt.Sprintf("%d nodes %s", l.Options.Nodes, state), func(ctx context.Context) error {
+	if err := l.until(ctx, fmt.Sprintf("%d nodes %s", len(l.Options.nodeNames()), state), func(ctx context.Context) error {
 		return l.nodes(ctx, client)
 	}); err != nil {
 		return err
@@ -50,7 +55,7 @@ func (l *Lab) await(ctx context.Context) error {
 	if err := l.until(ctx, "CoreDNS", func(ctx context.Context) error { return coreDNSReady(ctx, client) }); err != nil {
 		return err
 	}
-	if !l.Options.Fairway {
+	if !l.Options.hasIngress() {
 		return nil
 	}
 	return l.installFairway(ctx)
@@ -99,12 +104,12 @@ func (l *Lab) off(ctx context.Context) string {
 // nodes says which nodes are missing, or not Ready although they can be.
 func (l *Lab) nodes(ctx context.Context, client kubernetes.Interface) error {
 	var missing []error
-	for n := 1; n <= l.Options.Nodes; n++ {
-		node, err := client.CoreV1().Nodes().Get(ctx, nodeName(n), metav1.GetOptions{})
+	for _, name := range l.Options.nodeNames() {
+		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case err != nil:
 			missing = append(missing, err)
-		case l.Options.ReferenceNetwork && !ready(node):
+		case l.Options.networked() && !ready(node):
 			missing = append(missing, fmt.Errorf("node %s is not Ready", node.Name))
 		}
 	}

@@ -31,6 +31,12 @@ func (p planner) control() (*machine.Spec, error) {
 	manager := program("kube-controller-manager", p.managerFlags()...)
 	scheduler := program("kube-scheduler", schedulerFlags()...)
 	control.Programs = []machine.Program{etcd, apiserver, manager, scheduler}
+	if p.options.hasNetwork() {
+		// So the API server reaches pods as any node does, for webhooks and its proxy.
+		if err := p.addNode(control, 0, controlHost, "--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule"); err != nil {
+			return nil, err
+		}
+	}
 	if p.options.ReferenceNetwork {
 		// The API server needs routes to pods, for webhooks and its proxy.
 		if err := p.addRoutes(control, ""); err != nil {

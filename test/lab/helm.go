@@ -5,9 +5,11 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,12 +30,43 @@ const FairwayPort = 30080
 // installFairway installs the chart of this tree, and waits until it runs.
 func (l *Lab) installFairway(ctx context.Context) error {
 	began := time.Now()
-	if _, err := l.TryHelm(ctx, "helm4", "install", "fairway", l.Chart(), "--values", l.path("fairway.yaml"),
-		"--namespace", "fairway-system", "--create-namespace", "--wait", "--timeout", l.Options.Patience.String()); err != nil {
+	args := []string{"install", "fairway", l.Chart(), "--values", l.path("fairway.yaml"),
+		"--namespace", "fairway-system", "--create-namespace", "--wait", "--timeout", l.Options.Patience.String()}
+	if l.Options.hasNetwork() { // which is there, and becomes part of the release
+		args = append(append(args, "--take-ownership"), l.networkValues()...)
+	}
+	if _, err := l.TryHelm(ctx, "helm4", args...); err != nil {
 		return err
 	}
 	l.say("Fairway: installed by Helm in %.1f s", time.Since(began).Seconds())
 	return nil
+}
+
+// networkValues are the values of the chart for the network of this lab.
+func (l *Lab) networkValues() []string {
+	var pods []string
+	for _, r := range l.Options.Families.ranges() {
+		pods = append(pods, r.pods.String())
+	}
+	api := netip.AddrPortFrom(l.Options.addresses(0, controlHost)[0], apiPort).String()
+	return []string{
+		"--set", "network.enabled=true", "--set", "network.podCIDRs={" + strings.Join(pods, ",") + "}",
+		"--set", "network.apiServers={" + api + "}",
+	}
+}
+
+// installNetwork applies the chart's part for the network. Helm cannot install it alone yet,
+// and what comes after needs it.
+func (l *Lab) installNetwork(ctx context.Context) error {
+	args := append([]string{"template", "fairway", l.Chart(), "--values", l.path("fairway.yaml"), "--namespace", "fairway-system"}, l.networkValues()...)
+	for _, template := range []string{"node", "noderights", "nodepolicy"} {
+		args = append(args, "--show-only", "templates/"+template+".yaml")
+	}
+	manifests, err := l.TryHelm(ctx, "helm4", args...)
+	if err == nil {
+		_, err = l.TryKubectl(ctx, manifests, "apply", "-f", "-")
+	}
+	return err
 }
 
 // Chart is the folder of the chart in this tree.

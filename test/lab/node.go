@@ -26,14 +26,10 @@ const (
 func (p planner) node(n int) (*machine.Spec, error) {
 	name, fabric := nodeName(n), p.options.nodeFabric(n)
 	node := p.machine(machine.Node, name, fabric, firstNode+n)
-	letThrough(node)
-	if err := p.addDisks(node); err != nil {
-		return nil, err
+	if !p.options.hasNetwork() {
+		letThrough(node) // Fairway's agent does that itself
 	}
-	if err := p.addNodeKeys(node, fabric, firstNode+n); err != nil {
-		return nil, err
-	}
-	if err := p.addKubelet(node, fabric, n); err != nil {
+	if err := p.addNode(node, fabric, firstNode+n); err != nil {
 		return nil, err
 	}
 	if p.options.KubeProxy {
@@ -47,6 +43,17 @@ func (p planner) node(n int) (*machine.Spec, error) {
 		}
 	}
 	return node, nil
+}
+
+// addNode makes a machine a node.
+func (p planner) addNode(node *machine.Spec, fabric, host int, kubeletFlags ...string) error {
+	if err := p.addDisks(node); err != nil {
+		return err
+	}
+	if err := p.addNodeKeys(node, fabric, host); err != nil {
+		return err
+	}
+	return p.addKubelet(node, fabric, host, kubeletFlags...)
 }
 
 // addDisks gives a node the folders that must not be on its copy-on-write root:
@@ -75,7 +82,7 @@ func (p planner) addNodeKeys(node *machine.Spec, fabric, host int) error {
 }
 
 // addKubelet adds containerd, the images, and the kubelet.
-func (p planner) addKubelet(node *machine.Spec, fabric, n int) error {
+func (p planner) addKubelet(node *machine.Spec, fabric, host int, flags ...string) error {
 	node.Files["/etc/containerd/config.toml"] = text(containerdConfig)
 	containerd := program("containerd", "--config=/etc/containerd/config.toml")
 	containerd.Ready = "unix://" + containerdSocket
@@ -93,15 +100,15 @@ func (p planner) addKubelet(node *machine.Spec, fabric, n int) error {
 	}
 	node.Files["/etc/kubernetes/kubelet.yaml"] = text(config)
 	var addresses []string
-	for _, address := range p.options.addresses(fabric, firstNode+n) {
+	for _, address := range p.options.addresses(fabric, host) {
 		addresses = append(addresses, address.String())
 	}
-	kubelet := program("kubelet",
+	kubelet := program("kubelet", append(flags,
 		"--config=/etc/kubernetes/kubelet.yaml",
 		"--kubeconfig="+keys+"kubelet.conf",
 		"--node-ip="+strings.Join(addresses, ","),
 		fmt.Sprintf("--node-labels=topology.kubernetes.io/zone=fabric%d", fabric),
-		"--v=2")
+		"--v=2")...)
 	kubelet.Needs = p.options.apiURL() + "/readyz" // without it, the kubelet would retry late
 	node.Programs = append(node.Programs, kubelet)
 	return nil

@@ -52,9 +52,9 @@ type Options struct {
 	// GatewayImage.
 	FairwayImages bool
 
-	// Fairway is installed from the chart of this tree, with FairwayImages, by the real Helm.
-	// It needs a network, a service proxy and CoreDNS.
-	Fairway bool
+	// Fairway is which part of Fairway is installed from the chart of this tree, with
+	// FairwayImages, by the real Helm. Empty means none.
+	Fairway Profile
 
 	// KubeletConfiguration is merged over the kubelets' own configuration.
 	KubeletConfiguration map[string]any
@@ -68,6 +68,30 @@ type Options struct {
 	// mortal labs die with this process.
 	mortal bool
 }
+
+// Profile is a part of Fairway that a lab has in place of a reference one.
+type Profile string
+
+// The profiles.
+const (
+	// Ingress is the controllers and gateways. It needs a network, a service proxy and
+	// CoreDNS.
+	Ingress Profile = "ingress"
+	// Network is the agents of nodes. The machine "control" is then a node, too, with the
+	// taint of a control plane, and no machine but nodes has a route to pods.
+	Network Profile = "network"
+	// Everything is all that Fairway has.
+	Everything Profile = "everything"
+)
+
+// hasNetwork reports whether nodes have Fairway's network.
+func (o Options) hasNetwork() bool { return o.Fairway == Network || o.Fairway == Everything }
+
+// hasIngress reports whether the lab has Fairway's gateways.
+func (o Options) hasIngress() bool { return o.Fairway == Ingress || o.Fairway == Everything }
+
+// networked reports whether nodes get a network by themselves.
+func (o Options) networked() bool { return o.ReferenceNetwork || o.hasNetwork() }
 
 // Families are address families.
 type Families string
@@ -114,13 +138,19 @@ func (o Options) complete() (Options, error) {
 	if !slices.Contains([]Families{IPv4, IPv6, DualStack}, o.Families) {
 		wrong = append(wrong, fmt.Errorf("families %q: %s, %s and %s are possible", o.Families, IPv4, IPv6, DualStack))
 	}
-	if o.CoreDNS && (!o.ReferenceNetwork || !o.KubeProxy) {
-		wrong = append(wrong, errors.New("CoreDNS: its pods need the reference network, and their clients kube-proxy"))
+	if !slices.Contains([]Profile{"", Ingress, Network, Everything}, o.Fairway) {
+		wrong = append(wrong, fmt.Errorf("fairway %q: %s, %s and %s are possible", o.Fairway, Ingress, Network, Everything))
 	}
-	if o.Fairway && !o.CoreDNS {
-		wrong = append(wrong, errors.New("an installed Fairway: its gateways find the controllers by CoreDNS"))
+	if o.ReferenceNetwork && o.hasNetwork() {
+		wrong = append(wrong, fmt.Errorf("fairway %s: it takes the place of the reference network", o.Fairway))
 	}
-	o.FairwayImages = o.FairwayImages || o.Fairway
+	if o.CoreDNS && (!o.networked() || !o.KubeProxy) {
+		wrong = append(wrong, errors.New("CoreDNS: its pods need a network, and their clients kube-proxy"))
+	}
+	if o.hasIngress() && !o.CoreDNS {
+		wrong = append(wrong, fmt.Errorf("fairway %s: its gateways find the controllers by CoreDNS", o.Fairway))
+	}
+	o.FairwayImages = o.FairwayImages || o.Fairway != ""
 	return o, errors.Join(wrong...)
 }
 
