@@ -33,6 +33,10 @@ const (
 	GatewayImage    = images.Registry + "/fairway-gateway:lab"
 )
 
+// Registry is the only registry from which nodes can pull images, by plain HTTP. A test
+// that needs one runs it on the client's machine: test/lab/cmd/registry.
+const Registry = clientName + ":5000"
+
 // archive is an image for the nodes, and the names under which they know it.
 type archive struct {
 	image oci.Image
