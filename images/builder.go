@@ -38,7 +38,15 @@ type Builder struct {
 // other checkouts may share, and what it builds in work.
 func NewBuilder(root, cache, work string, version Version) *Builder {
 	b := &Builder{Root: root, Version: version, Work: work, Layers: oci.Layers{Folder: filepath.Join(cache, "layers")}}
-	b.Command = b.build
+	type program struct{ command, architecture, release string }
+	built := map[program]string{} // asking Go whether it is up to date takes a second
+	b.Command = func(ctx context.Context, command, architecture string) (path string, err error) {
+		wanted := program{command, architecture, b.Version.Name}
+		if built[wanted] == "" {
+			built[wanted], err = b.build(ctx, command, architecture)
+		}
+		return built[wanted], err
+	}
 	b.Envoy = func(ctx context.Context, architecture string) (envoy.Release, error) {
 		return envoy.Fetch(ctx, filepath.Join(root, envoy.Pins), cache, architecture)
 	}

@@ -1,6 +1,6 @@
 // Package oci makes container images from files, writes them where container
 // programs read them, and publishes them to registries. It needs no daemon and no
-// base image, and is the only user of the registry library. It does not know what is
+// base image. Nothing else that ships uses the registry library. It does not know what is
 // in the images.
 package oci
 

@@ -71,6 +71,8 @@ func TestCheck(t *testing.T) {
 		{"it may", "cni/link/a.go", imports("github.com/vishvananda/netlink"), ""},
 		{"a program does not know how it is packed", "cmd/fairway/a.go", ours("images/oci"), "images/oci"},
 		{"the lab packs as a release does", "test/lab/a.go", ours("images/oci"), ""},
+		{"the lab has a registry", "test/lab/cmd/registry/a.go", imports("github.com/google/go-containerregistry/pkg/registry"), ""},
+		{"all else of the lab asks images/oci", "test/lab/a.go", imports("github.com/google/go-containerregistry/pkg/v1"), "github.com/google/go-containerregistry"},
 		{"the packer links no program", "images/a.go", ours("xds/route"), "xds/route"},
 		{"a prefix is not a path", "xds/route/a.go", imports("oslo"), ""},
 		{"a name that says nothing", "xds/util/a.go", "package util", "util"},

@@ -48,7 +48,7 @@ func testHelm(t *testing.T, l *Lab) {
 		{"install", testHelmInstall},
 		{"upgrade and roll-back", testHelmUpgrade},
 		{"gateways spread over nodes", testSpread},
-		{"a second release", testSecondRelease},
+		{"a second release, from a private registry", testSecondRelease},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, l) }) {
 			return
@@ -186,23 +186,14 @@ func testTakeOver(t *testing.T, l *Lab) {
 	l.rolledOut(t, "fairway-system")
 	l.served(t, "echo.test", FairwayPort)
 	running := l.load(t)
-	page, err := os.ReadFile("../../docs/install.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(page), "Label the pods")
-	block := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(section)
-	if block == nil {
-		t.Fatal("docs/install.md has no commands for the selectors of old")
-	}
-	for _, line := range strings.Split(strings.TrimSpace(block[1]), "\n") {
+	for _, line := range documented(t, "Label the pods") {
 		if strings.HasPrefix(line, "helm ") {
 			_, flags, _ := strings.Cut(line, "-n fairway-system ")
 			own := slices.DeleteFunc(strings.Fields(flags), func(flag string) bool { return flag == "--force-conflicts" })
 			l.Helm(t, helmOf(), append([]string{"install"}, l.helmFlags(append(own, force()...)...)...)...)
 			continue
 		}
-		l.Kubectl(t, "", strings.Fields(strings.ReplaceAll(strings.TrimPrefix(line, "kubectl "), "'", ""))...)
+		l.Kubectl(t, "", strings.Fields(strings.TrimPrefix(line, "kubectl "))...)
 	}
 	l.rolledOut(t, "fairway-system")
 	// kubectl stays an owner of what it wrote, so that upgrades by Helm 4 have to insist.
@@ -215,7 +206,7 @@ func testTakeOver(t *testing.T, l *Lab) {
 
 func testHelmInstall(t *testing.T, l *Lab) {
 	began := time.Now()
-	l.Helm(t, helmOf(), append([]string{"install"}, l.helmFlags("--set", "issuers.example.email=a@example.com", "--set", "issuers.example.termsAgreed=true",
+	l.Helm(t, helmOf(), append([]string{"install"}, l.helmFlags("--create-namespace", "--set", "issuers.example.email=a@example.com", "--set", "issuers.example.termsAgreed=true",
 		"--set", "issuers.example.directory=https://127.0.0.1:1/directory", "--set", "gateway.settings.trustedHops=1")...)...)
 	l.served(t, "echo.test", FairwayPort)
 	soak.Promised(t, "from helm install to an answer through both nodes", time.Since(began), 15*time.Second)
@@ -285,24 +276,6 @@ func testSpread(t *testing.T, l *Lab) {
 			return len(nodes) == 2
 		})
 	}
-}
-
-func testSecondRelease(t *testing.T, l *Lab) {
-	running := l.load(t)
-	l.Helm(t, otherHelm(), "install", "edge", l.Chart(), "--namespace", "edge", "--create-namespace", "--values", l.path("fairway.yaml"), "--wait", "--timeout", "3m",
-		"--set", "crds.enabled=false", "--set", "gateway.ingressClassResource.name=edge", "--set", "gateway.service.nodePorts.http=30180", "--set", "gateway.service.nodePorts.https=30543",
-		"--set", "controller.replicaCount=1", "--set", "gateway.replicaCount=1")
-	l.Kubectl(t, strings.NewReplacer("name: echo}\nspec:\n  ingressClassName: fairway", "name: edge}\nspec:\n  ingressClassName: edge", "echo.test", "edge.test").Replace(ingress), "apply", "-f", "-")
-	l.served(t, "edge.test", 30180)
-	for host, port := range map[string]int{"echo.test": 30180, "edge.test": FairwayPort} {
-		if said := l.Machine("client").Exec(t, "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: "+host, fmt.Sprintf("http://n1:%d/", port)); said != "404" {
-			t.Errorf("%s at port %d of the other release: %s", host, port, said)
-		}
-	}
-	l.Helm(t, otherHelm(), "uninstall", "edge", "--namespace", "edge", "--wait")
-	l.Kubectl(t, "", "delete", "ingress", "edge")
-	l.Kubectl(t, "", "delete", "namespace", "edge")
-	running.end(t, "a second release that comes and goes")
 }
 
 // left are the objects that docs/install.md says an uninstall leaves.

@@ -33,6 +33,10 @@ const (
 	GatewayImage    = images.Registry + "/fairway-gateway:lab"
 )
 
+// Registry is the only registry from which nodes can pull images, by plain HTTP. A test
+// that needs one runs it on the client's machine: test/lab/cmd/registry.
+const Registry = clientName + ":5000"
+
 // archive is an image for the nodes, and the names under which they know it.
 type archive struct {
 	image oci.Image
@@ -105,9 +109,7 @@ func single(name, program string) (archive, error) {
 	return archive{image, []string{name}}, err
 }
 
-// addFairway adds Fairway's images, as a release has them, and writes the chart's values
-// that name them. Compressing the layers, which the lab leaves out, changes nothing in
-// them.
+// addFairway adds Fairway's images, and writes the chart's values that name them.
 func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 	root, err := tools.Root()
 	if err != nil {
@@ -117,16 +119,30 @@ func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 	if err != nil {
 		return err
 	}
-	builder := images.NewBuilder(root, images.Cache(root), l.path("programs"), version)
-	builder.Layers = oci.Layers{}
-	for _, definition := range images.All() {
-		built, err := builder.Build(ctx, definition, runtime.GOARCH)
-		if err != nil {
-			return err
-		}
-		all[definition.Name] = archive{built.Image, []string{path.Join(images.Registry, definition.Name) + ":lab"}}
+	l.builder = images.NewBuilder(root, images.Cache(root), l.path("programs"), version)
+	l.builder.Layers = oci.Layers{}
+	built, err := l.fairwayImages(ctx)
+	if err != nil {
+		return err
+	}
+	for name, image := range built {
+		all[name] = archive{image, []string{path.Join(images.Registry, name) + ":lab"}}
 	}
 	return os.WriteFile(l.path("fairway.yaml"), fairwayValues, 0o600)
+}
+
+// fairwayImages are Fairway's images by name, as a release has them. Compressing the layers,
+// which the lab leaves out, changes nothing in them.
+func (l *Lab) fairwayImages(ctx context.Context) (map[string]oci.Image, error) {
+	all := map[string]oci.Image{}
+	for _, definition := range images.All() {
+		built, err := l.builder.Build(ctx, definition, runtime.GOARCH)
+		if err != nil {
+			return nil, err
+		}
+		all[definition.Name] = built.Image
+	}
+	return all, nil
 }
 
 // build builds a command of this module, statically linked.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/fairwaynet/fairway/images"
 	"github.com/fairwaynet/fairway/test/lab/rack"
 )
 
@@ -32,6 +33,7 @@ type Lab struct {
 	pid  int // of the rack
 	rack *rack.Client
 
+	builder  *images.Builder // of Fairway's images; nil: the lab has none of them
 	began    time.Time
 	lifeline *os.File // nil: the lab outlives this process
 	ended    chan struct{}

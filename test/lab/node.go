@@ -20,6 +20,7 @@ const (
 	imagesDir        = "/opt/lab/images"
 	cniBin           = machine.BinDir + "/cni"
 	cniConf          = "/etc/cni/net.d"
+	registries       = "/etc/containerd/certs.d"
 )
 
 // node is the machine of node number n.
@@ -84,6 +85,7 @@ func (p planner) addNodeKeys(node *machine.Spec, fabric, host int) error {
 // addKubelet adds containerd, the images, and the kubelet.
 func (p planner) addKubelet(node *machine.Spec, fabric, host int, flags ...string) error {
 	node.Files["/etc/containerd/config.toml"] = text(containerdConfig)
+	node.Files[registries+"/"+Registry+"/hosts.toml"] = text(registryConfig)
 	containerd := program("containerd", "--config=/etc/containerd/config.toml")
 	containerd.Ready = "unix://" + containerdSocket
 	node.Programs = append(node.Programs, containerd)
@@ -129,6 +131,8 @@ disabled_plugins = [
   snapshotter = 'overlayfs'
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = '` + PauseImage + `'
+[plugins.'io.containerd.cri.v1.images'.registry]
+  config_path = '` + registries + `'
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
   disable_apparmor = true
@@ -144,6 +148,12 @@ disabled_plugins = [
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
   BinaryName = '` + machine.BinDir + `/runc'
   SystemdCgroup = false
+`
+
+// registryConfig lets containerd speak plain HTTP to the lab's registry.
+const registryConfig = `server = 'http://` + Registry + `'
+[host.'http://` + Registry + `']
+  capabilities = ['pull', 'resolve']
 `
 
 // kubeletConfig is the content of the kubelet's configuration file.
