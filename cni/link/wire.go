@@ -153,7 +153,7 @@ func (w Wire) configureHost(end netlink.Link, pod net.HardwareAddr) error {
 	if err := netlink.LinkSetAlias(end, w.Owner.String()); err != nil {
 		return fmt.Errorf("mark interface %s: %w", w.Host, err)
 	}
-	settings := hostSettings()
+	settings := append(hostSettings(), noLinkLocal())
 	if w.HostPorts {
 		settings = append(settings, setting{"ipv4", "route_localnet", "1"})
 	}
