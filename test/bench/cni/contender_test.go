@@ -22,6 +22,7 @@ type contender struct {
 	name    string
 	program string
 	config  string
+	node    *netns.Namespace // where it runs; nil: here
 
 	rounds []round
 }
@@ -30,20 +31,20 @@ type contender struct {
 func contenders(b *testing.B) []*contender {
 	b.Helper()
 	return []*contender{
-		bridge(b, "bridge + host-local", "10.11.0.0/24"),
+		bridge(b, "bridge + host-local", "10.11.0.0/24", 1450),
 		{name: "ptp + host-local", program: tools.Path(b, "cni/ptp"), config: fmt.Sprintf(
 			`{"cniVersion": "1.0.0", "name": "ptp", "type": "ptp", "mtu": 1450, "ipam": %s}`, hostLocal(b, "10.12.0.0/24"))},
-		ours(b, "fairway-cni, both families", "10.14.0.0/24", "fd00:14::/64"),
-		ours(b, "fairway-cni", "10.13.0.0/24"),
+		ours(b, "fairway-cni, both families", agent.Node{MTU: 1450}, "10.14.0.0/24", "fd00:14::/64"),
+		ours(b, "fairway-cni", agent.Node{MTU: 1450}, "10.13.0.0/24"),
 	}
 }
 
 // bridge is the bridge plugin as network daemons configure it: the bridge is the pods'
 // gateway, and masquerade is the daemon's business.
-func bridge(b *testing.B, name, pods string) *contender {
+func bridge(b *testing.B, name, pods string, mtu int) *contender {
 	b.Helper()
 	return &contender{name: name, program: tools.Path(b, "cni/bridge"), config: fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "bridge", "type": "bridge",
-		"bridge": "bridge", "isGateway": true, "hairpinMode": true, "mtu": 1450, "ipam": %s}`, hostLocal(b, pods))}
+		"bridge": "bridge", "isGateway": true, "hairpinMode": true, "mtu": %d, "ipam": %s}`, mtu, hostLocal(b, pods))}
 }
 
 // hostLocal is the configuration of the reference address management.
@@ -54,13 +55,13 @@ func hostLocal(b *testing.B, pods string) string {
 
 // ours is the plugin as it ships, on a node whose agent has completed its start: its pods
 // need nothing of the agent itself.
-func ours(b *testing.B, name string, ranges ...string) *contender {
+func ours(b *testing.B, name string, node agent.Node, ranges ...string) *contender {
 	b.Helper()
 	boot, err := agent.Boot()
 	if err != nil {
 		b.Fatal(err)
 	}
-	node := agent.Node{Boot: boot, MTU: 1450}
+	node.Boot = boot
 	for _, pods := range ranges {
 		node.Ranges = append(node.Ranges, netip.MustParsePrefix(pods))
 	}
@@ -92,7 +93,12 @@ func (c *contender) run(ctx context.Context, verb, container string, pod *netns.
 	cmd := c.command(ctx, verb, container, pod)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Run(); err != nil {
+	var err error
+	c.node.Do(func() { err = cmd.Start() })
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %s %s: %w: %s", c.name, verb, container, err, &said)
 	}
 	return cmd.ProcessState, nil

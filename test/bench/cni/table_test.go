@@ -86,3 +86,50 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%.0f", ms)
 	}
 }
+
+// printPackets prints a row a path. A ratio is the median of those of the rounds. The best
+// round is the one that other work on the machine has disturbed least.
+func printPackets(w io.Writer, all []*path) {
+	fmt.Fprintln(w, "\n| | 1 connection, Gbit/s (best) | 8 connections | CPU, s a gigabyte | request and answer, µs: p50 / p99 | ÷ one pair | ÷ routes alone | ÷ rival |\n|---|---|---|---|---|---|---|---|")
+	for _, p := range all {
+		var answers []time.Duration
+		for _, r := range p.rounds {
+			answers = append(answers, r.answers...)
+		}
+		fmt.Fprintf(w, "| %s | %.1f (%.1f) | %.1f (%.1f) | %.2f | %.1f / %.1f | %s | %s | %s |\n", p.name,
+			median(p.each(packets.ofOne))/1e9, slices.Max(p.each(packets.ofOne))/1e9,
+			median(p.each(packets.ofEight))/1e9, slices.Max(p.each(packets.ofEight))/1e9, median(p.each(packets.ofCPU)),
+			microseconds(quantile(answers, 0.5)), microseconds(quantile(answers, 0.99)), p.over(p.pair), p.over(p.limit), p.over(p.rival))
+	}
+}
+
+func (p packets) ofOne() float64    { return p.one }
+func (p packets) ofEight() float64  { return p.eight }
+func (p packets) ofCPU() float64    { return p.cpu }
+func (p packets) ofAnswer() float64 { return float64(quantile(p.answers, 0.5)) }
+
+func (p *path) each(of func(packets) float64) []float64 {
+	var values []float64
+	for _, r := range p.rounds {
+		values = append(values, of(r))
+	}
+	return values
+}
+
+// over returns the ratios to another path: one connection, eight, CPU, median of answers.
+func (p *path) over(other *path) string {
+	if other == nil || p == other || len(other.rounds) == 0 {
+		return ""
+	}
+	var texts []string
+	for _, of := range []func(packets) float64{packets.ofOne, packets.ofEight, packets.ofCPU, packets.ofAnswer} {
+		ratios := p.each(of)
+		for i, r := range other.each(of) {
+			ratios[i] /= r
+		}
+		texts = append(texts, fmt.Sprintf("%.2f", median(ratios)))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
