@@ -80,7 +80,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images tools-nft ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm, nft
+tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images tools-nft tools-cni ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm, nft, CNI plugins
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -99,6 +99,11 @@ tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, Core
 	@test/tools/install.sh etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy \
 		containerd containerd-shim-runc-v2 ctr runc pause coredns \
 		cni/loopback cni/ptp cni/host-local cni/portmap
+
+# The plugins that people chain after ours.
+.PHONY: tools-cni
+tools-cni: ## Install reference CNI plugins and cnitool
+	@test/tools/install.sh cni/bandwidth cni/portmap cni/tuning cnitool
 
 # What the kernel holds is listed by nft, too: it must be able to read what we write.
 .PHONY: tools-nft
@@ -120,6 +125,11 @@ tools-images: ## Fetch what the images hold: Envoy and Debian packages, for all 
 .PHONY: tools-peers
 tools-peers: ## Install the ingress controllers that benchmarks run beside ours
 	@test/tools/install.sh contour
+
+.PHONY: tools-network
+tools-network: ## Install the networks of pods that benchmarks run beside ours, and iperf3
+	@test/tools/install.sh cni/bridge cni/ptp cni/host-local flannel
+	@test/tools/debian.sh iperf3 iperf3
 
 .PHONY: tools-lint
 tools-lint: ## Install golangci-lint and actionlint
@@ -149,10 +159,10 @@ soak: tools ## Run all tests at full length: outages of minutes, floods, promise
 	@if [[ $$(id -u) == 0 ]]; then $(MAKE) lab-test LABRUNS=3 && FAIRWAY_LAB_HELM=helm3 $(MAKE) lab-test && $(MAKE) lab-e2e; else echo "not root: the lab is left out" >&2; fi
 
 .PHONY: bench
-bench: tools tools-peers ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
+bench: tools tools-peers tools-network ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 2h -p 1 $(TESTS)
 
-# What these two print goes into docs/benchmarks.md, which says what to choose.
+# What these print goes into docs/benchmarks.md, which says what to choose.
 .PHONY: bench-peers
 bench-peers: tools tools-peers ## Run other ingress controllers beside ours (FAIRWAY_BENCH_HOSTS=100,1000)
 	$(GO) test -run '^$$' -bench '^BenchmarkPeers$$' -benchtime 1x -timeout 3h ./test/bench
@@ -164,6 +174,10 @@ bench-dataplane: tools ## Run Envoy as we configure it beside one configured by 
 .PHONY: bench-tls
 bench-tls: tools ## Run Envoy with 1 and 5,000 certificates of ours beside one with one by hand (FAIRWAY_BENCH_HOSTS=5000)
 	$(GO) test -run '^$$' -bench '^BenchmarkTLS$$' -benchtime 1x -timeout 1h ./test/bench
+
+.PHONY: bench-cni
+bench-cni: tools-cluster tools-nft tools-network ## Run the plugin and packets of pods beside bridge, ptp and flannel (BENCH=Plugin, BENCH=Packets)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 2h ./test/bench/cni
 
 .PHONY: fuzz
 fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)

@@ -54,6 +54,7 @@ type nodeSettings struct {
 	Mode        string
 	OverlayPort uint16
 	OverlayVNI  uint32
+	Software    bool // checksums of the overlay
 	Folders     install.Folders
 	Plugin      string
 	Exclusive   bool
@@ -91,6 +92,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&n.Mode, "mode", n.Mode, "how to reach pods of other nodes: auto (a route where both nodes are on one link, else VXLAN), direct or vxlan")
 	flags.Uint16Var(&n.OverlayPort, "overlay-port", n.OverlayPort, "UDP `port` of VXLAN, the same on all nodes")
 	flags.Uint32Var(&n.OverlayVNI, "overlay-vni", n.OverlayVNI, "`number` of the VXLAN, the same on all nodes")
+	flags.BoolVar(&n.Software, "overlay-software-checksums", n.Software, "compute checksums of the overlay without the network card, if yours sends wrong ones; streams cost several times as much")
 	flags.StringVar(&n.Folders.Programs, "cni-bin-dir", n.Folders.Programs, "`folder` in which the container runtime looks for plugins")
 	flags.StringVar(&n.Folders.Networks, "cni-conf-dir", n.Folders.Networks, "`folder` in which it looks for networks")
 	flags.StringVar(&n.Folders.State, "state-dir", n.Folders.State, "`folder` of the addresses that pods have; it must survive a boot")
@@ -283,7 +285,8 @@ func (n *nodeSettings) assemble(
 	agent := &node.Agent{
 		Name: network.Key(n.Name),
 		Config: network.Config{
-			Mode: mesh.Mode(n.Mode), Overlay: n.overlay(), Pods: pods, Direct: direct, Version: versionLine(),
+			Mode: mesh.Mode(n.Mode), Overlay: n.overlay(), SoftwareChecksums: n.Software,
+			Pods: pods, Direct: direct, Version: versionLine(),
 		},
 		Cache: mgr.GetCache(), Client: mgr.GetClient(),
 		Folders: n.Folders, Plugin: n.Plugin, Exclusive: n.Exclusive,

@@ -115,9 +115,16 @@ func Remove(dir string) error {
 	return nil
 }
 
+// HostKernel is where a container of the agent has the node's /proc/sys/kernel/random: a
+// node that is itself a container has a boot of its own.
+const HostKernel = "/host/proc/sys/kernel/random"
+
 // Boot identifies the present boot of the machine.
 func Boot() (string, error) {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, err := os.ReadFile(HostKernel + "/boot_id")
+	if errors.Is(err, fs.ErrNotExist) {
+		id, err = os.ReadFile("/proc/sys/kernel/random/boot_id")
+	}
 	if err != nil {
 		return "", fmt.Errorf("identify the boot: %w", err)
 	}

@@ -92,6 +92,18 @@ func TestTheNodeSpeaksByItsAddress(t *testing.T) {
 	}
 }
 
+// The host's end has no address: a link-local one would double the time of its removal.
+func TestTheHostsEndHasNoAddress(t *testing.T) {
+	p := connect(t, "one", nil, "10.244.1.1", "fd00:1::1")
+	host, err := netlink.LinkByName(p.wire.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if addresses, err := netlink.AddrList(host, netlink.FAMILY_ALL); err != nil || len(addresses) > 0 {
+		t.Errorf("it has %v, %v", addresses, err)
+	}
+}
+
 // A second try, or a name that somebody has in the pod, leaves the first wire as it is.
 func TestConnectLeavesNothingBehind(t *testing.T) {
 	first := connect(t, "first", nil, "10.244.1.1")

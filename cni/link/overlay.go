@@ -24,6 +24,10 @@ type Overlay struct {
 	// MAC is that of the device, which the others know.
 	MAC net.HardwareAddr
 	MTU int
+	// SoftwareChecksums makes the kernel compute the checksums of inner packets, for network
+	// cards that send wrong ones. Streams then cost several times as much, because packets
+	// are cut to size before the device.
+	SoftwareChecksums bool
 	// Gateways are the addresses by which the node itself speaks to pods of others: the
 	// network address of the first range of each family.
 	Gateways []netip.Addr
@@ -99,7 +103,7 @@ func (o Overlay) settle(device netlink.Link) (changed []string, _ error) {
 		}
 		changed = append(changed, fmt.Sprintf("the MTU of interface %s was %d, not %d", o.Name, is.MTU, o.MTU))
 	}
-	if err := withoutChecksumOffload(o.Name); err != nil {
+	if err := offloadChecksums(o.Name, !o.SoftwareChecksums); err != nil {
 		return changed, err
 	}
 	more, err := apply(o.Name, hostSettings())
@@ -145,21 +149,21 @@ func (o Overlay) address(device netlink.Link) (changed []string, _ error) {
 	return changed, nil
 }
 
-// withoutChecksumOffload makes the kernel compute the checksums of inner packets: some
-// network cards and kernels send wrong ones for packets in VXLAN.
-func withoutChecksumOffload(device string) error {
+// offloadChecksums says whether checksums of packets that a device sends are left to the
+// network card below it.
+func offloadChecksums(device string, on bool) error {
 	cards, err := ethtool.NewEthtool()
 	if err != nil {
-		return fmt.Errorf("switch off its checksum offload: %w", err)
+		return fmt.Errorf("set its checksum offload: %w", err)
 	}
 	defer cards.Close()
 	const offload = "tx-checksum-ip-generic"
 	features, err := cards.Features(device)
-	if err == nil && features[offload] {
-		err = cards.Change(device, map[string]bool{offload: false})
+	if err == nil && features[offload] != on {
+		err = cards.Change(device, map[string]bool{offload: on})
 	}
 	if err != nil {
-		return fmt.Errorf("switch off its checksum offload: %w", err)
+		return fmt.Errorf("set its checksum offload: %w", err)
 	}
 	return nil
 }

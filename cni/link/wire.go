@@ -170,7 +170,7 @@ func (w Wire) configureHost(end netlink.Link, pod net.HardwareAddr) error {
 
 // settings are those of the host's end.
 func (w Wire) settings() []setting {
-	settings := hostSettings()
+	settings := append(hostSettings(), noLinkLocal())
 	if w.HostPorts {
 		settings = append(settings, setting{"ipv4", "route_localnet", "1"})
 	}

@@ -125,6 +125,9 @@ func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 	if err != nil {
 		return err
 	}
+	if l.Options.Fairway == Network { // a node takes seconds to take the others in
+		maps.DeleteFunc(built, func(name string, _ oci.Image) bool { return name != "fairway-node" })
+	}
 	for name, image := range built {
 		all[name] = archive{image, []string{path.Join(images.Registry, name) + ":lab"}}
 	}

@@ -4,6 +4,7 @@
 #   test/tools/install.sh envoy etcd kube-apiserver kubectl pebble pebble-challtestsrv sslyze contour golangci-lint
 #   test/tools/install.sh helm3 helm4 kubeconform promtool actionlint
 #   test/tools/install.sh kubelet containerd runc cni/ptp coredns pause …
+#   test/tools/install.sh cni/bridge cni/tuning cnitool flannel …
 #
 # Everything is pinned beside this script and verified by hash: Envoy by
 # envoy.txt, sslyze by sslyze.txt, the others by the go.sum of a module of their own. Binaries land
@@ -152,8 +153,10 @@ make_tool() {
 		;;
 	runc) cgo=1 tags=seccomp compile "$@" runc github.com/opencontainers/runc ;;
 	cni/host-local) compile "$@" cni github.com/containernetworking/plugins/plugins/ipam/host-local ;;
-	cni/portmap) compile "$@" cni github.com/containernetworking/plugins/plugins/meta/portmap ;;
+	cni/bandwidth | cni/portmap | cni/tuning) compile "$@" cni "github.com/containernetworking/plugins/plugins/meta/${1#cni/}" ;;
 	cni/*) compile "$@" cni "github.com/containernetworking/plugins/plugins/main/${1#cni/}" ;;
+	cnitool) compile "$@" cni github.com/containernetworking/cni/cnitool ;;
+	flannel) compile "$@" flannel . ;;
 	coredns) compile "$@" coredns . ;;
 	e2e.test) compile "$@" e2e k8s.io/kubernetes/test/e2e "$(stamp "$kubernetes")" ;;
 	ginkgo) compile "$@" e2e github.com/onsi/ginkgo/v2/ginkgo ;;
@@ -177,7 +180,8 @@ pins() {
 	kube* | agnhost | pause) cat "$here"/kubernetes/go.{mod,sum} && stamp "$kubernetes" ;;
 	containerd* | ctr) cat "$here"/containerd/go.{mod,sum} ;;
 	runc) cat "$here"/runc/go.{mod,sum} ;;
-	cni/*) cat "$here"/cni/go.{mod,sum} ;;
+	cni/* | cnitool) cat "$here"/cni/go.{mod,sum} ;;
+	flannel) cat "$here"/flannel/{go.mod,go.sum,main.go} ;;
 	coredns) cat "$here"/coredns/{go.mod,go.sum,main.go} ;;
 	e2e.test | ginkgo) cat "$here"/e2e/go.{mod,sum} && stamp "$kubernetes" ;;
 	pebble | pebble-challtestsrv) cat "$here"/pebble/go.{mod,sum} ;;
@@ -202,6 +206,8 @@ try() {
 	pause | containerd-shim-runc-v2) "$2" -v ;;
 	coredns) "$2" -version ;;
 	cni/*) env -i "$2" ;; # prints its version
+	cnitool) { "$2" || true; } 2>&1 | grep -q gc ;; # without a network it only says how to call it
+	flannel) "$2" -help ;;
 	pebble-challtestsrv) "$2" --help ;;
 	*) "$2" --version ;;
 	esac

@@ -30,6 +30,8 @@ const OverlayName = link.Prefix + "overlay"
 type Config struct {
 	Mode    mesh.Mode
 	Overlay rules.Overlay
+	// SoftwareChecksums is for network cards that send wrong checksums of the overlay.
+	SoftwareChecksums bool
 	// Pods are all ranges of pods of the cluster.
 	Pods []netip.Prefix
 	// Direct are networks outside of the cluster that see pods' own addresses.
@@ -202,7 +204,7 @@ func singles(addresses []netip.Addr) []netip.Prefix {
 func (c Config) overlay(name string, own mesh.Node, address netip.Addr, mtu int) link.Overlay {
 	o := link.Overlay{
 		Name: OverlayName, VNI: int(c.Overlay.VNI), Port: int(c.Overlay.Port), Own: address, MAC: vtep(name),
-		MTU: mtu - mesh.Overhead(address.Is4()),
+		MTU: mtu - mesh.Overhead(address.Is4()), SoftwareChecksums: c.SoftwareChecksums,
 	}
 	for _, is4 := range []bool{true, false} {
 		at := slices.IndexFunc(own.Ranges, func(p netip.Prefix) bool { return p.Addr().Is4() == is4 })

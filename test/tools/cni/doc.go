@@ -1,3 +1,4 @@
-// Package cni pins the reference CNI plugins, which the lab's reference network
-// runs. It has no code of its own: "go build tool" builds the commands.
+// Package cni pins the reference CNI plugins and cnitool: the lab has a network of them, tests
+// chain them after ours, and benchmarks run them beside ours. It has no code of its own:
+// "go build tool" builds the commands.
 package cni

@@ -1,0 +1,9 @@
+package cni
+
+import (
+	"testing"
+
+	"github.com/fairwaynet/fairway/test/netns"
+)
+
+func TestMain(m *testing.M) { netns.Main(m) }
