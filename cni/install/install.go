@@ -2,9 +2,11 @@ package install
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,15 +33,39 @@ type Folders struct {
 
 // Plugin copies the plugin onto the node in place of another version, whole, unless it is
 // there.
-func (f Folders) Plugin(from string) error {
-	content, err := os.ReadFile(from)
-	if err == nil {
-		_, err = replace(filepath.Join(f.Programs, pluginName), content, 0o755)
+func (f Folders) Plugin(from string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("install the plugin: %w", err)
+		}
+	}()
+	to := filepath.Join(f.Programs, pluginName)
+	if same(from, to) {
+		return os.Chmod(to, 0o755)
 	}
+	program, err := os.Open(from)
 	if err != nil {
-		return fmt.Errorf("install the plugin: %w", err)
+		return err
 	}
-	return nil
+	defer func() { _ = program.Close() }() // it was only read
+	return put(to, program, 0o755)
+}
+
+// same reports whether two files are there and equal. It keeps little of them in memory.
+func same(a, b string) bool {
+	digest := func(path string) (sum [sha256.Size]byte, err error) {
+		file, err := os.Open(path)
+		if err != nil {
+			return sum, err
+		}
+		defer func() { _ = file.Close() }() // it was only read
+		hash := sha256.New()
+		_, err = io.Copy(hash, file)
+		return [sha256.Size]byte(hash.Sum(nil)), err
+	}
+	one, errOne := digest(a)
+	two, errTwo := digest(b)
+	return errOne == nil && errTwo == nil && one == two
 }
 
 // Network writes the network configuration unless it is there, and reports whether it had
@@ -99,20 +125,25 @@ func added(path string) []any {
 	return others
 }
 
-// replace puts a file in place of another, whole, unless its content is there.
+// replace puts a file in place of another, unless its content is there.
 func replace(path string, content []byte, mode fs.FileMode) (written bool, err error) {
 	if is, err := os.ReadFile(path); err == nil && bytes.Equal(is, content) {
 		return false, os.Chmod(path, mode)
 	}
+	return true, put(path, bytes.NewReader(content), mode)
+}
+
+// put puts a file in place of another, whole.
+func put(path string, content io.Reader, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return false, err
+		return err
 	}
 	file, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return false, err
+		return err
 	}
-	_, err = file.Write(content)
+	_, err = io.Copy(file, content)
 	if err == nil {
 		err = file.Chmod(mode)
 	}
@@ -123,9 +154,9 @@ func replace(path string, content []byte, mode fs.FileMode) (written bool, err e
 		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
-		return false, errors.Join(err, os.Remove(file.Name()))
+		return errors.Join(err, os.Remove(file.Name()))
 	}
-	return true, nil
+	return nil
 }
 
 // Rivals returns the names of others' network configurations that come before ours: a
