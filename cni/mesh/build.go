@@ -53,12 +53,13 @@ func Build(own Node, uplinks []Uplink, others []Node, mode Mode) ([]Peer, []Prob
 	for _, other := range others {
 		b.claim(other)
 	}
+	b.claims = newClaims(others)
 	var peers []Peer
 	for _, other := range others {
 		if other.Name == own.Name {
 			continue
 		}
-		if peer := b.peer(other, others); len(peer.Routes) > 0 {
+		if peer := b.peer(other); len(peer.Routes) > 0 {
 			peers = append(peers, peer)
 		}
 	}
@@ -73,6 +74,7 @@ type builder struct {
 	links    map[bool]Uplink // that has this node's address, by family: IPv4 is true
 	taken    map[netip.Addr]string
 	twice    map[netip.Addr]bool
+	claims   *claims
 	problems []Problem
 }
 
@@ -116,10 +118,10 @@ func (b *builder) claim(node Node) {
 }
 
 // peer decides how the ranges of another node are reached.
-func (b *builder) peer(other Node, all []Node) Peer {
+func (b *builder) peer(other Node) Peer {
 	peer := Peer{Node: other.Name}
 	for _, pods := range other.Ranges {
-		if rival := b.rival(other, pods, all); rival != "" {
+		if rival := b.rival(other, pods); rival != "" {
 			b.tell(other.Name, "its range %s overlaps with one of node %s, which has it", pods, rival)
 			continue
 		}
@@ -132,18 +134,12 @@ func (b *builder) peer(other Node, all []Node) Peer {
 
 // rival returns the node that has a range that overlaps, and is this node or comes
 // first by name.
-func (b *builder) rival(other Node, pods netip.Prefix, all []Node) string {
-	overlaps := func(p netip.Prefix) bool { return p.Overlaps(pods) }
-	if slices.ContainsFunc(b.own.Ranges, overlaps) {
+func (b *builder) rival(other Node, pods netip.Prefix) string {
+	if slices.ContainsFunc(b.own.Ranges, pods.Overlaps) {
 		return b.own.Name
 	}
-	for _, each := range all {
-		if each.Name >= other.Name {
-			return ""
-		}
-		if slices.ContainsFunc(each.Ranges, overlaps) {
-			return each.Name
-		}
+	if rival := b.claims.rival(pods, other.Name); rival < other.Name {
+		return rival
 	}
 	return ""
 }

@@ -197,3 +197,39 @@ func TestPodMTU(t *testing.T) {
 		t.Errorf("without an interface: %v", err)
 	}
 }
+
+// Which ranges overlap is found as by comparing each with each.
+func TestOverlapsAreFound(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		own := node("n5", "192.0.2.5 10.0.96.0/20 fd00:0:0:60::/60")
+		var others []mesh.Node
+		for i := range 12 {
+			words := fmt.Sprintf("192.0.2.%d", 100+i)
+			for range 1 + random.IntN(3) {
+				bits := 16 + random.IntN(10)
+				four := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(random.IntN(256)), 0}), bits).Masked()
+				words += " " + four.String()
+			}
+			others = append(others, node(fmt.Sprintf("n%d", i), words))
+		}
+		others[5] = own
+		peers, _ := mesh.Build(own, []mesh.Uplink{uplink("eth0", 1500, "192.0.2.5/24")}, others, mesh.Auto)
+		got := map[string]bool{}
+		for _, peer := range peers {
+			for _, route := range peer.Routes {
+				got[peer.Node+" "+route.Range.String()] = true
+			}
+		}
+		for _, one := range others {
+			for _, pods := range one.Ranges {
+				rivals := slices.ContainsFunc(others, func(other mesh.Node) bool {
+					return other.Name != one.Name && (other.Name == own.Name || other.Name < one.Name) && slices.ContainsFunc(other.Ranges, pods.Overlaps)
+				})
+				if want := one.Name != own.Name && !rivals; got[one.Name+" "+pods.String()] != want {
+					t.Fatalf("seed %d: %s %s has a route: %t, want %t", seed, one.Name, pods, !want, want)
+				}
+			}
+		}
+	}
+}
