@@ -209,7 +209,7 @@ var rules = []rule{
 			"others pass values of xds/route, and wiring calls a function of xds/server",
 	},
 	{but: []string{"cni/link", "test"}, never: []string{"github.com/vishvananda/netlink"}, tests: true, why: one},
-	{but: []string{"cni/plugin", "cmd/fairway-cni", "test"}, never: []string{"github.com/containernetworking/cni"}, why: one},
+	{but: []string{"cni/plugin", "cmd/fairway-cni", "test"}, never: []string{"github.com/containernetworking/cni"}, tests: true, why: one},
 	{but: []string{"proxy/nft", "test"}, never: []string{"github.com/mdlayher/netlink", "github.com/google/nftables"}, why: one},
 	{but: []string{"tls/acme", "test"}, never: []string{"golang.org/x/crypto/acme"}, why: one},
 	{but: []string{"tls/challenge/dns", "test"}, never: []string{"github.com/miekg/dns"}, why: one},
