@@ -15,8 +15,8 @@ type Metrics struct {
 	passes                  *prometheus.CounterVec
 }
 
-// NewMetrics registers the metrics.
-func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
+// NewMetrics registers the metrics. Counters are read at each scrape.
+func NewMetrics(registry prometheus.Registerer, counters Counters) (*Metrics, error) {
 	m := &Metrics{
 		addresses: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairway_node_addresses", Help: "Addresses that pods of this node can have, by range.",
@@ -37,7 +37,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "fairway_node_passes_total", Help: "Comparisons of the kernel with what is wanted, by whether it then had all of it.",
 		}, []string{"complete"}),
 	}
-	for _, collector := range []prometheus.Collector{m.addresses, m.used, m.routes, m.reclaimed, m.mended, m.passes} {
+	for _, collector := range []prometheus.Collector{m.addresses, m.used, m.routes, m.reclaimed, m.mended, m.passes, drops{counters}} {
 		if err := registry.Register(collector); err != nil {
 			return nil, err
 		}
