@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -42,11 +43,12 @@ func (f Folders) Plugin(from string) error {
 }
 
 // Network writes the network configuration unless it is there, and reports whether it had
-// to.
+// to. Plugins that somebody has added to it stay, after ours.
 func (f Folders) Network() (written bool, _ error) {
-	content, err := json.MarshalIndent(f.list(), "", "  ")
+	path := filepath.Join(f.Networks, listName)
+	content, err := f.list(path)
 	if err == nil {
-		written, err = replace(filepath.Join(f.Networks, listName), append(content, '\n'), 0o644)
+		written, err = replace(path, content, 0o644)
 	}
 	if err != nil {
 		return false, fmt.Errorf("write the network configuration: %w", err)
@@ -54,19 +56,47 @@ func (f Folders) Network() (written bool, _ error) {
 	return written, nil
 }
 
+// object is one of JSON.
+type object = map[string]any
+
 // list is the network configuration. Ranges, MTU and addresses are not in it: they change,
 // and the agent's file has them.
-func (f Folders) list() any {
-	type object = map[string]any
-	return object{
-		"cniVersion":  "1.0.0",
-		"cniVersions": []string{"1.0.0", "1.1.0"},
-		"name":        "fairway",
-		"plugins": []object{{
-			"type": pluginName, "stateDir": f.State, "runDir": f.Run,
-			"capabilities": object{"portMappings": true, "bandwidth": true, "ips": true},
-		}},
+func (f Folders) list(path string) ([]byte, error) {
+	ours := object{
+		"type": pluginName, "stateDir": f.State, "runDir": f.Run,
+		"capabilities": object{"portMappings": true, "bandwidth": true, "ips": true},
 	}
+	list := object{"cniVersion": "1.0.0", "cniVersions": []any{"1.0.0", "1.1.0"}, "name": "fairway", "plugins": append([]any{ours}, added(path)...)}
+	is, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var present object
+	if json.Unmarshal(is, &present) == nil && reflect.DeepEqual(present, list) {
+		return is, nil // however it is written
+	}
+	content, err := json.MarshalIndent(list, "", "  ")
+	return append(content, '\n'), err
+}
+
+// added are the plugins in a network configuration that are not ours. What cannot be read
+// has none.
+func added(path string) []any {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	var list struct{ Plugins []object }
+	if json.Unmarshal(content, &list) != nil {
+		return nil
+	}
+	var others []any
+	for _, plugin := range list.Plugins {
+		if kind, ok := plugin["type"].(string); ok && kind != pluginName {
+			others = append(others, plugin)
+		}
+	}
+	return others
 }
 
 // replace puts a file in place of another, whole, unless its content is there.

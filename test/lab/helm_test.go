@@ -113,8 +113,14 @@ type tally struct {
 // load sends 100 requests a second to both nodes, for echo.test.
 func (l *Lab) load(t *testing.T) *load {
 	t.Helper()
-	command, err := l.Machine("client").Command(t.Context(), l.path("echo"), "load", "--rate", "100", "--host", "echo.test",
+	return l.loadFrom(t, "client", "--rate", "100", "--host", "echo.test",
 		fmt.Sprintf("http://n1:%d/load", FairwayPort), fmt.Sprintf("http://n2:%d/load", FairwayPort))
+}
+
+// loadFrom sends requests from a machine.
+func (l *Lab) loadFrom(t *testing.T, machine string, args ...string) *load {
+	t.Helper()
+	command, err := l.Machine(machine).Command(t.Context(), append([]string{l.path("echo"), "load"}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ const (
 	// own tag, because Kubernetes would pull "latest".
 	ControllerImage = images.Registry + "/fairway:lab"
 	GatewayImage    = images.Registry + "/fairway-gateway:lab"
+	NodeImage       = images.Registry + "/fairway-node:lab"
 )
 
 // Registry is the only registry from which nodes can pull images, by plain HTTP. A test
@@ -91,7 +92,7 @@ func (l *Lab) images(ctx context.Context) (map[string]archive, error) {
 			return nil, err
 		}
 	}
-	if l.Options.FairwayImages {
+	if l.Options.FairwayImages || l.Options.hasNetwork() {
 		if err := l.addFairway(ctx, all); err != nil {
 			return nil, err
 		}
@@ -125,11 +126,11 @@ func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 	if err != nil {
 		return err
 	}
-	if l.Options.Fairway == Network { // a node takes seconds to take the others in
-		maps.DeleteFunc(built, func(name string, _ oci.Image) bool { return name != "fairway-node" })
-	}
 	for name, image := range built {
-		all[name] = archive{image, []string{path.Join(images.Registry, name) + ":lab"}}
+		known := path.Join(images.Registry, name) + ":lab"
+		if known == NodeImage && l.Options.hasNetwork() || known != NodeImage && l.Options.FairwayImages {
+			all[name] = archive{image, []string{known}} // others would only take seconds of each node
+		}
 	}
 	return os.WriteFile(l.path("fairway.yaml"), fairwayValues, 0o600)
 }

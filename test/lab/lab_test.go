@@ -49,7 +49,7 @@ spec:
 func TestLab(t *testing.T) {
 	before := look(t)
 	began := time.Now()
-	l := Start(t, Options{ReferenceNetwork: true, KubeProxy: true, CoreDNS: true, FairwayImages: true})
+	l := Start(t, Options{Fairway: Network, KubeProxy: true, CoreDNS: true, FairwayImages: true})
 	remember(t, l)
 	l.Kubectl(t, echoPod("one", "n1")+echoPod("two", "n2")+echoService, "apply", "-f", "-")
 	l.waitFor(t, "--for=condition=Ready", "pod", "one", "two")
@@ -64,6 +64,7 @@ func TestLab(t *testing.T) {
 	t.Run("a node that is off, and on again", func(t *testing.T) { testKill(t, l) })
 	t.Run("a node whose link is down", func(t *testing.T) { testCut(t, l) })
 	t.Run("Fairway, by Helm", func(t *testing.T) { testHelm(t, l) })
+	t.Run("no address leaks", func(t *testing.T) { testNoLeaks(t, l, "n1", "n2") })
 	t.Run("lab exec passes signals on", func(t *testing.T) { testExec(t, l) })
 	t.Run("memory", func(t *testing.T) { logUsage(t, l) })
 	remember(t, l)

@@ -49,7 +49,7 @@ type Options struct {
 	Images []string
 
 	// FairwayImages are built from this tree for every node: ControllerImage and
-	// GatewayImage.
+	// GatewayImage. With Fairway's network nodes have NodeImage, too.
 	FairwayImages bool
 
 	// Fairway is which part of Fairway is installed from the chart of this tree, with
@@ -150,7 +150,7 @@ func (o Options) complete() (Options, error) {
 	if o.hasIngress() && !o.CoreDNS {
 		wrong = append(wrong, fmt.Errorf("fairway %s: its gateways find the controllers by CoreDNS", o.Fairway))
 	}
-	o.FairwayImages = o.FairwayImages || o.Fairway != ""
+	o.FairwayImages = o.FairwayImages || o.hasIngress()
 	return o, errors.Join(wrong...)
 }
 

@@ -56,7 +56,7 @@ type world struct {
 	client kubernetes.Interface
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{Cluster: cluster.Start(t, cluster.Options{})}
 	var err error
@@ -73,7 +73,7 @@ func newWorld(t *testing.T) *world {
 func fabric(i int) string { return fmt.Sprintf("fabric%d", i) }
 
 // bridge makes a link for machines. It ends with the test.
-func bridge(t *testing.T, name string, addresses ...string) {
+func bridge(t testing.TB, name string, addresses ...string) {
 	t.Helper()
 	attributes := netlink.NewLinkAttrs()
 	attributes.Name, attributes.MTU = name, 9000
@@ -94,7 +94,7 @@ func bridge(t *testing.T, name string, addresses ...string) {
 type machine struct {
 	*netns.Namespace
 
-	t          *testing.T
+	t          testing.TB
 	world      *world
 	name       string
 	dir        string
@@ -111,11 +111,13 @@ type settings struct {
 	number    int      // of the machine, from 1 to 253
 	ranges    []string // of its pods; empty: 10.244.NUMBER.0/24 and fd00:244:NUMBER::/64
 	flags     []string // of the agent
+	mtu       int      // of its link; 0: 1500
+	prepare   string   // a shell command before the agent starts
 	unstarted bool
 }
 
 // machine makes a machine with its Node and, unless it is unstarted, its agent.
-func (w *world) machine(t *testing.T, s settings) *machine {
+func (w *world) machine(t testing.TB, s settings) *machine {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "node-") // short: sockets are in it
 	if err != nil {
@@ -134,6 +136,12 @@ func (w *world) machine(t *testing.T, s settings) *machine {
 	m.plug(fabric(s.fabric), addresses, net4+".254", net6+":fe")
 	if s.ranges == nil {
 		s.ranges = []string{fmt.Sprintf("10.244.%d.0/24", s.number), fmt.Sprintf("fd00:244:%x::/64", s.number)}
+	}
+	if s.mtu != 0 {
+		m.resize(s.mtu)
+	}
+	if s.prepare != "" {
+		m.shell(s.prepare)
 	}
 	m.register(s.ranges)
 	t.Cleanup(func() {
@@ -188,7 +196,7 @@ func (m *machine) plug(to string, addresses []string, routers ...string) {
 }
 
 // joinAs makes a pair of interfaces between two namespaces.
-func joinAs(t *testing.T, a *netns.Namespace, nameA string, b *netns.Namespace, nameB string, ofB []string) {
+func joinAs(t testing.TB, a *netns.Namespace, nameA string, b *netns.Namespace, nameB string, ofB []string) {
 	t.Helper()
 	other, err := os.Open(b.Path)
 	if err != nil {
@@ -217,6 +225,19 @@ func joinAs(t *testing.T, a *netns.Namespace, nameA string, b *netns.Namespace, 
 		t.Fatal(err)
 	}
 	b.Give(t, nameB, ofB...)
+}
+
+// resize sets the MTU of the machine's link.
+func (m *machine) resize(mtu int) {
+	m.t.Helper()
+	end, err := netlink.LinkByName("to-" + m.name)
+	if err == nil {
+		err = netlink.LinkSetMTU(end, mtu)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.shell(fmt.Sprintf("ip link set eth0 mtu %d", mtu))
 }
 
 // must runs a function on the machine that must not fail.
@@ -307,7 +328,7 @@ func (m *machine) eventually(what string, check func() error) {
 	eventually(m.t, m.name+": "+what, patience, check)
 }
 
-func eventually(t *testing.T, what string, within time.Duration, check func() error) {
+func eventually(t testing.TB, what string, within time.Duration, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {
@@ -477,7 +498,7 @@ func (p *pod) at(family, port int) string {
 }
 
 // serve answers at port 8080 of each of the pod's addresses.
-func (p *pod) serve(t *testing.T) *pod {
+func (p *pod) serve(t testing.TB) *pod {
 	t.Helper()
 	for family := range p.addresses {
 		p.Answer(t, p.at(family, 8080))
@@ -486,7 +507,7 @@ func (p *pod) serve(t *testing.T) *pod {
 }
 
 // asks checks that from reaches an address, and which address is seen there.
-func asks(t *testing.T, from *netns.Namespace, to, seen string) {
+func asks(t testing.TB, from *netns.Namespace, to, seen string) {
 	t.Helper()
 	said, err := from.Ask(t, to)
 	if err != nil || said != seen {

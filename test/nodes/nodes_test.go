@@ -14,6 +14,8 @@ func TestNodes(t *testing.T) {
 		"what others take away comes back": testWhatOthersTakeAwayComesBack,
 		"the agent is away":                testTheAgentIsAway,
 		"nodes come and go":                testNodesComeAndGo,
+		"nodes of different MTU":           testMTU,
+		"many interfaces, strict filters":  testUplinks,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}
