@@ -46,7 +46,7 @@ func NewMetrics(registry prometheus.Registerer, counters Counters) (*Metrics, er
 }
 
 // passed counts a pass, and measures what it has left.
-func (m *Metrics) passed(r keeper.Report, leases ipam.Leases) {
+func (m *Metrics) passed(r keeper.Report, usage []ipam.Usage) {
 	complete := "true"
 	if r.Err != nil {
 		complete = "false"
@@ -62,10 +62,6 @@ func (m *Metrics) passed(r keeper.Report, leases ipam.Leases) {
 	}
 	m.routes.WithLabelValues("link").Set(float64(link))
 	m.routes.WithLabelValues("overlay").Set(float64(overlay))
-	usage, err := leases.Usage(r.Wanted.Ranges)
-	if err != nil {
-		return // the reclaiming says so
-	}
 	m.addresses.Reset()
 	m.used.Reset()
 	for _, each := range usage {
