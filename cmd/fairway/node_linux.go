@@ -268,7 +268,7 @@ func (n *nodeSettings) assemble(
 	ctx context.Context, log logr.Logger, mgr manager.Manager, events record.EventBroadcaster, engine *nft.Engine, connections *conntrack.Table,
 ) error {
 	registry := prometheus.NewRegistry()
-	metrics, err := node.NewMetrics(registry)
+	metrics, err := node.NewMetrics(registry, engine)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}

@@ -20,6 +20,6 @@ func because(err error, code uint, details string) error {
 }
 
 const (
-	seeAgent = "look at the node's agent: kubectl logs --selector app.kubernetes.io/component=node --field-selector spec.nodeName=THIS-NODE, or fairway node status on the node"
+	seeAgent = "look at the node's agent: kubectl logs --selector app.kubernetes.io/component=node --field-selector spec.nodeName=THIS-NODE, or fairway status"
 	tryAgain = "the runtime tries again by itself"
 )

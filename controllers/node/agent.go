@@ -54,6 +54,7 @@ type Agent struct {
 	keeper *keeper.Keeper
 	ways   *network.Reconciler
 	start  starter
+	status *statusWriter
 }
 
 // Told hears of what people should know that is no mistake in an object.
@@ -77,9 +78,10 @@ func (a *Agent) prepare() error {
 	if err != nil {
 		return err
 	}
+	a.status = newStatusWriter(a.Name, a.Client, time.Now, a.Log)
 	a.ways = &network.Reconciler{
 		Config: a.Config, Name: a.Name, Nodes: a.Cache, Writer: a.Client,
-		Interfaces: link.Interfaces, Publisher: a.keeper, Reporter: a.Reporter,
+		Interfaces: link.Interfaces, Publisher: a.keeper, Describe: a.status.describe, Reporter: a.Reporter,
 	}
 	a.start = starter{agent: a}
 	return nil
@@ -102,6 +104,7 @@ func (a *Agent) Start(ctx context.Context) error {
 	running.Go(func() error { return agent.Serve(ctx, listener, a.serve) })
 	running.Go(func() error { return a.keeper.Run(ctx) })
 	running.Go(func() error { return a.reclaim(ctx) })
+	running.Go(func() error { return a.status.run(ctx) })
 	running.Go(func() error {
 		network := &assembly.Kind[network.Key, network.Picture]{
 			Name: "network", Builder: a.ways, Reconciler: a.ways, Sources: a.ways.Sources(a.Cache), Publish: a.ways.Publish,
@@ -145,12 +148,17 @@ func (a *Agent) passed(ctx context.Context, r keeper.Report) {
 		}
 	}
 	a.Reporter.Report(ctx, keeperKey{}, problems)
-	a.Metrics.passed(r, a.leases)
+	usage, err := a.leases.Usage(r.Wanted.Ranges)
+	if err != nil {
+		usage = nil // the reclaiming says so
+	}
+	a.Metrics.passed(r, usage)
 	if r.Err == nil {
 		if err := a.start.complete(ctx, r.Wanted); err != nil {
 			a.Log.Error(err, "tell the plugin that pods can start")
 		}
 	}
+	a.status.passed(usage, a.Reporter.Problems())
 }
 
 func (a *Agent) problem(reason problem.Reason, message string) problem.Problem {

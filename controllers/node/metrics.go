@@ -15,8 +15,8 @@ type Metrics struct {
 	passes                  *prometheus.CounterVec
 }
 
-// NewMetrics registers the metrics.
-func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
+// NewMetrics registers the metrics. Counters are read at each scrape.
+func NewMetrics(registry prometheus.Registerer, counters Counters) (*Metrics, error) {
 	m := &Metrics{
 		addresses: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairway_node_addresses", Help: "Addresses that pods of this node can have, by range.",
@@ -37,7 +37,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "fairway_node_passes_total", Help: "Comparisons of the kernel with what is wanted, by whether it then had all of it.",
 		}, []string{"complete"}),
 	}
-	for _, collector := range []prometheus.Collector{m.addresses, m.used, m.routes, m.reclaimed, m.mended, m.passes} {
+	for _, collector := range []prometheus.Collector{m.addresses, m.used, m.routes, m.reclaimed, m.mended, m.passes, drops{counters}} {
 		if err := registry.Register(collector); err != nil {
 			return nil, err
 		}
@@ -46,7 +46,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 }
 
 // passed counts a pass, and measures what it has left.
-func (m *Metrics) passed(r keeper.Report, leases ipam.Leases) {
+func (m *Metrics) passed(r keeper.Report, usage []ipam.Usage) {
 	complete := "true"
 	if r.Err != nil {
 		complete = "false"
@@ -62,10 +62,6 @@ func (m *Metrics) passed(r keeper.Report, leases ipam.Leases) {
 	}
 	m.routes.WithLabelValues("link").Set(float64(link))
 	m.routes.WithLabelValues("overlay").Set(float64(overlay))
-	usage, err := leases.Usage(r.Wanted.Ranges)
-	if err != nil {
-		return // the reclaiming says so
-	}
 	m.addresses.Reset()
 	m.used.Reset()
 	for _, each := range usage {

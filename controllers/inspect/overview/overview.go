@@ -1,5 +1,5 @@
 // Package overview shows people what Fairway does in a cluster: its controllers,
-// its gateways, and the state of each Ingress.
+// its gateways, the state of each Ingress, and the nodes of the pod network.
 //
 // It reads objects and the Leases of the replicas, and talks to no controller. Its
 // invariant: it says that an Ingress is served exactly where the replicas
@@ -42,6 +42,8 @@ type Overview struct {
 	Certificates []Certificate `json:"certificates,omitempty"`
 	// Waiting are the pods of gateways for which no node has room.
 	Waiting []Waiting `json:"waiting,omitempty"`
+	// Nodes are those of the pod network, the ones with Problems first.
+	Nodes []Node `json:"nodes,omitempty"`
 	// Missing are the kinds and fields of custom resources that this version knows
 	// and that the cluster's CustomResourceDefinitions lack.
 	Missing []string `json:"missingFields,omitempty"`
@@ -133,7 +135,7 @@ func Of(ctx context.Context, reader snapshot.Reader, choice Choice, now time.Tim
 	if err := o.certificates(ctx, reader, served); err != nil {
 		return nil, err
 	}
-	if err := o.waiting(ctx, reader); err != nil {
+	if err := errors.Join(o.waiting(ctx, reader), o.nodes(ctx, reader)); err != nil {
 		return nil, err
 	}
 	o.missing(ctx, reader)
@@ -254,6 +256,9 @@ func addressesOf(ing *networkingv1.Ingress) []string {
 // Healthy reports whether nothing here needs a person.
 func (o *Overview) Healthy() bool {
 	if len(o.Problems)+len(o.Missing)+len(o.Waiting) > 0 || o.needsPerson() || !o.led() {
+		return false
+	}
+	if o.wrong() > 0 {
 		return false
 	}
 	if slices.ContainsFunc(o.Gateways, func(g Gateway) bool { return g.Unproved > 0 }) {

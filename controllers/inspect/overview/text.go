@@ -43,6 +43,7 @@ func (o *Overview) Text() string {
 		row(i.Namespace+"/"+i.Name, string(i.State), orNone(i.Addresses), fmt.Sprint(i.Problems), orNone(short(i.Hosts)))
 	}
 	o.addCertificates(row)
+	o.addNodes(row)
 	_ = table.Flush() // into memory
 	for _, i := range o.Ingresses {
 		if i.Why != "" {
@@ -52,7 +53,9 @@ func (o *Overview) Text() string {
 	for _, pod := range o.Waiting {
 		out.WriteString(pod.text())
 	}
-	o.whysOfCertificates(func(format string, args ...any) { fmt.Fprintf(&out, format, args...) })
+	say := func(format string, args ...any) { fmt.Fprintf(&out, format, args...) }
+	o.whysOfCertificates(say)
+	o.whysOfNodes(say)
 	if text := customresources.Text(o.Missing); text != "" {
 		fmt.Fprintf(&out, "%s\n", text)
 	}

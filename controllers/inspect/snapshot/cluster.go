@@ -188,6 +188,27 @@ func (r Reader) UnscheduledGateways(ctx context.Context) ([]*corev1.Pod, error) 
 		client.MatchingLabels{"app.kubernetes.io/name": "fairway", "app.kubernetes.io/component": "gateway"})
 }
 
+// Nodes returns all Nodes.
+func (r Reader) Nodes(ctx context.Context) ([]*corev1.Node, error) {
+	objects, err := r.list(ctx, &corev1.NodeList{}, "nodes", "")
+	if err != nil {
+		return nil, err
+	}
+	var nodes []*corev1.Node
+	for _, object := range objects {
+		if node, ok := object.(*corev1.Node); ok {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes, nil
+}
+
+// NodeAgents returns the pods of the agents of nodes.
+func (r Reader) NodeAgents(ctx context.Context) ([]*corev1.Pod, error) {
+	return r.pods(ctx, func(*corev1.Pod) bool { return true },
+		client.MatchingLabels{"app.kubernetes.io/name": "fairway", "app.kubernetes.io/component": "node"})
+}
+
 // ScheduledPods returns all pods that have a node.
 func (r Reader) ScheduledPods(ctx context.Context) ([]*corev1.Pod, error) {
 	return r.pods(ctx, func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/api/podnetwork"
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/cni/keeper"
 	"github.com/fairwaynet/fairway/cni/link"
@@ -43,7 +44,9 @@ type Config struct {
 // Picture is what a node's network should be.
 type Picture struct {
 	Wanted keeper.Wanted
-	Facts  Facts
+	Facts  podnetwork.Facts
+	// Status has neither Problems nor the use of the ranges.
+	Status podnetwork.Status
 }
 
 // Build returns the network of the node of a name. A mistake of another node costs its pods
@@ -52,7 +55,7 @@ func (c Config) Build(name string, objects []corev1.Node, interfaces []link.Inte
 	b := builder{Config: c, name: name}
 	own, others := b.nodes(objects)
 	uplinks := uplinksOf(interfaces)
-	picture := &Picture{Facts: Facts{Version: c.Version, Mode: c.Mode}}
+	picture := &Picture{Status: podnetwork.Status{Version: c.Version, Mode: string(c.Mode)}}
 	for _, each := range interfaces {
 		picture.Wanted.Uplinks = append(picture.Wanted.Uplinks, each.Name)
 	}
@@ -61,6 +64,7 @@ func (c Config) Build(name string, objects []corev1.Node, interfaces []link.Inte
 			"let kube-controller-manager allocate them (--allocate-node-cidrs, --cluster-cidr)")
 	}
 	peers, problems := mesh.Build(own, uplinks, others, c.Mode)
+	picture.Status.Peers = count(others, peers)
 	for _, p := range problems {
 		reason := ReasonPeerUnreachable
 		if p.Node == name {
@@ -71,21 +75,19 @@ func (c Config) Build(name string, objects []corev1.Node, interfaces []link.Inte
 	mtu, err := mesh.PodMTU(own, uplinks, c.Mode)
 	if err != nil {
 		b.tell(name, ReasonNodeAddress, err.Error())
-		picture.Facts.Problems = b.sentences()
-		return picture, b.problems
+		return picture, problem.Sort(b.problems)
 	}
 	w := &picture.Wanted
 	w.Ranges, w.MTU = own.Ranges, mtu
 	w.Sources = present(own.Addresses, interfaces)
 	w.Network = b.network(own, others, peers)
-	picture.Facts.MTU, picture.Facts.PodMTU = uplinkMTU(w.Sources, interfaces), mtu
+	picture.Facts.MTU, picture.Status.MTU = uplinkMTU(w.Sources, interfaces), mtu
 	if c.Mode != mesh.Direct && len(w.Sources) > 0 {
 		w.Overlay = c.overlay(name, own, w.Sources[0], uplinkMTU(w.Sources[:1], interfaces))
 		picture.Facts.VTEP = w.Overlay.MAC.String()
 	}
 	w.Routes = routes(peers)
-	picture.Facts.Problems = b.sentences()
-	return picture, b.problems
+	return picture, problem.Sort(b.problems)
 }
 
 type builder struct {
@@ -98,20 +100,6 @@ type builder struct {
 func (b *builder) tell(node string, reason problem.Reason, message string) {
 	object := problem.Object{Kind: "Node", Name: types.NamespacedName{Name: node}}
 	b.problems = append(b.problems, problem.Problem{Object: object, Reason: reason, Message: message})
-}
-
-// sentences are the Problems for people who look at the node.
-func (b *builder) sentences() []string {
-	b.problems = problem.Sort(b.problems)
-	var all []string
-	for _, p := range b.problems {
-		text := p.Message
-		if p.Object.Name.Name != b.name {
-			text = p.Object.String() + ": " + text
-		}
-		all = append(all, text)
-	}
-	return all
 }
 
 // nodes reads this node and the others.
@@ -236,15 +224,24 @@ func routes(peers []mesh.Peer) []link.PeerRoute {
 	return all
 }
 
-// Reached says how many ranges of other nodes are reached by each way.
-func (p *Picture) Reached() map[mesh.Way]int {
-	count := map[mesh.Way]int{mesh.ByLink: 0, mesh.ByOverlay: 0}
-	for _, route := range p.Wanted.Routes {
-		if route.Overlay != "" {
-			count[mesh.ByOverlay]++
-		} else {
-			count[mesh.ByLink]++
+// count counts the other nodes that have ranges by the way to them: by the overlay if one of
+// their ranges needs it, and by none if one has no way.
+func count(others []mesh.Node, peers []mesh.Peer) podnetwork.Peers {
+	routes := map[string][]mesh.Route{}
+	for _, peer := range peers {
+		routes[peer.Node] = peer.Routes
+	}
+	var all podnetwork.Peers
+	for _, other := range others {
+		its := routes[other.Name]
+		switch {
+		case len(its) < len(other.Ranges):
+			all.Unreached++
+		case slices.ContainsFunc(its, func(r mesh.Route) bool { return r.Way == mesh.ByOverlay }):
+			all.Overlay++
+		case len(its) > 0:
+			all.Link++
 		}
 	}
-	return count
+	return all
 }

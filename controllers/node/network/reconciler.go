@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/fairwaynet/fairway/api/podnetwork"
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/cni/keeper"
 	"github.com/fairwaynet/fairway/cni/link"
@@ -44,7 +44,10 @@ type Reconciler struct {
 	Writer     client.Writer
 	Interfaces func() ([]link.Interface, error)
 	Publisher  Publisher
-	Reporter   Reporter
+	// Describe takes the status of the node's network, but for its Problems and the use of
+	// its ranges, before the Publisher is called.
+	Describe func(podnetwork.Status)
+	Reporter Reporter
 
 	mu   sync.Mutex
 	wake func() // set once the queue exists
@@ -82,15 +85,16 @@ func essence(node *corev1.Node) any {
 }
 
 // Trim keeps of a Node what the agent reads: a cluster has thousands, each with a list of
-// images, and its kubelet writes its conditions all the time.
+// images, and its kubelet writes its conditions all the time. The status that its agent
+// writes for people goes, too, so it wakes nobody.
 func Trim(object any) (any, error) {
 	node, ok := object.(*corev1.Node)
 	if !ok {
 		return object, nil // the notice of an event that the stream missed
 	}
 	node.ManagedFields, node.Labels = nil, nil
-	if text, ok := node.Annotations[Annotation]; ok {
-		node.Annotations = map[string]string{Annotation: text}
+	if text, ok := node.Annotations[podnetwork.FactsAnnotation]; ok {
+		node.Annotations = map[string]string{podnetwork.FactsAnnotation: text}
 	} else {
 		node.Annotations = nil
 	}
@@ -121,8 +125,11 @@ func (r *Reconciler) Build(ctx context.Context, name Key) (*Picture, []problem.P
 	return picture, problems, nil
 }
 
-// Publish hands over what is wanted.
-func (r *Reconciler) Publish(_ Key, picture *Picture) { r.Publisher.Publish(picture.Wanted) }
+// Publish hands over what is wanted, and what people should know of it.
+func (r *Reconciler) Publish(_ Key, picture *Picture) {
+	r.Describe(picture.Status)
+	r.Publisher.Publish(picture.Wanted)
+}
 
 // Reconcile implements reconcile.TypedReconciler.
 func (r *Reconciler) Reconcile(ctx context.Context, name Key) (reconcile.Result, error) {
@@ -135,8 +142,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, name Key) (reconcile.Result,
 	return reconcile.Result{}, r.tell(ctx, picture.Facts)
 }
 
-// tell writes the facts onto the Node, and that its network is available, if they are not.
-func (r *Reconciler) tell(ctx context.Context, facts Facts) error {
+// tell writes the facts onto the Node if they are not there.
+func (r *Reconciler) tell(ctx context.Context, facts podnetwork.Facts) error {
 	var node corev1.Node
 	if err := r.Nodes.Get(ctx, types.NamespacedName{Name: string(r.Name)}, &node); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -144,25 +151,20 @@ func (r *Reconciler) tell(ctx context.Context, facts Facts) error {
 		}
 		return fmt.Errorf("tell of the node: %w", err)
 	}
-	if text := facts.text(); node.Annotations[Annotation] != text {
-		patch := map[string]any{"metadata": map[string]any{"annotations": map[string]string{Annotation: text}}}
-		if err := r.patch(ctx, patch); err != nil {
+	if text := facts.Text(); node.Annotations[podnetwork.FactsAnnotation] != text {
+		if err := Annotate(ctx, r.Writer, r.Name, podnetwork.FactsAnnotation, text); err != nil {
 			return fmt.Errorf("tell the other nodes of this one: %w", err)
 		}
 	}
 	return nil
 }
 
-func (r *Reconciler) patch(ctx context.Context, patch any) error {
-	encoded, err := json.Marshal(patch)
+// Annotate writes an annotation of a Node.
+func Annotate(ctx context.Context, writer client.Writer, name Key, annotation, text string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{annotation: text}}})
 	if err != nil {
 		return err
 	}
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: string(r.Name)}}
-	return r.Writer.Patch(ctx, node, client.RawPatch(types.MergePatchType, encoded))
-}
-
-// IsOwn reports whether a Problem is of this node, and so to be told on its Node.
-func (r *Reconciler) IsOwn(p problem.Problem) bool {
-	return p.Object.Kind == "Node" && strings.EqualFold(p.Object.Name.Name, string(r.Name))
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: string(name)}}
+	return writer.Patch(ctx, node, client.RawPatch(types.MergePatchType, patch))
 }
