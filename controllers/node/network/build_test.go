@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairwaynet/fairway/api/podnetwork"
 	"github.com/fairwaynet/fairway/cni/link"
 	"github.com/fairwaynet/fairway/cni/mesh"
 	"github.com/fairwaynet/fairway/cni/rules"
@@ -23,7 +24,7 @@ func node(name string, words ...string) corev1.Node {
 	for _, word := range words {
 		switch {
 		case strings.HasPrefix(word, "{"):
-			n.Annotations = map[string]string{network.Annotation: word}
+			n.Annotations = map[string]string{podnetwork.FactsAnnotation: word}
 		case strings.Contains(word, "/"):
 			n.Spec.PodCIDRs = append(n.Spec.PodCIDRs, word)
 		default:
@@ -99,7 +100,7 @@ func TestBuild(t *testing.T) {
 				`c PeerUnreachable: it has no InternalIP, so its pods cannot be reached`,
 				`c PeerUnreachable: its InternalIP "127.0.0.1" is no address by which a node can be reached`,
 				`c PeerUnreachable: its annotation fairway.dev/network has "zz" as MAC address`,
-				`d PeerUnreachable: read annotation fairway.dev/network of node d: unexpected end of JSON input`,
+				`d PeerUnreachable: read annotation fairway.dev/network: unexpected end of JSON input`,
 				`e PeerUnreachable: its annotation fairway.dev/network has "01:00:5e:00:00:01" as MAC address`,
 			},
 		},
