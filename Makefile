@@ -80,7 +80,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images tools-nft tools-cni ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm, nft, CNI plugins
+tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images tools-nft tools-cni ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm, nft, iptables, CNI plugins
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -106,9 +106,11 @@ tools-cni: ## Install reference CNI plugins and cnitool
 	@test/tools/install.sh cni/bandwidth cni/portmap cni/tuning cnitool
 
 # What the kernel holds is listed by nft, too: it must be able to read what we write.
+# Others' rules are made by both.
 .PHONY: tools-nft
-tools-nft: ## Install nft, from Debian's packages
+tools-nft: ## Install nft and iptables, from Debian's packages
 	@test/tools/debian.sh nftables nft
+	@test/tools/debian.sh iptables iptables-nft
 
 .PHONY: tools-scan
 tools-scan: ## Install sslyze, a scanner of TLS

@@ -253,6 +253,9 @@ func (e *Engine) write(ctx context.Context, changed map[*table]*touched, result 
 // written notes what a batch of ours has done. If somebody else wrote at the same
 // moment, the generation is another, and the next look finds that.
 func (e *Engine) written(changes map[*table]*change) {
+	if e.judged.generation == e.generation {
+		e.judged.generation++ // what others have is as it was
+	}
 	e.generation++
 	for t, c := range changes {
 		c.done(t.have)

@@ -38,6 +38,8 @@ type Engine struct {
 	tables []*table
 
 	generation uint32 // after our last write, or the last look
+
+	judged judgement // of others' chains; writing guards it, too
 }
 
 // table is one table of an engine.

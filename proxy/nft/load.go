@@ -11,6 +11,8 @@ type Source interface {
 	Expression
 	// at is the same source for another register.
 	at(r Register) Expression
+	// to is the register.
+	to() Register
 	// size is the length of the value in bytes.
 	size() int
 }
@@ -23,6 +25,7 @@ type Immediate struct {
 
 func (Immediate) name() string               { return immediate }
 func (i Immediate) at(r Register) Expression { i.To = r; return i }
+func (i Immediate) to() Register             { return i.To }
 func (i Immediate) size() int                { return len(i.Value) }
 
 func (i Immediate) encode(a *message.Attributes) {
@@ -47,6 +50,7 @@ type Payload struct {
 
 func (Payload) name() string               { return payload }
 func (p Payload) at(r Register) Expression { p.To = r; return p }
+func (p Payload) to() Register             { return p.To }
 func (p Payload) size() int                { return int(p.Length) }
 
 func (p Payload) encode(a *message.Attributes) {
@@ -74,6 +78,7 @@ type Meta struct {
 
 func (Meta) name() string               { return meta }
 func (m Meta) at(r Register) Expression { m.To = r; return m }
+func (m Meta) to() Register             { return m.To }
 
 func (m Meta) size() int {
 	switch m.Key {
@@ -120,6 +125,7 @@ const (
 
 func (Conntrack) name() string               { return conntrack }
 func (c Conntrack) at(r Register) Expression { c.To = r; return c }
+func (c Conntrack) to() Register             { return c.To }
 
 func (c Conntrack) size() int {
 	switch c.Key {

@@ -15,6 +15,7 @@ type Fib struct {
 
 func (Fib) name() string               { return fib }
 func (x Fib) at(r Register) Expression { x.To = r; return x }
+func (x Fib) to() Register             { return x.To }
 
 func (x Fib) size() int {
 	switch {
@@ -45,6 +46,7 @@ const routeTCPMSS = 3 // NFT_RT_TCPMSS
 
 func (RouteMSS) name() string               { return rt }
 func (x RouteMSS) at(r Register) Expression { x.To = r; return x }
+func (x RouteMSS) to() Register             { return x.To }
 func (RouteMSS) size() int                  { return 2 }
 
 func (x RouteMSS) encode(a *message.Attributes) {
@@ -98,6 +100,7 @@ type Numgen struct {
 
 func (Numgen) name() string               { return numgen }
 func (n Numgen) at(r Register) Expression { n.To = r; return n }
+func (n Numgen) to() Register             { return n.To }
 func (Numgen) size() int                  { return 4 }
 
 func (n Numgen) encode(a *message.Attributes) {

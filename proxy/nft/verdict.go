@@ -9,13 +9,15 @@ import (
 // VerdictKind is what happens to a packet.
 type VerdictKind int32
 
-// What can happen to a packet. The zero value is no verdict.
+// What can happen to a packet. The zero value is no verdict, and queue is only read.
 const (
-	accept VerdictKind = iota + 1
+	none VerdictKind = iota
+	accept
 	drop
 	back
 	jump
 	goTo
+	queue
 )
 
 // Verdict ends a rule, or is the value of an element in a verdict map.
@@ -83,6 +85,8 @@ func verdictIn(f *message.Fields) Verdict {
 		return Jump(chain)
 	case unix.NFT_GOTO:
 		return Goto(chain)
+	case unix.NFT_CONTINUE:
+		return Verdict{} // as if the rule had none
 	default:
 		return Drop()
 	}
