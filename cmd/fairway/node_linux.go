@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +16,11 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
@@ -29,10 +34,12 @@ import (
 	"github.com/fairwaynet/fairway/cmd/internal/health"
 	"github.com/fairwaynet/fairway/cni/install"
 	"github.com/fairwaynet/fairway/cni/mesh"
+	"github.com/fairwaynet/fairway/cni/ranges"
 	"github.com/fairwaynet/fairway/cni/rules"
 	"github.com/fairwaynet/fairway/cni/sandbox"
 	"github.com/fairwaynet/fairway/controllers/node"
 	"github.com/fairwaynet/fairway/controllers/node/network"
+	noderanges "github.com/fairwaynet/fairway/controllers/node/ranges"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/reconnect"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
@@ -60,6 +67,10 @@ type nodeSettings struct {
 	Exclusive   bool
 	Runtime     string
 	Cleanup     bool
+
+	Allocate     bool // ranges of nodes' pods
+	Bits4, Bits6 int  // lengths of the ranges' prefixes
+	Namespace    string
 }
 
 // The overlay's own port and VNI, so that it is in nobody's way: 4789 is VXLAN's, 8472 that
@@ -70,6 +81,12 @@ const (
 	largestVNI  = 1<<24 - 1
 )
 
+// The lengths of nodes' ranges that kube-controller-manager has, too.
+const (
+	nodeBits4 = 24
+	nodeBits6 = 64
+)
+
 func newNodeSettings() *nodeSettings {
 	n := &nodeSettings{
 		settings: newSettings(route.DefaultSettings()), Mode: string(mesh.Auto), OverlayPort: overlayPort, OverlayVNI: overlayVNI,
@@ -77,6 +94,7 @@ func newNodeSettings() *nodeSettings {
 			Programs: "/opt/cni/bin", Networks: "/etc/cni/net.d", State: "/var/lib/fairway/cni", Run: "/run/fairway",
 		},
 		Plugin: "/usr/local/bin/fairway-cni", Runtime: "unix:///run/containerd/containerd.sock",
+		Bits4: nodeBits4, Bits6: nodeBits6, Namespace: podNamespace(),
 	}
 	n.MetricsAddress = ":9469"
 	return n
@@ -88,6 +106,10 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&n.Kubeconfig, "kubeconfig", n.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
 	flags.StringSliceVar(&n.APIServers, "api-server", n.APIServers, "`host:port` of an API server, since no Service works before this process; give it again for more; the one that answers is used")
 	flags.StringSliceVar(&n.Pods, "pod-cidr", n.Pods, "`network` of the cluster's pods, such as 10.244.0.0/16; give it again for another family")
+	flags.BoolVar(&n.Allocate, "allocate-pod-cidrs", n.Allocate, "give each Node a range of --pod-cidr; without it kube-controller-manager does so (--allocate-node-cidrs); exactly one of both must")
+	flags.IntVar(&n.Bits4, "node-cidr-mask-size-ipv4", n.Bits4, "length of the prefix of a Node's IPv4 range, with --allocate-pod-cidrs")
+	flags.IntVar(&n.Bits6, "node-cidr-mask-size-ipv6", n.Bits6, "length of the prefix of a Node's IPv6 range, with --allocate-pod-cidrs")
+	flags.StringVar(&n.Namespace, "namespace", n.Namespace, "`namespace` of the Leases by which the agents agree who gives ranges, with --allocate-pod-cidrs; by default the pod's")
 	flags.StringSliceVar(&n.Direct, "no-masquerade", n.Direct, "`network` outside of the cluster that sees pods' own addresses; give it again for more")
 	flags.StringVar(&n.Mode, "mode", n.Mode, "how to reach pods of other nodes: auto (a route where both nodes are on one link, else VXLAN), direct or vxlan")
 	flags.Uint16Var(&n.OverlayPort, "overlay-port", n.OverlayPort, "UDP `port` of VXLAN, the same on all nodes")
@@ -139,10 +161,38 @@ func (n *nodeSettings) load(flags *pflag.FlagSet) error {
 			wrong = append(wrong, n.wrong(check.name, check.want))
 		}
 	}
+	if n.Allocate {
+		wrong = append(wrong, n.checkAllocation()...)
+	}
 	if err := errors.Join(wrong...); err != nil {
 		return usage(err)
 	}
 	return nil
+}
+
+// checkAllocation returns what is wrong with how nodes get their ranges.
+func (n *nodeSettings) checkAllocation() []error {
+	var wrong []error
+	if pools, err := networks(n.Pods); err == nil { // else it is told
+		if _, err := ranges.New(pools, n.Bits4, n.Bits6); err != nil {
+			wrong = append(wrong, n.wrong("pod-cidr", err.Error()))
+		}
+	}
+	if len(validation.IsDNS1123Label(n.Namespace)) > 0 {
+		wrong = append(wrong, n.wrong("namespace", fmt.Sprintf("%q is no name of a namespace", n.Namespace)))
+	}
+	return wrong
+}
+
+// podNamespace is the namespace of this process's pod, or that in which the chart puts the
+// agents.
+func podNamespace() string {
+	const file = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+	content, err := os.ReadFile(file)
+	if err != nil {
+		content = nil
+	}
+	return cmp.Or(os.Getenv("POD_NAMESPACE"), strings.TrimSpace(string(content)), metav1.NamespaceSystem)
 }
 
 // networks reads networks in the notation 10.244.0.0/16.
@@ -244,8 +294,14 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, connections.Close()) }()
-	if err := n.assemble(ctx, log, mgr, events, engine, connections); err != nil {
+	reporter, err := n.assemble(ctx, log, mgr, events, engine, connections)
+	if err != nil {
 		return err
+	}
+	if n.Allocate {
+		if err := n.allocate(config, log, mgr, reporter); err != nil {
+			return err
+		}
 	}
 	log.Info("starting", "node", n.Name, "cluster", config.Host)
 	return mgr.Start(ctx)
@@ -266,11 +322,11 @@ const (
 
 func (n *nodeSettings) assemble(
 	ctx context.Context, log logr.Logger, mgr manager.Manager, events record.EventBroadcaster, engine *nft.Engine, connections *conntrack.Table,
-) error {
+) (*report.Reporter, error) {
 	registry := prometheus.NewRegistry()
 	metrics, err := node.NewMetrics(registry, engine)
 	if err != nil {
-		return fmt.Errorf("register metrics: %w", err)
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "fairway-node", Host: n.Name})
 	told := node.OwnEvents{Name: n.Name, Events: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
@@ -279,14 +335,14 @@ func (n *nodeSettings) assemble(
 	pods, podsErr := networks(n.Pods)
 	direct, directErr := networks(n.Direct)
 	if err := errors.Join(podsErr, directErr); err != nil {
-		return err
+		return nil, err
 	}
 	probes := &health.Probes{Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}}
 	agent := &node.Agent{
 		Name: network.Key(n.Name),
 		Config: network.Config{
 			Mode: mesh.Mode(n.Mode), Overlay: n.overlay(), SoftwareChecksums: n.Software,
-			Pods: pods, Direct: direct, Version: versionLine(),
+			Pods: pods, Direct: direct, Version: versionLine(), Allocated: n.Allocate,
 		},
 		Cache: mgr.GetCache(), Client: mgr.GetClient(),
 		Folders: n.Folders, Plugin: n.Plugin, Exclusive: n.Exclusive,
@@ -294,14 +350,42 @@ func (n *nodeSettings) assemble(
 		Reporter: reporter, Told: told, Metrics: metrics, Log: log, Complete: probes.Ready,
 	}
 	if err := mgr.Add(agent); err != nil {
-		return err
+		return nil, err
 	}
 	if n.MetricsAddress == "" {
-		return nil
+		return reporter, nil
 	}
 	listener, err := health.Listen(ctx, n.MetricsAddress)
 	if err != nil {
+		return nil, err
+	}
+	return reporter, mgr.Add(leader.Everywhere(func(ctx context.Context) error { return probes.Serve(ctx, listener) }))
+}
+
+// leaseName is the name of the Lease of the agents' leader. That of its ledger ends in
+// "-ranges".
+const leaseName = "fairway-node"
+
+// allocate takes part in giving nodes their ranges.
+func (n *nodeSettings) allocate(config *rest.Config, log logr.Logger, mgr manager.Manager, reporter *report.Reporter) error {
+	networks, err := networks(n.Pods)
+	if err != nil {
 		return err
 	}
-	return mgr.Add(leader.Everywhere(func(ctx context.Context) error { return probes.Serve(ctx, listener) }))
+	pools, err := ranges.New(networks, n.Bits4, n.Bits6)
+	if err != nil {
+		return err
+	}
+	identity := n.Name + "-" + rand.String(5)
+	lease := types.NamespacedName{Namespace: n.Namespace, Name: leaseName}
+	api, err := noderanges.NewAPI(config, types.NamespacedName{Namespace: n.Namespace, Name: leaseName + "-ranges"}, identity)
+	if err != nil {
+		return err
+	}
+	return mgr.Add(&noderanges.Allocator{
+		Node: n.Name, Pools: pools, Objects: mgr.GetCache(), Cluster: api, Reporter: reporter, Log: log,
+		Elector: func() (*leader.Elector, error) {
+			return leader.New(config, lease, identity, noderanges.Terms(), log)
+		},
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/node/ranges"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 )
 
@@ -13,7 +14,8 @@ import (
 const ReasonMended problem.Reason = "NetworkRestored"
 
 // OwnEvents writes events on this node's Node. What is wrong with another node is in the
-// log and metrics: each agent of a large cluster sees it.
+// log and metrics: each agent of a large cluster sees it. What only the leader finds is an
+// event on any Node.
 type OwnEvents struct {
 	Name   string
 	Events report.Events
@@ -21,7 +23,7 @@ type OwnEvents struct {
 
 // Appeared implements report.Subscriber.
 func (o OwnEvents) Appeared(ctx context.Context, p problem.Problem) {
-	if p.Object.Name.Name == o.Name {
+	if p.Object.Name.Name == o.Name || ranges.ToldByLeader(p) {
 		o.Events.Appeared(ctx, p)
 	}
 }

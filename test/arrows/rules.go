@@ -187,7 +187,7 @@ var rules = []rule{
 		why: "a lease is a file of addresses: it does not know what is made of them",
 	},
 	{
-		from:  []string{"cni/mesh"},
+		from:  []string{"cni/mesh", "cni/ranges"},
 		never: []string{"cni/link", "k8s.io", "context", "os", "github.com/go-logr", "github.com/vishvananda/netlink"},
 		why:   pure,
 	},

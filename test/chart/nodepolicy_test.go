@@ -10,8 +10,10 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -104,6 +106,59 @@ func TestAnAgentChangesOnlyWhatIsItsOwn(t *testing.T) {
 		n.awaitPolicy(t, n.agent(t, "one"))
 		n.try(t, n.token(t, nil), c)
 	})
+}
+
+// otherNode are changes by the agent of the node "one" where Fairway gives nodes their ranges. Each
+// range is given once.
+var otherNode = []change{
+	{name: "another's range", node: "two", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.2.0/24", "podCIDRs": ["10.0.2.0/24", "fd00:0:0:2::/64"]}}`},
+	{name: "another's range that is there", node: "two", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"]}}`, refused: "gives others a range of pods"},
+	{name: "another's range removed", node: "two", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": null, "podCIDRs": null}}`, refused: "gives others a range of pods"},
+	{name: "another's taint beside its range", node: "three", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"], "taints": null}}`, refused: "nothing else of its spec but a range"},
+	{name: "another cordoned beside its range", node: "three", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"], "unschedulable": true}}`, refused: "nothing else of its spec but a range"},
+	{name: "another's annotation beside its range", node: "three", kind: types.MergePatchType, patch: `{"metadata": {"annotations": {"fairway.dev/network": "a"}}, "spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"]}}`, refused: "gives others a range of pods"},
+	{name: "another's label beside its range", node: "three", kind: types.MergePatchType, patch: `{"metadata": {"labels": {"a": "b"}}, "spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"]}}`, refused: "changes no labels"},
+	{name: "another's condition", node: "three", part: "status", patch: `{"status": {"conditions": [{"type": "NetworkUnavailable", "status": "True"}]}}`, refused: "only the Node of its pod"},
+	{name: "its own range beside its annotation", kind: types.MergePatchType, patch: `{"metadata": {"annotations": {"fairway.dev/network": "z"}}, "spec": {"podCIDR": "10.0.1.0/24", "podCIDRs": ["10.0.1.0/24"]}}`},
+}
+
+// Where Fairway gives nodes their ranges, an agent may set the range of any Node that has none, and
+// still nothing else; and it may write two Leases.
+func TestAnAgentGivesOthersOnlyARange(t *testing.T) {
+	n := startNodes(t)
+	agent := n.agent(t, "one")
+	n.awaitPolicy(t, agent)
+	lease := func(name string) error {
+		_, err := agent.CoordinationV1().Leases("kube-system").Get(t.Context(), name, metav1.GetOptions{})
+		return err
+	}
+	if err := lease("fairway-node"); !apierrors.IsForbidden(err) {
+		t.Errorf("an agent that gives no ranges reads Leases: %v", err)
+	}
+	n.try(t, agent, change{name: "a range", node: "two", patch: otherNode[0].patch, refused: "only the Node of its pod: one, not two"})
+
+	n.cluster.Kubectl(t, render(t, network("allocatePodCIDRs: true")), "apply", "--server-side", "-f", "-")
+	if _, err := n.admin.CoreV1().Nodes().Create(t.Context(), large("three"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.awaitPolicyThat(t, agent, "gives others a range of pods")
+	for _, c := range slices.Concat(ownNode, otherNode) {
+		if c.name != "its range of pods" {
+			t.Run(c.name, func(t *testing.T) { n.try(t, agent, c) })
+		}
+	}
+	t.Run("without a pod", func(t *testing.T) {
+		n.try(t, n.token(t, nil), change{node: "three", patch: `{"spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"]}}`, refused: "the token belongs to no pod of a node"})
+	})
+	for name, allowed := range map[string]bool{"fairway-node": true, "fairway-node-ranges": true, "fairway-controller": false} {
+		if err := lease(name); apierrors.IsForbidden(err) == allowed {
+			t.Errorf("an agent reads Lease %s: %v", name, err)
+		}
+	}
+	made := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "fairway-node"}}
+	if _, err := agent.CoordinationV1().Leases("kube-system").Create(t.Context(), made, metav1.CreateOptions{}); err != nil {
+		t.Error(err)
+	}
 }
 
 // nodes is a cluster with two nodes, as large as nodes become, and the chart with a network.
@@ -215,11 +270,17 @@ func (n *nodes) token(t *testing.T, pod *authenticationv1.BoundObjectReference) 
 // not change "two" any more.
 func (n *nodes) awaitPolicy(t *testing.T, agent kubernetes.Interface) {
 	t.Helper()
+	n.awaitPolicyThat(t, agent, "only the Node of its pod")
+}
+
+// awaitPolicyThat is awaitPolicy for one that says some words.
+func (n *nodes) awaitPolicyThat(t *testing.T, agent kubernetes.Interface, says string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for try := 0; ; try++ { // a change that changes nothing is allowed
 		err := n.apply(t.Context(), agent, change{node: "two", patch: fmt.Sprintf(`{"metadata": {"annotations": {"fairway.dev/await": "%d"}}}`, try)})
-		if err != nil && strings.Contains(err.Error(), "only the Node of its pod") {
+		if err != nil && strings.Contains(err.Error(), says) {
 			return
 		}
 		select {

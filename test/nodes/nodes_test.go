@@ -16,6 +16,7 @@ func TestNodes(t *testing.T) {
 		"nodes come and go":                testNodesComeAndGo,
 		"nodes of different MTU":           testMTU,
 		"many interfaces, strict filters":  testUplinks,
+		"a leader gives ranges":            testALeaderGivesRanges,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}

@@ -11,6 +11,13 @@ Argument: the group of values.
 {{- if not (include "fairway.prefix" .) -}}{{- $wrong = append $wrong (printf "network.%s: %q is no prefix such as 10.244.0.0/16 or fd00:10:244::/56" $field .) -}}{{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if .allocatePodCIDRs -}}
+{{- range .podCIDRs -}}
+{{- $family := contains ":" . | ternary "ipv6" "ipv4" -}}
+{{- $size := include "fairway.number" (get $.nodeCIDRMaskSize $family) | default (eq $family "ipv4" | ternary "24" "64") -}}
+{{- if and (include "fairway.prefix" .) (gt (. | splitList "/" | last | int) (int $size)) -}}{{- $wrong = append $wrong (printf "network.nodeCIDRMaskSize.%s: a node's range with a prefix of %s bits does not fit into %s" $family $size .) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range .apiServers -}}
 {{- if not (regexMatch "^(https://)?([A-Za-z0-9.-]+|\\[[0-9a-fA-F:.]+\\])(:[0-9]+)?$" .) -}}{{- $wrong = append $wrong (printf "network.apiServers: %q is no host:port such as 192.0.2.1:6443 or [2001:db8::1]:6443" .) -}}{{- end -}}
 {{- end -}}

@@ -37,6 +37,8 @@ type Config struct {
 	Pods []netip.Prefix
 	// Direct are networks outside of the cluster that see pods' own addresses.
 	Direct []netip.Prefix
+	// Allocated is whether the leader of the agents gives nodes their ranges.
+	Allocated bool
 	// Version of the agent, for people.
 	Version string
 }
@@ -60,8 +62,7 @@ func (c Config) Build(name string, objects []corev1.Node, interfaces []link.Inte
 		picture.Wanted.Uplinks = append(picture.Wanted.Uplinks, each.Name)
 	}
 	if len(own.Ranges) == 0 {
-		b.tell(name, ReasonNoPodRange, "the node has no range of addresses for its pods (spec.podCIDRs), so no pod can start on it: "+
-			"let kube-controller-manager allocate them (--allocate-node-cidrs, --cluster-cidr)")
+		b.tell(name, ReasonNoPodRange, "the node has no range of addresses for its pods (spec.podCIDRs), so no pod can start on it: "+c.allocation())
 	}
 	peers, problems := mesh.Build(own, uplinks, others, c.Mode)
 	picture.Status.Peers = count(others, peers)
@@ -88,6 +89,14 @@ func (c Config) Build(name string, objects []corev1.Node, interfaces []link.Inte
 	}
 	w.Routes = routes(peers)
 	return picture, problem.Sort(b.problems)
+}
+
+// allocation says who gives a node its range.
+func (c Config) allocation() string {
+	if c.Allocated {
+		return "the leader of the agents gives it one (--allocate-pod-cidrs) as soon as one is free"
+	}
+	return "let kube-controller-manager allocate them (--allocate-node-cidrs, --cluster-cidr), or Fairway (--allocate-pod-cidrs)"
 }
 
 type builder struct {
