@@ -80,7 +80,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images tools-nft tools-cni ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm, nft, iptables, CNI plugins
+tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images tools-nft tools-cni ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm, nft, iptables, ip, CNI plugins
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -108,8 +108,9 @@ tools-cni: ## Install reference CNI plugins and cnitool
 # What the kernel holds is listed by nft, too: it must be able to read what we write.
 # Others' rules are made by both.
 .PHONY: tools-nft
-tools-nft: ## Install nft and iptables, from Debian's packages
+tools-nft: ## Install nft, iptables and ip, from Debian's packages
 	@test/tools/debian.sh nftables nft
+	@test/tools/debian.sh iproute2 ip
 	@test/tools/debian.sh iptables iptables-nft
 
 .PHONY: tools-scan

@@ -90,7 +90,7 @@ func testUplinks(t *testing.T, w *world) {
 	// the default route, which is what misled others.
 	nat := `ip link add nat type dummy && ip addr add 10.0.2.15/24 dev nat && ip link set nat up
 		ip route replace default via 10.0.2.2 dev nat metric 1
-		sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1`
+		for f in all default; do echo 1 > /proc/sys/net/ipv4/conf/$f/rp_filter; done`
 	const near, distant = "\nip route add 198.51.100.0/24 via 192.0.2.254", "\nip route add 192.0.2.0/24 via 198.51.100.254"
 	one := w.machine(t, settings{number: 1, prepare: nat + near})
 	two := w.machine(t, settings{number: 2, prepare: nat + near})
