@@ -14,6 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// patience is how long the API server may take: the keeper waits meanwhile.
+const patience = 5 * time.Second
+
 // available says on the Node that its network is available, where somebody has said that it
 // is not: cloud providers do, until routes exist.
 func (a *Agent) available(ctx context.Context) error {
@@ -39,6 +42,8 @@ func (a *Agent) available(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: string(a.Name)}}
 	// Conditions are merged by their type.
 	if err := a.Client.Status().Patch(ctx, object, client.RawPatch(types.StrategicMergePatchType, patch)); err != nil {

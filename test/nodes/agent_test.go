@@ -128,9 +128,7 @@ func testNodesComeAndGo(t *testing.T, w *world) {
 	})
 
 	t.Run("a node goes and comes back with another range", func(t *testing.T) {
-		two.process.Kill()
-		two.shell("nft flush ruleset")
-		b.remove()
+		had := two.shell("ip route show proto 102")
 		if err := w.client.CoreV1().Nodes().Delete(context.Background(), "n2", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -140,6 +138,12 @@ func testNodesComeAndGo(t *testing.T, w *world) {
 			}
 			return nil
 		})
+		if has := two.shell("ip route show proto 102"); has != had || had == "" {
+			t.Errorf("a node whose Node is gone has the routes %q, had %q", has, had)
+		}
+		two.process.Kill()
+		two.shell("nft flush ruleset")
+		b.remove()
 		two.register([]string{"10.244.77.0/24", "fd00:244:77::/64"})
 		two.run()
 		two.eventually("a pod gets an address of the new range", func() error {

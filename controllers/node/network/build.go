@@ -99,6 +99,9 @@ func (c Config) allocation() string {
 	return "let kube-controller-manager allocate them (--allocate-node-cidrs, --cluster-cidr), or Fairway (--allocate-pod-cidrs)"
 }
 
+// Decided reports whether the picture says what the kernel should have.
+func (p *Picture) Decided() bool { return p.Wanted.MTU != 0 }
+
 type builder struct {
 	Config
 

@@ -125,10 +125,15 @@ func (r *Reconciler) Build(ctx context.Context, name Key) (*Picture, []problem.P
 	return picture, problems, nil
 }
 
-// Publish hands over what is wanted, and what people should know of it.
+// Publish hands over what is wanted, and what people should know of it. Where the node itself
+// is unknown or has no usable address, nothing can be decided, and what is in the kernel
+// stays: a Node that somebody deletes comes back with the next word of its kubelet, and its
+// pods run on.
 func (r *Reconciler) Publish(_ Key, picture *Picture) {
 	r.Describe(picture.Status)
-	r.Publisher.Publish(picture.Wanted)
+	if picture.Decided() {
+		r.Publisher.Publish(picture.Wanted)
+	}
 }
 
 // Reconcile implements reconcile.TypedReconciler.
