@@ -15,9 +15,8 @@ import (
 
 // starter tells the plugin and the container runtime that pods can start.
 type starter struct {
-	agent   *Agent
-	written *agent.Node
-	begun   bool
+	agent *Agent
+	begun bool
 }
 
 // starterKey is the reporter's key of what a starter finds.

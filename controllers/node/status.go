@@ -108,6 +108,6 @@ func (s *statusWriter) write(ctx context.Context) error {
 
 // pause is the least time between two writes of an agent that has so many peers.
 func pause(peers podnetwork.Peers) time.Duration {
-	nodes := time.Duration(peers.Link + peers.Overlay + peers.Unreached)
-	return max(leastPause, nodes*perWrite)
+	nodes := peers.Link + peers.Overlay + peers.Unreached
+	return max(leastPause, time.Duration(nodes)*perWrite)
 }

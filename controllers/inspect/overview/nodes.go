@@ -142,6 +142,7 @@ func nodeOf(node *corev1.Node, agent Agent) Node {
 		n.Problems = append(n.Problems, "no agent runs on it")
 	case AgentNotReady:
 		n.Problems = append(n.Problems, "its agent is not ready")
+	case AgentReady, AgentUnknown:
 	}
 	status, found, err := podnetwork.ReadStatus(node.Annotations)
 	switch {
