@@ -55,6 +55,7 @@ type Keeper struct {
 	routes     map[string]bool  // that the last passes made, as text
 	interfaces []link.Interface // at the last pass
 	noticed    []string         // mended since the last pass
+	blockers   blockers
 
 	forgetting sync.Mutex // guards Connections
 
@@ -143,6 +144,7 @@ func (k *Keeper) pass(ctx context.Context) {
 	k.router(*wanted, fresh, &report)
 	k.ways(*wanted, fresh, &report)
 	k.wires(*wanted, &report)
+	k.blockers.tell(&report)
 	if report.Err != nil {
 		k.again(ctx)
 	}
@@ -176,22 +178,25 @@ func (k *Keeper) again(ctx context.Context) {
 	})
 }
 
-// checkTables puts back what others have changed of the tables, and then looks at the rest.
+// checkTables puts back what others have changed of the tables, and looks at theirs. If
+// something has changed it looks at the rest, too.
 func (k *Keeper) checkTables(ctx context.Context) {
-	if wanted, _ := k.peek(); wanted == nil {
+	wanted := k.peek()
+	if wanted == nil {
 		return
 	}
 	changes, err := k.Engine.Check(ctx)
 	k.noticed = append(k.noticed, said(changes)...)
-	if len(changes) > 0 || err != nil {
+	blocked := k.blockers.look(ctx, k.Engine, crossing(*wanted, k.interfaces))
+	if len(changes) > 0 || err != nil || blocked {
 		k.pass(ctx)
 	}
 }
 
-func (k *Keeper) peek() (*Wanted, bool) {
+func (k *Keeper) peek() *Wanted {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.wanted, k.published
+	return k.wanted
 }
 
 func said(changes []nft.Change) []string {

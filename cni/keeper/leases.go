@@ -132,7 +132,7 @@ func (k *Keeper) forget(ctx context.Context, lease ipam.Lease) error {
 	}
 	k.forgetting.Lock()
 	defer k.forgetting.Unlock()
-	wanted, _ := k.peek()
+	wanted := k.peek()
 	var wrong []error
 	for _, port := range lease.HostPorts {
 		if port.Protocol == "tcp" {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/fairwaynet/fairway/cni/link"
 	"github.com/fairwaynet/fairway/cni/rules"
+	"github.com/fairwaynet/fairway/proxy/nft"
 )
 
 // Wanted is what the kernel of the node should have for the pod network, apart from its pods.
@@ -33,6 +34,8 @@ type Report struct {
 	Failed []error
 	// Err is what keeps the node from being complete: forwarding, overlay or tables.
 	Err error
+	// Blocked are others' chains that lose pods' packets. Nothing was done to them.
+	Blocked []nft.Blocker
 	// Wanted is what the pass made so.
 	Wanted Wanted
 }

@@ -147,6 +147,9 @@ func (a *Agent) passed(ctx context.Context, r keeper.Report) {
 			problems = append(problems, a.problem(ReasonKernel, err.Error()))
 		}
 	}
+	for _, blocker := range r.Blocked {
+		problems = append(problems, a.problem(ReasonBlocked, blocked(blocker)))
+	}
 	a.Reporter.Report(ctx, keeperKey{}, problems)
 	usage, err := a.leases.Usage(r.Wanted.Ranges)
 	if err != nil {

@@ -17,6 +17,7 @@ func TestNodes(t *testing.T) {
 		"nodes of different MTU":           testMTU,
 		"many interfaces, strict filters":  testUplinks,
 		"a leader gives ranges":            testALeaderGivesRanges,
+		"another table says no":            testAnotherTableSaysNo,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}
