@@ -112,8 +112,8 @@ func TestAnAgentChangesOnlyWhatIsItsOwn(t *testing.T) {
 // range is given once.
 var otherNode = []change{
 	{name: "another's range", node: "two", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.2.0/24", "podCIDRs": ["10.0.2.0/24", "fd00:0:0:2::/64"]}}`},
-	{name: "another's range that is there", node: "two", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"]}}`, refused: "gives others a range of pods"},
-	{name: "another's range removed", node: "two", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": null, "podCIDRs": null}}`, refused: "gives others a range of pods"},
+	{name: "another's range that is there", node: "two", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"]}}`, refused: "may not change podCIDR"},
+	{name: "another's range removed", node: "two", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": null, "podCIDRs": null}}`, refused: "may not change podCIDR"},
 	{name: "another's taint beside its range", node: "three", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"], "taints": null}}`, refused: "nothing else of its spec but a range"},
 	{name: "another cordoned beside its range", node: "three", kind: types.MergePatchType, patch: `{"spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"], "unschedulable": true}}`, refused: "nothing else of its spec but a range"},
 	{name: "another's annotation beside its range", node: "three", kind: types.MergePatchType, patch: `{"metadata": {"annotations": {"fairway.dev/network": "a"}}, "spec": {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"]}}`, refused: "gives others a range of pods"},

@@ -40,12 +40,19 @@ type Cluster interface {
 	// Give writes the ranges of a promise on the Node of a name, if it has the promise's UID
 	// and no ranges.
 	Give(ctx context.Context, name string, p Promise) error
-	// Read returns the ledger and its version; the version of one that is not there is
-	// empty.
-	Read(context.Context) (Ledger, string, error)
+	// Read returns the ledger and its version; the version of one that is not there is the
+	// zero value.
+	Read(context.Context) (Ledger, Version, error)
 	// Write replaces a version of the ledger and returns the new one. The error is errMoved
 	// if the version is old.
-	Write(ctx context.Context, l Ledger, version string) (string, error)
+	Write(ctx context.Context, l Ledger, at Version) (Version, error)
+}
+
+// Version is of a ledger. It has the UID, because an API server takes an update of a Lease
+// that is gone for a new Lease.
+type Version struct {
+	UID      types.UID
+	Resource string // its resourceVersion
 }
 
 // API is the Cluster behind a configuration.
@@ -107,42 +114,42 @@ func (a *API) Give(ctx context.Context, name string, p Promise) error {
 }
 
 // Read implements Cluster.
-func (a *API) Read(ctx context.Context) (Ledger, string, error) {
+func (a *API) Read(ctx context.Context) (Ledger, Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	lease, err := a.leases.Get(ctx, a.ledger, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return Ledger{}, "", nil
+		return Ledger{}, Version{}, nil
 	}
 	if err != nil {
-		return Ledger{}, "", fmt.Errorf("read the ledger of ranges: %w", err)
+		return Ledger{}, Version{}, fmt.Errorf("read the ledger of ranges: %w", err)
 	}
 	ledger, err := readLedger(lease.Annotations[Annotation])
-	return ledger, lease.ResourceVersion, err
+	return ledger, Version{lease.UID, lease.ResourceVersion}, err
 }
 
 // Write implements Cluster.
-func (a *API) Write(ctx context.Context, l Ledger, version string) (string, error) {
+func (a *API) Write(ctx context.Context, l Ledger, at Version) (Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	text, err := l.text()
 	if err != nil {
-		return "", err
+		return Version{}, err
 	}
 	lease := &coordination.Lease{
-		ObjectMeta: metav1.ObjectMeta{Name: a.ledger, ResourceVersion: version, Annotations: map[string]string{Annotation: text}},
+		ObjectMeta: metav1.ObjectMeta{Name: a.ledger, UID: at.UID, ResourceVersion: at.Resource, Annotations: map[string]string{Annotation: text}},
 		Spec:       coordination.LeaseSpec{HolderIdentity: &a.holder},
 	}
-	if version == "" {
+	if at == (Version{}) {
 		lease, err = a.leases.Create(ctx, lease, metav1.CreateOptions{})
 	} else {
 		lease, err = a.leases.Update(ctx, lease, metav1.UpdateOptions{})
 	}
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
-		return "", errMoved
+		return Version{}, errMoved
 	case err != nil:
-		return "", fmt.Errorf("write the ledger of ranges: %w", err)
+		return Version{}, fmt.Errorf("write the ledger of ranges: %w", err)
 	}
-	return lease.ResourceVersion, nil
+	return Version{lease.UID, lease.ResourceVersion}, nil
 }

@@ -186,13 +186,13 @@ func (c *crowd) Give(ctx context.Context, name string, p Promise) error {
 	return nil
 }
 
-func (c *crowd) Read(context.Context) (Ledger, string, error) { return Ledger{}, "1", nil }
+func (c *crowd) Read(context.Context) (Ledger, Version, error) { return Ledger{}, Version{}, nil }
 
-func (c *crowd) Write(ctx context.Context, _ Ledger, _ string) (string, error) {
+func (c *crowd) Write(ctx context.Context, _ Ledger, _ Version) (Version, error) {
 	c.mu.Lock()
 	c.writes++
 	c.mu.Unlock()
-	return "1", c.limit.Wait(ctx)
+	return Version{}, c.limit.Wait(ctx)
 }
 
 // 5,000 Nodes start at once, and the API server does not take a hundred of them, of which ten

@@ -80,27 +80,27 @@ func (w *world) arrive() {
 }
 
 // Read implements Cluster.
-func (w *world) Read(context.Context) (Ledger, string, error) {
+func (w *world) Read(context.Context) (Ledger, Version, error) {
 	ledger, err := readLedger(w.ledger)
-	return ledger, fmt.Sprint(w.version), err
+	return ledger, Version{Resource: fmt.Sprint(w.version)}, err
 }
 
 // Write implements Cluster. As an API server it makes no new version of an equal content.
-func (w *world) Write(_ context.Context, l Ledger, version string) (string, error) {
-	if version != fmt.Sprint(w.version) {
-		return "", errMoved
+func (w *world) Write(_ context.Context, l Ledger, at Version) (Version, error) {
+	if at.Resource != fmt.Sprint(w.version) {
+		return Version{}, errMoved
 	}
 	text, err := l.text()
 	if err != nil {
-		return "", err
+		return Version{}, err
 	}
 	if text != w.ledger {
 		w.ledger, w.version = text, w.version+1
 	}
 	if w.random.IntN(10) == 0 {
-		return "", errLost
+		return Version{}, errLost
 	}
-	return fmt.Sprint(w.version), nil
+	return Version{Resource: fmt.Sprint(w.version)}, nil
 }
 
 // twice returns two Nodes that have one address.

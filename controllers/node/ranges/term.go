@@ -56,7 +56,7 @@ type term struct {
 
 	mu      sync.Mutex
 	ledger  Ledger
-	version string
+	version Version
 	refused map[string]string // the API server's answers, by the name of the Node
 }
 
