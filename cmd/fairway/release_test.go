@@ -108,7 +108,7 @@ func unpack(t *testing.T, archive string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close() //nolint:errcheck // it is only read
+	defer file.Close()
 	compressed, err := gzip.NewReader(file)
 	if err != nil {
 		t.Fatal(err)

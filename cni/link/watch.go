@@ -16,7 +16,7 @@ func Watch(ctx context.Context, changed func()) error {
 	const pause = 200 * time.Millisecond // between two tries to listen
 	for first := true; ; first = false {
 		done := make(chan struct{})
-		lost := make(chan error, 3) // one for each subscription
+		lost := make(chan struct{}, 1)
 		w := watch{done: done, lost: lost}
 		err := w.open()
 		if err != nil && first {
@@ -41,7 +41,7 @@ func Watch(ctx context.Context, changed func()) error {
 
 type watch struct {
 	done chan struct{}
-	lost chan error
+	lost chan struct{}
 
 	links     chan netlink.LinkUpdate
 	addresses chan netlink.AddrUpdate
@@ -52,9 +52,9 @@ type watch struct {
 const buffered = 256
 
 func (w *watch) open() error {
-	told := func(err error) {
+	told := func(error) {
 		select {
-		case w.lost <- err:
+		case w.lost <- struct{}{}:
 		default:
 		}
 	}
@@ -87,7 +87,7 @@ func drain[T any](from chan T) {
 		return
 	}
 	go func() {
-		for range from { //nolint:revive // it is only read
+		for range from {
 		}
 	}()
 }
@@ -95,7 +95,8 @@ func drain[T any](from chan T) {
 // run tells of changes until something was lost.
 func (w *watch) run(ctx context.Context, changed func()) {
 	for {
-		open, concerns := true, true
+		var open bool
+		concerns := true
 		select {
 		case <-ctx.Done():
 			return

@@ -81,10 +81,10 @@ func (a *Allocator) Start(ctx context.Context) error {
 
 // unlessEnded returns nil if ctx has ended: what then fails is no error.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // events ring for Nodes that come and go, or get a range.

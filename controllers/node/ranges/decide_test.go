@@ -74,7 +74,7 @@ func TestDecide(t *testing.T) {
 		{name: "full", nodes: "a:=10.0.0.0/24 d c b", added: "b 10.0.1.0/24", told: "c NoFreeRange in 10.0.0.0/23\nd NoFreeRange in 10.0.0.0/23"},
 		{name: "full by a foreign range", nodes: "a:=10.0.0.0/8 b", told: "b NoFreeRange in 10.0.0.0/23"},
 		{name: "the API server refuses", nodes: "a", promises: map[string]Promise{"a": promise("A", "10.0.0.0/24")}, refused: "a policy", told: "a RangeRefused a policy"},
-		{name: "two of one range", nodes: "a:=10.0.0.0/24 c:=10.0.0.128/25 d:=10.0.1.0/24", told: "a RangesOverlap with 10.0.0.128/25 of Node c\nc RangesOverlap with 10.0.0.0/24 of Node a"},
+		{name: "two of one range", nodes: "a:=10.0.0.0/24 c:=10.0.0.128/25 d:=10.0.1.0/24", told: "a RangesOverlap with 10.0.0.128/25 of Node c\nc RangesOverlap with 10.0.0.0/24 of Node a"}, //nolint:dupword // two lines
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := decide(pool(t, 24, small), Ledger{Promises: c.promises}, nodes(c.nodes), map[string]string{"a": c.refused})
