@@ -342,7 +342,7 @@ func (n *nodeSettings) assemble(
 		Name: network.Key(n.Name),
 		Config: network.Config{
 			Mode: mesh.Mode(n.Mode), Overlay: n.overlay(), SoftwareChecksums: n.Software,
-			Pods: pods, Direct: direct, Version: versionLine(), Allocated: n.Allocate,
+			Pods: pods, Direct: direct, Version: ownVersion(), Allocated: n.Allocate,
 		},
 		Cache: mgr.GetCache(), Client: mgr.GetClient(),
 		Folders: n.Folders, Plugin: n.Plugin, Exclusive: n.Exclusive,

@@ -64,7 +64,8 @@ func (l *Lab) installNetwork(ctx context.Context) error {
 	}
 	manifests, err := l.TryHelm(ctx, "helm4", args...)
 	if err == nil {
-		_, err = l.TryKubectl(ctx, manifests, "apply", "-f", "-")
+		// In Helm's name, so that a release can take it over.
+		_, err = l.TryKubectl(ctx, manifests, "apply", "--server-side", "--field-manager=helm", "-f", "-")
 	}
 	return err
 }

@@ -31,7 +31,7 @@ func run() int {
 		return 1
 	}
 	err := command().ExecuteContext(ctx)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && err == error(exit) { //nolint:errorlint // one that is part of another was not printed
 		return exitCode(exit) // the command has printed the error itself
 	}
 	if err != nil {
