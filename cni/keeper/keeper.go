@@ -46,7 +46,8 @@ type Options struct {
 // Keeper keeps the kernel. Its methods may be called concurrently.
 type Keeper struct {
 	Options
-	woken chan struct{} // holds a value while a pass is wanted
+	keys  []nft.TableKey // of the tables
+	woken chan struct{}  // holds a value while a pass is wanted
 
 	mu        sync.Mutex
 	wanted    *Wanted // nil: nothing was published yet
@@ -65,13 +66,15 @@ type Keeper struct {
 
 // New declares the tables to the engine.
 func New(options Options) (*Keeper, error) {
+	var keys []nft.TableKey
 	for _, table := range rules.Tables(options.Overlay) {
 		if err := options.Engine.Declare(table); err != nil {
 			return nil, fmt.Errorf("keep the pod network: %w", err)
 		}
+		keys = append(keys, table.Key())
 	}
 	return &Keeper{
-		Options: options, woken: make(chan struct{}, 1), routes: map[string]bool{}, submitted: map[ipam.Key]ipam.Lease{},
+		Options: options, keys: keys, woken: make(chan struct{}, 1), routes: map[string]bool{}, submitted: map[ipam.Key]ipam.Lease{},
 	}, nil
 }
 
@@ -140,10 +143,10 @@ func (k *Keeper) pass(ctx context.Context) {
 	}
 	report := Report{Wanted: *wanted, Mended: k.noticed}
 	k.noticed = nil
-	k.tables(ctx, *wanted, &report) // first: no pod's packet before the rules
+	leases := k.tables(ctx, *wanted, &report) // first: no pod's packet before the rules
 	k.router(*wanted, fresh, &report)
 	k.ways(*wanted, fresh, &report)
-	k.wires(*wanted, &report)
+	k.wires(leases, *wanted, &report)
 	k.blockers.tell(&report)
 	if report.Err != nil {
 		k.again(ctx)
@@ -210,18 +213,19 @@ func said(changes []nft.Change) []string {
 // networkKey is the key of what the tables hold of the nodes.
 const networkKey nft.Key = "network"
 
-// tables writes what is wanted of nodes and leases into the tables.
-func (k *Keeper) tables(ctx context.Context, wanted Wanted, report *Report) {
+// tables writes what is wanted of nodes and leases into the tables. It returns the leases of
+// this boot.
+func (k *Keeper) tables(ctx context.Context, wanted Wanted, report *Report) (leases []ipam.Lease) {
 	var wrong []error
 	for family, part := range wanted.Network.Parts() {
 		wrong = append(wrong, k.Engine.Submit(rules.Key(family), networkKey, part))
 	}
-	gone, err := k.submitLeases()
+	leases, gone, err := k.submitLeases()
 	if err != nil {
 		wrong = append(wrong, err)
 	} else {
-		for _, table := range rules.Tables(k.Overlay) {
-			wrong = append(wrong, k.Engine.Complete(table.Key()))
+		for _, key := range k.keys {
+			wrong = append(wrong, k.Engine.Complete(key))
 		}
 	}
 	result, err := k.Engine.Commit(ctx)
@@ -240,13 +244,14 @@ func (k *Keeper) tables(ctx context.Context, wanted Wanted, report *Report) {
 	}
 	if err := errors.Join(wrong...); err != nil {
 		report.Err = errors.Join(report.Err, fmt.Errorf("write nftables: %w", err))
-		return
+		return leases
 	}
 	for _, lease := range gone {
 		if err := k.forget(ctx, lease); err != nil {
 			report.Failed = append(report.Failed, err)
 		}
 	}
+	return leases
 }
 
 // router makes the node forward packets, and its end of the overlay.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,23 +58,24 @@ func (k *Keeper) submitLease(key ipam.Key) (ipam.Lease, error) {
 	return lease, k.submit(lease)
 }
 
-// submitLeases submits the parts of all leases, and removes those of leases that are gone,
-// which it returns.
-func (k *Keeper) submitLeases() (gone []ipam.Lease, err error) {
+// submitLeases submits the parts of all leases of this boot, and removes those of leases
+// that are gone. It returns both.
+func (k *Keeper) submitLeases() (leases, gone []ipam.Lease, err error) {
 	k.leasing.Lock()
 	defer k.leasing.Unlock()
-	leases, _, err := k.Leases.All()
+	leases, _, err = k.Leases.All()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	leases = slices.DeleteFunc(leases, func(l ipam.Lease) bool { return l.Boot != k.Boot })
 	present := map[ipam.Key]bool{}
 	for _, lease := range leases {
-		if lease.Boot != k.Boot || len(lease.HostPorts) == 0 {
+		if len(lease.HostPorts) == 0 {
 			continue
 		}
 		present[lease.Key] = true
 		if err := k.submit(lease); err != nil {
-			return nil, err
+			return leases, nil, err
 		}
 	}
 	for key, lease := range k.submitted {
@@ -81,11 +83,11 @@ func (k *Keeper) submitLeases() (gone []ipam.Lease, err error) {
 			continue
 		}
 		if err := k.withdraw(lease); err != nil {
-			return nil, err
+			return leases, nil, err
 		}
 		gone = append(gone, lease)
 	}
-	return gone, nil
+	return leases, gone, nil
 }
 
 // submit submits the parts of a lease if they are not, or were those of another one.
@@ -171,22 +173,17 @@ func nodeAddresses(port ipam.HostPort, own []netip.Addr) []netip.Addr {
 const youngWire = 2 * time.Second
 
 // wires puts the host's ends of pods' wires back.
-func (k *Keeper) wires(wanted Wanted, report *Report) {
-	leases, _, err := k.Leases.All()
-	if err != nil {
-		report.Failed = append(report.Failed, err)
-		return
-	}
+func (k *Keeper) wires(leases []ipam.Lease, wanted Wanted, report *Report) {
 	for _, lease := range leases {
-		if lease.Boot != k.Boot || lease.Link == "" || k.Now().Sub(lease.Created) < youngWire {
+		if lease.Link == "" || k.Now().Sub(lease.Created) < youngWire {
 			continue
 		}
-		changed, err := WireOf(lease, wanted).Restore()
+		changed, err := wireOf(lease, wanted).Restore()
 		for _, what := range changed {
 			report.Mended = append(report.Mended, fmt.Sprintf("interface %s of pod %s: %s", lease.Link, lease.Pod, what))
 		}
-		if errors.Is(err, link.ErrGone) && !exists(lease.Namespace) {
-			continue // the pod has ended, and its DEL is on the way
+		if errors.Is(err, link.ErrGone) && !k.stands(lease) {
+			continue // the pod has ended, and its DEL is on the way or over
 		}
 		if err != nil {
 			report.Failed = append(report.Failed, fmt.Errorf("pod %s has no network, delete it: %w", lease.Pod, err))
@@ -194,18 +191,19 @@ func (k *Keeper) wires(wanted Wanted, report *Report) {
 	}
 }
 
-// exists reports whether a pod's network namespace does.
-func exists(namespace ipam.Namespace) bool {
-	open, err := link.OpenNamespace(namespace.Path)
+// stands reports whether a lease and its pod's network namespace are there still.
+func (k *Keeper) stands(lease ipam.Lease) bool {
+	open, err := link.OpenNamespace(lease.Namespace.Path)
 	if err != nil {
 		return false
 	}
 	defer func() { _ = open.Close() }() // it was only looked at
-	return open.Device == namespace.Device && open.Inode == namespace.Inode
+	_, found, err := k.Leases.Find(lease.Key)
+	return found && err == nil && open.Device == lease.Namespace.Device && open.Inode == lease.Namespace.Inode
 }
 
-// WireOf is the wire of a lease.
-func WireOf(lease ipam.Lease, wanted Wanted) link.Wire {
+// wireOf is the wire of a lease.
+func wireOf(lease ipam.Lease, wanted Wanted) link.Wire {
 	return link.Wire{
 		Owner: link.Owner{Container: lease.Container, Interface: lease.Interface}, Host: lease.Link,
 		Addresses: lease.Addresses, MTU: wanted.MTU, Sources: wanted.Sources, HostPorts: len(lease.HostPorts) > 0,
