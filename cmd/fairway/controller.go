@@ -12,8 +12,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -61,7 +59,7 @@ func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.Publish.bind(flags)
 	c.Challenge.bind(flags)
 	c.Declared.bind(flags)
-	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
+	bindKubeconfig(flags, &c.Kubeconfig)
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "maximum `requests` per second to the API server")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "maximum burst of `requests` to the API server")
 }
@@ -114,10 +112,11 @@ and events on objects that are wrong.`,
 func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	ctrllog.SetLogger(log)
 	klog.SetLogger(log)
-	config, err := c.cluster()
+	config, err := clusterConfig(c.Kubeconfig, c.QPS, c.Burst)
 	if err != nil {
 		return err
 	}
+	config.UserAgent = c.Replica.Installation.Controller()
 	reconnect.RetryWatches(config, log)
 	scheme, err := index.Scheme()
 	if err != nil {
@@ -150,22 +149,6 @@ func (c *controllerSettings) run(ctx context.Context, log logr.Logger) error {
 	}
 	log.Info("starting", "cluster", config.Host)
 	return mgr.Start(ctx)
-}
-
-// cluster returns the configuration for the API server.
-func (c *controllerSettings) cluster() (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = c.Kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
-	if clientcmd.IsEmptyConfig(err) {
-		return nil, errors.New("no cluster to talk to: give --kubeconfig, set KUBECONFIG, or run in a pod with a service account")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
-	}
-	config.QPS, config.Burst = c.QPS, c.Burst
-	config.UserAgent = c.Replica.Installation.Controller()
-	return config, nil
 }
 
 // assemble adds the controllers and the servers to mgr.

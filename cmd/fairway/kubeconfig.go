@@ -60,3 +60,24 @@ func (k *kubeconfig) config() (*rest.Config, error) {
 	}
 	return config, nil
 }
+
+// bindKubeconfig declares the flag of a process that may run in a pod.
+func bindKubeconfig(flags *pflag.FlagSet, path *string) {
+	flags.StringVar(path, "kubeconfig", *path, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
+}
+
+// clusterConfig returns the configuration for the API server of a process that may run in a
+// pod, with as many requests a second, and at once.
+func clusterConfig(path string, qps float32, burst int) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = path
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no cluster to talk to: give --kubeconfig, set KUBECONFIG, or run in a pod with a service account")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	config.QPS, config.Burst = qps, burst
+	return config, nil
+}

@@ -103,7 +103,7 @@ func newNodeSettings() *nodeSettings {
 func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	n.bindProcess(flags)
 	flags.StringVar(&n.Name, "node-name", n.Name, "`name` of this machine's Node; by default $NODE_NAME, or the host name")
-	flags.StringVar(&n.Kubeconfig, "kubeconfig", n.Kubeconfig, "`file` that says how to reach the cluster; by default $KUBECONFIG, ~/.kube/config, or in a pod its own")
+	bindKubeconfig(flags, &n.Kubeconfig)
 	flags.StringSliceVar(&n.APIServers, "api-server", n.APIServers, "`host:port` of an API server, since no Service works before this process; give it again for more; the one that answers is used")
 	flags.StringSliceVar(&n.Pods, "pod-cidr", n.Pods, "`network` of the cluster's pods, such as 10.244.0.0/16; give it again for another family")
 	flags.BoolVar(&n.Allocate, "allocate-pod-cidrs", n.Allocate, "give each Node a range of --pod-cidr; without it kube-controller-manager does so (--allocate-node-cidrs); exactly one of both must")
@@ -257,7 +257,7 @@ func (n *nodeSettings) overlay() rules.Overlay {
 func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 	ctrllog.SetLogger(log)
 	klog.SetLogger(log)
-	config, err := (&controllerSettings{Kubeconfig: n.Kubeconfig, QPS: nodeQPS, Burst: nodeBurst}).cluster()
+	config, err := clusterConfig(n.Kubeconfig, nodeQPS, nodeBurst)
 	if err != nil {
 		return err
 	}
