@@ -2,13 +2,13 @@ package edge
 
 import (
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/test/metricnames"
 	"github.com/fairwaynet/fairway/xds/server"
 )
 
@@ -17,7 +17,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := &described{}
+	all := &metricnames.Registerer{}
 	if _, err := NewMetrics(all); err != nil {
 		t.Fatal(err)
 	}
@@ -28,31 +28,12 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(all.names) < 10 {
-		t.Errorf("only %d metrics: %v", len(all.names), all.names)
+	if len(all.Names) < 10 {
+		t.Errorf("only %d metrics: %v", len(all.Names), all.Names)
 	}
-	for _, name := range all.names {
+	for _, name := range all.Names {
 		if !strings.Contains(string(page), "`"+name+"`") {
 			t.Errorf("docs/metrics.md does not tell of %s", name)
 		}
 	}
-}
-
-// described is a Registerer that collects names.
-type described struct {
-	prometheus.Registerer
-
-	names []string
-}
-
-var nameOfDesc = regexp.MustCompile(`fqName: "([^"]*)"`)
-
-func (d *described) Register(c prometheus.Collector) error {
-	descriptions := make(chan *prometheus.Desc, 100)
-	c.Describe(descriptions)
-	close(descriptions)
-	for description := range descriptions {
-		d.names = append(d.names, nameOfDesc.FindStringSubmatch(description.String())[1])
-	}
-	return nil
 }

@@ -11,12 +11,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/fairwaynet/fairway/cni/rules"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/proxy/nft"
+	"github.com/fairwaynet/fairway/test/metricnames"
 )
 
 // The page lists exactly the metrics of the agent, and all reasons of dropped packets.
@@ -26,7 +26,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := string(content)
-	all := &described{}
+	all := &metricnames.Registerer{}
 	if _, err := NewMetrics(all, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	for _, found := range regexp.MustCompile("(?m)^\\| `(fairway_node_[a-z_]+)`").FindAllStringSubmatch(page, -1) {
 		told[found[1]] = true
 	}
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(told)), slices.Sorted(slices.Values(all.names))); diff != "" {
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(told)), slices.Sorted(slices.Values(all.Names))); diff != "" {
 		t.Errorf("docs/metrics.md (-told +served):\n%s", diff)
 	}
 	for _, reason := range rules.Tables(rules.Overlay{})[0].Counters {
@@ -42,28 +42,9 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 			t.Errorf("docs/metrics.md does not tell of packets that are dropped as %s", reason)
 		}
 	}
-	if err := all.Register(report.New()); err != nil || !strings.Contains(page, "`"+all.names[len(all.names)-1]+"`") {
-		t.Errorf("docs/metrics.md does not tell of %v, %v", all.names, err)
+	if err := all.Register(report.New()); err != nil || !strings.Contains(page, "`"+all.Names[len(all.Names)-1]+"`") {
+		t.Errorf("docs/metrics.md does not tell of %v, %v", all.Names, err)
 	}
-}
-
-// described is a Registerer that collects names.
-type described struct {
-	prometheus.Registerer
-
-	names []string
-}
-
-var nameOfDesc = regexp.MustCompile(`fqName: "([^"]*)"`)
-
-func (d *described) Register(c prometheus.Collector) error {
-	descriptions := make(chan *prometheus.Desc, 100)
-	c.Describe(descriptions)
-	close(descriptions)
-	for description := range descriptions {
-		d.names = append(d.names, nameOfDesc.FindStringSubmatch(description.String())[1])
-	}
-	return nil
 }
 
 // counted are the counters of a kernel without IPv6.

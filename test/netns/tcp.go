@@ -24,6 +24,17 @@ func Forward(t testing.TB) {
 // it comes from, followed by more. It ends with the test.
 func (n *Namespace) Answer(t testing.TB, address string, more ...byte) netip.AddrPort {
 	t.Helper()
+	return n.Serve(t, address, func(client net.Conn) {
+		from := netip.MustParseAddrPort(client.RemoteAddr().String()).Addr().Unmap()
+		_, _ = fmt.Fprint(client, from) // a client that is gone has said so
+		_, _ = client.Write(more)
+	})
+}
+
+// Serve listens at an address of the namespace, and calls serve for each client, whose
+// connection it then closes. It ends with the test.
+func (n *Namespace) Serve(t testing.TB, address string, serve func(net.Conn)) netip.AddrPort {
+	t.Helper()
 	var listener net.Listener
 	var err error
 	n.Do(func() { listener, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address) })
@@ -37,22 +48,25 @@ func (n *Namespace) Answer(t testing.TB, address string, more ...byte) netip.Add
 			if err != nil {
 				return
 			}
-			from := netip.MustParseAddrPort(client.RemoteAddr().String()).Addr().Unmap()
-			_, _ = fmt.Fprint(client, from) // a client that is gone has said so
-			_, _ = client.Write(more)
-			_ = client.Close()
+			go func() { serve(client); _ = client.Close() }()
 		}
 	}()
 	return netip.MustParseAddrPort(listener.Addr().String())
 }
 
+// Dial connects from the namespace.
+func (n *Namespace) Dial(t testing.TB, to string) (client net.Conn, err error) {
+	t.Helper()
+	const patience = 5 * time.Second
+	n.Do(func() { client, err = (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", to) })
+	return client, err
+}
+
 // Ask connects from the namespace, and returns all that the other end says.
 func (n *Namespace) Ask(t testing.TB, to string) (string, error) {
 	t.Helper()
-	const connect, answer = 5 * time.Second, 10 * time.Second
-	var client net.Conn
-	var err error
-	n.Do(func() { client, err = (&net.Dialer{Timeout: connect}).DialContext(t.Context(), "tcp", to) })
+	const answer = 10 * time.Second
+	client, err := n.Dial(t, to)
 	if err != nil {
 		return "", err
 	}

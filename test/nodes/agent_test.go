@@ -19,7 +19,7 @@ func testTheAgentIsAway(t *testing.T, w *world) {
 	a, b := one.pod("a", "").serve(t), two.pod("b", "").serve(t)
 	one.eventually("its pods reach the other", func() error { _, err := a.Ask(t, b.at(0, 8080)); return err })
 	two.eventually("its pods reach the other", func() error { _, err := b.Ask(t, a.at(1, 8080)); return err })
-	echo(t, b.Namespace, b.at(0, 7000))
+	b.Serve(t, b.at(0, 7000), echo)
 	open := connect(t, a.Namespace, b.at(0, 7000))
 	works := func(when string) {
 		t.Helper()
@@ -44,7 +44,7 @@ func testTheAgentIsAway(t *testing.T, w *world) {
 	}
 
 	one.process.Kill()
-	if _, err := one.tryPod("wants-port", hostPort); err == nil || !contains(err.Error(), "does not answer") {
+	if _, err := one.tryPod("wants-port", hostPort); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("without an agent a pod with a host port gets %v", err)
 	}
 	if left := leases(t, one); len(left) != 1 {
@@ -91,7 +91,7 @@ func leases(t *testing.T, m *machine) []string {
 	}
 	var left []string
 	for _, path := range all {
-		if name := filepath.Base(path); contains(name, "@") {
+		if name := filepath.Base(path); strings.Contains(name, "@") {
 			left = append(left, name)
 		}
 	}
@@ -114,7 +114,7 @@ func testNodesComeAndGo(t *testing.T, w *world) {
 				more = append(more, p)
 				continue
 			}
-			if !contains(err.Error(), "10.244.1.0/30") {
+			if !strings.Contains(err.Error(), "10.244.1.0/30") {
 				t.Errorf("a full range: %v", err)
 			}
 			break
@@ -133,7 +133,7 @@ func testNodesComeAndGo(t *testing.T, w *world) {
 			t.Fatal(err)
 		}
 		one.eventually("the route is gone", func() error {
-			if routes := one.shell("ip route show proto 102"); contains(routes, "10.244.2.0/24") {
+			if routes := one.shell("ip route show proto 102"); strings.Contains(routes, "10.244.2.0/24") {
 				return fmt.Errorf("there is %s", routes)
 			}
 			return nil
@@ -151,7 +151,7 @@ func testNodesComeAndGo(t *testing.T, w *world) {
 			if err != nil {
 				return err
 			}
-			if !contains(p.addresses[0].String(), "10.244.77.") {
+			if !strings.Contains(p.addresses[0].String(), "10.244.77.") {
 				p.remove()
 				return fmt.Errorf("it got %s", p.addresses)
 			}

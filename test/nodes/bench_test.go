@@ -49,7 +49,7 @@ func BenchmarkPeers(b *testing.B) {
 			b.Fatal(err)
 		}
 		m.eventually("the way to "+name+" has changed", func() error {
-			if route := m.shell(fmt.Sprintf("ip route show 10.%d.%d.0/24", 128+(5*i)/256, (5*i)%256)); !contains(route, fmt.Sprintf("via 192.0.2.%d ", 220+i)) {
+			if route := m.shell(fmt.Sprintf("ip route show 10.%d.%d.0/24", 128+(5*i)/256, (5*i)%256)); !strings.Contains(route, fmt.Sprintf("via 192.0.2.%d ", 220+i)) {
 				return fmt.Errorf("it is %s", route)
 			}
 			return nil

@@ -443,5 +443,3 @@ func (m *machine) told(reason, words string) {
 
 // own is the namespace of the test.
 var own *netns.Namespace
-
-func contains(text, words string) bool { return strings.Contains(text, words) }

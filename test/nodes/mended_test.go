@@ -22,32 +22,12 @@ type stream struct {
 	reader     *bufio.Reader
 }
 
-// echo listens in a namespace and sends lines back.
-func echo(t *testing.T, in *netns.Namespace, at string) {
-	t.Helper()
-	var listener net.Listener
-	var err error
-	in.Do(func() { listener, err = net.Listen("tcp", at) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(client, client); _ = client.Close() }()
-		}
-	}()
-}
+// echo sends back what a client says.
+func echo(client net.Conn) { _, _ = io.Copy(client, client) }
 
 func connect(t *testing.T, from *netns.Namespace, to string) *stream {
 	t.Helper()
-	var connection net.Conn
-	var err error
-	from.Do(func() { connection, err = net.DialTimeout("tcp", to, 5*time.Second) })
+	connection, err := from.Dial(t, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,8 +76,8 @@ const hostPort = `{"portMappings": [{"hostPort": 8443, "containerPort": 8080, "p
 func testWhatOthersTakeAwayComesBack(t *testing.T, w *world) {
 	one, two, far := w.machine(t, settings{number: 1}), w.machine(t, settings{number: 2}), w.machine(t, settings{number: 3, fabric: 1})
 	a, b, c := one.pod("a", hostPort).serve(t), two.pod("b", "").serve(t), far.pod("c", "").serve(t)
-	echo(t, b.Namespace, b.at(0, 7000))
-	echo(t, c.Namespace, c.at(0, 7000))
+	b.Serve(t, b.at(0, 7000), echo)
+	c.Serve(t, c.at(0, 7000), echo)
 	one.eventually("its pods reach the others", func() error {
 		for _, to := range []string{b.at(0, 8080), b.at(1, 8080), c.at(0, 8080), c.at(1, 8080)} {
 			if _, err := a.Ask(t, to); err != nil {
@@ -156,7 +136,7 @@ func testWhatOthersTakeAwayComesBack(t *testing.T, w *world) {
 			}
 		})
 	}
-	if routes := one.shell("ip route show proto static"); !contains(routes, "198.18.0.0/15") {
+	if routes := one.shell("ip route show proto static"); !strings.Contains(routes, "198.18.0.0/15") {
 		t.Errorf("another's route is gone: %s", routes)
 	}
 

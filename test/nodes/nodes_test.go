@@ -3,6 +3,7 @@ package nodes
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -38,7 +39,7 @@ func testPodsReachEachOther(t *testing.T, w *world) {
 			routes := m.shell("ip route show proto 102; ip -6 route show proto 102")
 			for _, other := range []*machine{one, two, far} {
 				for _, pods := range []string{fmt.Sprintf("10.244.%s.0/24", other.name[1:]), fmt.Sprintf("fd00:244:%s::/64", other.name[1:])} {
-					if other != m && !contains(routes, pods) {
+					if other != m && !strings.Contains(routes, pods) {
 						return fmt.Errorf("no route to %s in\n%s", pods, routes)
 					}
 				}

@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func testMTU(t *testing.T, w *world) {
 		for _, m := range machines {
 			m.eventually("its pods have the MTU "+want[m.name], func() error {
 				said := m.shell("cat " + m.folder("run/node.json"))
-				if !contains(said, `"mtu":`+want[m.name]+",") {
+				if !strings.Contains(said, `"mtu":`+want[m.name]+",") {
 					return fmt.Errorf("it says %s", said)
 				}
 				return nil
@@ -74,7 +75,7 @@ func testMTU(t *testing.T, w *world) {
 	machines[0].resize(1500)
 	sizes(map[string]string{"n1": "1450", "n2": "8950", "n3": "1450", "n4": "8950"})
 	machines[1].eventually("its route to n1 has become smaller", func() error {
-		if routes := machines[1].shell("ip route show 10.244.1.0/24"); !contains(routes, "mtu 1500") {
+		if routes := machines[1].shell("ip route show 10.244.1.0/24"); !strings.Contains(routes, "mtu 1500") {
 			return fmt.Errorf("%s", routes)
 		}
 		return nil
