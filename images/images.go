@@ -26,7 +26,7 @@ type Definition struct {
 const nobody = "65532:65532"
 
 // administrator is root, to whom a node's kernel settings and the folders of its container
-// runtime belong. Whoever runs the image says which capabilities root has.
+// runtime belong. The pod's securityContext says which capabilities root has.
 const administrator = "0:0"
 
 // All are the images of a release.

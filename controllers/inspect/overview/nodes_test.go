@@ -87,7 +87,7 @@ node n170: its agent is not ready
 	}
 }
 
-// Who may not read nodes or pods hears so in one line each, and gets the rest.
+// A user who may not read nodes or pods hears so in one line each, and gets the rest.
 func TestNodesThatNobodyMayRead(t *testing.T) {
 	for _, test := range []struct {
 		forbidden, says string
