@@ -124,6 +124,10 @@ func testUplinks(t *testing.T, w *world) {
 	t.Run("an address that no interface has", func(t *testing.T) {
 		relabel(t, one, "192.0.2.99")
 		one.told("NodeAddress", "no interface has the node's InternalIP 192.0.2.99")
+		node, err := w.client.CoreV1().Nodes().Get(context.Background(), one.name, metav1.GetOptions{})
+		if err != nil || !strings.Contains(node.Annotations["fairway.dev/network"], `"vtep"`) {
+			t.Errorf("the other nodes no longer know its end of the overlay: %v, %v", node.Annotations, err)
+		}
 		relabel(t, one, "192.0.2.1", "2001:db8::1")
 		reach("after the address is right again")
 	})

@@ -126,9 +126,9 @@ func (r *Reconciler) Build(ctx context.Context, name Key) (*Picture, []problem.P
 }
 
 // Publish hands over what is wanted, and what people should know of it. Where the node itself
-// is unknown or has no usable address, nothing can be decided, and what is in the kernel
-// stays: a Node that somebody deletes comes back with the next word of its kubelet, and its
-// pods run on.
+// is unknown or has no usable address, nothing can be decided. Then what is in the kernel and
+// what other agents know stays: a Node that somebody deletes comes back with the next word of
+// its kubelet, and its pods run on.
 func (r *Reconciler) Publish(_ Key, picture *Picture) {
 	r.Describe(picture.Status)
 	if picture.Decided() {
@@ -144,6 +144,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, name Key) (reconcile.Result,
 	}
 	r.Publish(name, picture)
 	r.Reporter.Report(ctx, name, problems)
+	if !picture.Decided() {
+		return reconcile.Result{}, nil
+	}
 	return reconcile.Result{}, r.tell(ctx, picture.Facts)
 }
 
