@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -40,6 +42,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/node"
 	"github.com/fairwaynet/fairway/controllers/node/network"
 	noderanges "github.com/fairwaynet/fairway/controllers/node/ranges"
+	"github.com/fairwaynet/fairway/controllers/node/services"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/reconnect"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
@@ -67,6 +70,10 @@ type nodeSettings struct {
 	Exclusive   bool
 	Runtime     string
 	Cleanup     bool
+
+	Services    bool     // keeps them
+	NodePorts   []string // prefixes
+	ExternalIPs bool
 
 	Allocate     bool // ranges of nodes' pods
 	Bits4, Bits6 int  // lengths of the ranges' prefixes
@@ -122,6 +129,9 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&n.Plugin, "plugin", n.Plugin, "`program` that is installed as plugin")
 	flags.BoolVar(&n.Exclusive, "cni-exclusive", n.Exclusive, "move other networks' configurations aside that come before ours")
 	flags.StringVar(&n.Runtime, "runtime-endpoint", n.Runtime, "`address` of the container runtime (CRI)")
+	flags.BoolVar(&n.Services, "services", n.Services, "lead packets to Services to their endpoints, in place of kube-proxy")
+	flags.StringSliceVar(&n.NodePorts, "node-port-addresses", n.NodePorts, "`network` of the addresses of this machine at which node ports answer; give it again for more; by default its Node's InternalIPs")
+	flags.BoolVar(&n.ExternalIPs, "external-ips", n.ExternalIPs, "serve spec.externalIPs; whoever may write a Service can take any address with it (CVE-2020-8554)")
 	flags.BoolVar(&n.Cleanup, "cleanup", n.Cleanup, "take away everything that was put onto this machine, and end; its pods lose their network")
 }
 
@@ -147,7 +157,7 @@ func (n *nodeSettings) load(flags *pflag.FlagSet) error {
 	if len(n.Pods) == 0 && !n.Cleanup {
 		wrong = append(wrong, n.wrong("pod-cidr", "say which addresses the cluster's pods have, so that packets between them keep theirs"))
 	}
-	for name, texts := range map[string][]string{"pod-cidr": n.Pods, "no-masquerade": n.Direct} {
+	for name, texts := range map[string][]string{"pod-cidr": n.Pods, "no-masquerade": n.Direct, "node-port-addresses": n.NodePorts} {
 		if _, err := networks(texts); err != nil {
 			wrong = append(wrong, n.wrong(name, err.Error()))
 		}
@@ -268,13 +278,17 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	cached, err := services.Cached()
+	if err != nil {
+		return err
+	}
 	mgr, err := manager.New(config, manager.Options{
 		Logger:  log,
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"}, // probes serve the metrics
 		// The agent starts without an API server, so it cannot ask one for its kinds.
 		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return nodeMapper(), nil },
-		Cache:          cache.Options{DefaultTransform: network.Trim, ReaderFailOnMissingInformer: true},
+		Cache:          cache.Options{DefaultTransform: network.Trim, ByObject: cached, ReaderFailOnMissingInformer: true},
 	})
 	if err != nil {
 		return fmt.Errorf("reach the cluster: %w", err)
@@ -307,10 +321,15 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 	return mgr.Start(ctx)
 }
 
-// nodeMapper knows the only kind that the agent reads and writes.
+// nodeMapper knows the kinds that the agent reads.
 func nodeMapper() meta.RESTMapper {
-	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{corev1.SchemeGroupVersion})
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{
+		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion,
+	})
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
+	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
+	mapper.Add(networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"), meta.RESTScopeRoot)
 	return mapper
 }
 
@@ -348,6 +367,11 @@ func (n *nodeSettings) assemble(
 		Folders: n.Folders, Plugin: n.Plugin, Exclusive: n.Exclusive,
 		Engine: engine, Connections: connections, Sandboxes: sandbox.Runtime{Endpoint: n.Runtime}.List,
 		Reporter: reporter, Told: told, Metrics: metrics, Log: log, Complete: probes.Ready,
+	}
+	if n.Services {
+		if err := n.addServices(ctx, agent); err != nil {
+			return nil, err
+		}
 	}
 	if err := mgr.Add(agent); err != nil {
 		return nil, err
@@ -388,4 +412,21 @@ func (n *nodeSettings) allocate(config *rest.Config, log logr.Logger, mgr manage
 			return leader.New(config, lease, identity, noderanges.Terms(), log)
 		},
 	})
+}
+
+// addServices makes the agent keep Services.
+func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error {
+	nodePorts, err := networks(n.NodePorts)
+	if err != nil {
+		return err
+	}
+	connections, err := conntrack.Open(conntrack.Options{})
+	if err != nil {
+		return err
+	}
+	agent.Services = &node.Services{
+		Config:      services.Config{Pods: agent.Config.Pods, NodePorts: nodePorts, ExternalIPs: n.ExternalIPs},
+		Connections: connections, // until the process ends
+	}
+	return services.Index(ctx, agent.Cache)
 }

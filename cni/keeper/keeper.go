@@ -228,7 +228,7 @@ func (k *Keeper) tables(ctx context.Context, wanted Wanted, report *Report) (lea
 			wrong = append(wrong, k.Engine.Complete(key))
 		}
 	}
-	result, err := k.Engine.Commit(ctx)
+	result, err := k.Engine.Commit(ctx, k.keys...)
 	wrong = append(wrong, err)
 	report.Mended = append(report.Mended, said(result.Changes)...)
 	for _, refused := range result.Refused {

@@ -32,7 +32,7 @@ func (k *Keeper) Prepare(ctx context.Context, key ipam.Key) error {
 	if err != nil {
 		return err
 	}
-	result, err := k.Engine.Commit(ctx)
+	result, err := k.Engine.Commit(ctx, k.keys...)
 	if err != nil {
 		return fmt.Errorf("write nftables: %w", err)
 	}

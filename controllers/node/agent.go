@@ -47,6 +47,8 @@ type Agent struct {
 	Log      logr.Logger
 	// Complete is called once the node's pods can work.
 	Complete func()
+	// Services keeps the Services of the node, too; nil: another program does.
+	Services *Services
 
 	boot   string
 	booted time.Time
@@ -84,6 +86,9 @@ func (a *Agent) prepare() error {
 		Interfaces: link.Interfaces, Publisher: a.keeper, Describe: a.status.describe, Reporter: a.Reporter,
 	}
 	a.start = starter{agent: a}
+	if a.Services != nil {
+		return a.Services.prepare(a)
+	}
 	return nil
 }
 
@@ -110,6 +115,11 @@ func (a *Agent) Start(ctx context.Context) error {
 			Name: "network", Builder: a.ways, Reconciler: a.ways, Sources: a.ways.Sources(a.Cache), Publish: a.ways.Publish,
 		}
 		assembled := &assembly.Assembly{Parts: []assembly.Part{network}, Report: a.Reporter.Report, Log: a.Log}
+		if a.Services != nil {
+			assembled.Parts = append(assembled.Parts, a.Services.parts(a.Cache)...)
+			assembled.Begin = a.Services.begin
+			assembled.Beside = append(assembled.Beside, a.Services.keeper.Run)
+		}
 		return assembled.Start(ctx)
 	})
 	return running.Wait()

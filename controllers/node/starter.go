@@ -32,6 +32,9 @@ func (s *starter) complete(ctx context.Context, wanted keeper.Wanted) error {
 	if len(wanted.Ranges) == 0 || wanted.MTU == 0 {
 		return nil // no pod could start: the Problem is told
 	}
+	if !s.begun && a.Services != nil && !a.Services.keeper.Written() {
+		return nil // a pod could reach no Service: the next pass looks again
+	}
 	node := agent.Node{
 		Version: agent.Version, Boot: a.boot, Ranges: wanted.Ranges, MTU: wanted.MTU, Addresses: wanted.Sources,
 	}

@@ -30,14 +30,15 @@ type Refused struct {
 // one batch. If the kernel refuses it, Commit finds the keys at fault: they are
 // in Result.Refused, and all others are written. An error means that nothing
 // more can be written now; what was submitted is tried again by the next Commit.
-// It is ErrOwned or ErrNewer for a table that is not ours to write.
-func (e *Engine) Commit(ctx context.Context) (Result, error) {
+// It is ErrOwned or ErrNewer for a table that is not ours to write. With keys, what
+// was submitted to other tables waits.
+func (e *Engine) Commit(ctx context.Context, keys ...TableKey) (Result, error) {
 	defer e.lock()()
 	var result Result
 	if err := e.ready(ctx, &result); err != nil {
 		return result, err
 	}
-	units := e.take()
+	units := e.take(keys)
 	if err := e.divide(ctx, units, &result); err != nil {
 		e.putBack(units)
 		return result, err
@@ -89,12 +90,16 @@ type unit struct {
 	done  bool
 }
 
-// take returns all that was submitted, in the order of keys.
-func (e *Engine) take() []*unit {
+// take returns all that was submitted to tables, in the order of keys; to all
+// tables if none are named.
+func (e *Engine) take(tables []TableKey) []*unit {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var units []*unit
 	for _, t := range e.tables {
+		if len(tables) > 0 && !slices.Contains(tables, t.skeleton.Key()) {
+			continue
+		}
 		for _, key := range slices.Sorted(maps.Keys(t.pending)) {
 			units = append(units, &unit{table: t, key: key, part: t.pending[key]})
 		}

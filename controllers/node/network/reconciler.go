@@ -92,7 +92,12 @@ func Trim(object any) (any, error) {
 	if !ok {
 		return object, nil // the notice of an event that the stream missed
 	}
-	node.ManagedFields, node.Labels = nil, nil
+	node.ManagedFields = nil
+	if zone, ok := node.Labels[corev1.LabelTopologyZone]; ok {
+		node.Labels = map[string]string{corev1.LabelTopologyZone: zone}
+	} else {
+		node.Labels = nil
+	}
 	if text, ok := node.Annotations[podnetwork.FactsAnnotation]; ok {
 		node.Annotations = map[string]string{podnetwork.FactsAnnotation: text}
 	} else {

@@ -81,6 +81,21 @@ func (t *Table) Delete(ctx context.Context, m Match) error {
 	return t.each(ctx, m)
 }
 
+// List calls each for every connection of both families. A connection that begins or ends
+// meanwhile may be among them, or not.
+func (t *Table) List(ctx context.Context, each func(Match)) error {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		err := t.request(ctx, list, netlink.Dump, family, message.Attributes{}, func(entry []byte) {
+			f := message.Parse(entry)
+			each(Match{decode(f.Nest(original)), decode(f.Nest(reply))})
+		})
+		if err != nil {
+			return fmt.Errorf("list connections: %w", err)
+		}
+	}
+	return nil
+}
+
 // each deletes the entries of a filtered dump (Linux 5.8 and newer).
 func (t *Table) each(ctx context.Context, m Match) error {
 	var found []message.Attributes

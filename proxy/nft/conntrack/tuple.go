@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"cmp"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -87,6 +88,24 @@ func (t Tuple) encode(a *message.Attributes, kind uint16) {
 	})
 }
 
+// decode reads a tuple.
+func decode(f *message.Fields) Tuple {
+	addresses, protocol := f.Nest(addresses), f.Nest(protocol)
+	return Tuple{
+		addressIn(addresses, source4, source6), addressIn(addresses, destination4, destination6),
+		protocol.Uint8(number), protocol.Uint16(sourcePort), protocol.Uint16(destinationPort),
+	}
+}
+
+func addressIn(f *message.Fields, four, six uint16) netip.Addr {
+	for _, kind := range []uint16{four, six} {
+		if a, ok := netip.AddrFromSlice(f[kind]); ok {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
 func address(a *message.Attributes, four, six uint16, x netip.Addr) {
 	switch {
 	case x.Is4():
@@ -102,4 +121,16 @@ func nestOf(kind uint16) uint16 {
 		return kind | unix.NLA_F_NESTED
 	}
 	return kind
+}
+
+// Compare orders matches.
+func (m Match) Compare(other Match) int {
+	return cmp.Or(m.Original.compare(other.Original), m.Reply.compare(other.Reply))
+}
+
+func (t Tuple) compare(other Tuple) int {
+	return cmp.Or(
+		t.Source.Compare(other.Source), t.Destination.Compare(other.Destination), cmp.Compare(t.Protocol, other.Protocol),
+		cmp.Compare(t.SourcePort, other.SourcePort), cmp.Compare(t.DestinationPort, other.DestinationPort),
+	)
 }

@@ -1,0 +1,134 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/cni/link"
+	"github.com/fairwaynet/fairway/controllers/assembly"
+	"github.com/fairwaynet/fairway/controllers/node/services"
+	"github.com/fairwaynet/fairway/proxy/healthcheck"
+	"github.com/fairwaynet/fairway/proxy/keeper"
+	"github.com/fairwaynet/fairway/proxy/service"
+)
+
+// Services keeps the Services of an Agent's node.
+type Services struct {
+	services.Config
+
+	// Connections forgets connections. It is for nobody else.
+	Connections keeper.Connections
+
+	agent    *Agent
+	keeper   *keeper.Keeper
+	services *services.Reconciler
+	cluster  *services.Cluster
+	health   healthcheck.Server
+}
+
+// Reasons of Problems of Services.
+const (
+	// ReasonAddressTaken says that an older Service has an address and port.
+	ReasonAddressTaken problem.Reason = "AddressTaken"
+	// ReasonHealthCheckPort says that nothing can be answered at a healthCheckNodePort.
+	ReasonHealthCheckPort problem.Reason = "HealthCheckPortTaken"
+)
+
+func (s *Services) prepare(a *Agent) error {
+	s.agent = a
+	s.health.Failed = s.healthFailed
+	var err error
+	s.keeper, err = keeper.New(keeper.Options{
+		Engine: a.Engine, Connections: s.Connections, Health: &s.health, Now: time.Now, Committed: s.committed,
+	})
+	if err != nil {
+		return err
+	}
+	s.services = &services.Reconciler{
+		Config: s.Config, Node: string(a.Name), Objects: a.Cache, Publisher: s.keeper, Reporter: a.Reporter,
+	}
+	s.cluster = &services.Cluster{Reconciler: s.services, Addresses: addresses}
+	return nil
+}
+
+// addresses are those of the node's interfaces.
+func addresses() ([]netip.Addr, error) {
+	interfaces, err := link.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Addr
+	for _, each := range interfaces {
+		for _, network := range each.Networks {
+			all = append(all, network.Addr())
+		}
+	}
+	return all, nil
+}
+
+// parts are those of the agent's assembly.
+func (s *Services) parts(objects cache.Cache) []assembly.Part {
+	return []assembly.Part{
+		&assembly.Kind[services.Key, service.Service]{
+			Name: "service", Builder: s.services, Reconciler: s.services, Sources: s.services.Sources(objects), Publish: s.services.Publish,
+		},
+		&assembly.Kind[services.NodeKey, service.Cluster]{
+			Name: "cluster", Builder: s.cluster, Reconciler: s.cluster, Sources: s.cluster.Sources(objects), Publish: s.cluster.Publish,
+		},
+	}
+}
+
+// begin is called before the first pass. What it returns is called when all of it was
+// published.
+func (s *Services) begin() func(assembly.Problems) {
+	return func(assembly.Problems) { s.keeper.Complete() }
+}
+
+// Keys of the reporter.
+type (
+	proxyKey   struct{}                       // what keeps all Services from being written
+	refusedKey struct{ types.NamespacedName } // what keeps one from it
+	lacksKey   struct{ types.NamespacedName } // what another has
+	healthKey  struct{ types.NamespacedName }
+)
+
+// committed hears of a commit of the keeper.
+func (s *Services) committed(ctx context.Context, r keeper.Report) {
+	a := s.agent
+	var problems []problem.Problem
+	if r.Err != nil {
+		a.Log.Error(r.Err, "keep Services")
+		problems = append(problems, a.problem(ReasonKernel, r.Err.Error()))
+	}
+	a.Reporter.Report(ctx, proxyKey{}, problems)
+	for name := range r.Services {
+		problems = nil
+		if err := r.Refused[name]; err != nil {
+			a.Log.Error(err, "the kernel refuses a Service, which is left as it was", "service", name)
+			problems = append(problems, of(name, ReasonKernel, fmt.Sprintf("node %s serves it as it was before: %v", a.Name, err)))
+		}
+		a.Reporter.Report(ctx, refusedKey{name}, problems)
+		problems = nil
+		for front, holder := range r.Lacks[name] {
+			problems = append(problems, of(name, ReasonAddressTaken, fmt.Sprintf("%s leads to Service %s, which is older", front, holder)))
+		}
+		a.Reporter.Report(ctx, lacksKey{name}, problems)
+	}
+	a.Metrics.committed(r, time.Now())
+}
+
+func (s *Services) healthFailed(name types.NamespacedName, err error) {
+	s.agent.Reporter.Report(context.Background(), healthKey{name}, []problem.Problem{of(name, ReasonHealthCheckPort, fmt.Sprintf(
+		"node %s cannot tell load balancers of its endpoints: %v", s.agent.Name, err))})
+}
+
+// of is a Problem of a Service.
+func of(name types.NamespacedName, reason problem.Reason, message string) problem.Problem {
+	return problem.Problem{Object: problem.Object{Kind: "Service", Name: name}, Reason: reason, Message: message}
+}

@@ -1,0 +1,135 @@
+// Package healthcheck tells load balancers whether a node has endpoints of a Service, at the
+// Service's healthCheckNodePort.
+//
+// The answer is that of kube-proxy, so that load balancers of all clouds understand it: 200 if
+// there are endpoints, else 503, and their number as JSON and in a header.
+package healthcheck
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/proxy/service"
+)
+
+// Server answers for Services. Its methods may be called concurrently. The zero value answers
+// for none.
+type Server struct {
+	// Healthy says whether what the kernel has is what Services are; nil: always.
+	Healthy func() bool
+	// Failed hears that a port cannot be listened at: another program has it.
+	Failed func(name types.NamespacedName, err error)
+
+	mu       sync.Mutex
+	services map[types.NamespacedName]*listener
+}
+
+// listener answers for one Service.
+type listener struct {
+	server *Server
+	name   types.NamespacedName
+	port   uint16
+	http   *http.Server
+
+	mu    sync.Mutex
+	local int
+}
+
+// Set says what a Service's health is from now on; the zero value: nobody asks.
+func (s *Server) Set(name types.NamespacedName, health service.Health) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	has := s.services[name]
+	if has != nil && has.port != health.Port {
+		has.close()
+		delete(s.services, name)
+		has = nil
+	}
+	if health.Port == 0 {
+		return
+	}
+	if has == nil {
+		has = &listener{server: s, name: name, port: health.Port}
+		if err := has.listen(); err != nil {
+			if s.Failed != nil {
+				s.Failed(name, err)
+			}
+			return // the next change tries again
+		}
+		if s.services == nil {
+			s.services = map[types.NamespacedName]*listener{}
+		}
+		s.services[name] = has
+	}
+	has.set(health.Local)
+}
+
+// Close ends all answers.
+func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.services {
+		l.close()
+	}
+	clear(s.services)
+}
+
+func (l *listener) listen() error {
+	at := net.JoinHostPort("", strconv.Itoa(int(l.port)))
+	socket, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", at)
+	if err != nil {
+		return fmt.Errorf("answer load balancers: %w", err)
+	}
+	const patience = 5 * time.Second
+	l.http = &http.Server{Handler: l, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience, MaxHeaderBytes: 1 << 12}
+	go func() {
+		if err := l.http.Serve(socket); !errors.Is(err, http.ErrServerClosed) && l.server.Failed != nil {
+			l.server.Failed(l.name, err)
+		}
+	}()
+	return nil
+}
+
+func (l *listener) close() { _ = l.http.Close() }
+
+func (l *listener) set(local int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.local = local
+}
+
+// answer is what kube-proxy answers.
+type answer struct {
+	Service struct {
+		Namespace string `json:"namespace"`
+		Name      string `json:"name"`
+	} `json:"service"`
+	LocalEndpoints      int  `json:"localEndpoints"`
+	ServiceProxyHealthy bool `json:"serviceProxyHealthy"`
+}
+
+// ServeHTTP implements http.Handler.
+func (l *listener) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	l.mu.Lock()
+	a := answer{LocalEndpoints: l.local, ServiceProxyHealthy: l.server.Healthy == nil || l.server.Healthy()}
+	l.mu.Unlock()
+	a.Service.Namespace, a.Service.Name = l.name.Namespace, l.name.Name
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(a.LocalEndpoints))
+	if a.LocalEndpoints == 0 || !a.ServiceProxyHealthy {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	if err := json.NewEncoder(w).Encode(a); err != nil {
+		return // the load balancer has gone
+	}
+}

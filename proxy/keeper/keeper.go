@@ -1,0 +1,306 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairwaynet/fairway/proxy/nft"
+	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
+	"github.com/fairwaynet/fairway/proxy/service"
+)
+
+// Connections forgets connections. A *conntrack.Table is one.
+type Connections interface {
+	Delete(ctx context.Context, m conntrack.Match) error
+	List(ctx context.Context, each func(conntrack.Match)) error
+}
+
+// Options are what a Keeper works with.
+type Options struct {
+	Engine      *nft.Engine
+	Connections Connections
+	Health      Health
+	Now         func() time.Time
+	// Committed is called after each commit.
+	Committed func(context.Context, Report)
+}
+
+// Health tells load balancers how many endpoints of a Service this node has. A
+// *healthcheck.Server is one.
+type Health interface {
+	Set(name types.NamespacedName, health service.Health)
+}
+
+// Report says what a commit did.
+type Report struct {
+	// Services are those that were written, and when each was told.
+	Services map[types.NamespacedName]time.Time
+	// Refused are the errors that cost one Service.
+	Refused map[types.NamespacedName]error
+	// Lacks are the fronts that a Service wants and another has; each of Services has an entry.
+	Lacks map[types.NamespacedName]map[service.FrontKey]types.NamespacedName
+	// Err is what keeps everything from being written. It is tried again.
+	Err error
+}
+
+// Keeper keeps Services in the kernel. Its methods may be called concurrently.
+type Keeper struct {
+	Options
+
+	woken chan struct{} // holds a value while a commit is wanted
+
+	mu       sync.Mutex
+	claims   *service.Claims
+	cluster  service.Cluster
+	told     map[types.NamespacedName]time.Time // since the last commit
+	complete bool
+	begun    bool // everything was written once
+
+	written map[types.NamespacedName]*service.Service // what the kernel has; Run's alone
+	swept   bool                                      // connections of before the start were looked at
+}
+
+// clusterKey is the key of what the tables hold of the cluster. No Service has that name.
+const clusterKey nft.Key = "cluster"
+
+// Tables are the keys of the tables.
+func Tables() []nft.TableKey {
+	return []nft.TableKey{service.Key(nft.IPv4), service.Key(nft.IPv6)}
+}
+
+// New declares the tables to the engine.
+func New(options Options) (*Keeper, error) {
+	for _, table := range service.Tables() {
+		if err := options.Engine.Declare(table); err != nil {
+			return nil, fmt.Errorf("keep Services: %w", err)
+		}
+	}
+	return &Keeper{
+		Options: options, woken: make(chan struct{}, 1), claims: service.NewClaims(),
+		told: map[types.NamespacedName]time.Time{}, written: map[types.NamespacedName]*service.Service{},
+	}, nil
+}
+
+// Publish says what a Service is from now on; nil: nothing. It hands over and does not wait.
+func (k *Keeper) Publish(name types.NamespacedName, s *service.Service) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.Now()
+	for _, changed := range k.claims.Set(name, s) {
+		if _, earlier := k.told[changed]; !earlier {
+			k.told[changed] = now
+		}
+	}
+	k.wake()
+}
+
+// PublishCluster says what the cluster is from now on.
+func (k *Keeper) PublishCluster(c service.Cluster) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cluster = c
+	k.wake()
+}
+
+// Complete says that everything was told once. Nothing is written before.
+func (k *Keeper) Complete() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.complete = true
+	k.wake()
+}
+
+func (k *Keeper) wake() {
+	select {
+	case k.woken <- struct{}{}:
+	default:
+	}
+}
+
+// Run writes until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	const pause = time.Second // after an error
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.woken:
+		}
+		if !k.ready() {
+			continue
+		}
+		report := k.commit(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if report.Err != nil {
+			time.AfterFunc(pause, k.wake)
+		} else {
+			k.begin()
+		}
+		k.Committed(ctx, report)
+	}
+}
+
+func (k *Keeper) begin() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.begun = true
+}
+
+// Written says whether the kernel has had all Services once.
+func (k *Keeper) Written() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.begun
+}
+
+func (k *Keeper) ready() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.complete
+}
+
+// change is what one Service becomes.
+type change struct {
+	name  types.NamespacedName
+	after *service.Service
+	lacks map[service.FrontKey]types.NamespacedName
+	told  time.Time
+}
+
+// take returns what was told since the last commit.
+func (k *Keeper) take() (all []change, cluster service.Cluster) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name, told := range k.told {
+		s, lacks := k.claims.Get(name)
+		all = append(all, change{name, s, lacks, told})
+	}
+	clear(k.told)
+	return all, k.cluster
+}
+
+// again takes changes back that were not written, unless there are newer ones.
+func (k *Keeper) again(changes []change) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range changes {
+		k.told[c.name] = c.told
+	}
+}
+
+// commit writes what was told.
+func (k *Keeper) commit(ctx context.Context) Report {
+	changes, cluster := k.take()
+	report := Report{
+		Services: map[types.NamespacedName]time.Time{}, Refused: map[types.NamespacedName]error{},
+		Lacks: map[types.NamespacedName]map[service.FrontKey]types.NamespacedName{},
+	}
+	if err := k.submit(changes, cluster, &report); err != nil {
+		k.again(changes)
+		report.Err = err
+		return report
+	}
+	result, err := k.Engine.Commit(ctx, Tables()...)
+	if err != nil {
+		k.again(changes)
+		report.Err = fmt.Errorf("write Services into the kernel: %w", err)
+		return report
+	}
+	for _, refused := range result.Refused {
+		if refused.Key == clusterKey {
+			report.Err = fmt.Errorf("write the cluster's networks into the kernel: %w", refused.Err)
+			continue
+		}
+		report.Refused[nameOf(refused.Key)] = refused.Err
+	}
+	var stale []conntrack.Match
+	for _, c := range changes {
+		report.Services[c.name], report.Lacks[c.name] = c.told, c.lacks
+		if report.Refused[c.name] != nil {
+			continue
+		}
+		if k.swept {
+			stale = append(stale, service.Stale(k.written[c.name], c.after, cluster.NodeAddresses)...)
+		}
+		k.note(c)
+	}
+	if err := k.forget(ctx, cluster, stale); err != nil {
+		report.Err = errors.Join(report.Err, err)
+	}
+	return report
+}
+
+// submit hands everything to the engine. What can never be written is refused.
+func (k *Keeper) submit(changes []change, cluster service.Cluster, report *Report) error {
+	for f, part := range cluster.Parts() {
+		if err := k.Engine.Submit(service.Key(f), clusterKey, part); err != nil {
+			return err
+		}
+	}
+	for _, c := range changes {
+		for f, part := range c.after.Parts() {
+			if err := k.Engine.Submit(service.Key(f), keyOf(c.name), part); err != nil {
+				report.Refused[c.name] = err
+			}
+		}
+	}
+	for _, table := range Tables() {
+		if err := k.Engine.Complete(table); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note keeps what the kernel has.
+func (k *Keeper) note(c change) {
+	health := service.Health{}
+	if c.after == nil {
+		delete(k.written, c.name)
+	} else {
+		k.written[c.name] = c.after
+		health = c.after.Health
+	}
+	k.Health.Set(c.name, health)
+}
+
+func keyOf(name types.NamespacedName) nft.Key { return nft.Key(name.String()) }
+
+func nameOf(key nft.Key) types.NamespacedName {
+	namespace, name, _ := strings.Cut(string(key), "/")
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
+
+// forget deletes connections. After the first commit it looks at all that there are: an
+// earlier agent may have ended between a change and its forgetting.
+func (k *Keeper) forget(ctx context.Context, cluster service.Cluster, stale []conntrack.Match) error {
+	if !k.swept {
+		serving := service.NewServing(k.written, cluster.NodeAddresses)
+		err := k.Connections.List(ctx, func(m conntrack.Match) {
+			if serving.Stale(m) {
+				stale = append(stale, m)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("look for connections of before: %w", err)
+		}
+	}
+	k.swept = true
+	return k.remove(ctx, stale)
+}
+
+func (k *Keeper) remove(ctx context.Context, stale []conntrack.Match) error {
+	var wrong []error
+	for _, m := range stale {
+		wrong = append(wrong, k.Connections.Delete(ctx, m))
+	}
+	return errors.Join(wrong...)
+}

@@ -1,0 +1,175 @@
+package service
+
+import (
+	"net/netip"
+
+	"github.com/fairwaynet/fairway/proxy/nft"
+)
+
+// Parts are what one key wants in the tables, by family.
+type Parts map[nft.Family]nft.Part
+
+// Parts returns the elements of a Service. A family without any has an empty part; that is
+// also what nil has: a Service that is gone.
+func (s *Service) Parts() Parts {
+	parts := Parts{}
+	for _, f := range families() {
+		w := writer{table: table{Family: f}, elements: map[string][]nft.Element{}, chains: map[string]nft.Chain{}}
+		if s != nil {
+			for _, p := range s.Ports {
+				if familyOf(p.IPv6) == f {
+					w.port(p)
+				}
+			}
+		}
+		parts[f] = w.part()
+	}
+	return parts
+}
+
+// writer gathers the elements of one family.
+type writer struct {
+	table
+
+	elements map[string][]nft.Element
+	chains   map[string]nft.Chain
+	order    []string // of chains
+	seen     map[nft.Value]bool
+}
+
+func (w *writer) part() nft.Part {
+	part := nft.Part{Elements: w.elements}
+	for _, name := range w.order {
+		part.Chains = append(part.Chains, w.chains[name])
+	}
+	return part
+}
+
+func (w *writer) add(set string, e nft.Element) { w.elements[set] = append(w.elements[set], e) }
+
+// once adds what several ports of the Service have in common.
+func (w *writer) once(set string, key nft.Value) {
+	id := nft.Value(set) + key
+	if !w.seen[id] {
+		if w.seen == nil {
+			w.seen = map[nft.Value]bool{}
+		}
+		w.seen[id] = true
+		w.add(set, nft.Element{Key: key})
+	}
+}
+
+func (w *writer) port(p Port) {
+	for i, front := range p.Fronts {
+		w.front(p, front, i == 0)
+	}
+	for _, list := range [][]Endpoint{p.All, p.Local} {
+		for _, e := range list {
+			if e.Here {
+				w.once(hairpin, nft.Concat(nft.Addr(e.Addr()), nft.Addr(e.Addr())))
+			}
+		}
+	}
+}
+
+// front adds the elements of a front.
+func (w *writer) front(p Port, front Front, clusterIP bool) {
+	nodePort := !front.Address.IsValid()
+	to := unspecified(w.Family)
+	if !nodePort {
+		to = nft.Addr(front.Address)
+	}
+	if clusterIP {
+		w.once(clusterIPSet, to)
+	}
+	key := nft.Concat(to, nft.Proto(p.Protocol), nft.Port(front.Port))
+	if front.leads(ToAll) {
+		w.slots(p, front.Port, key, p.All, false)
+	}
+	if front.leads(ToLocal) {
+		w.slots(p, front.Port, key, p.Local, true)
+	}
+	in, out := w.verdict(p, front.Inside, nodePort), w.verdict(p, front.Outside, nodePort)
+	switch {
+	case front.Sources != nil:
+		w.add(services, nft.Element{Key: key, Verdict: nft.Goto(of(guarded, nodePort))})
+		for _, source := range front.Sources {
+			w.add(allowed, nft.Prefix(source, to, nft.Proto(p.Protocol), nft.Port(front.Port)))
+		}
+	case in != out:
+		w.add(services, nft.Element{Key: key, Verdict: nft.Goto(of(bySource, nodePort))})
+	default:
+		w.add(services, nft.Element{Key: key, Verdict: in})
+	}
+	if front.Sources != nil || in != out {
+		w.add(inside, nft.Element{Key: key, Verdict: in})
+		w.add(outside, nft.Element{Key: key, Verdict: out})
+	}
+	if front.Masquerade == OfAllButPods {
+		w.add(masquerade, nft.Element{Key: key})
+	} else {
+		w.add(ofNode, nft.Element{Key: key})
+	}
+}
+
+// verdict is what a choice is in a map, with the chain that it needs.
+func (w *writer) verdict(p Port, c Choice, nodePort bool) nft.Verdict {
+	list := p.All
+	switch c {
+	case Refuse:
+		return nft.Goto(refuse)
+	case Drop:
+		return nft.Drop()
+	case ToLocal:
+		list = p.Local
+	case ToAll:
+	}
+	chosen := pick{uint32(len(list)), c == ToLocal, nodePort, p.Affinity} //nolint:gosec // bounded by Build
+	name := chosen.name()
+	if _, there := w.chains[name]; !there {
+		w.chains[name] = w.chain(chosen)
+		w.order = append(w.order, name)
+	}
+	return nft.Goto(name)
+}
+
+// slots adds the endpoints of a front by number.
+func (w *writer) slots(p Port, port uint16, key nft.Value, list []Endpoint, local bool) {
+	chosen := pick{local: local}
+	for i, e := range list {
+		slot := nft.Number(uint32(i) + chosen.offset()) //nolint:gosec // bounded by Build
+		at := nft.Concat(nft.Addr(e.Addr()), nft.Port(e.Port()))
+		w.add(endpoints, nft.Element{Key: key + slot, Value: at})
+		if p.Affinity > 0 {
+			w.add(sticky, nft.Element{Key: slot + key, Value: nft.Concat(nft.Port(port)) + at})
+			w.add(chosen.members(), nft.Element{Key: key + at})
+		}
+	}
+}
+
+// Cluster is what the tables must know of the cluster and the node.
+type Cluster struct {
+	// Services are the ranges of cluster IPs, Pods those of pods.
+	Services, Pods []netip.Prefix
+	// NodePorts are the networks of the node's addresses at which node ports answer.
+	NodePorts []netip.Prefix
+	// NodeAddresses are those addresses.
+	NodeAddresses []netip.Addr
+}
+
+// Parts returns the elements of the cluster.
+func (c Cluster) Parts() Parts {
+	parts := Parts{}
+	for _, f := range families() {
+		elements := map[string][]nft.Element{}
+		for set, networks := range map[string][]netip.Prefix{ranges: c.Services, pods: c.Pods, nodePorts: c.NodePorts} {
+			for _, network := range networks {
+				if familyOf(network.Addr().Is6()) == f {
+					elements[set] = append(elements[set], nft.Prefix(network))
+				}
+			}
+		}
+		parts[f] = nft.Part{Elements: elements}
+	}
+	return parts
+}

@@ -1,0 +1,101 @@
+package service
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fairwaynet/fairway/proxy/nft"
+)
+
+// localSlots is the slot of the first endpoint of this node.
+const localSlots = 1 << 16
+
+// mostEndpoints is how many slots a port has.
+const mostEndpoints = localSlots
+
+// pick is a chain that chooses among endpoints. Every front with as many endpoints, and the
+// same affinity, uses the same chain.
+type pick struct {
+	endpoints uint32
+	local     bool
+	nodePort  bool
+	affinity  time.Duration
+}
+
+func (p pick) name() string {
+	name := "pick-" + fmt.Sprint(p.endpoints)
+	if p.local {
+		name += "-local"
+	}
+	if p.affinity > 0 {
+		name += fmt.Sprintf("-%ds", p.affinity/time.Second)
+	}
+	return of(name, p.nodePort)
+}
+
+func (p pick) offset() uint32 {
+	if p.local {
+		return localSlots
+	}
+	return 0
+}
+
+func (p pick) members() string {
+	if p.local {
+		return localMembers
+	}
+	return members
+}
+
+// chain is the chain of a pick.
+func (t table) chain(p pick) nft.Chain {
+	key := t.key(p.nodePort)
+	slot := func(s nft.Source) nft.Sequence {
+		return nft.DNATMap(t.Family, endpoints, append(key[:3:3], s)...)
+	}
+	chain := nft.Chain{Name: p.name()}
+	if p.affinity > 0 {
+		chain.Rules = t.remember(p)
+	}
+	chain.Rules = append(chain.Rules,
+		rule(slot(nft.Random(p.endpoints, p.offset()))),
+		// Two lookups of one packet can see two commits. Slot 0 is there in both.
+		nft.Rule{Comment: "a commit between two lookups", Do: nft.Do(slot(nft.Constant(nft.Number(p.offset()))))},
+		rule(nft.Drop()),
+	)
+	return chain
+}
+
+// remember are the rules that give a client the endpoint that it had. The registers hold
+// source, destination, protocol and port, then address and port of an endpoint.
+func (t table) remember(p pick) []nft.Rule {
+	width := nft.Register(1) // of an address
+	if t.Family == nft.IPv6 {
+		width = 4
+	}
+	saddr, daddr := nft.Register(0), width
+	dport := daddr + width + 1
+	addr := dport + 1
+	port := addr + width
+	key := t.key(p.nodePort)
+	// Address and port are loaded as placeholders: a register must be written before a map's
+	// value ends in it, for nft to list the rule.
+	load := nft.Load(daddr, append(key[:3:3], nft.Daddr(t.Family), nft.Dport())...)
+	value := nft.Destination{Kind: nft.ToRegister, To: dport}
+	write := func(o nft.Operation, timeout time.Duration) nft.Expression {
+		return nft.WriteSet{Operation: o, Set: clients, Key: saddr, Value: value, Timeout: timeout}
+	}
+	return []nft.Rule{
+		{Comment: "a known client gets the endpoint that it had", Do: nft.Do(
+			nft.Load(saddr, nft.Saddr(t.Family)), load,
+			nft.Lookup{From: saddr, Set: clients, Into: value}, nft.Load(dport, nft.Dport()),
+			nft.Lookup{From: daddr, Set: p.members()},
+			write(nft.Update, p.affinity), nft.DNAT(t.Family, addr, port))},
+		// Add leaves the value of an element that is there: it goes first.
+		{Comment: "a new client is remembered", Do: nft.Do(
+			load, nft.Load(daddr-1, nft.Random(p.endpoints, p.offset())),
+			nft.Lookup{From: daddr - 1, Set: sticky, Into: value}, nft.Load(dport, nft.Dport()),
+			nft.Load(saddr, nft.Saddr(t.Family)),
+			write(nft.Delete, 0), write(nft.Add, p.affinity), nft.DNAT(t.Family, addr, port))},
+	}
+}

@@ -1,0 +1,121 @@
+package service
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
+)
+
+// lasting says whether connections of a protocol go on without anybody's asking whether the
+// other end is still there: a datagram's sender is not told, and the heartbeats of SCTP keep
+// an association known that is dead.
+func lasting(protocol uint8) bool {
+	return protocol == unix.IPPROTO_UDP || protocol == unix.IPPROTO_SCTP
+}
+
+// fronts returns the lasting fronts, and who serves them.
+func (s *Service) fronts() map[FrontKey][]netip.AddrPort {
+	all := map[FrontKey][]netip.AddrPort{}
+	if s == nil {
+		return all
+	}
+	for _, p := range s.Ports {
+		if !lasting(p.Protocol) {
+			continue
+		}
+		for _, f := range p.Fronts {
+			all[p.key(f)] = p.Serving
+		}
+	}
+	return all
+}
+
+// Stale returns the connections of datagrams that a change of a Service from before to after
+// leaves with somebody who no longer serves them; nil is a Service that does not exist. node
+// are the addresses at which node ports answer. Delete them after the change is in the kernel.
+func Stale(before, after *Service, node []netip.Addr) []conntrack.Match {
+	var all []conntrack.Match
+	had, has := before.fronts(), after.fronts()
+	for key, endpoints := range had {
+		now, still := has[key]
+		for _, to := range key.addresses(node) {
+			switch {
+			case !still, len(now) == 0:
+				if len(endpoints) > 0 {
+					all = append(all, key.match(to, netip.AddrPort{}))
+				}
+			default:
+				for _, e := range endpoints {
+					if !slices.Contains(now, e) {
+						all = append(all, key.match(to, e))
+					}
+				}
+			}
+		}
+	}
+	for key, endpoints := range has {
+		if before, existed := had[key]; existed && len(before) > 0 || len(endpoints) == 0 {
+			continue
+		}
+		// What was sent there before went elsewhere, or nowhere.
+		for _, to := range key.addresses(node) {
+			all = append(all, key.match(to, netip.AddrPort{}))
+		}
+	}
+	slices.SortFunc(all, conntrack.Match.Compare)
+	return slices.Compact(all)
+}
+
+// addresses are those at which the front is called.
+func (k FrontKey) addresses(node []netip.Addr) []netip.Addr {
+	if k.Address.IsValid() {
+		return []netip.Addr{k.Address}
+	}
+	var all []netip.Addr
+	for _, a := range node {
+		if a.Is6() == k.IPv6 {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// match is of all connections to the front, or of those that an endpoint has.
+func (k FrontKey) match(to netip.Addr, endpoint netip.AddrPort) conntrack.Match {
+	m := conntrack.Match{Original: conntrack.Tuple{Destination: to, Protocol: k.Protocol, DestinationPort: k.Port}}
+	if endpoint.IsValid() {
+		m.Reply = conntrack.Tuple{Source: endpoint.Addr(), Protocol: k.Protocol, SourcePort: endpoint.Port()}
+	}
+	return m
+}
+
+// Serving knows who serves the lasting fronts of a node.
+type Serving struct {
+	fronts map[FrontKey][]netip.AddrPort
+	node   []netip.Addr
+}
+
+// NewServing returns who serves Services. node are the addresses at which node ports answer.
+func NewServing[K comparable](services map[K]*Service, node []netip.Addr) Serving {
+	s := Serving{map[FrontKey][]netip.AddrPort{}, node}
+	for _, service := range services {
+		maps.Copy(s.fronts, service.fronts())
+	}
+	return s
+}
+
+// Stale says whether a connection is with somebody who does not serve the front that its
+// client called. Connections to what is no front are others'.
+func (s Serving) Stale(m conntrack.Match) bool {
+	key := FrontKey{m.Original.Destination, m.Original.Destination.Is6(), m.Original.Protocol, m.Original.DestinationPort}
+	serving, ours := s.fronts[key]
+	if !ours && slices.Contains(s.node, key.Address) {
+		key.Address = netip.Addr{}
+		serving, ours = s.fronts[key]
+	}
+	return ours && !slices.Contains(serving, netip.AddrPortFrom(m.Reply.Source, m.Reply.SourcePort))
+}
