@@ -71,6 +71,7 @@ type nodeSettings struct {
 	Runtime     string
 	Cleanup     bool
 
+	PodNetwork  bool     // keeps it
 	Services    bool     // keeps them
 	NodePorts   []string // prefixes
 	ExternalIPs bool
@@ -101,7 +102,7 @@ func newNodeSettings() *nodeSettings {
 			Programs: "/opt/cni/bin", Networks: "/etc/cni/net.d", State: "/var/lib/fairway/cni", Run: "/run/fairway",
 		},
 		Plugin: "/usr/local/bin/fairway-cni", Runtime: "unix:///run/containerd/containerd.sock",
-		Bits4: nodeBits4, Bits6: nodeBits6, Namespace: podNamespace(),
+		Bits4: nodeBits4, Bits6: nodeBits6, Namespace: podNamespace(), PodNetwork: true,
 	}
 	n.MetricsAddress = ":9469"
 	return n
@@ -129,6 +130,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&n.Plugin, "plugin", n.Plugin, "`program` that is installed as plugin")
 	flags.BoolVar(&n.Exclusive, "cni-exclusive", n.Exclusive, "move other networks' configurations aside that come before ours")
 	flags.StringVar(&n.Runtime, "runtime-endpoint", n.Runtime, "`address` of the container runtime (CRI)")
+	flags.BoolVar(&n.PodNetwork, "pod-network", n.PodNetwork, "give the pods of this machine their network; without it another program does")
 	flags.BoolVar(&n.Services, "services", n.Services, "lead packets to Services to their endpoints, in place of kube-proxy")
 	flags.StringSliceVar(&n.NodePorts, "node-port-addresses", n.NodePorts, "`network` of the addresses of this machine at which node ports answer; give it again for more; by default its Node's InternalIPs")
 	flags.BoolVar(&n.ExternalIPs, "external-ips", n.ExternalIPs, "serve spec.externalIPs; whoever may write a Service can take any address with it (CVE-2020-8554)")
@@ -173,6 +175,9 @@ func (n *nodeSettings) load(flags *pflag.FlagSet) error {
 	}
 	if n.Allocate {
 		wrong = append(wrong, n.checkAllocation()...)
+	}
+	if !n.PodNetwork && !n.Services && !n.Cleanup {
+		wrong = append(wrong, n.wrong("services", "without --pod-network and --services there is nothing to do"))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return usage(err)
@@ -363,7 +368,8 @@ func (n *nodeSettings) assemble(
 			Mode: mesh.Mode(n.Mode), Overlay: n.overlay(), SoftwareChecksums: n.Software,
 			Pods: pods, Direct: direct, Version: ownVersion(), Allocated: n.Allocate,
 		},
-		Cache: mgr.GetCache(), Client: mgr.GetClient(),
+		WithoutPods: !n.PodNetwork,
+		Cache:       mgr.GetCache(), Client: mgr.GetClient(),
 		Folders: n.Folders, Plugin: n.Plugin, Exclusive: n.Exclusive,
 		Engine: engine, Connections: connections, Sandboxes: sandbox.Runtime{Endpoint: n.Runtime}.List,
 		Reporter: reporter, Told: told, Metrics: metrics, Log: log, Complete: probes.Ready,

@@ -21,13 +21,16 @@ import (
 	"github.com/fairwaynet/fairway/controllers/assembly"
 	"github.com/fairwaynet/fairway/controllers/node/network"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
+	proxykeeper "github.com/fairwaynet/fairway/proxy/keeper"
 	"github.com/fairwaynet/fairway/proxy/nft"
 )
 
-// Agent keeps the pod network of one node. It is a manager.Runnable.
+// Agent keeps the pod network and the Services of one node. It is a manager.Runnable.
 type Agent struct {
 	Name   network.Key
 	Config network.Config
+	// WithoutPods leaves the pod network to another program.
+	WithoutPods bool
 
 	Cache  cache.Cache
 	Client client.Client
@@ -67,6 +70,14 @@ type Told interface {
 
 // prepare makes the parts.
 func (a *Agent) prepare() error {
+	if a.Services != nil {
+		if err := a.Services.prepare(a); err != nil {
+			return err
+		}
+	}
+	if a.WithoutPods {
+		return nil
+	}
 	var err error
 	if a.boot, err = agent.Boot(); err != nil {
 		return err
@@ -86,9 +97,6 @@ func (a *Agent) prepare() error {
 		Interfaces: link.Interfaces, Publisher: a.keeper, Describe: a.status.describe, Reporter: a.Reporter,
 	}
 	a.start = starter{agent: a}
-	if a.Services != nil {
-		return a.Services.prepare(a)
-	}
 	return nil
 }
 
@@ -96,6 +104,9 @@ func (a *Agent) prepare() error {
 func (a *Agent) Start(ctx context.Context) error {
 	if err := a.prepare(); err != nil {
 		return err
+	}
+	if a.WithoutPods {
+		return a.assembly().Start(ctx)
 	}
 	if err := a.Folders.Plugin(a.Plugin); err != nil {
 		return err
@@ -110,19 +121,24 @@ func (a *Agent) Start(ctx context.Context) error {
 	running.Go(func() error { return a.keeper.Run(ctx) })
 	running.Go(func() error { return a.reclaim(ctx) })
 	running.Go(func() error { return a.status.run(ctx) })
-	running.Go(func() error {
-		network := &assembly.Kind[network.Key, network.Picture]{
-			Name: "network", Builder: a.ways, Reconciler: a.ways, Sources: a.ways.Sources(a.Cache), Publish: a.ways.Publish,
-		}
-		assembled := &assembly.Assembly{Parts: []assembly.Part{network}, Report: a.Reporter.Report, Log: a.Log}
-		if a.Services != nil {
-			assembled.Parts = append(assembled.Parts, a.Services.parts(a.Cache)...)
-			assembled.Begin = a.Services.begin
-			assembled.Beside = append(assembled.Beside, a.Services.keeper.Run)
-		}
-		return assembled.Start(ctx)
-	})
+	running.Go(func() error { return a.assembly().Start(ctx) })
 	return running.Wait()
+}
+
+// assembly has the reconcilers.
+func (a *Agent) assembly() *assembly.Assembly {
+	all := &assembly.Assembly{Report: a.Reporter.Report, Log: a.Log}
+	if !a.WithoutPods {
+		all.Parts = append(all.Parts, &assembly.Kind[network.Key, network.Picture]{
+			Name: "network", Builder: a.ways, Reconciler: a.ways, Sources: a.ways.Sources(a.Cache), Publish: a.ways.Publish,
+		})
+	}
+	if a.Services != nil {
+		all.Parts = append(all.Parts, a.Services.parts(a.Cache)...)
+		all.Begin = a.Services.begin
+		all.Beside = a.Services.beside()
+	}
+	return all
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
@@ -179,9 +195,10 @@ func (a *Agent) problem(reason problem.Reason, message string) problem.Problem {
 }
 
 // Cleanup takes everything away that the agent, and the plugin for it, have made on the
-// node: pods lose their network.
+// node: pods lose their network, and new connections find no Services.
 func Cleanup(ctx context.Context, folders install.Folders, engine *nft.Engine) error {
 	wrong := []error{folders.Uninstall(), agent.Remove(folders.Run)} // first: no pod starts any more
+	wrong = append(wrong, engine.Remove(ctx, proxykeeper.Tables()...))
 	wrong = append(wrong, keeper.Remove(ctx, engine, ipam.Leases{Dir: folders.State}, network.OverlayName))
 	if err := errors.Join(wrong...); err != nil {
 		return fmt.Errorf("clean up: %w", err)

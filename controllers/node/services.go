@@ -30,6 +30,7 @@ type Services struct {
 	services *services.Reconciler
 	cluster  *services.Cluster
 	health   healthcheck.Server
+	begun    bool
 }
 
 // Reasons of Problems of Services.
@@ -90,6 +91,46 @@ func (s *Services) begin() func(assembly.Problems) {
 	return func(assembly.Problems) { s.keeper.Complete() }
 }
 
+// beside are what runs as long as the reconcilers.
+func (s *Services) beside() []func(context.Context) error {
+	all := []func(context.Context) error{s.keeper.Run, func(ctx context.Context) error {
+		<-ctx.Done()
+		s.health.Close()
+		return nil
+	}}
+	if s.agent.WithoutPods {
+		all = append(all, s.watch) // else the keeper of the pod network does
+	}
+	return all
+}
+
+// watch puts back what others change of the tables.
+func (s *Services) watch(ctx context.Context) error {
+	const interval = time.Second
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if !s.keeper.Written() {
+			continue
+		}
+		changes, err := s.agent.Engine.Check(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.agent.Log.Error(err, "look at the tables of Services")
+		}
+		for _, change := range changes {
+			what := fmt.Sprintf("nftables table %s: %s", change.Table, change.What)
+			s.agent.Log.Info("somebody else changed the Services of this node, and they were put back", "what", what)
+			s.agent.Told.Mended(ctx, what)
+			s.agent.Metrics.mended.Inc()
+		}
+	}
+}
+
 // Keys of the reporter.
 type (
 	proxyKey   struct{}                       // what keeps all Services from being written
@@ -121,6 +162,11 @@ func (s *Services) committed(ctx context.Context, r keeper.Report) {
 		a.Reporter.Report(ctx, lacksKey{name}, problems)
 	}
 	a.Metrics.committed(r, time.Now())
+	if r.Err == nil && a.WithoutPods && !s.begun {
+		s.begun = true
+		a.Log.Info("Services are served")
+		a.Complete()
+	}
 }
 
 func (s *Services) healthFailed(name types.NamespacedName, err error) {

@@ -68,6 +68,9 @@ func (s *statusWriter) passed(usage []ipam.Usage, problems []problem.Problem) {
 // apart tells Problems of the node of a name and those of others apart.
 func apart(name string, problems []problem.Problem) (own []string, others []podnetwork.PeerProblem) {
 	for _, p := range problems {
+		if p.Object.Kind != "Node" {
+			continue // the object's owner is told
+		}
 		if p.Object.Name.Name == name {
 			own = append(own, p.Message)
 		} else {
