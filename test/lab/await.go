@@ -23,7 +23,7 @@ func (l *Lab) await(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if l.Options.hasNetwork() {
+	if l.Options.hasAgents() {
 		if err := l.installNetwork(ctx); err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func (l *Lab) installFairway(ctx context.Context) error {
 	began := time.Now()
 	args := []string{"install", "fairway", l.Chart(), "--values", l.path("fairway.yaml"),
 		"--namespace", "fairway-system", "--create-namespace", "--wait", "--timeout", l.Options.Patience.String()}
-	if l.Options.hasNetwork() { // which is there, and becomes part of the release
+	if l.Options.hasAgents() { // which are there, and becomes part of the release
 		args = append(append(args, "--take-ownership"), l.networkValues()...)
 	}
 	if _, err := l.TryHelm(ctx, "helm4", args...); err != nil {
@@ -42,7 +42,7 @@ func (l *Lab) installFairway(ctx context.Context) error {
 	return nil
 }
 
-// networkValues are the values of the chart for the network of this lab.
+// networkValues are the values of the chart for the agents of this lab.
 func (l *Lab) networkValues() []string {
 	var pods []string
 	for _, r := range l.Options.Families.ranges() {
@@ -52,6 +52,7 @@ func (l *Lab) networkValues() []string {
 	return []string{
 		"--set", "network.enabled=true", "--set", "network.podCIDRs={" + strings.Join(pods, ",") + "}",
 		"--set", "network.apiServers={" + api + "}",
+		"--set", fmt.Sprintf("network.podNetwork=%t,network.services.enabled=%t", l.Options.hasNetwork(), l.Options.hasServices()),
 	}
 }
 

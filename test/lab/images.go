@@ -92,7 +92,7 @@ func (l *Lab) images(ctx context.Context) (map[string]archive, error) {
 			return nil, err
 		}
 	}
-	if l.Options.FairwayImages || l.Options.hasNetwork() {
+	if l.Options.FairwayImages || l.Options.hasAgents() {
 		if err := l.addFairway(ctx, all); err != nil {
 			return nil, err
 		}
@@ -128,7 +128,7 @@ func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 	}
 	for name, image := range built {
 		known := path.Join(images.Registry, name) + ":lab"
-		if known == NodeImage && l.Options.hasNetwork() || known != NodeImage && l.Options.FairwayImages {
+		if known == NodeImage && l.Options.hasAgents() || known != NodeImage && l.Options.FairwayImages {
 			all[name] = archive{image, []string{known}} // others would only take seconds of each node
 		}
 	}

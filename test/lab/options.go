@@ -77,15 +77,27 @@ const (
 	// Ingress is the controllers and gateways. It needs a network, a service proxy and
 	// CoreDNS.
 	Ingress Profile = "ingress"
-	// Network is the agents of nodes. The machine "control" is then a node, too, with the
-	// taint of a control plane, and no machine but nodes has a route to pods.
+	// Network is the agents of nodes. They keep Services, too, unless the lab has
+	// kube-proxy. The machine "control" is then a node, too, with the taint of a control
+	// plane, and no machine but nodes has a route to pods.
 	Network Profile = "network"
+	// Services is the agents of nodes without their pod network, which is the reference
+	// one.
+	Services Profile = "services"
 	// Everything is all that Fairway has.
 	Everything Profile = "everything"
 )
 
 // hasNetwork reports whether nodes have Fairway's network.
 func (o Options) hasNetwork() bool { return o.Fairway == Network || o.Fairway == Everything }
+
+// hasServices reports whether nodes have Fairway's Services.
+func (o Options) hasServices() bool {
+	return !o.KubeProxy && (o.hasNetwork() || o.Fairway == Services)
+}
+
+// hasAgents reports whether nodes have Fairway's agents.
+func (o Options) hasAgents() bool { return o.hasNetwork() || o.hasServices() }
 
 // hasIngress reports whether the lab has Fairway's gateways.
 func (o Options) hasIngress() bool { return o.Fairway == Ingress || o.Fairway == Everything }
@@ -138,14 +150,17 @@ func (o Options) complete() (Options, error) {
 	if !slices.Contains([]Families{IPv4, IPv6, DualStack}, o.Families) {
 		wrong = append(wrong, fmt.Errorf("families %q: %s, %s and %s are possible", o.Families, IPv4, IPv6, DualStack))
 	}
-	if !slices.Contains([]Profile{"", Ingress, Network, Everything}, o.Fairway) {
-		wrong = append(wrong, fmt.Errorf("fairway %q: %s, %s and %s are possible", o.Fairway, Ingress, Network, Everything))
+	if !slices.Contains([]Profile{"", Ingress, Network, Services, Everything}, o.Fairway) {
+		wrong = append(wrong, fmt.Errorf("fairway %q: %s, %s, %s and %s are possible", o.Fairway, Ingress, Network, Services, Everything))
 	}
 	if o.ReferenceNetwork && o.hasNetwork() {
 		wrong = append(wrong, fmt.Errorf("fairway %s: it takes the place of the reference network", o.Fairway))
 	}
-	if o.CoreDNS && (!o.networked() || !o.KubeProxy) {
-		wrong = append(wrong, errors.New("CoreDNS: its pods need a network, and their clients kube-proxy"))
+	if o.Fairway == Services && (o.KubeProxy || !o.ReferenceNetwork) {
+		wrong = append(wrong, fmt.Errorf("fairway %s: it takes the place of kube-proxy, on the reference network", o.Fairway))
+	}
+	if o.CoreDNS && (!o.networked() || !o.KubeProxy && !o.hasServices()) {
+		wrong = append(wrong, errors.New("CoreDNS: its pods need a network, and their clients kube-proxy or Fairway's Services"))
 	}
 	if o.hasIngress() && !o.CoreDNS {
 		wrong = append(wrong, fmt.Errorf("fairway %s: its gateways find the controllers by CoreDNS", o.Fairway))

@@ -11,6 +11,11 @@ Argument: the group of values.
 {{- if not (include "fairway.prefix" .) -}}{{- $wrong = append $wrong (printf "network.%s: %q is no prefix such as 10.244.0.0/16 or fd00:10:244::/56" $field .) -}}{{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range .services.nodePortAddresses -}}
+{{- if not (include "fairway.prefix" .) -}}{{- $wrong = append $wrong (printf "network.services.nodePortAddresses: %q is no prefix such as 192.0.2.0/24 or 2001:db8::/64" .) -}}{{- end -}}
+{{- end -}}
+{{- if not (or .podNetwork .services.enabled) -}}{{- $wrong = append $wrong "network.podNetwork: without it and without services.enabled the agents have nothing to do; set network.enabled to false" -}}{{- end -}}
+{{- if and .allocatePodCIDRs (not .podNetwork) -}}{{- $wrong = append $wrong "network.allocatePodCIDRs: the ranges are for the pod network of Fairway; leave it out without podNetwork" -}}{{- end -}}
 {{- if .allocatePodCIDRs -}}
 {{- range .podCIDRs -}}
 {{- $family := contains ":" . | ternary "ipv6" "ipv4" -}}

@@ -31,7 +31,7 @@ func upCommand(name *string) *cobra.Command {
 	flags.BoolVar(&options.KubeProxy, "kube-proxy", false, "make Services work: kube-proxy with nftables")
 	flags.BoolVar(&options.CoreDNS, "coredns", false, "cluster DNS; needs the two above")
 	flags.StringArrayVar(&options.Images, "image", nil, "an image's file, for every node")
-	flags.StringVar((*string)(&options.Fairway), "fairway", "", "install Fairway, built from this tree, by Helm: ingress (needs the three above), network (in place of the reference network) or everything")
+	flags.StringVar((*string)(&options.Fairway), "fairway", "", "install Fairway, built from this tree, by Helm: ingress (needs the three above), network (in place of the reference network, and without --kube-proxy in place of that), services (on the reference network) or everything")
 	flags.Lookup("fairway").NoOptDefVal = string(lab.Ingress)
 	flags.BoolVar(&options.FairwayImages, "fairway-images", false, "only give every node the images of Fairway")
 	return command
