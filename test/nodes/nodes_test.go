@@ -19,6 +19,8 @@ func TestNodes(t *testing.T) {
 		"many interfaces, strict filters":  testUplinks,
 		"a leader gives ranges":            testALeaderGivesRanges,
 		"another table says no":            testAnotherTableSaysNo,
+		"Services":                         testServices,
+		"Services without the pod network": testServicesAlone,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}

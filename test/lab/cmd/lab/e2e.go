@@ -14,7 +14,8 @@ import (
 func e2eCommand(name *string) *cobra.Command {
 	var focus, skip string
 	var processes int
-	options := lab.Options{ReferenceNetwork: true, KubeProxy: true, CoreDNS: true}
+	options := lab.Options{CoreDNS: true, Fairway: lab.Network}
+	var reference bool
 	command := &cobra.Command{
 		Use:   "e2e",
 		Short: "Run Kubernetes' own end-to-end tests in a lab of their own",
@@ -26,6 +27,9 @@ func e2eCommand(name *string) *cobra.Command {
 			}
 			defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 			options.Name, options.Progress = *name, cmd.OutOrStdout()
+			if reference {
+				options.Fairway, options.ReferenceNetwork, options.KubeProxy = "", true, true
+			}
 			if options.Images, err = e2e.Images(cmd.Context(), folder); err != nil {
 				return err
 			}
@@ -40,6 +44,8 @@ func e2eCommand(name *string) *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&focus, "focus", `\[sig-network\].*\[Conformance\]`, "regular expression of the tests to run")
 	flags.StringVar(&skip, "skip", `\[(Serial|Slow|Disruptive|Feature:.*)\]`, "regular expression of the tests to skip among them")
+	flags.BoolVar(&reference, "reference", false, "on the reference network with kube-proxy, in place of Fairway's network and Services")
+	flags.StringVar((*string)(&options.Families), "families", string(lab.IPv4), "ipv4, ipv6 or dual")
 	flags.IntVar(&processes, "processes", 4, "number of tests at a time")
 	flags.IntVar(&options.Nodes, "nodes", 2, "number of nodes")
 	return command
