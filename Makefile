@@ -182,6 +182,10 @@ bench-tls: tools ## Run Envoy with 1 and 5,000 certificates of ours beside one w
 bench-cni: tools-cluster tools-nft tools-network ## Run the plugin and packets of pods beside bridge, ptp and flannel (BENCH=Plugin, BENCH=Packets)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 2h ./test/bench/cni
 
+.PHONY: bench-proxy
+bench-proxy: tools-cluster tools-nft tools-lab ## Run Services beside kube-proxy's (FAIRWAY_BENCH_SERVICES=10,1000,10000)
+	$(GO) test -run '^$$' -bench '^BenchmarkServices$$' -benchtime 1x -timeout 1h -v ./test/nodes
+
 .PHONY: fuzz
 fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)
 	@GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh

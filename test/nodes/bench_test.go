@@ -131,7 +131,13 @@ func (m *machine) pid(b *testing.B) string {
 // cpu is the CPU time of the agent so far.
 func (m *machine) cpu(b *testing.B) time.Duration {
 	b.Helper()
-	stat, err := os.ReadFile(filepath.Join("/proc", m.pid(b), "stat"))
+	return cpuOf(b, m.pid(b))
+}
+
+// cpuOf is the CPU time of a process so far.
+func cpuOf(b *testing.B, pid string) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	if err != nil {
 		b.Fatal(err)
 	}
