@@ -203,10 +203,22 @@ lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUN
 
 # Kubernetes' own end-to-end tests: the suite takes minutes to build.
 FOCUS ?= \[sig-network\].*\[Conformance\]
-.PHONY: lab-e2e
-lab-e2e: lab ## Run Kubernetes' own tests in a lab (FOCUS=regexp)
+.PHONY: tools-e2e
+tools-e2e:
+	@test/tools/debian.sh bind9-dnsutils dig
+	@test/tools/debian.sh curl curl
+	@test/tools/debian.sh gawk awk
+	@test/tools/debian.sh iputils-ping ping
+	@test/tools/debian.sh netcat-openbsd nc
+	@test/tools/debian.sh wget wget
 	@test/tools/install.sh agnhost e2e.test ginkgo
-	bin/lab e2e --name e2e --focus '$(FOCUS)'
+
+.PHONY: lab-e2e
+lab-e2e: lab tools-nft tools-e2e ## Run Kubernetes' own tests in a lab (FOCUS=regexp, E2E=--reference)
+	bin/lab e2e --name e2e --focus '$(FOCUS)' $(E2E)
+
+.PHONY: conformance
+conformance: lab-e2e ## Run all of Kubernetes' conformance of the network on Fairway's pod network and Services
 
 ##### Check
 
