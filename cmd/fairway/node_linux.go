@@ -75,6 +75,7 @@ type nodeSettings struct {
 	Services    bool     // keeps them
 	NodePorts   []string // prefixes
 	ExternalIPs bool
+	Health      string // address
 
 	Allocate     bool // ranges of nodes' pods
 	Bits4, Bits6 int  // lengths of the ranges' prefixes
@@ -102,7 +103,7 @@ func newNodeSettings() *nodeSettings {
 			Programs: "/opt/cni/bin", Networks: "/etc/cni/net.d", State: "/var/lib/fairway/cni", Run: "/run/fairway",
 		},
 		Plugin: "/usr/local/bin/fairway-cni", Runtime: "unix:///run/containerd/containerd.sock",
-		Bits4: nodeBits4, Bits6: nodeBits6, Namespace: podNamespace(), PodNetwork: true,
+		Bits4: nodeBits4, Bits6: nodeBits6, Namespace: podNamespace(), PodNetwork: true, Health: ":10256",
 	}
 	n.MetricsAddress = ":9469"
 	return n
@@ -133,6 +134,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&n.PodNetwork, "pod-network", n.PodNetwork, "give the pods of this machine their network; without it another program does")
 	flags.BoolVar(&n.Services, "services", n.Services, "lead packets to Services to their endpoints, in place of kube-proxy")
 	flags.StringSliceVar(&n.NodePorts, "node-port-addresses", n.NodePorts, "`network` of the addresses of this machine at which node ports answer; give it again for more; by default its Node's InternalIPs")
+	flags.StringVar(&n.Health, "health-address", n.Health, "`address` at which load balancers ask whether this machine takes connections to Services, with --services; empty: none")
 	flags.BoolVar(&n.ExternalIPs, "external-ips", n.ExternalIPs, "serve spec.externalIPs; whoever may write a Service can take any address with it (CVE-2020-8554)")
 	flags.BoolVar(&n.Cleanup, "cleanup", n.Cleanup, "take away everything that was put onto this machine, and end; its pods lose their network")
 }
@@ -431,8 +433,9 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error
 		return err
 	}
 	agent.Services = &node.Services{
-		Config:      services.Config{Pods: agent.Config.Pods, NodePorts: nodePorts, ExternalIPs: n.ExternalIPs},
-		Connections: connections, // until the process ends
+		Config:        services.Config{Pods: agent.Config.Pods, NodePorts: nodePorts, ExternalIPs: n.ExternalIPs},
+		Connections:   connections, // until the process ends
+		HealthAddress: n.Health,
 	}
 	return services.Index(ctx, agent.Cache)
 }

@@ -24,12 +24,15 @@ type Services struct {
 
 	// Connections forgets connections. It is for nobody else.
 	Connections keeper.Connections
+	// HealthAddress is where load balancers ask for the node; empty: nowhere.
+	HealthAddress string
 
 	agent    *Agent
 	keeper   *keeper.Keeper
 	services *services.Reconciler
 	cluster  *services.Cluster
 	health   healthcheck.Server
+	node     healthcheck.Node
 	begun    bool
 }
 
@@ -43,7 +46,8 @@ const (
 
 func (s *Services) prepare(a *Agent) error {
 	s.agent = a
-	s.health.Failed = s.healthFailed
+	s.health.Failed, s.health.Healthy = s.healthFailed, s.node.Healthy
+	s.node.Now = time.Now
 	var err error
 	s.keeper, err = keeper.New(keeper.Options{
 		Engine: a.Engine, Connections: s.Connections, Health: &s.health, Now: time.Now, Committed: s.committed,
@@ -93,7 +97,7 @@ func (s *Services) begin() func(assembly.Problems) {
 
 // beside are what runs as long as the reconcilers.
 func (s *Services) beside() []func(context.Context) error {
-	all := []func(context.Context) error{s.keeper.Run, func(ctx context.Context) error {
+	all := []func(context.Context) error{s.keeper.Run, s.serveNode, func(ctx context.Context) error {
 		<-ctx.Done()
 		s.health.Close()
 		return nil
@@ -102,6 +106,16 @@ func (s *Services) beside() []func(context.Context) error {
 		all = append(all, s.watch) // else the keeper of the pod network does
 	}
 	return all
+}
+
+// serveNode tells load balancers whether the node takes connections.
+func (s *Services) serveNode(ctx context.Context) error {
+	if s.HealthAddress == "" {
+		return nil
+	}
+	return s.node.Serve(ctx, s.HealthAddress, func(err error) {
+		s.agent.Log.Info("load balancers are not told of this node yet", "reason", err.Error())
+	})
 }
 
 // watch puts back what others change of the tables.
@@ -143,7 +157,10 @@ type (
 func (s *Services) committed(ctx context.Context, r keeper.Report) {
 	a := s.agent
 	var problems []problem.Problem
-	if r.Err != nil {
+	if r.Err == nil {
+		s.node.Committed(r.Cluster.Leaving)
+	} else {
+		s.node.Failed()
 		a.Log.Error(r.Err, "keep Services")
 		problems = append(problems, a.problem(ReasonKernel, r.Err.Error()))
 	}

@@ -21,6 +21,9 @@ import (
 	"github.com/fairwaynet/fairway/proxy/service"
 )
 
+// patience is how long a load balancer may take.
+const patience = 5 * time.Second
+
 // Server answers for Services. Its methods may be called concurrently. The zero value answers
 // for none.
 type Server struct {
@@ -89,7 +92,6 @@ func (l *listener) listen() error {
 	if err != nil {
 		return fmt.Errorf("answer load balancers: %w", err)
 	}
-	const patience = 5 * time.Second
 	l.http = &http.Server{Handler: l, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience, MaxHeaderBytes: 1 << 12}
 	go func() {
 		if err := l.http.Serve(socket); !errors.Is(err, http.ErrServerClosed) && l.server.Failed != nil {

@@ -39,6 +39,8 @@ type Health interface {
 
 // Report says what a commit did.
 type Report struct {
+	// Cluster is what was written of the cluster and the node.
+	Cluster service.Cluster
 	// Services are those that were written, and when each was told.
 	Services map[types.NamespacedName]time.Time
 	// Refused are the errors that cost one Service.
@@ -200,6 +202,7 @@ func (k *Keeper) again(changes []change) {
 func (k *Keeper) commit(ctx context.Context) Report {
 	changes, cluster := k.take()
 	report := Report{
+		Cluster:  cluster,
 		Services: map[types.NamespacedName]time.Time{}, Refused: map[types.NamespacedName]error{},
 		Lacks: map[types.NamespacedName]map[service.FrontKey]types.NamespacedName{},
 	}

@@ -155,6 +155,8 @@ type Cluster struct {
 	NodePorts []netip.Prefix
 	// NodeAddresses are those addresses.
 	NodeAddresses []netip.Addr
+	// Leaving says that the node is about to go: load balancers are told to send it nothing.
+	Leaving bool
 }
 
 // Parts returns the elements of the cluster.

@@ -84,6 +84,9 @@ func essence(node *corev1.Node) any {
 	}
 }
 
+// GoingTaint says that the cluster's autoscaler is about to remove a node.
+const GoingTaint = "ToBeDeletedByClusterAutoscaler"
+
 // Trim keeps of a Node what the agent reads: a cluster has thousands, each with a list of
 // images, and its kubelet writes its conditions all the time. The status that its agent
 // writes for people goes, too, so it wakes nobody.
@@ -103,7 +106,10 @@ func Trim(object any) (any, error) {
 	} else {
 		node.Annotations = nil
 	}
-	node.Spec = corev1.NodeSpec{PodCIDRs: node.Spec.PodCIDRs}
+	node.Spec = corev1.NodeSpec{
+		PodCIDRs: node.Spec.PodCIDRs,
+		Taints:   slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key != GoingTaint }),
+	}
 	node.Status = corev1.NodeStatus{
 		Addresses: slices.DeleteFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Type != corev1.NodeInternalIP }),
 		Conditions: slices.DeleteFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/node/network"
 	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/service"
 )
@@ -50,8 +52,9 @@ func (c *Cluster) Build(ctx context.Context, name NodeKey) (*service.Cluster, []
 	}
 	built := &service.Cluster{Services: ranges, Pods: c.Pods, NodePorts: c.NodePorts}
 	if len(c.NodePorts) > 0 {
-		built.NodeAddresses, err = c.within(c.NodePorts)
-		return built, nil, err
+		if built.NodeAddresses, err = c.within(c.NodePorts); err != nil {
+			return nil, nil, err
+		}
 	}
 	nodes, err := c.nodes(ctx)
 	if err != nil {
@@ -61,12 +64,22 @@ func (c *Cluster) Build(ctx context.Context, name NodeKey) (*service.Cluster, []
 		if nodes[i].Name != string(name) {
 			continue
 		}
+		built.Leaving = leaving(&nodes[i])
+		if len(c.NodePorts) > 0 {
+			break
+		}
 		for _, a := range internal(&nodes[i]) {
 			built.NodeAddresses = append(built.NodeAddresses, a)
 			built.NodePorts = append(built.NodePorts, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
 	return built, nil, nil
+}
+
+// leaving says whether a Node is about to go.
+func leaving(node *corev1.Node) bool {
+	return node.DeletionTimestamp != nil ||
+		slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == network.GoingTaint })
 }
 
 // within are the node's addresses in networks.

@@ -200,7 +200,7 @@ func essence(s *corev1.Service) any {
 
 // place is what of a Node counts for Services.
 func place(node *corev1.Node) any {
-	return []any{node.UID, node.Labels[corev1.LabelTopologyZone], node.Status.Addresses}
+	return []any{node.UID, node.Labels[corev1.LabelTopologyZone], node.Status.Addresses, leaving(node)}
 }
 
 func spans(c *networkingv1.ServiceCIDR) any { return c.Spec }
