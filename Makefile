@@ -142,7 +142,6 @@ tools-lint: ## Install golangci-lint and actionlint
 
 .PHONY: test
 test: tools ## Run all tests, and say where the time went
-	$(GO) vet $(TESTS)
 	@GO=$(GO) test/suite.sh -- $(TESTS)
 
 .PHONY: race
@@ -152,7 +151,7 @@ race: tools ## Run all tests with the race detector, in random order
 # Where goroutines meet. What these start has been started by "test" before.
 .PHONY: race-core
 race-core: tools-cluster tools-acme ## Run the tests of server, controllers and ACME with the race detector
-	CGO_ENABLED=1 $(GO) test -race -short -shuffle on -timeout 30m ./xds/server/... ./controllers/... ./tls/...
+	CGO_ENABLED=1 $(GO) test -vet off -race -short -shuffle on -timeout 30m ./xds/server/... ./controllers/... ./tls/...
 
 # Takes hours, and wants a machine that does nothing else.
 .PHONY: soak
@@ -198,8 +197,7 @@ lab: tools-lab tools-helm ## Build bin/lab, which runs one: see docs/lab.md
 
 .PHONY: lab-test
 lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUNS=3 times)
-	$(GO) vet -tags lab ./test/lab/...
-	$(GO) test -tags lab -count $(LABRUNS) -timeout 20m -v ./test/lab/...
+	$(GO) test -vet off -tags lab -count $(LABRUNS) -timeout 20m -v ./test/lab/...
 
 # Kubernetes' own end-to-end tests: the suite takes minutes to build.
 FOCUS ?= \[sig-network\].*\[Conformance\]

@@ -320,19 +320,23 @@ func (n *nodes) apply(ctx context.Context, by kubernetes.Interface, c change) er
 }
 
 // Pod Security's "privileged" admits the agents, and nothing less does: docs/install.md says it.
-func TestAgentsNeedPrivileged(t *testing.T) {
-	n := startNodes(t)
-	daemons, err := n.admin.AppsV1().DaemonSets("kube-system").Get(t.Context(), "fairway-node", metav1.GetOptions{})
+func testAgentsNeedPrivileged(t *testing.T, i installer) {
+	agents := release{helm: i.program, values: network("")}.render(t).must(t, "DaemonSet", "fairway-node")
+	content, err := json.Marshal(field(agents, "spec.template.spec"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	var spec corev1.PodSpec
+	if err := json.Unmarshal(content, &spec); err != nil {
+		t.Fatal(err)
+	}
 	for _, level := range []string{"privileged", "baseline"} {
-		n.cluster.Kubectl(t, fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {pod-security.kubernetes.io/enforce: %s}}}", level, level), "apply", "-f", "-")
-		pod, err := json.Marshal(&corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: "agent", Namespace: level}, Spec: daemons.Spec.Template.Spec})
+		i.namespace(t, level, "pod-security.kubernetes.io/enforce: "+level)
+		pod, err := json.Marshal(&corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: "agent", Namespace: level}, Spec: spec})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = n.cluster.TryKubectl(string(pod), "apply", "--dry-run=server", "-f", "-")
+		_, err = i.TryKubectl(string(pod), "apply", "--dry-run=server", "-f", "-")
 		if level == "privileged" && err != nil {
 			t.Error(err)
 		}
@@ -342,7 +346,7 @@ func TestAgentsNeedPrivileged(t *testing.T) {
 			}
 		}
 	}
-	capabilities := daemons.Spec.Template.Spec.Containers[0].SecurityContext.Capabilities
+	capabilities := spec.Containers[0].SecurityContext.Capabilities
 	if !slices.Equal(capabilities.Add, []corev1.Capability{"NET_ADMIN"}) || !slices.Equal(capabilities.Drop, []corev1.Capability{"ALL"}) {
 		t.Errorf("the agents have the capabilities %v", capabilities)
 	}

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// What the notes say holds for the values at hand.
+// What the notes say holds for the values at hand. The chart asks the cluster nothing, so that Helm
+// need not either.
 func testNotes(t *testing.T, i installer) {
 	for _, test := range []struct {
 		name, values string
@@ -45,7 +46,7 @@ func testNotes(t *testing.T, i installer) {
 		{name: "a controller value of its own", values: "controller: {controllerValue: k8s.io/ingress-nginx}", says: []string{"spec.controller: k8s.io/ingress-nginx"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			printed, err := i.helm(t, "install", test.values, folder, "--dry-run=server")
+			printed, err := i.helm(t, "install", test.values, folder, "--dry-run=client", "--disable-openapi-validation")
 			if err != nil {
 				t.Fatal(err)
 			}

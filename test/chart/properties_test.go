@@ -95,12 +95,12 @@ func defaults(t *testing.T) map[string]any {
 
 // "helm upgrade --reuse-values" renders new templates with the old values: those that came since
 // are missing. The chart then renders what the default would have, or a text without holes where
-// the user may remove the value. CI leaves out all values of a group together, a soak also each
-// alone.
+// the user may remove the value. CI leaves out all values below a name of the first level together,
+// a soak also each alone.
 func TestMissingValuesAreTheirDefaults(t *testing.T) {
 	want := release{values: network("")}.render(t)
 	var all []string
-	below := map[string][]string{} // the values below a group that are no groups
+	below := map[string][]string{} // the values that are no groups, by the first name of their path; "" are those of one name
 	var walk func(path string, value any)
 	walk = func(path string, value any) {
 		group, ok := value.(map[string]any)
@@ -108,7 +108,11 @@ func TestMissingValuesAreTheirDefaults(t *testing.T) {
 			all = append(all, path)
 		}
 		if !ok {
-			below[path[:max(strings.LastIndex(path, "."), 0)]] = append(below[path[:max(strings.LastIndex(path, "."), 0)]], path)
+			first, _, nested := strings.Cut(path, ".")
+			if !nested {
+				first = ""
+			}
+			below[first] = append(below[first], path)
 			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(group)) {
@@ -135,11 +139,11 @@ func TestMissingValuesAreTheirDefaults(t *testing.T) {
 			compare(t, fmt.Sprintf("without %q", paths), want, parse(t, out))
 		}
 	}
-	below["network"] = slices.DeleteFunc(below["network"], func(path string) bool { return path == "network.podCIDRs" }) // it has no default
+	// Ranges of pods have no default, there is nothing to see of a network that is off, and a Service without
+	// ports is refused.
+	other := regexp.MustCompile(`^network\.(podCIDRs|enabled)$|^gateway\.service\.ports\.`)
 	for _, group := range slices.Sorted(maps.Keys(below)) {
-		if group == "gateway.service.ports" { // a Service without any is refused
-			continue
-		}
+		below[group] = slices.DeleteFunc(below[group], other.MatchString)
 		kept := slices.DeleteFunc(slices.Clone(below[group]), removable.MatchString)
 		without(below[group], len(kept) == len(below[group]))
 		if len(kept) > 0 && len(kept) < len(below[group]) {
@@ -147,7 +151,7 @@ func TestMissingValuesAreTheirDefaults(t *testing.T) {
 		}
 	}
 	for _, path := range all {
-		if soak.On() || !strings.Contains(path, ".") || slices.Contains([]string{"gateway.service", "gateway.drain", "gateway.autoscaling", "controller.image", "metrics.podMonitor"}, path) {
+		if soak.On() || !strings.Contains(path, ".") || slices.Contains([]string{"gateway.service", "gateway.drain", "gateway.autoscaling", "controller.image", "metrics.podMonitor", "network.enabled"}, path) {
 			without([]string{path}, !removable.MatchString(path))
 		}
 	}

@@ -14,25 +14,31 @@ import (
 // Every rendered object is what the schemas of Kubernetes allow, and has no other fields. The
 // schemas come from the module of Kubernetes, so that no network is needed.
 func TestObjectsFollowTheSchemasOfKubernetes(t *testing.T) {
-	schemas := writeSchemas(t)
-	for _, values := range []string{"", withoutPrometheus, "gateway: {kind: DaemonSet, hostNetwork: true, service: {type: NodePort}}", "networkPolicy: {enabled: false}\nrbac: {create: false}\ngateway: {service: {enabled: false}}"} {
+	files := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(files, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, values := range map[string]string{
+		"defaults.yaml":  "",
+		"full.yaml":      withoutPrometheus,
+		"daemonset.yaml": "gateway: {kind: DaemonSet, hostNetwork: true, service: {type: NodePort}}",
+		"least.yaml":     "networkPolicy: {enabled: false}\nrbac: {create: false}\ngateway: {service: {enabled: false}}",
+	} {
 		text, err := release{values: values}.try(t)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), tools.Path(t, "kubeconform"), "-strict", "-summary",
-			"-schema-location", filepath.Join(schemas, "{{.ResourceKind}}{{.KindSuffix}}.json"), "-")
-		cmd.Stdin = strings.NewReader(text)
-		out, err := cmd.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "Invalid: 0, Errors: 0, Skipped: 0") {
-			t.Errorf("with %q: %v\n%s", values, err, out)
-		}
+		write(name, text)
 	}
 	// A check that cannot fail would be none.
-	cmd := exec.CommandContext(t.Context(), tools.Path(t, "kubeconform"), "-strict", "-schema-location", filepath.Join(schemas, "{{.ResourceKind}}{{.KindSuffix}}.json"), "-")
-	cmd.Stdin = strings.NewReader("apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {port: 80}\n")
-	if out, err := cmd.CombinedOutput(); err == nil {
-		t.Errorf("a wrong Service passes: %s", out)
+	write("wrong.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {port: 80}\n")
+	out, err := exec.CommandContext(t.Context(), tools.Path(t, "kubeconform"), "-strict", "-summary",
+		"-schema-location", filepath.Join(writeSchemas(t), "{{.ResourceKind}}{{.KindSuffix}}.json"), files).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "wrong.yaml - Service x is invalid") || !strings.Contains(string(out), "5 files - Valid: ") ||
+		!strings.Contains(string(out), "Invalid: 1, Errors: 0, Skipped: 0") {
+		t.Errorf("want only wrong.yaml invalid: %v\n%s", err, out)
 	}
 }
 

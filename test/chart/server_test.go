@@ -32,6 +32,7 @@ func TestInACluster(t *testing.T) {
 				{"kubectl applies it twice", testApply},
 				{"two releases share a cluster", testSideBySide},
 				{"restricted namespaces admit its pods", testRestricted},
+				{"agents need a privileged namespace", testAgentsNeedPrivileged},
 				{"what is live is what is rendered", testDrift},
 				{"a mistake makes nothing", testNothingHalf},
 				{"autoscaling takes over", testAutoscaling},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -37,6 +38,8 @@ func (c *Cluster) TryKubectl(stdin string, args ...string) (string, error) {
 	var printed, complaint bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &printed, &complaint
 	cmd.WaitDelay = time.Second
+	// It ends before it needs to collect garbage.
+	cmd.Env = append(os.Environ(), "GOGC=off", "GOMEMLIMIT=400MiB")
 	if err := cmd.Run(); err != nil {
 		return printed.String(), fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, &complaint)
 	}

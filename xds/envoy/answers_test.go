@@ -148,6 +148,9 @@ func (g *gateway) logged(id string) map[string]any {
 	var line map[string]any
 	g.eventually("the request "+id+" is logged", func() error {
 		for text := range strings.Lines(g.read("access.log")) {
+			if !strings.Contains(text, id) {
+				continue
+			}
 			if err := json.Unmarshal([]byte(text), &line); err == nil && line["request_id"] == id {
 				return nil
 			}

@@ -35,6 +35,7 @@ func TestTheClientsAddressBehindProxies(t *testing.T) {
 	}
 	for hops := range uint32(4) {
 		t.Run(fmt.Sprintf("%d hops", hops), func(t *testing.T) {
+			t.Parallel()
 			s := testSettings(t)
 			s.TrustedHops = hops
 			g := newGateway(t, s, host("shop.test", prefix("/", "web")), host("*", prefix("/", "web")))

@@ -90,6 +90,7 @@ func (g *gateway) fetchUntil(what string, check func() error) {
 func TestAnEndpointWithoutPowerIsSetAside(t *testing.T) {
 	for _, n := range []int{2, 3, 5} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
 			pods := newPods(t, n)
 			g := outlierGateway(t, nil, nil, pods...)
 			pods[0].losesPower()
@@ -114,6 +115,7 @@ func TestAnEndpointWithoutPowerIsSetAside(t *testing.T) {
 func TestTheLastEndpointIsNeverSetAside(t *testing.T) {
 	for _, n := range []int{1, 2, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
 			pods := newPods(t, n)
 			g := outlierGateway(t, func(s *route.Settings) { s.ConnectTimeout = short }, nil, pods...)
 			for _, p := range pods {
@@ -174,6 +176,7 @@ func TestOutlierDetectionCanBeSwitchedOff(t *testing.T) {
 		"by the Service": {cluster: func(c *route.Cluster) { c.EndpointsStay = true }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			pods := newPods(t, 2)
 			g := outlierGateway(t, c.set, c.cluster, pods...)
 			pods[0].losesPower()

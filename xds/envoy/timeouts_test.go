@@ -57,6 +57,7 @@ func TestTimeouts(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			g := timeoutsGateway(t, c.set)
 			conn, err := net.Dial("tcp", g.address())
 			if err != nil {
