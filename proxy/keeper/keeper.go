@@ -137,7 +137,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		}
 		report := k.commit(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // what was cut short is no error
 		}
 		if report.Err != nil {
 			time.AfterFunc(pause, k.wake)
@@ -283,7 +283,7 @@ func nameOf(key nft.Key) types.NamespacedName {
 // earlier agent may have ended between a change and its forgetting.
 func (k *Keeper) forget(ctx context.Context, cluster service.Cluster, stale []conntrack.Match) error {
 	if !k.swept {
-		serving := service.NewServing(k.written, cluster.NodeAddresses)
+		serving := service.NewServing(k.written, cluster)
 		err := k.Connections.List(ctx, func(m conntrack.Match) {
 			if serving.Stale(m) {
 				stale = append(stale, m)

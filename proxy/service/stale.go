@@ -41,20 +41,9 @@ func Stale(before, after *Service, node []netip.Addr) []conntrack.Match {
 	var all []conntrack.Match
 	had, has := before.fronts(), after.fronts()
 	for key, endpoints := range had {
-		now, still := has[key]
+		now := has[key]
 		for _, to := range key.addresses(node) {
-			switch {
-			case !still, len(now) == 0:
-				if len(endpoints) > 0 {
-					all = append(all, key.match(to, netip.AddrPort{}))
-				}
-			default:
-				for _, e := range endpoints {
-					if !slices.Contains(now, e) {
-						all = append(all, key.match(to, e))
-					}
-				}
-			}
+			all = append(all, key.left(to, endpoints, now)...)
 		}
 	}
 	for key, endpoints := range has {
@@ -68,6 +57,21 @@ func Stale(before, after *Service, node []netip.Addr) []conntrack.Match {
 	}
 	slices.SortFunc(all, conntrack.Match.Compare)
 	return slices.Compact(all)
+}
+
+// left are the connections to an address of the front that its endpoints of before have, and
+// those of now do not serve.
+func (k FrontKey) left(to netip.Addr, before, now []netip.AddrPort) []conntrack.Match {
+	if len(now) == 0 && len(before) > 0 {
+		return []conntrack.Match{k.match(to, netip.AddrPort{})}
+	}
+	var all []conntrack.Match
+	for _, e := range before {
+		if !slices.Contains(now, e) {
+			all = append(all, k.match(to, e))
+		}
+	}
+	return all
 }
 
 // addresses are those at which the front is called.
@@ -95,13 +99,13 @@ func (k FrontKey) match(to netip.Addr, endpoint netip.AddrPort) conntrack.Match 
 
 // Serving knows who serves the lasting fronts of a node.
 type Serving struct {
-	fronts map[FrontKey][]netip.AddrPort
-	node   []netip.Addr
+	fronts  map[FrontKey][]netip.AddrPort
+	cluster Cluster
 }
 
-// NewServing returns who serves Services. node are the addresses at which node ports answer.
-func NewServing[K comparable](services map[K]*Service, node []netip.Addr) Serving {
-	s := Serving{map[FrontKey][]netip.AddrPort{}, node}
+// NewServing returns who serves Services.
+func NewServing[K comparable](services map[K]*Service, c Cluster) Serving {
+	s := Serving{map[FrontKey][]netip.AddrPort{}, c}
 	for _, service := range services {
 		maps.Copy(s.fronts, service.fronts())
 	}
@@ -109,13 +113,17 @@ func NewServing[K comparable](services map[K]*Service, node []netip.Addr) Servin
 }
 
 // Stale says whether a connection is with somebody who does not serve the front that its
-// client called. Connections to what is no front are others'.
+// client called. Nobody serves a cluster IP that no Service has. Connections to what else is
+// no front are others'.
 func (s Serving) Stale(m conntrack.Match) bool {
-	key := FrontKey{m.Original.Destination, m.Original.Destination.Is6(), m.Original.Protocol, m.Original.DestinationPort}
-	serving, ours := s.fronts[key]
-	if !ours && slices.Contains(s.node, key.Address) {
-		key.Address = netip.Addr{}
-		serving, ours = s.fronts[key]
+	if !lasting(m.Original.Protocol) {
+		return false
 	}
+	to := m.Original.Destination
+	serving, ours := s.fronts[FrontKey{to, to.Is6(), m.Original.Protocol, m.Original.DestinationPort}]
+	if !ours && slices.Contains(s.cluster.NodeAddresses, to) {
+		serving, ours = s.fronts[FrontKey{netip.Addr{}, to.Is6(), m.Original.Protocol, m.Original.DestinationPort}]
+	}
+	ours = ours || slices.ContainsFunc(s.cluster.Services, func(p netip.Prefix) bool { return p.Contains(to) })
 	return ours && !slices.Contains(serving, netip.AddrPortFrom(m.Reply.Source, m.Reply.SourcePort))
 }
