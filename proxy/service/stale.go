@@ -99,31 +99,60 @@ func (k FrontKey) match(to netip.Addr, endpoint netip.AddrPort) conntrack.Match 
 
 // Serving knows who serves the lasting fronts of a node.
 type Serving struct {
-	fronts  map[FrontKey][]netip.AddrPort
-	cluster Cluster
+	Cluster Cluster
+
+	fronts map[FrontKey][]netip.AddrPort
 }
 
-// NewServing returns who serves Services.
-func NewServing[K comparable](services map[K]*Service, c Cluster) Serving {
-	s := Serving{map[FrontKey][]netip.AddrPort{}, c}
-	for _, service := range services {
-		maps.Copy(s.fronts, service.fronts())
+// Remove forgets who serves a Service; nil has no fronts.
+func (s *Serving) Remove(service *Service) {
+	for key := range service.fronts() {
+		delete(s.fronts, key)
 	}
-	return s
+}
+
+// Add notes who serves a Service.
+func (s *Serving) Add(service *Service) {
+	if s.fronts == nil {
+		s.fronts = map[FrontKey][]netip.AddrPort{}
+	}
+	maps.Copy(s.fronts, service.fronts())
+}
+
+// front returns who serves what a client calls, if it is a front.
+func (s *Serving) front(called conntrack.Tuple) ([]netip.AddrPort, bool) {
+	key := FrontKey{called.Destination, called.Destination.Is6(), called.Protocol, called.DestinationPort}
+	serving, ours := s.fronts[key]
+	if !ours && slices.Contains(s.Cluster.NodeAddresses, called.Destination) {
+		key.Address = netip.Addr{}
+		serving, ours = s.fronts[key]
+	}
+	return serving, ours
 }
 
 // Stale says whether a connection is with somebody who does not serve the front that its
 // client called. Nobody serves a cluster IP that no Service has. Connections to what else is
 // no front are others'.
-func (s Serving) Stale(m conntrack.Match) bool {
+func (s *Serving) Stale(m conntrack.Match) bool {
 	if !lasting(m.Original.Protocol) {
 		return false
 	}
-	to := m.Original.Destination
-	serving, ours := s.fronts[FrontKey{to, to.Is6(), m.Original.Protocol, m.Original.DestinationPort}]
-	if !ours && slices.Contains(s.cluster.NodeAddresses, to) {
-		serving, ours = s.fronts[FrontKey{netip.Addr{}, to.Is6(), m.Original.Protocol, m.Original.DestinationPort}]
-	}
-	ours = ours || slices.ContainsFunc(s.cluster.Services, func(p netip.Prefix) bool { return p.Contains(to) })
+	serving, ours := s.front(m.Original)
+	ours = ours || slices.ContainsFunc(s.Cluster.Services, func(p netip.Prefix) bool { return p.Contains(m.Original.Destination) })
 	return ours && !slices.Contains(serving, netip.AddrPortFrom(m.Reply.Source, m.Reply.SourcePort))
+}
+
+// Again returns what is still stale of connections that were: of those to a whole front that
+// is served now, the ones that were not translated.
+func (s *Serving) Again(m conntrack.Match) (conntrack.Match, bool) {
+	serving, ours := s.front(m.Original)
+	switch {
+	case !ours || len(serving) == 0:
+		return m, true
+	case m.Reply.Source.IsValid():
+		return m, !slices.Contains(serving, netip.AddrPortFrom(m.Reply.Source, m.Reply.SourcePort))
+	default:
+		m.Reply = conntrack.Tuple{Source: m.Original.Destination, Protocol: m.Original.Protocol, SourcePort: m.Original.DestinationPort}
+		return m, true
+	}
 }

@@ -47,12 +47,15 @@ func as(protocol corev1.Protocol, endpoints []string, changes ...change) *servic
 	return built
 }
 
+func clusterIP(text string) change {
+	return func(s *corev1.Service) { s.Spec.ClusterIPs = []string{text} }
+}
+
 func TestStale(t *testing.T) {
 	udp := func(endpoints ...string) func(...change) *service.Service {
 		return func(changes ...change) *service.Service { return as(corev1.ProtocolUDP, endpoints, changes...) }
 	}
 	port := func(number int32) change { return func(s *corev1.Service) { s.Spec.Ports[0].Port = number } }
-	clusterIP := func(text string) change { return func(s *corev1.Service) { s.Spec.ClusterIPs = []string{text} } }
 	for _, c := range []struct {
 		name          string
 		before, after *service.Service
@@ -104,11 +107,13 @@ func TestStale(t *testing.T) {
 
 // After a start every connection is looked at.
 func TestServing(t *testing.T) {
-	serving := service.NewServing(map[string]*service.Service{
-		"web":   as(corev1.ProtocolUDP, []string{here, "10.244.1.2 n1 leaving"}, nodePort),
-		"empty": as(corev1.ProtocolUDP, nil, func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.96.0.2"} }),
-		"tcp":   as(corev1.ProtocolTCP, []string{here}, func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.96.0.3"} }),
-	}, service.Cluster{NodeAddresses: nodeAddresses, Services: node().Reserved.Services})
+	serving := service.Serving{Cluster: service.Cluster{NodeAddresses: nodeAddresses, Services: node().Reserved.Services}}
+	serving.Add(as(corev1.ProtocolUDP, []string{here, "10.244.1.2 n1 leaving"}, nodePort))
+	serving.Add(as(corev1.ProtocolUDP, nil, clusterIP("10.96.0.2")))
+	serving.Add(as(corev1.ProtocolTCP, []string{here}, clusterIP("10.96.0.3")))
+	gone := as(corev1.ProtocolUDP, []string{here}, clusterIP("10.96.0.9"))
+	serving.Add(gone)
+	serving.Remove(gone)
 	connection := func(protocol uint8, to, from string) conntrack.Match {
 		a, b := netip.MustParseAddrPort(to), netip.MustParseAddrPort(from)
 		return conntrack.Match{
@@ -146,4 +151,44 @@ func TestServing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A second time is forgotten what is still stale, and no connection of those that serve.
+func TestAgain(t *testing.T) {
+	var serving service.Serving
+	serving.Add(as(corev1.ProtocolUDP, []string{here}))
+	serving.Add(as(corev1.ProtocolUDP, nil, clusterIP("10.96.0.2")))
+	for _, c := range []struct{ name, match, want string }{
+		{"an endpoint that went", "10.96.0.1:80 10.244.2.1:8080", "10.96.0.1:80 10.244.2.1:8080"},
+		{"one that came back", "10.96.0.1:80 10.244.1.1:8080", ""},
+		{"a front that went", "10.96.0.9:80", "10.96.0.9:80"},
+		{"a front that nobody serves", "10.96.0.2:80", "10.96.0.2:80"},
+		{"a front that is served: what was not translated", "10.96.0.1:80", "10.96.0.1:80 10.96.0.1:80"},
+	} {
+		to, from, _ := strings.Cut(c.match, " ")
+		m := conntrack.Match{Original: tuple(t, "", to)}
+		if from != "" {
+			m.Reply = tuple(t, from, "")
+		}
+		got := ""
+		if again, still := serving.Again(m); still {
+			got = matchWords(again)
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// tuple is of UDP; a text that is empty is anything.
+func tuple(t *testing.T, source, destination string) (all conntrack.Tuple) {
+	t.Helper()
+	all.Protocol = unix.IPPROTO_UDP
+	if a, err := netip.ParseAddrPort(source); err == nil {
+		all.Source, all.SourcePort = a.Addr(), a.Port()
+	}
+	if a, err := netip.ParseAddrPort(destination); err == nil {
+		all.Destination, all.DestinationPort = a.Addr(), a.Port()
+	}
+	return all
 }
