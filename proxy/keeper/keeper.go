@@ -64,9 +64,12 @@ type Keeper struct {
 	complete bool
 	begun    bool // everything was written once
 
-	written map[types.NamespacedName]*service.Service // what the kernel has; Run's alone
-	swept   bool                                      // connections of before the start were looked at
+	written map[name]*service.Service // what the kernel has; Run's alone
+	old     *forgetter                // Run's alone
 }
+
+// name is that of a Service.
+type name = types.NamespacedName
 
 // clusterKey is the key of what the tables hold of the cluster. No Service has that name.
 const clusterKey nft.Key = "cluster"
@@ -85,7 +88,7 @@ func New(options Options) (*Keeper, error) {
 	}
 	return &Keeper{
 		Options: options, woken: make(chan struct{}, 1), claims: service.NewClaims(),
-		told: map[types.NamespacedName]time.Time{}, written: map[types.NamespacedName]*service.Service{},
+		told: map[name]time.Time{}, written: map[name]*service.Service{}, old: newForgetter(options.Connections),
 	}, nil
 }
 
@@ -128,10 +131,16 @@ func (k *Keeper) wake() {
 // Run writes until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
 	const pause = time.Second // after an error
+	defer k.old.again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-k.old.again.C:
+			if k.old.repeat(ctx) {
+				k.wake()
+			}
+			continue
 		case <-k.woken:
 		}
 		if !k.ready() {
@@ -139,7 +148,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		}
 		report := k.commit(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // what was cut short is no error
 		}
 		if report.Err != nil {
 			time.AfterFunc(pause, k.wake)
@@ -224,18 +233,18 @@ func (k *Keeper) commit(ctx context.Context) Report {
 		}
 		report.Refused[nameOf(refused.Key)] = refused.Err
 	}
-	var stale []conntrack.Match
+	var done []change
 	for _, c := range changes {
 		report.Services[c.name], report.Lacks[c.name] = c.told, c.lacks
-		if report.Refused[c.name] != nil {
-			continue
+		if report.Refused[c.name] == nil {
+			done = append(done, c)
 		}
-		if k.swept {
-			stale = append(stale, service.Stale(k.written[c.name], c.after, cluster.NodeAddresses)...)
-		}
+	}
+	k.old.changed(done, k.written, cluster)
+	for _, c := range done {
 		k.note(c)
 	}
-	if err := k.forget(ctx, cluster, stale); err != nil {
+	if err := k.old.forget(ctx); err != nil {
 		report.Err = errors.Join(report.Err, err)
 	}
 	return report
@@ -280,30 +289,4 @@ func keyOf(name types.NamespacedName) nft.Key { return nft.Key(name.String()) }
 func nameOf(key nft.Key) types.NamespacedName {
 	namespace, name, _ := strings.Cut(string(key), "/")
 	return types.NamespacedName{Namespace: namespace, Name: name}
-}
-
-// forget deletes connections. After the first commit it looks at all that there are: an
-// earlier agent may have ended between a change and its forgetting.
-func (k *Keeper) forget(ctx context.Context, cluster service.Cluster, stale []conntrack.Match) error {
-	if !k.swept {
-		serving := service.NewServing(k.written, cluster.NodeAddresses)
-		err := k.Connections.List(ctx, func(m conntrack.Match) {
-			if serving.Stale(m) {
-				stale = append(stale, m)
-			}
-		})
-		if err != nil {
-			return fmt.Errorf("look for connections of before: %w", err)
-		}
-	}
-	k.swept = true
-	return k.remove(ctx, stale)
-}
-
-func (k *Keeper) remove(ctx context.Context, stale []conntrack.Match) error {
-	var wrong []error
-	for _, m := range stale {
-		wrong = append(wrong, k.Connections.Delete(ctx, m))
-	}
-	return errors.Join(wrong...)
 }

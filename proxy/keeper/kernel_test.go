@@ -115,6 +115,7 @@ func (r random) slices(s *corev1.Service) []*discoveryv1.EndpointSlice {
 type expected struct {
 	endpoints []string
 	silence   string
+	of        *corev1.Service
 	own       bool // the source is the client's own address; otherwise it is one of the node
 }
 
@@ -273,7 +274,8 @@ func TestTheKernelDoesWhatKubernetesSays(t *testing.T) {
 								continue
 							}
 							want := oracle(b.object, b.slices, i, c, kind, ipv6)
-							w.expect(t, want, c, kind, port.Protocol, to, ipv6, b.object)
+							want.of = b.object
+							w.expect(t, want, c, kind, to, port.Protocol)
 							asked[kind+" "+want.silence]++
 						}
 					}
@@ -289,8 +291,9 @@ func TestTheKernelDoesWhatKubernetesSays(t *testing.T) {
 	t.Log(strings.Join(counts, ", "))
 }
 
-func (w *world) expect(t *testing.T, want expected, c caller, kind string, protocol corev1.Protocol, to string, ipv6 bool, s *corev1.Service) {
+func (w *world) expect(t *testing.T, want expected, c caller, kind, to string, protocol corev1.Protocol) {
 	t.Helper()
+	s, ipv6 := want.of, strings.HasPrefix(to, "[")
 	wait := patience
 	if want.silence == dropped {
 		wait = silence

@@ -159,7 +159,7 @@ func answer(t testing.TB, n *netns.Namespace) {
 	for _, port := range endpointPorts {
 		at := fmt.Sprintf("[::]:%d", port)
 		n.Serve(t, at, func(c net.Conn) {
-			fmt.Fprintf(c, "%s %s", plain(c.LocalAddr()), plain(c.RemoteAddr()).Addr()) //nolint:errcheck // a client that is gone has said so
+			fmt.Fprintf(c, "%s %s", plain(c.LocalAddr()), plain(c.RemoteAddr()).Addr())
 		})
 		for _, address := range []string{"0.0.0.0", "::"} {
 			answerDatagrams(t, n, net.JoinHostPort(address, fmt.Sprint(port)))

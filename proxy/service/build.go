@@ -44,17 +44,18 @@ func Build(service *corev1.Service, slices []*discoveryv1.EndpointSlice, node No
 	b := &builder{
 		service: service, node: node,
 		name:   types.NamespacedName{Namespace: service.Namespace, Name: service.Name},
-		slices: slices,
+		slices: slices, clusterIPs: clusterIPs(service), taken: map[FrontKey]bool{},
 	}
 	built := &Service{Name: b.name, Created: service.CreationTimestamp.Time, Health: Health{Port: b.healthPort()}}
-	for _, clusterIP := range clusterIPs(service) {
+	for _, clusterIP := range b.clusterIPs {
+		here := map[netip.Addr]bool{}
 		for i := range service.Spec.Ports {
-			if port, ok := b.port(clusterIP, &service.Spec.Ports[i]); ok {
+			if port, ok := b.port(clusterIP, &service.Spec.Ports[i], here); ok {
 				built.Ports = append(built.Ports, port)
-				if built.Health.Port != 0 {
-					built.Health.Local = max(built.Health.Local, len(port.Local))
-				}
 			}
+		}
+		if built.Health.Port != 0 {
+			built.Health.Local = max(built.Health.Local, len(here))
 		}
 	}
 	return built, problem.Sort(b.problems)
@@ -72,11 +73,13 @@ func Ours(service *corev1.Service) bool {
 
 // builder gathers what is wrong.
 type builder struct {
-	service  *corev1.Service
-	slices   []*discoveryv1.EndpointSlice
-	node     Node
-	name     types.NamespacedName
-	problems []problem.Problem
+	service    *corev1.Service
+	slices     []*discoveryv1.EndpointSlice
+	node       Node
+	name       types.NamespacedName
+	clusterIPs []netip.Addr
+	taken      map[FrontKey]bool
+	problems   []problem.Problem
 }
 
 func (b *builder) say(reason problem.Reason, field, format string, values ...any) {
@@ -100,9 +103,13 @@ func clusterIPs(service *corev1.Service) []netip.Addr {
 }
 
 // parse reads an address. Old objects may have zeros before a number: the API server took
-// them, and kube-proxy reads them as decimal.
+// them, and kube-proxy reads them as decimal. An address with a zone means something on one
+// node only.
 func parse(text string) (netip.Addr, error) {
 	if a, err := netip.ParseAddr(text); err == nil {
+		if a.Zone() != "" {
+			return netip.Addr{}, fmt.Errorf("address %s has a zone", text)
+		}
 		return a.Unmap(), nil
 	}
 	parts := strings.Split(text, ".")
@@ -117,7 +124,9 @@ func parse(text string) (netip.Addr, error) {
 	return a.Unmap(), err
 }
 
-func (b *builder) port(clusterIP netip.Addr, port *corev1.ServicePort) (Port, bool) {
+// port builds one port in the family of a cluster IP. It adds the addresses of this node's
+// ready endpoints to here.
+func (b *builder) port(clusterIP netip.Addr, port *corev1.ServicePort, here map[netip.Addr]bool) (Port, bool) {
 	protocol, known := protocols[port.Protocol]
 	if port.Protocol == "" {
 		protocol, known = unix.IPPROTO_TCP, true
@@ -127,8 +136,11 @@ func (b *builder) port(clusterIP netip.Addr, port *corev1.ServicePort) (Port, bo
 	}
 	p := Port{Name: port.Name, Protocol: protocol, IPv6: clusterIP.Is6(), Affinity: affinity(b.service)}
 	found := b.endpoints(p.IPv6, port)
+	for _, e := range found.pick(candidate.readyHere) {
+		here[e.Addr()] = true
+	}
 	external := b.external(p.IPv6)
-	reachable := len(external) > 0 || port.NodePort != 0
+	reachable := len(external) > 0 || isPort(port.NodePort)
 	internalLocal, externalLocal := internalLocal(b.service), externalLocal(b.service)
 	p.Serving = found.serving()
 	if !internalLocal || reachable {
@@ -150,7 +162,7 @@ func (b *builder) port(clusterIP netip.Addr, port *corev1.ServicePort) (Port, bo
 		}
 	}
 	inside := choose(internalLocal)
-	p.Fronts = []Front{{Address: clusterIP, Port: uint16(port.Port), Inside: inside, Outside: inside, Masquerade: OfAllButPods}}
+	p.Fronts = []Front{{ClusterIP: true, Address: clusterIP, Port: uint16(port.Port), Inside: inside, Outside: inside, Masquerade: OfAllButPods}}
 	front := Front{Port: uint16(port.Port), Inside: choose(false), Outside: choose(externalLocal), Masquerade: OfAllButPods}
 	if externalLocal {
 		front.Masquerade = OfNode
@@ -163,8 +175,19 @@ func (b *builder) port(clusterIP netip.Addr, port *corev1.ServicePort) (Port, bo
 		front.Address, front.Sources, front.Port = netip.Addr{}, nil, uint16(port.NodePort)
 		p.Fronts = append(p.Fronts, front)
 	}
+	p.Fronts = slices.DeleteFunc(p.Fronts, func(f Front) bool { return !b.take(p.key(f)) })
 	p.All, p.Local = b.bound(p.All), b.bound(p.Local)
-	return p, true
+	return p, len(p.Fronts) > 0
+}
+
+// take says whether no earlier port of the Service has a front. The API server takes no
+// Service with two equal ports.
+func (b *builder) take(key FrontKey) bool {
+	if b.taken[key] {
+		return false
+	}
+	b.taken[key] = true
+	return true
 }
 
 func isPort(n int32) bool { return n > 0 && n < 1<<16 }
@@ -224,7 +247,11 @@ func (b *builder) external(ipv6 bool) []outer {
 		if err != nil || a.Is6() != ipv6 || taken[a] {
 			return // the API server has checked it
 		}
-		if holder := b.node.Reserved.holder(a); holder != "" {
+		holder := b.node.Reserved.holder(a)
+		if holder == "" && slices.Contains(b.clusterIPs, a) {
+			holder = "is the Service's own cluster IP"
+		}
+		if holder != "" {
 			b.say(ReasonAddressReserved, field, "%s %s: it is not served, so that no Service takes what belongs to others", a, holder)
 			return
 		}

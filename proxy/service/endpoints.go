@@ -16,8 +16,8 @@ type candidate struct {
 	Endpoint
 
 	pod                         types.UID // of the pod behind it, if a slice says so
-	ready, serving, terminating bool
-	zones, nodes                []string // for which it is hinted
+	ready, serving, terminating bool      // without a word of the slice: true, true and false
+	zones, nodes                []string  // for which it is hinted
 	slice                       *discoveryv1.EndpointSlice
 }
 
@@ -70,9 +70,9 @@ func (b *builder) from(slice *discoveryv1.EndpointSlice, port uint16, all candid
 		}
 		c := candidate{
 			Endpoint: Endpoint{netip.AddrPortFrom(a, port), e.NodeName != nil && *e.NodeName == b.node.Name},
-			ready:    isTrue(e.Conditions.Ready, true), terminating: isTrue(e.Conditions.Terminating, false), slice: slice,
+			ready:    isTrue(e.Conditions.Ready, true), serving: isTrue(e.Conditions.Serving, true),
+			terminating: isTrue(e.Conditions.Terminating, false), slice: slice,
 		}
-		c.serving = isTrue(e.Conditions.Serving, c.ready)
 		if e.TargetRef != nil {
 			c.pod = e.TargetRef.UID
 		}
@@ -105,21 +105,42 @@ func (c candidate) compare(other candidate) int {
 		cmp.Compare(c.pod, other.pod),
 		-age(c.slice, other.slice),
 		cmp.Compare(c.slice.Name, other.slice.Name),
+		// One slice that has it twice is a mistake. The order of its endpoints means nothing.
+		-cmp.Compare(c.rank(), other.rank()),
+		-cmp.Compare(number(c.Here), number(other.Here)),
+		slices.Compare(c.zones, other.zones),
+		slices.Compare(c.nodes, other.nodes),
 	)
 }
 
-// age compares when slices were written last. Resource versions of one kind grow.
+func number(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// age compares when slices were written last. Resource versions of one kind grow. One that
+// is no number is before all that are: no API server has made it.
 func age(a, b *discoveryv1.EndpointSlice) int {
 	n, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
 	if err != nil {
-		return 0 // made by a test, or a version that is no number
+		return cmp.Compare(number(numbered(a)), number(numbered(b)))
 	}
 	return n
+}
+
+// numbered says whether the slice's resource version is a number.
+func numbered(s *discoveryv1.EndpointSlice) bool {
+	_, err := resourceversion.CompareResourceVersion(s.ResourceVersion, s.ResourceVersion)
+	return err == nil
 }
 
 // rank is how much an endpoint is wanted.
 func (c candidate) rank() int {
 	switch {
+	case c.ready && !c.terminating: // else its Service publishes addresses that are not ready
+		return 3
 	case c.ready:
 		return 2
 	case c.serving:
@@ -160,6 +181,8 @@ func (all candidates) pick(want func(candidate) bool) []Endpoint {
 
 func leaving(c candidate) bool { return !c.ready && c.serving && c.terminating }
 
+func (c candidate) readyHere() bool { return c.Here && c.ready }
+
 // any says whether somebody of the cluster answers.
 func (all candidates) any() bool {
 	return slices.ContainsFunc(all, func(c candidate) bool { return c.ready || leaving(c) })
@@ -190,7 +213,7 @@ func (all candidates) usable(node Node) []Endpoint {
 
 // local are those of this node.
 func (all candidates) local() []Endpoint {
-	if ready := all.pick(func(c candidate) bool { return c.Here && c.ready }); len(ready) > 0 {
+	if ready := all.pick(candidate.readyHere); len(ready) > 0 {
 		return ready
 	}
 	return all.pick(func(c candidate) bool { return c.Here && leaving(c) })

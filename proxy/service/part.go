@@ -60,8 +60,8 @@ func (w *writer) once(set string, key nft.Value) {
 }
 
 func (w *writer) port(p Port) {
-	for i, front := range p.Fronts {
-		w.front(p, front, i == 0)
+	for _, front := range p.Fronts {
+		w.front(p, front)
 	}
 	for _, list := range [][]Endpoint{p.All, p.Local} {
 		for _, e := range list {
@@ -73,13 +73,13 @@ func (w *writer) port(p Port) {
 }
 
 // front adds the elements of a front.
-func (w *writer) front(p Port, front Front, clusterIP bool) {
+func (w *writer) front(p Port, front Front) {
 	nodePort := !front.Address.IsValid()
 	to := unspecified(w.Family)
 	if !nodePort {
 		to = nft.Addr(front.Address)
 	}
-	if clusterIP {
+	if front.ClusterIP {
 		w.once(clusterIPSet, to)
 	}
 	key := nft.Concat(to, nft.Proto(p.Protocol), nft.Port(front.Port))

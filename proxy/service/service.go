@@ -25,7 +25,8 @@ type Service struct {
 // port nobody is told.
 type Health struct {
 	Port uint16
-	// Local is the number of endpoints on this node.
+	// Local is the number of ready endpoints on this node, by address. Those that are leaving
+	// do not count: the load balancer is to send elsewhere while they still answer.
 	Local int
 }
 
@@ -60,6 +61,8 @@ func (e Endpoint) compare(other Endpoint) int {
 
 // Front is an address and port at which a Service port is reached.
 type Front struct {
+	// ClusterIP says that the address is the Service's in the cluster. Its other ports refuse.
+	ClusterIP bool
 	// Address is the zero value for a NodePort: then it is each address of the node that
 	// serves node ports.
 	Address netip.Addr

@@ -41,20 +41,9 @@ func Stale(before, after *Service, node []netip.Addr) []conntrack.Match {
 	var all []conntrack.Match
 	had, has := before.fronts(), after.fronts()
 	for key, endpoints := range had {
-		now, still := has[key]
+		now := has[key]
 		for _, to := range key.addresses(node) {
-			switch {
-			case !still, len(now) == 0:
-				if len(endpoints) > 0 {
-					all = append(all, key.match(to, netip.AddrPort{}))
-				}
-			default:
-				for _, e := range endpoints {
-					if !slices.Contains(now, e) {
-						all = append(all, key.match(to, e))
-					}
-				}
-			}
+			all = append(all, key.left(to, endpoints, now)...)
 		}
 	}
 	for key, endpoints := range has {
@@ -68,6 +57,21 @@ func Stale(before, after *Service, node []netip.Addr) []conntrack.Match {
 	}
 	slices.SortFunc(all, conntrack.Match.Compare)
 	return slices.Compact(all)
+}
+
+// left are the connections to an address of the front that its endpoints of before have, and
+// those of now do not serve.
+func (k FrontKey) left(to netip.Addr, before, now []netip.AddrPort) []conntrack.Match {
+	if len(now) == 0 && len(before) > 0 {
+		return []conntrack.Match{k.match(to, netip.AddrPort{})}
+	}
+	var all []conntrack.Match
+	for _, e := range before {
+		if !slices.Contains(now, e) {
+			all = append(all, k.match(to, e))
+		}
+	}
+	return all
 }
 
 // addresses are those at which the front is called.
@@ -95,27 +99,60 @@ func (k FrontKey) match(to netip.Addr, endpoint netip.AddrPort) conntrack.Match 
 
 // Serving knows who serves the lasting fronts of a node.
 type Serving struct {
+	Cluster Cluster
+
 	fronts map[FrontKey][]netip.AddrPort
-	node   []netip.Addr
 }
 
-// NewServing returns who serves Services. node are the addresses at which node ports answer.
-func NewServing[K comparable](services map[K]*Service, node []netip.Addr) Serving {
-	s := Serving{map[FrontKey][]netip.AddrPort{}, node}
-	for _, service := range services {
-		maps.Copy(s.fronts, service.fronts())
+// Remove forgets who serves a Service; nil has no fronts.
+func (s *Serving) Remove(service *Service) {
+	for key := range service.fronts() {
+		delete(s.fronts, key)
 	}
-	return s
 }
 
-// Stale says whether a connection is with somebody who does not serve the front that its
-// client called. Connections to what is no front are others'.
-func (s Serving) Stale(m conntrack.Match) bool {
-	key := FrontKey{m.Original.Destination, m.Original.Destination.Is6(), m.Original.Protocol, m.Original.DestinationPort}
+// Add notes who serves a Service.
+func (s *Serving) Add(service *Service) {
+	if s.fronts == nil {
+		s.fronts = map[FrontKey][]netip.AddrPort{}
+	}
+	maps.Copy(s.fronts, service.fronts())
+}
+
+// front returns who serves what a client calls, if it is a front.
+func (s *Serving) front(called conntrack.Tuple) ([]netip.AddrPort, bool) {
+	key := FrontKey{called.Destination, called.Destination.Is6(), called.Protocol, called.DestinationPort}
 	serving, ours := s.fronts[key]
-	if !ours && slices.Contains(s.node, key.Address) {
+	if !ours && slices.Contains(s.Cluster.NodeAddresses, called.Destination) {
 		key.Address = netip.Addr{}
 		serving, ours = s.fronts[key]
 	}
+	return serving, ours
+}
+
+// Stale says whether a connection is with somebody who does not serve the front that its
+// client called. Nobody serves a cluster IP that no Service has. Connections to what else is
+// no front are others'.
+func (s *Serving) Stale(m conntrack.Match) bool {
+	if !lasting(m.Original.Protocol) {
+		return false
+	}
+	serving, ours := s.front(m.Original)
+	ours = ours || slices.ContainsFunc(s.Cluster.Services, func(p netip.Prefix) bool { return p.Contains(m.Original.Destination) })
 	return ours && !slices.Contains(serving, netip.AddrPortFrom(m.Reply.Source, m.Reply.SourcePort))
+}
+
+// Again returns what is still stale of connections that were: of those to a whole front that
+// is served now, the ones that were not translated.
+func (s *Serving) Again(m conntrack.Match) (conntrack.Match, bool) {
+	serving, ours := s.front(m.Original)
+	switch {
+	case !ours || len(serving) == 0:
+		return m, true
+	case m.Reply.Source.IsValid():
+		return m, !slices.Contains(serving, netip.AddrPortFrom(m.Reply.Source, m.Reply.SourcePort))
+	default:
+		m.Reply = conntrack.Tuple{Source: m.Original.Destination, Protocol: m.Original.Protocol, SourcePort: m.Original.DestinationPort}
+		return m, true
+	}
 }

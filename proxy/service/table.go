@@ -132,6 +132,15 @@ func (t table) sets() []nft.Set {
 	}
 }
 
+// loopback are addresses at which no node port answers: a packet from one cannot leave the
+// node, and what a program of the node serves there is for the node alone.
+func loopback(f nft.Family) netip.Prefix {
+	if f == nft.IPv6 {
+		return netip.PrefixFrom(netip.IPv6Loopback(), netip.IPv6Loopback().BitLen())
+	}
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)
+}
+
 func isLocal(s nft.Source) nft.Sequence { return nft.Is(s, nft.Number(unix.RTN_LOCAL)) }
 
 // rule is a rule without a comment.
@@ -151,7 +160,8 @@ func (t table) chains() []nft.Chain {
 	f := t.Family
 	dispatch := []nft.Rule{
 		{Comment: "addresses of Services", Do: nft.Do(nft.VMap(services, t.key(false)...))},
-		{Comment: "node ports", Do: nft.Do(nft.In(nodePorts, nft.Daddr(f)), isLocal(nft.FibDaddrType()), nft.VMap(services, t.key(true)...))},
+		{Comment: "node ports", Do: nft.Do(
+			nft.In(nodePorts, nft.Daddr(f)), nft.Outside(nft.Daddr(f), loopback(f)), isLocal(nft.FibDaddrType()), nft.VMap(services, t.key(true)...))},
 		{Comment: "no Service has this port", Do: nft.Do(nft.In(clusterIPSet, nft.Daddr(f)), nft.Goto(refuse))},
 		{Comment: "no Service has this address", Do: nft.Do(nft.In(ranges, nft.Daddr(f)), nft.Count{Name: Unallocated}, nft.Drop())},
 	}
