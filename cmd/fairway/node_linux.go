@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -35,6 +36,7 @@ import (
 	"github.com/fairwaynet/fairway/cmd/internal/apiservers"
 	"github.com/fairwaynet/fairway/cmd/internal/health"
 	"github.com/fairwaynet/fairway/cni/install"
+	"github.com/fairwaynet/fairway/cni/link"
 	"github.com/fairwaynet/fairway/cni/mesh"
 	"github.com/fairwaynet/fairway/cni/ranges"
 	"github.com/fairwaynet/fairway/cni/rules"
@@ -374,7 +376,11 @@ func (n *nodeSettings) assemble(
 		Cache:       mgr.GetCache(), Client: mgr.GetClient(),
 		Folders: n.Folders, Plugin: n.Plugin, Exclusive: n.Exclusive,
 		Engine: engine, Connections: connections, Sandboxes: sandbox.Runtime{Endpoint: n.Runtime}.List,
-		Reporter: reporter, Told: told, Metrics: metrics, Log: log, Complete: probes.Ready,
+		Reporter: reporter, Told: told, Metrics: metrics, Log: log,
+		Complete: func() {
+			raiseTracking(log) // not before: the kernel has the settings once the tables are there
+			probes.Ready()
+		},
 	}
 	if n.Services {
 		if err := n.addServices(ctx, agent); err != nil {
@@ -392,6 +398,18 @@ func (n *nodeSettings) assemble(
 		return nil, err
 	}
 	return reporter, mgr.Add(leader.Everywhere(func(ctx context.Context) error { return probes.Serve(ctx, listener) }))
+}
+
+// raiseTracking gives connection tracking the room that the node needs. It does so once, so an
+// operator can lower it later.
+func raiseTracking(log logr.Logger) {
+	raised, err := link.RaiseTracking(runtime.NumCPU())
+	if len(raised) > 0 {
+		log.Info("connection tracking has more room", "what", strings.Join(raised, "; "))
+	}
+	if err != nil {
+		log.V(1).Info("connection tracking stays as it is", "reason", err.Error())
+	}
 }
 
 // leaseName is the name of the Lease of the agents' leader. That of its ledger ends in

@@ -79,6 +79,9 @@ func (m *machine) to(overlay bool) []link.PeerRoute {
 		if overlay {
 			p.Node, p.Overlay, p.VTEP, p.MTU = m.addresses[0], m.overlay.Name, m.overlay.MAC, m.overlay.MTU
 		}
+		if pods.Addr().Is6() {
+			p.MTU = max(p.MTU, 1280)
+		}
 		routes = append(routes, p)
 	}
 	return routes
@@ -215,6 +218,38 @@ func TestRoutesOfOthersStay(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// An uplink that carries no more than IPv6 needs leaves no room for the overlay: its packets go
+// in fragments, and megabytes arrive.
+func TestTheOverlayOfASmallUplink(t *testing.T) {
+	one, two := machines(t)
+	resize := func(in *netns.Namespace, name string) {
+		var err error
+		in.Do(func() {
+			var device netlink.Link
+			if device, err = netlink.LinkByName(name); err == nil {
+				err = netlink.LinkSetMTU(device, 1280)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []*machine{one, two} {
+		m.overlay.MTU = 1230
+		resize(m.Namespace, "eth0")
+		resize(m.Namespace, m.pod.wire.Host)
+		resize(m.pod.Namespace, "eth0")
+	}
+	at := two.serve(t)
+	one.reach(t, two, true)
+	two.reach(t, one, true)
+	for i := range at {
+		if client, want := fetch(t, one.pod.Namespace, at[i]), one.pod.wire.Addresses[i].String(); client != want {
+			t.Errorf("the pod sees %q, want %s", client, want)
+		}
+	}
 }
 
 // What others change of the overlay's device is set back, and what cannot be changed makes a

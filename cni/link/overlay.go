@@ -23,6 +23,8 @@ type Overlay struct {
 	Own netip.Addr
 	// MAC is that of the device, which the others know.
 	MAC net.HardwareAddr
+	// MTU is in bytes. A device with an IPv6 address has at least 1280; what the uplink is then
+	// too small for goes in fragments, if Own is IPv4.
 	MTU int
 	// SoftwareChecksums makes the kernel compute the checksums of inner packets, for network
 	// cards that send wrong ones. Streams then cost several times as much, because packets
@@ -71,7 +73,7 @@ func (o Overlay) Remove() error {
 // and udev leaves it alone.
 func (o Overlay) create() (netlink.Link, error) {
 	attributes := netlink.NewLinkAttrs()
-	attributes.Name, attributes.HardwareAddr, attributes.MTU = o.Name, o.MAC, o.MTU
+	attributes.Name, attributes.HardwareAddr, attributes.MTU = o.Name, o.MAC, o.mtu()
 	device := &netlink.Vxlan{LinkAttrs: attributes, VxlanId: o.VNI, Port: o.Port, SrcAddr: o.Own.AsSlice(), UDPCSum: true}
 	if o.Own.Is6() {
 		device.UDP6ZeroCSumRx = true
@@ -80,6 +82,18 @@ func (o Overlay) create() (netlink.Link, error) {
 		return nil, err
 	}
 	return netlink.LinkByName(o.Name)
+}
+
+// leastMTU6 is the smallest MTU with which the kernel gives an interface IPv6 (RFC 8200,
+// section 5).
+const leastMTU6 = 1280
+
+// mtu is the device's, which is enough for its addresses.
+func (o Overlay) mtu() int {
+	if slices.ContainsFunc(o.Gateways, netip.Addr.Is6) {
+		return max(o.MTU, leastMTU6)
+	}
+	return o.MTU
 }
 
 // is reports whether a device has what cannot be changed later.
@@ -97,11 +111,11 @@ func (o Overlay) settle(device netlink.Link) (changed []string, _ error) {
 		}
 		changed = append(changed, fmt.Sprintf("the MAC address of interface %s was %s, not %s", o.Name, is.HardwareAddr, o.MAC))
 	}
-	if is.MTU != o.MTU {
-		if err := netlink.LinkSetMTU(device, o.MTU); err != nil {
-			return changed, fmt.Errorf("set its MTU to %d: %w", o.MTU, err)
+	if mtu := o.mtu(); is.MTU != mtu {
+		if err := netlink.LinkSetMTU(device, mtu); err != nil {
+			return changed, fmt.Errorf("set its MTU to %d: %w", mtu, err)
 		}
-		changed = append(changed, fmt.Sprintf("the MTU of interface %s was %d, not %d", o.Name, is.MTU, o.MTU))
+		changed = append(changed, fmt.Sprintf("the MTU of interface %s was %d, not %d", o.Name, is.MTU, mtu))
 	}
 	if err := offloadChecksums(o.Name, !o.SoftwareChecksums); err != nil {
 		return changed, err

@@ -170,7 +170,15 @@ func (b *builder) overlay(other Node, pods netip.Prefix) (Route, bool) {
 		if other.VTEP == (HardwareAddr{}) {
 			return Route{}, false // its agent has not started yet: that is no mistake
 		}
-		return Route{Range: pods, Way: ByOverlay, Node: address, VTEP: other.VTEP, MTU: b.mtu(link, other, Overhead(is4))}, true
+		route := Route{Range: pods, Way: ByOverlay, Node: address, VTEP: other.VTEP, MTU: b.mtu(link, other, Overhead(is4))}
+		switch {
+		case is4: // the kernel sends the overlay's packets in two fragments where the uplink is too small
+			route.MTU = atLeast6(route.MTU, pods)
+		case pods.Addr().Is6() && route.MTU < leastMTU6: // and here it does not
+			b.tell(other.Name, "packets of %d to %d bytes to its pods in %s are lost: the overlay over IPv6 needs uplinks with an MTU of %d on both nodes",
+				route.MTU+1, leastMTU6, pods, leastMTU6+Overhead(is4))
+		}
+		return route, true
 	}
 	if len(other.Addresses) == 0 {
 		b.tell(other.Name, "it has no InternalIP, so its pods cannot be reached")
@@ -194,6 +202,18 @@ func (b *builder) mtu(link Uplink, other Node, overhead int) int {
 	return mtu - overhead
 }
 
+// leastMTU6 is the smallest MTU with which an interface has IPv6 (RFC 8200, section 5), in
+// bytes.
+const leastMTU6 = 1280
+
+// atLeast6 raises an MTU to what IPv6 needs, if one of the ranges is IPv6.
+func atLeast6(mtu int, ranges ...netip.Prefix) int {
+	if slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		return max(mtu, leastMTU6)
+	}
+	return mtu
+}
+
 // Overhead is what VXLAN adds to a packet, in bytes: the inner Ethernet header (14), VXLAN
 // (8, RFC 7348), UDP (8) and IPv4 (20) or IPv6 (40).
 func Overhead(over4 bool) int {
@@ -204,7 +224,8 @@ func Overhead(over4 bool) int {
 }
 
 // PodMTU is the MTU of pods' interfaces. In any mode but direct it leaves room for the
-// overlay, so that a pod's packets are of one size whichever node they go to.
+// overlay, so that a pod's packets are of one size whichever node they go to. Pods with IPv6
+// have at least what that needs.
 func PodMTU(own Node, uplinks []Uplink, mode Mode) (int, error) {
 	b := builder{own: own, mode: mode}
 	b.home(uplinks)
@@ -220,5 +241,5 @@ func PodMTU(own Node, uplinks []Uplink, mode Mode) (int, error) {
 	if _, over4 := b.links[true]; mode != Direct {
 		mtu -= Overhead(over4)
 	}
-	return mtu, nil
+	return atLeast6(mtu, own.Ranges...), nil
 }

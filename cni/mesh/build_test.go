@@ -105,6 +105,23 @@ func TestBuild(t *testing.T) {
 			[]string{"b: 10.244.2.0/24 by link 192.0.2.2 mtu 1500", "c: 10.244.3.0/24 by overlay 198.51.100.3 mtu 1350 vtep"},
 		},
 		{
+			"IPv6 has its least MTU, whatever the overlay leaves", own, []mesh.Uplink{uplink("eth0", 1300, "192.0.2.1/24", "2001:db8::1/64")},
+			[]mesh.Node{node("b", "198.51.100.2 10.244.2.0/24 fd00:2::/64 vtep"), node("c", "192.0.2.3 2001:db8::3 10.244.3.0/24 fd00:3::/64 mtu=1290")}, mesh.Auto,
+			[]string{
+				"b: 10.244.2.0/24 by overlay 198.51.100.2 mtu 1250 vtep", "b: fd00:2::/64 by overlay 198.51.100.2 mtu 1280 vtep",
+				"c: 10.244.3.0/24 by link 192.0.2.3 mtu 1290", "c: fd00:3::/64 by link 2001:db8::3 mtu 1290",
+			},
+		},
+		{
+			"over IPv6 the overlay is not cut into fragments, so an uplink that is too small is told", "2001:db8::1 10.244.1.0/24 fd00:1::/64",
+			[]mesh.Uplink{uplink("eth0", 1300, "2001:db8::1/64")},
+			[]mesh.Node{node("b", "2001:db8:5::2 10.244.2.0/24 fd00:2::/64 vtep")}, mesh.Auto,
+			[]string{
+				"b: 10.244.2.0/24 by overlay 2001:db8:5::2 mtu 1230 vtep", "b: fd00:2::/64 by overlay 2001:db8:5::2 mtu 1230 vtep",
+				"b! packets of 1231 to 1280 bytes to its pods in fd00:2::/64 are lost: the overlay over IPv6 needs uplinks with an MTU of 1350 on both nodes",
+			},
+		},
+		{
 			"the interface with the InternalIP counts, not the first", "192.0.2.1 10.244.1.0/24",
 			[]mesh.Uplink{uplink("nat", 1500, "10.0.2.15/24"), uplink("eth1", 9000, "192.0.2.1/24")},
 			[]mesh.Node{node("b", "192.0.2.2 10.244.2.0/24")}, mesh.Auto,
@@ -188,6 +205,8 @@ func TestPodMTU(t *testing.T) {
 		{own, both, mesh.Direct, 1500},
 		{node("a", "2001:db8::1"), both, mesh.Auto, 1430},
 		{node("a", "192.0.2.1"), both, mesh.Auto, 8950},
+		{node("a", "192.0.2.1 10.244.1.0/24"), []mesh.Uplink{uplink("eth0", 1280, "192.0.2.1/24")}, mesh.Auto, 1230},
+		{node("a", "192.0.2.1 10.244.1.0/24 fd00:1::/64"), []mesh.Uplink{uplink("eth0", 1280, "192.0.2.1/24")}, mesh.Auto, 1280},
 	} {
 		if got, err := mesh.PodMTU(test.own, test.uplinks, test.mode); err != nil || got != test.want {
 			t.Errorf("%v, %s: %d, %v, want %d", test.own.Addresses, test.mode, got, err, test.want)

@@ -163,7 +163,7 @@ func (p planner) managerFlags() []string {
 		"--profiling=false",
 	}
 	if p.options.Families != IPv6 {
-		flags = append(flags, fmt.Sprintf("--node-cidr-mask-size-ipv4=%d", ranges4.nodePods))
+		flags = append(flags, fmt.Sprintf("--node-cidr-mask-size-ipv4=%d", p.options.NodeBits4))
 	}
 	if p.options.Families != IPv4 {
 		flags = append(flags, fmt.Sprintf("--node-cidr-mask-size-ipv6=%d", ranges6.nodePods))

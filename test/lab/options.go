@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -31,6 +32,12 @@ type Options struct {
 
 	// MTU is the MTU of all links. 0 means 1500.
 	MTU int
+
+	// NodeMTU are the MTUs of single nodes' links, by name, in place of MTU.
+	NodeMTU map[string]int
+
+	// NodeBits4 is the length of the prefix of a node's range of IPv4 pods. 0 means 24.
+	NodeBits4 int
 
 	// ReferenceNetwork runs the reference CNI plugins ptp, host-local and portmap
 	// on every node, and an agent that keeps static routes between the nodes' pod
@@ -129,6 +136,7 @@ func (o Options) complete() (Options, error) {
 	o.Nodes = orElse(o.Nodes, 2)
 	o.Fabrics = orElse(o.Fabrics, 1)
 	o.MTU = orElse(o.MTU, 1500)
+	o.NodeBits4 = orElse(o.NodeBits4, ranges4.nodePods)
 	o.Patience = orElse(o.Patience, 3*time.Minute)
 	o.Families = orElse(o.Families, IPv4)
 	if o.Progress == nil {
@@ -144,8 +152,13 @@ func (o Options) complete() (Options, error) {
 	if o.Fabrics < 1 || o.Fabrics > 2 {
 		wrong = append(wrong, fmt.Errorf("%d fabrics: 1 and 2 are possible", o.Fabrics))
 	}
-	if o.MTU < 1280 || o.MTU > 9216 {
-		wrong = append(wrong, fmt.Errorf("MTU %d: 1280 to 9216 are possible", o.MTU))
+	for _, mtu := range append(slices.Sorted(maps.Values(o.NodeMTU)), o.MTU) {
+		if mtu < 1280 || mtu > 9216 {
+			wrong = append(wrong, fmt.Errorf("MTU %d: 1280 to 9216 are possible", mtu))
+		}
+	}
+	if pods := ranges4.pods.Bits(); o.NodeBits4 <= pods || o.NodeBits4 > 30 {
+		wrong = append(wrong, fmt.Errorf("ranges of pods with %d bits: %d to 30 are possible", o.NodeBits4, pods+1))
 	}
 	if !slices.Contains([]Families{IPv4, IPv6, DualStack}, o.Families) {
 		wrong = append(wrong, fmt.Errorf("families %q: %s, %s and %s are possible", o.Families, IPv4, IPv6, DualStack))

@@ -67,7 +67,7 @@ const cgroups cgroup.Tree = "fairway-lab"
 func (p planner) machine(kind machine.Kind, name string, fabric, n int) *machine.Spec {
 	return &machine.Spec{
 		Name: name, Kind: kind, Dir: rack.MachineDir(p.dir, name),
-		Links:  []machine.Link{p.link("eth0", fabric, n)},
+		Links:  []machine.Link{p.link(name, "eth0", fabric, n)},
 		Routes: p.between(fabric),
 		Sysctls: map[string]string{
 			"net/ipv4/conf/all/rp_filter":      "0",
@@ -98,9 +98,9 @@ func text(content string) machine.File {
 }
 
 // link is a machine's link to a fabric.
-func (p planner) link(name string, fabric, n int) machine.Link {
+func (p planner) link(of, name string, fabric, n int) machine.Link {
 	l := machine.Link{
-		Name: name, Fabric: fabric, MTU: p.options.MTU,
+		Name: name, Fabric: fabric, MTU: orElse(p.options.NodeMTU[of], p.options.MTU),
 		MAC: fmt.Sprintf("02:fa:00:00:%02x:%02x", fabric, n),
 	}
 	for _, r := range p.options.Families.ranges() {
@@ -142,7 +142,7 @@ func (p planner) hosts() string {
 func (p planner) router() (*machine.Spec, error) {
 	router := p.machine(machine.Router, routerName, 0, routerHost)
 	router.Routes = nil
-	router.Links = append(router.Links, p.link("eth1", 1, routerHost))
+	router.Links = append(router.Links, p.link(routerName, "eth1", 1, routerHost))
 	letThrough(router)
 	if !p.options.ReferenceNetwork {
 		return router, nil

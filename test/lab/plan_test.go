@@ -131,6 +131,20 @@ func TestKubeletsSettingsCanBeChanged(t *testing.T) {
 	}
 }
 
+func TestNodesCanDiffer(t *testing.T) {
+	_, specs := plans(t, Options{MTU: 9000, NodeMTU: map[string]int{"n2": 1400}, NodeBits4: 28})
+	for name, want := range map[string]int{"control": 9000, "n1": 9000, "n2": 1400, "client": 9000} {
+		if got := specs[name].Links[0].MTU; got != want {
+			t.Errorf("the link of %s has the MTU %d, want %d", name, got, want)
+		}
+	}
+	for _, program := range specs["control"].Programs {
+		if program.Name == "kube-controller-manager" && !slices.Contains(program.Args, "--node-cidr-mask-size-ipv4=28") {
+			t.Errorf("kube-controller-manager has the flags %v", program.Args)
+		}
+	}
+}
+
 func TestNodesHaveNothingOfTheReferenceUnasked(t *testing.T) {
 	_, specs := plans(t, Options{})
 	for _, program := range specs["n1"].Programs {

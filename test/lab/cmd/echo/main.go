@@ -4,7 +4,8 @@
 //
 //	echo [--port 8080] [--udp-port 8081]
 //	echo get URL
-//	echo udp HOST:PORT
+//	echo udp HOST:PORT [BYTES]
+//	echo transfer [--bytes 10000000] [--within 1m] URL
 //	echo load [--rate 100] [--host NAME] URL...
 package main
 
@@ -19,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -37,7 +39,13 @@ func run(ctx context.Context, args []string) error {
 		return get(ctx, args[1])
 	}
 	if len(args) == 2 && args[0] == "udp" {
-		return askUDP(ctx, args[1])
+		return askUDP(ctx, args[1], []byte("who?"))
+	}
+	if len(args) == 3 && args[0] == "udp" {
+		return askLarge(ctx, args[1], args[2])
+	}
+	if len(args) > 1 && args[0] == "transfer" {
+		return transfer(ctx, args[1:])
 	}
 	if len(args) > 1 && args[0] == "load" {
 		return load(ctx, args[1:])
@@ -59,6 +67,7 @@ type answer struct {
 	Method string      `json:",omitempty"`
 	Host   string      `json:",omitempty"`
 	Path   string      `json:",omitempty"`
+	Bytes  int         `json:",omitempty"` // of a datagram
 	Header http.Header `json:",omitempty"`
 }
 
@@ -91,6 +100,10 @@ func handler(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		fmt.Fprintf(os.Stdout, "%s %s from %s\n", r.Method, r.URL.Path, r.RemoteAddr)
+		if r.URL.Path == transferPath {
+			serveTransfer(w, r)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer{
 			Server: name, Client: r.RemoteAddr, Local: local.String(),
@@ -103,14 +116,14 @@ func handler(name string) http.Handler {
 func serveUDP(packets net.PacketConn, name string) {
 	buffer := make([]byte, 1<<16)
 	for {
-		_, from, err := packets.ReadFrom(buffer)
+		n, from, err := packets.ReadFrom(buffer)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
 			continue
 		}
-		said, err := json.Marshal(answer{Server: name, Client: from.String(), Local: packets.LocalAddr().String()})
+		said, err := json.Marshal(answer{Server: name, Client: from.String(), Local: packets.LocalAddr().String(), Bytes: n})
 		if err == nil {
 			_, _ = packets.WriteTo(append(said, '\n'), from) // it may be lost: this is UDP
 		}
@@ -140,7 +153,23 @@ func get(ctx context.Context, url string) error {
 	return nil
 }
 
-func askUDP(ctx context.Context, to string) error {
+// askLarge asks with a datagram of a number of bytes, again while none is answered: the first
+// ones may be what tells the kernel how large a packet may be.
+func askLarge(ctx context.Context, to, size string) error {
+	bytes, err := strconv.Atoi(size)
+	if err != nil {
+		return fmt.Errorf("udp: %w", err)
+	}
+	const tries = 3
+	for range tries {
+		if err = askUDP(ctx, to, make([]byte, bytes)); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("none of %d datagrams of %d bytes was answered: %w", tries, bytes, err)
+}
+
+func askUDP(ctx context.Context, to string, question []byte) error {
 	connection, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "udp", to)
 	if err != nil {
 		return err
@@ -149,7 +178,7 @@ func askUDP(ctx context.Context, to string) error {
 	if err := connection.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	if _, err := connection.Write([]byte("who?")); err != nil {
+	if _, err := connection.Write(question); err != nil {
 		return err
 	}
 	buffer := make([]byte, 1<<16)
