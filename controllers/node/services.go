@@ -170,8 +170,12 @@ func (s *Services) committed(ctx context.Context, r keeper.Report) {
 }
 
 func (s *Services) healthFailed(name types.NamespacedName, err error) {
-	s.agent.Reporter.Report(context.Background(), healthKey{name}, []problem.Problem{of(name, ReasonHealthCheckPort, fmt.Sprintf(
-		"node %s cannot tell load balancers of its endpoints: %v", s.agent.Name, err))})
+	var problems []problem.Problem
+	if err != nil {
+		problems = append(problems, of(name, ReasonHealthCheckPort, fmt.Sprintf(
+			"node %s cannot tell load balancers of its endpoints: %v", s.agent.Name, err)))
+	}
+	s.agent.Reporter.Report(context.Background(), healthKey{name}, problems)
 }
 
 // of is a Problem of a Service.
