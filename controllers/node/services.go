@@ -24,6 +24,8 @@ type Services struct {
 
 	// Connections forgets connections. It is for nobody else.
 	Connections keeper.Connections
+	// Adopt takes over from a kube-proxy that is on the node, and removes what it leaves.
+	Adopt bool
 
 	agent    *Agent
 	keeper   *keeper.Keeper
@@ -85,15 +87,9 @@ func (s *Services) parts(objects cache.Cache) []assembly.Part {
 	}
 }
 
-// begin is called before the first pass. What it returns is called when all of it was
-// published.
-func (s *Services) begin() func(assembly.Problems) {
-	return func(assembly.Problems) { s.keeper.Complete() }
-}
-
 // beside are what runs as long as the reconcilers.
 func (s *Services) beside() []func(context.Context) error {
-	all := []func(context.Context) error{s.keeper.Run, func(ctx context.Context) error {
+	all := []func(context.Context) error{s.keeper.Run, s.watchKubeProxy, func(ctx context.Context) error {
 		<-ctx.Done()
 		s.health.Close()
 		return nil
