@@ -75,6 +75,7 @@ type nodeSettings struct {
 
 	PodNetwork  bool     // keeps it
 	Services    bool     // keeps them
+	Adopt       bool     // takes over from kube-proxy
 	NodePorts   []string // prefixes
 	ExternalIPs bool
 	Health      string // address
@@ -135,6 +136,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&n.Runtime, "runtime-endpoint", n.Runtime, "`address` of the container runtime (CRI)")
 	flags.BoolVar(&n.PodNetwork, "pod-network", n.PodNetwork, "give the pods of this machine their network; without it another program does")
 	flags.BoolVar(&n.Services, "services", n.Services, "lead packets to Services to their endpoints, in place of kube-proxy")
+	flags.BoolVar(&n.Adopt, "adopt", n.Adopt, "with --services, take over from a kube-proxy on this machine, and remove the rules that it leaves; without it, Services wait until it is gone")
 	flags.StringSliceVar(&n.NodePorts, "node-port-addresses", n.NodePorts, "`network` of the addresses of this machine at which node ports answer; give it again for more; by default its Node's InternalIPs")
 	flags.StringVar(&n.Health, "health-address", n.Health, "`address` at which load balancers ask whether this machine takes connections to Services, with --services; empty: none")
 	flags.BoolVar(&n.ExternalIPs, "external-ips", n.ExternalIPs, "serve spec.externalIPs; whoever may write a Service can take any address with it (CVE-2020-8554)")
@@ -454,6 +456,7 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error
 		Config:        services.Config{Pods: agent.Config.Pods, NodePorts: nodePorts, ExternalIPs: n.ExternalIPs},
 		Connections:   connections, // until the process ends
 		HealthAddress: n.Health,
+		Adopt:         n.Adopt,
 	}
 	return services.Index(ctx, agent.Cache)
 }

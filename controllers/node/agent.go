@@ -135,7 +135,6 @@ func (a *Agent) assembly() *assembly.Assembly {
 	}
 	if a.Services != nil {
 		all.Parts = append(all.Parts, a.Services.parts(a.Cache)...)
-		all.Begin = a.Services.begin
 		all.Beside = a.Services.beside()
 	}
 	return all

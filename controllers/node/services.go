@@ -26,6 +26,8 @@ type Services struct {
 	Connections keeper.Connections
 	// HealthAddress is where load balancers ask for the node; empty: nowhere.
 	HealthAddress string
+	// Adopt takes over from a kube-proxy that is on the node, and removes what it leaves.
+	Adopt bool
 
 	agent    *Agent
 	keeper   *keeper.Keeper
@@ -89,15 +91,9 @@ func (s *Services) parts(objects cache.Cache) []assembly.Part {
 	}
 }
 
-// begin is called before the first pass. What it returns is called when all of it was
-// published.
-func (s *Services) begin() func(assembly.Problems) {
-	return func(assembly.Problems) { s.keeper.Complete() }
-}
-
 // beside are what runs as long as the reconcilers.
 func (s *Services) beside() []func(context.Context) error {
-	all := []func(context.Context) error{s.keeper.Run, s.serveNode, func(ctx context.Context) error {
+	all := []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, func(ctx context.Context) error {
 		<-ctx.Done()
 		s.health.Close()
 		return nil
@@ -187,8 +183,12 @@ func (s *Services) committed(ctx context.Context, r keeper.Report) {
 }
 
 func (s *Services) healthFailed(name types.NamespacedName, err error) {
-	s.agent.Reporter.Report(context.Background(), healthKey{name}, []problem.Problem{of(name, ReasonHealthCheckPort, fmt.Sprintf(
-		"node %s cannot tell load balancers of its endpoints: %v", s.agent.Name, err))})
+	var problems []problem.Problem
+	if err != nil {
+		problems = append(problems, of(name, ReasonHealthCheckPort, fmt.Sprintf(
+			"node %s cannot tell load balancers of its endpoints: %v", s.agent.Name, err)))
+	}
+	s.agent.Reporter.Report(context.Background(), healthKey{name}, problems)
 }
 
 // of is a Problem of a Service.

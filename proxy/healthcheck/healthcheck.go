@@ -29,11 +29,13 @@ const patience = 5 * time.Second
 type Server struct {
 	// Healthy says whether what the kernel has is what Services are; nil: always.
 	Healthy func() bool
-	// Failed hears that a port cannot be listened at: another program has it.
+	// Failed hears that a port cannot be listened at: another program has it. A nil error
+	// says that it now can.
 	Failed func(name types.NamespacedName, err error)
 
 	mu       sync.Mutex
 	services map[types.NamespacedName]*listener
+	waiting  map[types.NamespacedName]service.Health // for a port that another program has
 }
 
 // listener answers for one Service.
@@ -51,22 +53,33 @@ type listener struct {
 func (s *Server) Set(name types.NamespacedName, health service.Health) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.set(name, health)
+}
+
+func (s *Server) set(name types.NamespacedName, health service.Health) {
 	has := s.services[name]
 	if has != nil && has.port != health.Port {
 		has.close()
 		delete(s.services, name)
 		has = nil
 	}
+	_, waited := s.waiting[name]
+	delete(s.waiting, name)
 	if health.Port == 0 {
+		if waited {
+			s.failed(name, nil)
+		}
 		return
 	}
 	if has == nil {
 		has = &listener{server: s, name: name, port: health.Port}
-		if err := has.listen(); err != nil {
-			if s.Failed != nil {
-				s.Failed(name, err)
-			}
-			return // the next change tries again
+		err := has.listen()
+		if err != nil || waited {
+			s.failed(name, err)
+		}
+		if err != nil {
+			s.wait(name, health)
+			return
 		}
 		if s.services == nil {
 			s.services = map[types.NamespacedName]*listener{}
@@ -74,6 +87,31 @@ func (s *Server) Set(name types.NamespacedName, health service.Health) {
 		s.services[name] = has
 	}
 	has.set(health.Local)
+}
+
+func (s *Server) failed(name types.NamespacedName, err error) {
+	if s.Failed != nil {
+		s.Failed(name, err)
+	}
+}
+
+// again is how long a port of another program is left alone: kube-proxy, which has the same
+// ports, may be about to end.
+const again = 3 * time.Second
+
+// wait tries again, unless the Service's health is told anew before.
+func (s *Server) wait(name types.NamespacedName, health service.Health) {
+	if s.waiting == nil {
+		s.waiting = map[types.NamespacedName]service.Health{}
+	}
+	s.waiting[name] = health
+	time.AfterFunc(again, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.waiting[name] == health {
+			s.set(name, health)
+		}
+	})
 }
 
 // Close ends all answers.
@@ -84,6 +122,7 @@ func (s *Server) Close() {
 		l.close()
 	}
 	clear(s.services)
+	clear(s.waiting)
 }
 
 func (l *listener) listen() error {

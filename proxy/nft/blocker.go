@@ -108,7 +108,7 @@ func (e *Engine) judge(ctx context.Context, packets []Packet) ([]Blocker, error)
 		}
 	}
 	slices.SortFunc(all, func(a, b Blocker) int {
-		return cmp.Or(cmp.Compare(a.Table.Family, b.Table.Family), cmp.Compare(a.Table.Name, b.Table.Name), cmp.Compare(a.Chain, b.Chain))
+		return cmp.Or(a.Table.compare(b.Table), cmp.Compare(a.Chain, b.Chain))
 	})
 	return all, f.err
 }

@@ -261,6 +261,9 @@ func (e *Engine) written(changes map[*table]*change) {
 	if e.judged.generation == e.generation {
 		e.judged.generation++ // what others have is as it was
 	}
+	if e.seen.generation == e.generation {
+		e.seen.generation++
+	}
 	e.generation++
 	for t, c := range changes {
 		c.done(t.have)

@@ -101,6 +101,14 @@ func (w *writer) flushChain(name string) {
 	})
 }
 
+func (w *writer) deleteRule(chain string, handle uint64) {
+	w.add(unix.NFT_MSG_DELRULE, 0, fmt.Sprintf("delete rule %d of chain %s", handle, chain), func(a *message.Attributes) {
+		a.Text(unix.NFTA_RULE_TABLE, w.table.Name)
+		a.Text(unix.NFTA_RULE_CHAIN, chain)
+		a.Uint64(unix.NFTA_RULE_HANDLE, handle)
+	})
+}
+
 func (w *writer) newRules(c Chain) {
 	for i, rule := range c.Rules {
 		subject := fmt.Sprintf("rule %d of chain %s", i+1, c.Name)

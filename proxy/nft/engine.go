@@ -40,6 +40,7 @@ type Engine struct {
 	generation uint32 // after our last write, or the last look
 
 	judged judgement // of others' chains; writing guards it, too
+	seen   Outline   // of others' tables; writing guards it, too
 }
 
 // table is one table of an engine.

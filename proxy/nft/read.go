@@ -194,3 +194,18 @@ func (r reader) elements(ctx context.Context, k TableKey, s *setContent) error {
 	}
 	return nil
 }
+
+// Filled says whether a set of a table has elements, whoever made them. A table or set that
+// does not exist has none.
+func (e *Engine) Filled(ctx context.Context, k TableKey, set string) (bool, error) {
+	defer e.lock()()
+	s := &setContent{Set: Set{Name: set}, elements: map[Value]Element{}}
+	err := e.reader.elements(ctx, k, s)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil && !errors.Is(err, message.ErrInterrupted) { // then somebody wrote meanwhile
+		return false, fmt.Errorf("look for elements of set %s of table %s: %w", set, k, err)
+	}
+	return len(s.elements) > 0, nil
+}

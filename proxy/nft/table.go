@@ -10,7 +10,11 @@
 // include/uapi/linux/netfilter/nf_tables.h.
 package nft
 
-import "golang.org/x/sys/unix"
+import (
+	"cmp"
+
+	"golang.org/x/sys/unix"
+)
 
 // Family is the kind of packets that a table sees.
 type Family uint8
@@ -60,6 +64,10 @@ func (t Table) Key() TableKey { return TableKey{t.Family, t.Name} }
 
 // String is what nft calls the table: "ip fairway".
 func (k TableKey) String() string { return k.Family.String() + " " + k.Name }
+
+func (k TableKey) compare(other TableKey) int {
+	return cmp.Or(cmp.Compare(k.Family, other.Family), cmp.Compare(k.Name, other.Name))
+}
 
 // Part is what one key wants in a table beside the skeleton.
 type Part struct {

@@ -17,6 +17,10 @@ const (
 // Unallocated is the counter of packets to cluster IPs that no Service has.
 const Unallocated = "unallocated"
 
+// Led is the map of the addresses and ports that lead somewhere. It is empty only in a table
+// that never had Services.
+const Led = services
+
 // mostClients are the clients of each family that the node remembers for session affinity.
 // Those beyond get an endpoint, but not the same again.
 const mostClients = 1 << 18
