@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fairwaynet/fairway/proxy/healthcheck"
 	"github.com/fairwaynet/fairway/proxy/nft"
 	"github.com/fairwaynet/fairway/proxy/nft/legacy"
 	"github.com/fairwaynet/fairway/proxy/service"
@@ -193,6 +194,9 @@ func answers(ctx context.Context) bool {
 		return errors.Is(err, context.DeadlineExceeded)
 	}
 	defer response.Body.Close()
+	if response.Header.Get("Server") == healthcheck.ServerName {
+		return false // Fairway's own answer, also that of the agent before this one
+	}
 	var health struct {
 		LastUpdated any `json:"lastUpdated"`
 	}
