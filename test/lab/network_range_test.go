@@ -104,6 +104,7 @@ func testFullRange(t *testing.T, l *Lab) {
 		t.Fatalf("the node's range is %s", pods)
 	}
 	room := 16 - 1 - len(l.leases(t, "n1")) // the first address is the node's
+	defer l.Kubectl(t, "", "delete", "pod", "-l", "app=many", "--wait") // also on failure: others need the room
 	l.Kubectl(t, crowd("many", "n1", room+beyond), "create", "-f", "-")
 	l.eventually(t, "the range is full", func() bool { return len(l.waiting(t, "many")) == beyond && len(l.leases(t, "n1")) == 15 })
 	waiting := l.waiting(t, "many")
@@ -127,7 +128,6 @@ func testFullRange(t *testing.T, l *Lab) {
 	l.Kubectl(t, "", append([]string{"delete", "pod", "--wait"}, ends...)...)
 	l.waitFor(t, append([]string{"--for=condition=Ready", "pod"}, waiting...)...)
 	t.Logf("%d pods that waited are Ready %.1f s after others were deleted", beyond, time.Since(began).Seconds())
-	l.Kubectl(t, "", "delete", "pod", "-l", "app=many", "--wait")
 }
 
 // podRange is the range of IPv4 pods of a node.
