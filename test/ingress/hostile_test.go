@@ -30,7 +30,7 @@ const (
 )
 
 // measured is how often a bystander's host changes.
-var measured = soak.Pick(15, 40)
+var measured = soak.Pick(5, 40)
 
 // Objects as large as the API server takes cost only themselves: hosts of others
 // change as fast as before, also while such an object changes again and again.

@@ -18,16 +18,6 @@ import (
 	"github.com/fairwaynet/fairway/xds/server/simulated"
 )
 
-// What an Envoy does to the addresses, wherever it is connected. The last one
-// leaves the installation without Envoys.
-func TestEnvoys(t *testing.T) {
-	r := start(t, fairway.Options{Flags: []string{"--publish-address", address}})
-	leader(t, r)
-	t.Run("one that never answers", func(t *testing.T) { testFrozen(t, r) })
-	t.Run("one that refuses a host", func(t *testing.T) { testRefused(t, r) })
-	t.Run("none", func(t *testing.T) { testNoEnvoy(t, r) })
-}
-
 // told is a check for fairway.Eventually: there is an event with that reason on the
 // Ingress whose message holds the text.
 func told(r *fairway.Installation, name, reason, text string) func(context.Context) error {
@@ -110,7 +100,7 @@ func testRefused(t *testing.T, r *fairway.Installation) {
 }
 
 // Without an Envoy nothing is served, and nobody is told otherwise. What has an
-// address keeps it.
+// address keeps it. One Envoy is there afterwards.
 func testNoEnvoy(t *testing.T, r *fairway.Installation) {
 	for _, e := range r.Envoys {
 		e.Stop()

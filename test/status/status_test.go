@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -120,12 +119,22 @@ func leader(t *testing.T, r *fairway.Installation) int {
 	return found
 }
 
-// An address means that every Envoy of both replicas serves, and it is there soon.
-func TestAnAddressMeansServed(t *testing.T) {
+// What an address means, and what it takes. A later test has what the earlier ones leave behind.
+func TestAddresses(t *testing.T) {
 	r := start(t, fairway.Options{Flags: []string{"--publish-address", address}})
 	leader(t, r)
 	r.Create(t, ingress("first"))
 	fairway.Eventually(t, patience, has(r, "first", address)) // which waits for Envoys that a start might have left alone
+	t.Run("one means served", func(t *testing.T) { testAnAddressMeansServed(t, r) })
+	t.Run("many at once", func(t *testing.T) { testManyAtOnce(t, r) })
+	t.Run("a Service goes", func(t *testing.T) { testServiceGoes(t, r) })
+	t.Run("an Envoy never answers", func(t *testing.T) { testFrozen(t, r) })
+	t.Run("an Envoy refuses a host", func(t *testing.T) { testRefused(t, r) })
+	t.Run("there is no Envoy", func(t *testing.T) { testNoEnvoy(t, r) })
+}
+
+// An address means that every Envoy of both replicas serves, and it is there soon.
+func testAnAddressMeansServed(t *testing.T, r *fairway.Installation) {
 	var slowest time.Duration
 	for n := range 20 {
 		name := fmt.Sprintf("shop-%d", n)
@@ -137,12 +146,20 @@ func TestAnAddressMeansServed(t *testing.T) {
 		served(t, name+".test")
 	}
 	soak.Promised(t, "the slowest from create to address", slowest, time.Second)
-	// A Service that goes takes no address with it.
-	if err := r.Client.Delete(t.Context(), &corev1.Service{ObjectMeta: fairway.Service("shop").ObjectMeta}); err != nil {
+}
+
+// A Service that goes takes no address with it.
+func testServiceGoes(t *testing.T, r *fairway.Installation) {
+	ip := r.Address()
+	fairway.Backend(t, "passing", ip)
+	service := fairway.Service("passing")
+	r.Create(t, service, fairway.Slice("passing", ip), fairway.Ingress("passing", class, "passing.test", "/", "passing"))
+	fairway.Eventually(t, patience, has(r, "passing", address))
+	if err := r.Client.Delete(t.Context(), service); err != nil {
 		t.Fatal(err)
 	}
-	fairway.Eventually(t, patience, fairway.Status("shop-0.test", "/", 503))
-	if err := has(r, "shop-0", address)(t.Context()); err != nil {
+	fairway.Eventually(t, patience, fairway.Status("passing.test", "/", 503))
+	if err := has(r, "passing", address)(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
