@@ -16,6 +16,15 @@ func TestCases(t *testing.T) {
 	}{
 		{"one-way flows end with what they call", testOneWayFlows},
 		{"flows follow the endpoints", testFlowsFollowTheEndpoints},
+		{"clients stay with their endpoint", testAffinity},
+		{"clients stay at each port", testAffinityIsOfAPort},
+		{"clients are forgotten", testAffinityEnds},
+		{"more clients than can be remembered", testAffinityOfTooMany},
+		{"restart", testRestart},
+		{"restart with half the state", testRestartWithHalfTheState},
+		{"somebody flushes the tables", testFlush},
+		{"a Service that cannot be written", testRefused},
+		{"others change all the time", testChanges},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.begin(t, nft.Options{})

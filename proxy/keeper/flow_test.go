@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -170,6 +169,9 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// countPort is where a pod counts what arrives, and answers nothing.
+const countPort = 8180
+
 // counter counts the datagrams that arrive at a port of a pod, by their text.
 type counter struct {
 	mu   sync.Mutex
@@ -229,16 +231,9 @@ func stream(t testing.TB, from *netns.Namespace, to, text string) {
 // Service, its port, its address, its node port, and not the address of a load balancer.
 // Whoever has the pod's address next gets nothing of it.
 func testOneWayFlows(t *testing.T, w *world) {
-	c := w.count(t, 0, endpointPorts[0]+100)
-	at := func(number int, changes ...change) *service.Service {
-		s := made(t, number, []int{0, 1}, append(changes, udp)...)
-		for i := range s.Ports { // one endpoint alone, which only counts
-			p := &s.Ports[i]
-			p.All = p.All[:1]
-			p.All[0].AddrPort = netip.AddrPortFrom(p.All[0].Addr(), uint16(endpointPorts[0]+100))
-			p.Serving = []netip.AddrPort{p.All[0].AddrPort}
-		}
-		return s
+	c := w.count(t, 0, countPort)
+	counted := func(number int, changes ...change) *service.Service {
+		return at(made(t, number, []int{0}, append(changes, udp)...), countPort)
 	}
 	number := func(n int32) change { return func(s *corev1.Service) { s.Spec.Ports[0].Port = n } }
 	moved := func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.96.1.200", "fd00:96::1:200"} }
@@ -248,15 +243,15 @@ func testOneWayFlows(t *testing.T, w *world) {
 		to            string
 		before, after *service.Service
 	}{
-		{"Service", w.pods[2], "10.96.1.1:80", at(1), nil},
-		{"Service, IPv6", w.pods[2], "[fd00:96::1:1]:80", at(1), nil},
-		{"Service, from the node", nil, "10.96.1.1:80", at(1), nil},
-		{"port", w.pods[2], "10.96.1.2:80", at(2), at(2, number(81))},
-		{"cluster IP", w.pods[2], "10.96.1.3:80", at(3), at(3, moved)},
-		{"node port", w.client, "198.51.100.1:30080", at(4, nodePort), at(4)},
-		{"node port, IPv6", w.client, "[2001:db8:1::1]:30080", at(4, nodePort), at(4)},
-		{"load balancer", w.client, "203.0.113.5:80", at(5, balancer("203.0.113.5")), at(5)},
-		{"endpoint", w.pods[2], "10.96.1.6:80", at(6), made(t, 6, nil, udp)},
+		{"Service", w.pods[2], "10.96.1.1:80", counted(1), nil},
+		{"Service, IPv6", w.pods[2], "[fd00:96::1:1]:80", counted(1), nil},
+		{"Service, from the node", nil, "10.96.1.1:80", counted(1), nil},
+		{"port", w.pods[2], "10.96.1.2:80", counted(2), counted(2, number(81))},
+		{"cluster IP", w.pods[2], "10.96.1.3:80", counted(3), counted(3, moved)},
+		{"node port", w.client, "198.51.100.1:30080", counted(4, nodePort), counted(4)},
+		{"node port, IPv6", w.client, "[2001:db8:1::1]:30080", counted(4, nodePort), counted(4)},
+		{"load balancer", w.client, "203.0.113.5:80", counted(5, balancer("203.0.113.5")), counted(5)},
+		{"endpoint", w.pods[2], "10.96.1.6:80", counted(6), made(t, 6, nil, udp)},
 	} {
 		w.write(t, f.before)
 		stream(t, f.from, f.to, f.text)
