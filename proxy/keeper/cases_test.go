@@ -25,6 +25,11 @@ func TestCases(t *testing.T) {
 		{"somebody flushes the tables", testFlush},
 		{"a Service that cannot be written", testRefused},
 		{"others change all the time", testChanges},
+		{"the policy Local, and endpoints elsewhere", testLocalWithoutLocalEndpoints},
+		{"pods that call themselves", testHairpin},
+		{"two slices with one address", testTwoSlices},
+		{"addresses of others", testReservedAddresses},
+		{"associations follow the endpoints", testSCTP},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.begin(t, nft.Options{})
