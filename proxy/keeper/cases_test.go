@@ -30,6 +30,7 @@ func TestCases(t *testing.T) {
 		{"two slices with one address", testTwoSlices},
 		{"addresses of others", testReservedAddresses},
 		{"associations follow the endpoints", testSCTP},
+		{"stray segments", testStraySegments},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.begin(t, nft.Options{})

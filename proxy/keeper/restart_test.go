@@ -17,10 +17,12 @@ import (
 // echoPort is where pods echo what they hear.
 const echoPort = 8280
 
-// echo makes a pod echo.
-func (w *world) echo(t *testing.T, i int) {
+// echo makes a pod echo, and returns its connections.
+func (w *world) echo(t *testing.T, i int) chan net.Conn {
 	t.Helper()
+	accepted := make(chan net.Conn, 16)
 	w.pods[i].Serve(t, fmt.Sprint(":", echoPort), func(c net.Conn) {
+		accepted <- c
 		buffer := make([]byte, 64)
 		for {
 			n, err := c.Read(buffer)
@@ -30,6 +32,7 @@ func (w *world) echo(t *testing.T, i int) {
 			_, _ = c.Write(buffer[:n]) // a client that is gone misses nothing
 		}
 	})
+	return accepted
 }
 
 // at gives all endpoints of a Service another port.
