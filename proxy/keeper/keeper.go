@@ -47,6 +47,8 @@ type Report struct {
 	Refused map[types.NamespacedName]error
 	// Lacks are the fronts that a Service wants and another has; each of Services has an entry.
 	Lacks map[types.NamespacedName]map[service.FrontKey]types.NamespacedName
+	// Messages are how many changes the kernel took.
+	Messages int
 	// Err is what keeps everything from being written. It is tried again.
 	Err error
 }
@@ -226,6 +228,7 @@ func (k *Keeper) commit(ctx context.Context) Report {
 		report.Err = fmt.Errorf("write Services into the kernel: %w", err)
 		return report
 	}
+	report.Messages = result.Messages
 	for _, refused := range result.Refused {
 		if refused.Key == clusterKey {
 			report.Err = fmt.Errorf("write the cluster's networks into the kernel: %w", refused.Err)

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/proxy/nft"
 	"github.com/fairwaynet/fairway/proxy/service"
 	"github.com/fairwaynet/fairway/test/netns"
 )
@@ -231,8 +232,7 @@ func (w *world) callers() []caller {
 // caller's connection what the documentation of Kubernetes says.
 func TestTheKernelDoesWhatKubernetesSays(t *testing.T) {
 	w := newWorld(t)
-	w.keeper.Complete()
-	w.done(t)
+	w.begin(t, nft.Options{})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := random{rand.New(rand.NewPCG(seed, 1))}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -41,6 +42,7 @@ type world struct {
 	engine       *nft.Engine
 	keeper       *keeper.Keeper
 	committed    chan keeper.Report
+	stop         func() // ends the keeper, and leaves its tables
 	health       map[types.NamespacedName]service.Health
 }
 
@@ -106,7 +108,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w := &world{
 		client: netns.New(t), peer: netns.New(t),
-		committed: make(chan keeper.Report, 1), health: map[types.NamespacedName]service.Health{},
+		health: map[types.NamespacedName]service.Health{},
 	}
 	netns.Join(t, "uplink", nil, []string{"198.51.100.1/24", "2001:db8:1::1/64"}, w.client, []string{"198.51.100.2/24", "2001:db8:1::2/64"})
 	netns.Join(t, "peer", nil, []string{"192.0.2.1/24", "2001:db8:2::1/64"}, w.peer, []string{"192.0.2.2/24", "2001:db8:2::2/64"})
@@ -130,7 +132,6 @@ func newWorld(t testing.TB) *world {
 	for _, n := range append([]*netns.Namespace{w.peer}, w.pods...) {
 		answer(t, n)
 	}
-	w.keep(t)
 	return w
 }
 
@@ -235,10 +236,11 @@ func destination(control []byte) (netip.Addr, []byte) {
 }
 
 // keep runs a keeper, as after a start of the agent.
-func (w *world) keep(t testing.TB) {
+func (w *world) keep(t testing.TB, options nft.Options) {
 	t.Helper()
 	var err error
-	w.engine, err = nft.New(t.Context(), nft.Options{})
+	w.committed = make(chan keeper.Report, 1)
+	w.engine, err = nft.New(t.Context(), options)
 	must(t, err)
 	table, err := conntrack.Open(conntrack.Options{})
 	must(t, err)
@@ -247,21 +249,70 @@ func (w *world) keep(t testing.TB) {
 		Committed: func(_ context.Context, r keeper.Report) { w.committed <- r },
 	})
 	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- w.keeper.Run(ctx) }()
-	t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
-		select { // a report that nobody waits for
-		case <-w.committed:
-		default:
+		for done := false; !done; {
+			select {
+			case <-w.committed: // a report that nobody waits for
+			case err := <-ended:
+				must(t, err)
+				done = true
+			}
 		}
-		must(t, <-ended)
-		must(t, w.engine.Remove(context.Background(), keeper.Tables()...))
 		must(t, w.engine.Close())
 		must(t, table.Close())
 	})
+	t.Cleanup(w.stop)
 	w.keeper.PublishCluster(cluster())
+}
+
+// wipe removes the tables that a keeper has left.
+func wipe(t testing.TB) {
+	t.Helper()
+	engine, err := nft.New(context.Background(), nft.Options{})
+	must(t, err)
+	must(t, engine.Remove(context.Background(), keeper.Tables()...))
+	must(t, engine.Close())
+}
+
+// begin runs a keeper of a subtest, whose tables go with it.
+func (w *world) begin(t testing.TB, options nft.Options) {
+	t.Helper()
+	t.Cleanup(func() { wipe(t) })
+	w.keep(t, options)
+	w.keeper.Complete()
+	w.done(t)
+}
+
+// write publishes Services and waits until the kernel has them.
+func (w *world) write(t testing.TB, all ...*service.Service) (last keeper.Report) {
+	t.Helper()
+	missing := map[types.NamespacedName]bool{}
+	for _, s := range all {
+		missing[s.Name] = true
+		w.keeper.Publish(s.Name, s)
+	}
+	for len(missing) > 0 {
+		last = w.done(t)
+		for name := range last.Services {
+			delete(missing, name)
+		}
+	}
+	return last
+}
+
+// remove takes a Service away.
+func (w *world) remove(t testing.TB, name types.NamespacedName) {
+	t.Helper()
+	w.keeper.Publish(name, nil)
+	for {
+		if _, there := w.done(t).Services[name]; there {
+			return
+		}
+	}
 }
 
 func prefixes(texts ...string) (all []netip.Prefix) {

@@ -68,7 +68,7 @@ func (t *Table) Delete(ctx context.Context, m Match) error {
 	if m.family() == unix.AF_UNSPEC {
 		return fmt.Errorf("delete connections: %w", ErrUnaddressed)
 	}
-	if !t.oneByOne {
+	if !t.oneByOne && m.family() == unix.AF_INET {
 		err := t.request(ctx, remove, netlink.Acknowledge, m.family(), m.attributes(), func([]byte) {})
 		switch {
 		case err == nil, errors.Is(err, unix.ENOENT):
@@ -96,11 +96,20 @@ func (t *Table) List(ctx context.Context, each func(Match)) error {
 	return nil
 }
 
-// each deletes the entries of a filtered dump (Linux 5.8 and newer).
+// each deletes the entries of a filtered dump (Linux 5.8 and newer). The kernel's filter takes
+// IPv6 addresses the wrong way round, at least up to Linux 6.18: it finds all entries with
+// others. So it filters by the rest, and addresses are compared here.
 func (t *Table) each(ctx context.Context, m Match) error {
 	var found []message.Attributes
-	err := t.request(ctx, list, netlink.Dump, m.family(), m.attributes(), func(entry []byte) {
+	filter := m
+	if m.family() == unix.AF_INET6 {
+		filter = m.withoutAddresses()
+	}
+	err := t.request(ctx, list, netlink.Dump, m.family(), filter.attributes(), func(entry []byte) {
 		f := message.Parse(entry)
+		if !m.Original.matches(decode(f.Nest(original))) || !m.Reply.matches(decode(f.Nest(reply))) {
+			return
+		}
 		var a message.Attributes
 		for _, kind := range []uint16{original, zone, identity} {
 			if f.Has(kind) {
@@ -146,8 +155,18 @@ func (m Match) family() uint8 {
 	return unix.AF_UNSPEC
 }
 
+func (m Match) withoutAddresses() Match {
+	for _, t := range []*Tuple{&m.Original, &m.Reply} {
+		t.Source, t.Destination = netip.Addr{}, netip.Addr{}
+	}
+	return m
+}
+
 func (m Match) attributes() message.Attributes {
 	var a message.Attributes
+	if m.Original.flags()|m.Reply.flags() == 0 {
+		return a
+	}
 	m.Original.encode(&a, original)
 	m.Reply.encode(&a, reply)
 	a.Nest(filter, func(a *message.Attributes) {

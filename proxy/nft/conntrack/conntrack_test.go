@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/mdlayher/netlink"
+	netlink6 "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
@@ -124,6 +127,74 @@ func TestDelete(t *testing.T) {
 		}
 		if err := table.Delete(t.Context(), conntrack.Match{}); !errors.Is(err, conntrack.ErrUnaddressed) {
 			t.Errorf("delete all: %v", err)
+		}
+	}
+}
+
+// The kernel's own filter takes IPv6 addresses the wrong way round (Linux 5.8 to 6.18 at
+// least): it finds the connections with other addresses.
+func TestDeleteIPv6(t *testing.T) {
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	lo, err := netlink6.LinkByName("lo")
+	must(err)
+	for _, text := range []string{"fd00:7::1/128", "fd00:7::2/128", "fd00:8::1/128", "fd00:8::2/128"} {
+		address, err := netlink6.ParseAddr(text)
+		must(err)
+		address.Flags = unix.IFA_F_NODAD
+		must(netlink6.AddrReplace(lo, address))
+	}
+	add := exec.CommandContext(t.Context(), "/usr/sbin/nft", "-f", "-")
+	add.Stdin = strings.NewReader(`
+table ip6 services {
+	chain output {
+		type nat hook output priority -100
+		ip6 daddr fd00:7::1 udp dport 53 dnat to [fd00:8::1]:5353
+		ip6 daddr fd00:7::2 udp dport 53 dnat to [fd00:8::1]:5353
+		ip6 daddr fd00:7::1 udp dport 54 dnat to [fd00:8::2]:5353
+	}
+}`)
+	if out, err := add.CombinedOutput(); err != nil {
+		t.Fatalf("nft: %v\n%s", err, out)
+	}
+	table, err := conntrack.Open(conntrack.Options{})
+	must(err)
+	defer table.Close()
+	address := netip.MustParseAddr
+	for _, test := range []struct {
+		name  string
+		match conntrack.Match
+		want  string
+	}{
+		{"one Service's connections to one endpoint", conntrack.Match{
+			Original: conntrack.Tuple{Destination: address("fd00:7::1"), Protocol: unix.IPPROTO_UDP, DestinationPort: 53},
+			Reply:    conntrack.Tuple{Source: address("fd00:8::1"), Protocol: unix.IPPROTO_UDP, SourcePort: 5353},
+		}, "[fd00:7::1]:54 [fd00:7::2]:53"},
+		{"a whole Service", conntrack.Match{Original: conntrack.Tuple{Destination: address("fd00:7::1"), Protocol: unix.IPPROTO_UDP, DestinationPort: 53}}, "[fd00:7::1]:54 [fd00:7::2]:53"},
+		{"a whole endpoint", conntrack.Match{Reply: conntrack.Tuple{Source: address("fd00:8::1")}}, "[fd00:7::1]:54"},
+		{"a whole client", conntrack.Match{Original: conntrack.Tuple{Source: address("::1")}}, ""},
+		{"nobody", conntrack.Match{Original: conntrack.Tuple{Destination: address("fd00:7::9")}}, "[fd00:7::1]:53 [fd00:7::1]:54 [fd00:7::2]:53"},
+	} {
+		for i, to := range []string{"[fd00:7::1]:53", "[fd00:7::2]:53", "[fd00:7::1]:54"} {
+			c, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.IPv6loopback, Port: 20000 + i}}).DialContext(t.Context(), "udp6", to)
+			must(err)
+			_, err = c.Write([]byte("x"))
+			must(err)
+			c.Close()
+		}
+		must(table.Delete(t.Context(), test.match))
+		left := map[string]bool{}
+		must(table.List(t.Context(), func(m conntrack.Match) {
+			if m.Original.Protocol == unix.IPPROTO_UDP && m.Original.Source == address("::1") {
+				left[netip.AddrPortFrom(m.Original.Destination, m.Original.DestinationPort).String()] = true
+			}
+		}))
+		if got := strings.Join(slices.Sorted(maps.Keys(left)), " "); got != test.want {
+			t.Errorf("%s: left %q, want %q", test.name, got, test.want)
 		}
 	}
 }

@@ -88,6 +88,13 @@ func (t Tuple) encode(a *message.Attributes, kind uint16) {
 	})
 }
 
+// matches says whether an entry's tuple has what counts.
+func (t Tuple) matches(is Tuple) bool {
+	return (!t.Source.IsValid() || t.Source == is.Source) && (!t.Destination.IsValid() || t.Destination == is.Destination) &&
+		(t.Protocol == 0 || t.Protocol == is.Protocol) &&
+		(t.SourcePort == 0 || t.SourcePort == is.SourcePort) && (t.DestinationPort == 0 || t.DestinationPort == is.DestinationPort)
+}
+
 // decode reads a tuple.
 func decode(f *message.Fields) Tuple {
 	addresses, protocol := f.Nest(addresses), f.Nest(protocol)
