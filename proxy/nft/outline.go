@@ -18,7 +18,14 @@ import (
 type Outline struct {
 	generation uint32
 	chains     map[TableKey]map[string]bool
+	reading    *reading
 }
+
+// reading identifies what was read from the kernel at once.
+type reading struct{ _ byte }
+
+// Same says whether nobody but the engine has written between two outlines of it.
+func (o Outline) Same(other Outline) bool { return o.reading != nil && o.reading == other.reading }
 
 // NewOutline returns the outline of tables that have these chains.
 func NewOutline(chains map[TableKey][]string) Outline {
@@ -65,7 +72,7 @@ func (e *Engine) Outline(ctx context.Context) (Outline, error) {
 		if err != nil {
 			return Outline{}, fmt.Errorf("look for others' chains: %w", err)
 		}
-		now.generation = before
+		now.generation, now.reading = before, &reading{}
 		if same, err := e.outlinedAt(ctx, now); same || err != nil {
 			return now, err
 		}

@@ -109,7 +109,7 @@ func tablesOf(links map[TableKey][]Link, chains map[TableKey][]string) []TableKe
 // busy are the subjects of messages that the kernel refused because something leads to the
 // chain, if it has refused no other message.
 func busy(err error) []string {
-	joined, many := err.(interface{ Unwrap() []error }) //nolint:errorlint // Commit joins them itself
+	joined, many := err.(interface{ Unwrap() []error }) // as Commit joins them
 	if !many {
 		return nil
 	}

@@ -100,8 +100,11 @@ func TestLinksOfOthersAreSeenBesideWhatIsUnknown(t *testing.T) {
 	if _, err := e.Links(t.Context(), outline(t, e), natTable); err != nil {
 		t.Error(err)
 	}
+	if !outline(t, e).Same(o) {
+		t.Error("a commit of the engine has changed what others have")
+	}
 	shell(t, "nft add chain ip nat NEW")
-	if !outline(t, e).Has(natTable, "NEW") {
+	if now := outline(t, e); !now.Has(natTable, "NEW") || now.Same(o) {
 		t.Error("a chain that is new is not seen")
 	}
 }

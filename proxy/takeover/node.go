@@ -25,9 +25,14 @@ type Node struct {
 	Now    func() time.Time
 
 	stuck map[nft.TableKey][]string // chains that could not be removed
+	read  struct {                  // of the rules in an outline
+		outline    nft.Outline
+		withdrawal nft.Withdrawal
+		kept       []string
+	}
 
 	programs []string // of Found.Legacy
-	read     time.Time
+	asked    time.Time
 }
 
 // Look returns what the node has of kube-proxy. What can be removed, and what stays, is of
@@ -70,8 +75,12 @@ func traces(o nft.Outline) (own, shared []string) {
 	return own, shared
 }
 
-// withdrawal reads the rules of the tables in which kube-proxy has chains.
+// withdrawal reads the rules of the tables in which kube-proxy has chains, unless they are as
+// they were: there may be many.
 func (n *Node) withdrawal(ctx context.Context, o nft.Outline) (nft.Withdrawal, []string, error) {
+	if o.Same(n.read.outline) {
+		return n.read.withdrawal, n.read.kept, nil
+	}
 	links := map[nft.TableKey][]nft.Link{}
 	for _, k := range sharedTables() {
 		if !slices.ContainsFunc(o.Chains(k), func(chain string) bool { return proxys(k, chain) }) {
@@ -96,6 +105,7 @@ func (n *Node) withdrawal(ctx context.Context, o nft.Outline) (nft.Withdrawal, [
 			delete(w.Chains, k)
 		}
 	}
+	n.read.outline, n.read.withdrawal, n.read.kept = o, w, kept
 	return w, kept, nil
 }
 
@@ -127,27 +137,33 @@ func (n *Node) remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.stuck = map[nft.TableKey][]string{}
-	for k, chains := range w.Chains {
-		for _, chain := range chains {
+	n.note(w, after)
+	return nil
+}
+
+// note keeps which chains are still there after a removal.
+func (n *Node) note(removed nft.Withdrawal, after nft.Outline) {
+	stuck := map[nft.TableKey][]string{}
+	for _, k := range sharedTables() {
+		for _, chain := range append(n.stuck[k], removed.Chains[k]...) {
 			if after.Has(k, chain) {
-				n.stuck[k] = append(n.stuck[k], chain)
+				stuck[k] = append(stuck[k], chain)
 			}
 		}
 	}
-	return nil
+	n.stuck = stuck
 }
 
 // legacy are the programs whose tables have chains of kube-proxy. To read a table costs as
 // much as it is long, so it is not done at every look.
 func (n *Node) legacy() ([]string, error) {
 	const interval = 20 * time.Second
-	if now := n.Now(); n.read.IsZero() || now.Sub(n.read) >= interval {
+	if now := n.Now(); n.asked.IsZero() || now.Sub(n.asked) >= interval {
 		programs, err := legacyPrograms()
 		if err != nil {
 			return n.programs, err
 		}
-		n.programs, n.read = programs, now
+		n.programs, n.asked = programs, now
 	}
 	return n.programs, nil
 }

@@ -79,16 +79,17 @@ func ofService(chain string) bool {
 }
 
 // serves says whether a chain of a table leads packets to Services. Chains of kube-proxy that
-// do nothing unless others lead to them do not, such as those that its own cleanup leaves.
+// do nothing unless others lead to them do not, such as the two by which a mark means
+// masquerade.
 func serves(k nft.TableKey, chain string) bool {
 	_, is := hooked[k.Name][chain]
-	return is || k.Name == natTable && ofService(chain)
+	return is && chain != postrouting || k.Name == natTable && ofService(chain)
 }
 
 // proxys says whether a chain is kube-proxy's. Chains of the kubelet are not, such as
 // KUBE-FIREWALL, nor are those of network policies, such as KUBE-ROUTER-FORWARD.
 func proxys(k nft.TableKey, chain string) bool {
-	return serves(k, chain) || slices.Contains(unhooked[k.Name], chain)
+	return serves(k, chain) || k.Name == natTable && chain == postrouting || slices.Contains(unhooked[k.Name], chain)
 }
 
 // hooks says whether a link is a rule by which kube-proxy leads packets to its chains: to

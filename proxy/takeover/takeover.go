@@ -38,6 +38,9 @@ func (f Found) serves() bool {
 	return f.Answers || len(f.Nftables) > 0 || len(f.Iptables) > 0 || f.IPVS || len(f.Legacy) > 0
 }
 
+// leads says whether rules that can be removed could lead connections.
+func (f Found) leads() bool { return f.Rest && len(f.Nftables)+len(f.Iptables) > 0 }
+
 // State is what a decision depends on beside what was found.
 type State struct {
 	// Adopt says that Fairway takes over.
@@ -94,14 +97,14 @@ func Decide(f Found, s State) Decision {
 		}
 		return d
 	}
-	back := f.Rest && !s.Removed.IsZero()
+	back := f.leads() && !s.Removed.IsZero()
 	switch {
 	case f.Answers:
 		d.Problems = append(d.Problems, Finding{ReasonPresent, runs()})
 	case back || s.Returned && s.Now.Sub(s.Removed) < told:
 		d.Problems = append(d.Problems, Finding{ReasonPresent, returns()})
 	}
-	d.Remove = f.Rest && s.Written && !f.Answers && (s.Removed.IsZero() || s.Now.Sub(s.Removed) >= removals)
+	d.Remove = f.Rest && s.Written && !f.Answers && (!back || s.Now.Sub(s.Removed) >= removals)
 	if message := remains(f); message != "" {
 		d.Problems = append(d.Problems, Finding{ReasonRemains, message})
 	}

@@ -17,7 +17,7 @@ const (
 
 // refuses says why nothing is written, and the two ways out.
 func refuses(f Found) string {
-	return fmt.Sprintf("kube-proxy serves the Services of this node (%s), so Fairway does not, and the node is not ready. "+
+	return fmt.Sprintf("kube-proxy serves the Services of this node (%s), so Fairway does not, and its agent is not ready. "+
 		"Either remove kube-proxy (%s), then run %s on this node or reboot it; or set --adopt, and Fairway takes over without a gap",
 		evidence(f), deleted, cleaned)
 }
