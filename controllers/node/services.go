@@ -30,6 +30,7 @@ type Services struct {
 	Adopt bool
 
 	agent    *Agent
+	allowed  chan struct{} // closed when Services may be written
 	keeper   *keeper.Keeper
 	services *services.Reconciler
 	cluster  *services.Cluster
@@ -47,7 +48,7 @@ const (
 )
 
 func (s *Services) prepare(a *Agent) error {
-	s.agent = a
+	s.agent, s.allowed = a, make(chan struct{})
 	s.health.Failed, s.health.Healthy = s.healthFailed, s.node.Healthy
 	s.node.Now = time.Now
 	var err error
@@ -104,9 +105,15 @@ func (s *Services) beside() []func(context.Context) error {
 	return all
 }
 
-// serveNode tells load balancers whether the node takes connections.
+// serveNode tells load balancers whether the node takes connections, from when it does: the
+// address is that of kube-proxy, too.
 func (s *Services) serveNode(ctx context.Context) error {
 	if s.HealthAddress == "" {
+		return nil
+	}
+	select {
+	case <-s.allowed:
+	case <-ctx.Done():
 		return nil
 	}
 	return s.node.Serve(ctx, s.HealthAddress, func(err error) {

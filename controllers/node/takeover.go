@@ -20,7 +20,7 @@ type handover struct {
 	services *Services
 	node     takeover.Node
 	state    takeover.State
-	begun    bool // the keeper may write
+	begun    bool // Services may be written
 }
 
 // watchKubeProxy lets the keeper write as soon as it may, and removes what kube-proxy leaves.
@@ -60,6 +60,7 @@ func (h *handover) look(ctx context.Context) error {
 	if decision.Write && !h.begun {
 		h.begun, h.state.Serving = true, true
 		s.keeper.Complete()
+		close(s.allowed)
 	}
 	if decision.Remove {
 		if err := h.node.Remove(ctx); err != nil {

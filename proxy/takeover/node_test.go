@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fairwaynet/fairway/proxy/healthcheck"
 	"github.com/fairwaynet/fairway/proxy/nft"
 	"github.com/fairwaynet/fairway/test/netns"
 )
@@ -176,6 +177,7 @@ func TestAnswers(t *testing.T) {
 	}{
 		{"kube-proxy 1.37", body(200, `{"lastUpdated":"2026-11-30T14:37:39.7Z","currentTime":"2026-11-30T14:37:39.7Z","nodeEligible":true,"healthy":true,"status":{}}`), true},
 		{"one that is not healthy", body(503, `{"lastUpdated":"2026-11-30T14:37:39.7Z","currentTime":"2026-11-30T14:39:39.7Z"}`), true},
+		{"Fairway's agent before this one", (&healthcheck.Node{Now: time.Now}).ServeHTTP, false},
 		{"another program", body(200, `{"ready": true}`), false},
 		{"a web page", body(200, "<html>"), false},
 		{"one that hangs", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, true},

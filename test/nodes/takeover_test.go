@@ -2,10 +2,14 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -42,7 +46,10 @@ func (m *machine) kubeProxy(t *testing.T, mode string) *child.Process {
 // load makes connections at a rate until it ends, and counts those that get no answer.
 type load struct {
 	stop context.CancelFunc
-	gone sync.WaitGroup
+	from []*netns.Namespace
+
+	before int // segments that were sent again
+	gone   sync.WaitGroup
 
 	mu     sync.Mutex
 	made   int
@@ -54,7 +61,8 @@ type load struct {
 func newLoad(t *testing.T, to map[string]*netns.Namespace) *load {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	l := &load{stop: stop}
+	l := &load{stop: stop, from: slices.Collect(maps.Values(to))}
+	l.before = l.repeated(t)
 	for address, from := range to {
 		l.gone.Go(func() { l.run(ctx, t, from, address) })
 	}
@@ -80,11 +88,33 @@ func (l *load) run(ctx context.Context, t *testing.T, from *netns.Namespace, to 
 	}
 }
 
+// repeated is how many segments that begin a connection were sent again in all namespaces, as
+// the kernel counts: one that was lost is sent again after a second.
+func (l *load) repeated(t *testing.T) (count int) {
+	t.Helper()
+	for _, from := range l.from {
+		var said []byte
+		var err error
+		from.Do(func() { said, err = os.ReadFile("/proc/thread-self/net/netstat") })
+		lines := strings.Split(string(said), "\n")
+		if err != nil || len(lines) < 2 {
+			t.Fatalf("%v: %s", err, said)
+		}
+		names, values := strings.Fields(lines[0]), strings.Fields(lines[1])
+		n, err := strconv.Atoi(values[slices.Index(names, "TCPSynRetrans")])
+		if err != nil {
+			t.Fatal(err)
+		}
+		count += n
+	}
+	return count
+}
+
 func (l *load) end(t *testing.T) {
 	t.Helper()
 	l.stop()
 	l.gone.Wait()
-	t.Logf("%d connections, the longest took %s", l.made, l.worst.Round(time.Microsecond))
+	t.Logf("%d connections, the longest took %s; %d first segments were sent again", l.made, l.worst.Round(time.Microsecond), l.repeated(t)-l.before)
 	if len(l.failed) > 0 {
 		t.Errorf("%d of %d connections failed, at first: %v", len(l.failed), l.made, l.failed[0])
 	}
@@ -235,6 +265,29 @@ func testTakingOver(t *testing.T, w *world, mode string, number int) {
 	})
 	works("after another start")
 	l.end(t)
+	one.eventually("load balancers are told", func() error {
+		said, err := one.command("curl", "-sf", "-i", "http://127.0.0.1:10256/healthz").CombinedOutput()
+		if err == nil && !strings.Contains(string(said), "Server: fairway") {
+			err = errors.New("another program answers")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, said)
+		}
+		return nil
+	})
+
+	one.process.Kill()
+	one.shell(comesBack)
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := one.command(filepath.Join(dir, "fairway"), one.agentArgs("--cleanup")...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	if tables := one.shell("nft list tables"); !strings.Contains(tables, "table ip kube-proxy") || strings.Contains(tables, "fairway") {
+		t.Errorf("after a cleanup there are the tables %s", tables)
+	}
 }
 
 // left waits until a machine has no tables and chains of kube-proxy but some.
