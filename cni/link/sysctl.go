@@ -135,3 +135,26 @@ func Router(uplinks []string) (changed []string, err error) {
 	}
 	return changed, err
 }
+
+// ErrNoConntrack means that the kernel does not track connections of this network namespace
+// yet. It does once a table has a chain that translates addresses.
+var ErrNoConntrack = errors.New("the kernel tracks no connections")
+
+// LiberalConntrack makes the kernel translate TCP segments that are out of the window of
+// their connection as it translates all others, and returns what had to be changed. Else
+// they reach the other end with addresses that it does not know, and its answer resets the
+// connection.
+func LiberalConntrack() (changed []string, err error) {
+	const name, on = "net.netfilter.nf_conntrack_tcp_be_liberal", "1"
+	was, err := set(filepath.Join(settingsDir(), "netfilter", "nf_conntrack_tcp_be_liberal"), on)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, ErrNoConntrack
+	case err != nil:
+		return nil, fmt.Errorf("set %s to %s: %w", name, on, err)
+	case was != on:
+		return []string{name + " was " + was + ", not " + on}, nil
+	default:
+		return nil, nil
+	}
+}

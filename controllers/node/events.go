@@ -13,9 +13,10 @@ import (
 // ReasonMended says that somebody else changed the pod network, and that it was put back.
 const ReasonMended problem.Reason = "NetworkRestored"
 
-// OwnEvents writes events on this node's Node. What is wrong with another node is in the
-// log and metrics: each agent of a large cluster sees it. What only the leader finds is an
-// event on any Node.
+// OwnEvents writes events on this node's Node, and on Services. What is wrong with another
+// node is in the log and metrics: each agent of a large cluster sees it. What only the leader
+// finds is an event on any Node. What is wrong with a Service is found by one node of the
+// cluster, or it is that node's alone.
 type OwnEvents struct {
 	Name   string
 	Events report.Events
@@ -23,7 +24,7 @@ type OwnEvents struct {
 
 // Appeared implements report.Subscriber.
 func (o OwnEvents) Appeared(ctx context.Context, p problem.Problem) {
-	if p.Object.Name.Name == o.Name || ranges.ToldByLeader(p) {
+	if p.Object.Kind != "Node" || p.Object.Name.Name == o.Name || ranges.ToldByLeader(p) {
 		o.Events.Appeared(ctx, p)
 	}
 }

@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -94,7 +96,7 @@ func (s *Services) parts(objects cache.Cache) []assembly.Part {
 
 // beside are what runs as long as the reconcilers.
 func (s *Services) beside() []func(context.Context) error {
-	all := []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, func(ctx context.Context) error {
+	all := []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, s.liberal, func(ctx context.Context) error {
 		<-ctx.Done()
 		s.health.Close()
 		return nil
@@ -148,8 +150,36 @@ func (s *Services) watch(ctx context.Context) error {
 	}
 }
 
+// liberal keeps the setting by which segments out of their connection's window are translated.
+func (s *Services) liberal(ctx context.Context) error {
+	const interval = 5 * time.Second
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for known := false; ; {
+		changed, err := link.LiberalConntrack()
+		var problems []problem.Problem
+		switch {
+		case errors.Is(err, link.ErrNoConntrack): // before the first commit
+		case err != nil:
+			problems = append(problems, s.agent.problem(ReasonKernel, err.Error()))
+		case known && len(changed) > 0:
+			s.agent.Told.Mended(ctx, strings.Join(changed, "; "))
+			s.agent.Metrics.mended.Inc()
+		default:
+			known = true
+		}
+		s.agent.Reporter.Report(ctx, liberalKey{}, problems)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
 // Keys of the reporter.
 type (
+	liberalKey struct{}                       // what keeps a setting from being kept
 	proxyKey   struct{}                       // what keeps all Services from being written
 	refusedKey struct{ types.NamespacedName } // what keeps one from it
 	lacksKey   struct{ types.NamespacedName } // what another has

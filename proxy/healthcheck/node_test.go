@@ -1,6 +1,7 @@
 package healthcheck_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ func TestANodeTakesConnectionsWhileItIsHealthyAndStays(t *testing.T) {
 	node := &healthcheck.Node{Now: func() time.Time { return now }}
 	ask := func(path string) (int, string) {
 		w := httptest.NewRecorder()
-		node.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		node.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		if w.Header().Get("Server") != "fairway" {
 			t.Errorf("%s: the server is %q", path, w.Header().Get("Server"))
 		}

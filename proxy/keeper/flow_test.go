@@ -92,11 +92,10 @@ func nameOf(number int) types.NamespacedName {
 
 // asker asks the same front again and again from one source.
 type asker struct {
-	from    *netns.Namespace
-	network string
-	source  string // "" is any
-	to      string
-	socket  *net.UDPConn // of a flow
+	from   *netns.Namespace
+	source string // "" is any
+	to     string
+	socket *net.UDPConn // of a flow
 }
 
 // answers returns which endpoint answers a new connection.

@@ -150,7 +150,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		}
 		report := k.commit(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // what was cut short is no error
+			return nil
 		}
 		if report.Err != nil {
 			time.AfterFunc(pause, k.wake)

@@ -2,12 +2,12 @@ package keeper_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -82,7 +82,7 @@ func inject(t *testing.T, from *netns.Namespace, segment []byte, to netip.AddrPo
 		defer unix.Close(s)
 		for range n {
 			err := unix.Sendto(s, segment, 0, &unix.SockaddrInet4{Addr: to.Addr().As4()})
-			if err != nil && err != syscall.EPERM {
+			if err != nil && !errors.Is(err, unix.EPERM) {
 				return err
 			}
 		}

@@ -61,8 +61,8 @@ func testHairpin(t *testing.T, w *world) {
 		{"tcp", "10.96.1.1:80"}, {"tcp", "[fd00:96::1:1]:80"}, {"udp", "10.96.1.2:80"}, {"udp", "[fd00:96::1:2]:80"},
 		{"tcp", "198.51.100.1:30080"}, {"tcp", "[2001:db8:1::1]:30080"},
 	} {
-		own, ipv6 := "", strings.HasPrefix(c.to, "[")
-		if own = ask(t, w.pods[0], c.network, c.to, patience).source; own == pod(0, ipv6) || own == "" {
+		ipv6 := strings.HasPrefix(c.to, "[")
+		if own := ask(t, w.pods[0], c.network, c.to, patience).source; own == pod(0, ipv6) || own == "" {
 			t.Errorf("%s: the pod sees itself as %q", c.to, own)
 		}
 		if other := ask(t, w.pods[1], c.network, c.to, patience).source; other != pod(1, ipv6) {

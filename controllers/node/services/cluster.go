@@ -45,7 +45,7 @@ type Cluster struct {
 func (c *Cluster) Keys(context.Context) ([]NodeKey, error) { return []NodeKey{NodeKey(c.Node)}, nil }
 
 // Build implements assembly.Builder.
-func (c *Cluster) Build(ctx context.Context, name NodeKey) (*service.Cluster, []problem.Problem, error) {
+func (c *Cluster) Build(ctx context.Context, _ NodeKey) (*service.Cluster, []problem.Problem, error) {
 	ranges, err := c.ranges(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -56,22 +56,17 @@ func (c *Cluster) Build(ctx context.Context, name NodeKey) (*service.Cluster, []
 			return nil, nil, err
 		}
 	}
-	nodes, err := c.nodes(ctx)
+	node, err := c.own(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	for i := range nodes {
-		if nodes[i].Name != string(name) {
-			continue
-		}
-		built.Leaving = leaving(&nodes[i])
-		if len(c.NodePorts) > 0 {
-			break
-		}
-		for _, a := range internal(&nodes[i]) {
-			built.NodeAddresses = append(built.NodeAddresses, a)
-			built.NodePorts = append(built.NodePorts, netip.PrefixFrom(a, a.BitLen()))
-		}
+	built.Leaving = leaving(node)
+	if len(c.NodePorts) > 0 {
+		return built, nil, nil
+	}
+	for _, a := range addresses(node, corev1.NodeInternalIP) {
+		built.NodeAddresses = append(built.NodeAddresses, a)
+		built.NodePorts = append(built.NodePorts, netip.PrefixFrom(a, a.BitLen()))
 	}
 	return built, nil, nil
 }
@@ -144,14 +139,15 @@ func (r *Reconciler) ranges(ctx context.Context) ([]netip.Prefix, error) {
 			}
 		}
 	}
-	return ranges, nil
+	slices.SortFunc(ranges, netip.Prefix.Compare)
+	return slices.Compact(ranges), nil
 }
 
-// internal are the InternalIPs of a Node.
-func internal(node *corev1.Node) []netip.Addr {
+// addresses are those of some types of a Node.
+func addresses(node *corev1.Node, types ...corev1.NodeAddressType) []netip.Addr {
 	var all []netip.Addr
 	for _, each := range node.Status.Addresses {
-		if each.Type != corev1.NodeInternalIP {
+		if !slices.Contains(types, each.Type) {
 			continue
 		}
 		if a, err := netip.ParseAddr(each.Address); err == nil {
@@ -162,15 +158,21 @@ func internal(node *corev1.Node) []netip.Addr {
 }
 
 // reserved are the addresses of the cluster itself.
-func (r *Reconciler) reserved(ctx context.Context, nodes []corev1.Node) (service.Reserved, error) {
+func (r *Reconciler) reserved(ctx context.Context) (service.Reserved, error) {
 	ranges, err := r.ranges(ctx)
+	if err != nil {
+		return service.Reserved{}, err
+	}
+	nodes, err := r.nodes(ctx)
 	if err != nil {
 		return service.Reserved{}, err
 	}
 	reserved := service.Reserved{Nodes: map[netip.Addr]string{}, Pods: r.Pods, Services: ranges}
 	for i := range nodes {
-		for _, a := range internal(&nodes[i]) {
-			reserved.Nodes[a] = nodes[i].Name
+		for _, a := range addresses(&nodes[i], corev1.NodeInternalIP, corev1.NodeExternalIP) {
+			if other, taken := reserved.Nodes[a]; !taken || nodes[i].Name < other { // in whatever order they are listed
+				reserved.Nodes[a] = nodes[i].Name
+			}
 		}
 	}
 	return reserved, nil

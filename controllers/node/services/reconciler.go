@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -42,6 +43,12 @@ type Reconciler struct {
 	Objects   client.Reader // a cache with Index
 	Publisher Publisher
 	Reporter  Reporter
+
+	// troubled are the Services with Problems, whichever node tells of them: when nodes come
+	// and go, another may have to. It is the only memory, and what is published does not
+	// depend on it.
+	mu       sync.Mutex
+	troubled map[Key]bool
 }
 
 // byService is the field by which EndpointSlices are found.
@@ -88,6 +95,7 @@ func (r *Reconciler) Build(ctx context.Context, name Key) (*service.Service, []p
 	var object corev1.Service
 	if err := r.Objects.Get(ctx, name, &object, client.UnsafeDisableDeepCopy); err != nil {
 		if apierrors.IsNotFound(err) {
+			r.note(name, false)
 			return nil, nil, nil
 		}
 		return nil, nil, fmt.Errorf("read the Service: %w", err)
@@ -96,26 +104,52 @@ func (r *Reconciler) Build(ctx context.Context, name Key) (*service.Service, []p
 	if err != nil {
 		return nil, nil, err
 	}
-	nodes, err := r.nodes(ctx)
+	own, err := r.own(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	node := service.Node{Name: r.Node, ExternalIPs: r.ExternalIPs}
-	for i := range nodes {
-		if nodes[i].Name == r.Node {
-			node.Zone = nodes[i].Labels[corev1.LabelTopologyZone]
-		}
-	}
+	node := service.Node{Name: r.Node, Zone: own.Labels[corev1.LabelTopologyZone], ExternalIPs: r.ExternalIPs}
 	if outer(&object) {
-		if node.Reserved, err = r.reserved(ctx, nodes); err != nil {
+		if node.Reserved, err = r.reserved(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
 	built, problems := service.Build(&object, slices, node)
+	r.note(name, len(problems) > 0) // before the Nodes are read: from now on their events wake the key
+	if len(problems) == 0 {
+		return built, nil, nil
+	}
+	nodes, err := r.nodes(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	if !speaks(r.Node, nodes, name) {
 		problems = nil // what is wrong with the object is told once, and not by each node
 	}
 	return built, problems, nil
+}
+
+func (r *Reconciler) note(name Key, troubled bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !troubled {
+		delete(r.troubled, name)
+		return
+	}
+	if r.troubled == nil {
+		r.troubled = map[Key]bool{}
+	}
+	r.troubled[name] = true
+}
+
+// own is the Node of this node; empty if there is none yet.
+func (r *Reconciler) own(ctx context.Context) (*corev1.Node, error) {
+	var node corev1.Node
+	err := r.Objects.Get(ctx, client.ObjectKey{Name: r.Node}, &node, client.UnsafeDisableDeepCopy)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("read the Node: %w", err)
+	}
+	return &node, nil
 }
 
 func (r *Reconciler) slices(ctx context.Context, name Key) ([]*discoveryv1.EndpointSlice, error) {
@@ -179,7 +213,7 @@ func (r *Reconciler) Sources(objects cache.Cache) []source.TypedSource[Key] {
 		watch.Source(objects, &corev1.Service{}, essence, func(_ context.Context, s *corev1.Service) ([]Key, error) {
 			return []Key{client.ObjectKeyFromObject(s)}, nil
 		}),
-		watch.Source(objects, &discoveryv1.EndpointSlice{}, watch.EndpointSlice, func(_ context.Context, s *discoveryv1.EndpointSlice) ([]Key, error) {
+		watch.Source(objects, &discoveryv1.EndpointSlice{}, version, func(_ context.Context, s *discoveryv1.EndpointSlice) ([]Key, error) {
 			name := s.Labels[discoveryv1.LabelServiceName]
 			if name == "" {
 				return nil, nil
@@ -198,6 +232,12 @@ func essence(s *corev1.Service) any {
 	return corev1.Service{ObjectMeta: watch.Meta(s.ObjectMeta), Spec: s.Spec, Status: s.Status}
 }
 
+// version is what of an EndpointSlice counts: of two that name one endpoint the newer one
+// does, so that every update can change what a Service is.
+func version(s *discoveryv1.EndpointSlice) any {
+	return []any{s.UID, s.ResourceVersion, s.Labels}
+}
+
 // place is what of a Node counts for Services.
 func place(node *corev1.Node) any {
 	return []any{node.UID, node.Labels[corev1.LabelTopologyZone], node.Status.Addresses, leaving(node)}
@@ -205,11 +245,15 @@ func place(node *corev1.Node) any {
 
 func spans(c *networkingv1.ServiceCIDR) any { return c.Spec }
 
-// concerned are the Services whose picture depends on a Node: this node's zone decides for
-// all of them which endpoints are near.
+// concerned are the Services whose picture, or whose teller of Problems, depends on a Node:
+// this node's zone decides for all of them which endpoints are near.
 func (r *Reconciler) concerned(ctx context.Context, node *corev1.Node) ([]Key, error) {
 	if node.Name == r.Node {
 		return r.keys(ctx, every)
 	}
-	return r.keys(ctx, outer)
+	return r.keys(ctx, func(s *corev1.Service) bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return outer(s) || r.troubled[client.ObjectKeyFromObject(s)]
+	})
 }
