@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -88,7 +89,7 @@ func becomes(t *testing.T, from *netns.Namespace, to string, want ...string) {
 			said = "refused"
 		}
 		if !slices.Contains(want, said) {
-			return fmt.Errorf("%q, %v", said, err)
+			return errors.Join(fmt.Errorf("it answers %q", said), err)
 		}
 		return nil
 	})
