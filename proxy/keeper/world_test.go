@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -79,26 +78,6 @@ func on(t testing.TB, n *netns.Namespace, do func() error) {
 	must(t, err)
 }
 
-// route adds a route by an interface.
-func route(to, device, via, source string) error {
-	link, err := netlink.LinkByName(device)
-	if err != nil {
-		return err
-	}
-	_, network, err := net.ParseCIDR(to)
-	if err != nil {
-		return err
-	}
-	r := netlink.Route{LinkIndex: link.Attrs().Index, Dst: network}
-	if via != "" {
-		r.Gw, r.Flags = net.ParseIP(via), int(netlink.FLAG_ONLINK)
-	}
-	if source != "" {
-		r.Src = net.ParseIP(source)
-	}
-	return netlink.RouteReplace(&r)
-}
-
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	netns.Forward(t)
@@ -120,14 +99,15 @@ func newWorld(t testing.TB) *world {
 	}
 	routes := [][3]string{{"0.0.0.0/0", "198.51.100.1", "192.0.2.1"}, {"::/0", "2001:db8:1::1", "2001:db8:2::1"}}
 	for _, r := range routes {
-		on(t, w.client, func() error { return route(r[0], "uplink", r[1], "") })
-		on(t, w.peer, func() error { return route(r[0], "peer", r[2], "") })
+		w.client.Route(t, r[0], "uplink", r[1], "")
+		w.peer.Route(t, r[0], "peer", r[2], "")
 	}
+	var own *netns.Namespace
 	for _, r := range [][3]string{
 		{"0.0.0.0/0", "uplink", "198.51.100.2"}, {"::/0", "uplink", "2001:db8:1::2"},
 		{"10.244.2.0/24", "peer", "192.0.2.2"}, {"fd00:244:2::/64", "peer", "2001:db8:2::2"},
 	} {
-		must(t, route(r[0], r[1], r[2], ""))
+		own.Route(t, r[0], r[1], r[2], "")
 	}
 	for _, n := range append([]*netns.Namespace{w.peer}, w.pods...) {
 		answer(t, n)
@@ -140,14 +120,12 @@ func (w *world) pod(t testing.TB, i int) *netns.Namespace {
 	t.Helper()
 	n, device := netns.New(t), fmt.Sprintf("pod%d", i)
 	netns.Join(t, device, nil, []string{"169.254.1.1/32", "fd00:1::1/128"}, n, []string{pod(i, false) + "/32", pod(i, true) + "/128"})
-	must(t, route(pod(i, false)+"/32", device, "", nodeAddress[false]))
-	must(t, route(pod(i, true)+"/128", device, "", nodeAddress[true]))
-	on(t, n, func() error {
-		return errors.Join(
-			route("169.254.1.1/32", device, "", ""), route("0.0.0.0/0", device, "169.254.1.1", ""),
-			route("fd00:1::1/128", device, "", ""), route("::/0", device, "fd00:1::1", ""),
-		)
-	})
+	var own *netns.Namespace
+	own.Route(t, pod(i, false)+"/32", device, "", nodeAddress[false])
+	own.Route(t, pod(i, true)+"/128", device, "", nodeAddress[true])
+	for _, r := range [][2]string{{"169.254.1.1/32", ""}, {"0.0.0.0/0", "169.254.1.1"}, {"fd00:1::1/128", ""}, {"::/0", "fd00:1::1"}} {
+		n.Route(t, r[0], device, r[1], "")
+	}
 	return n
 }
 

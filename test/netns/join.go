@@ -2,6 +2,7 @@ package netns
 
 import (
 	"errors"
+	"net"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -74,4 +75,31 @@ func add(link netlink.Link, addresses []string) error {
 		}
 	}
 	return nil
+}
+
+// Route makes packets to a network, such as "10.0.0.0/8", leave by an interface. via is the
+// next hop, and source the address that they have if nobody says otherwise; both may be empty.
+func (n *Namespace) Route(t testing.TB, to, device, via, source string) {
+	t.Helper()
+	var err error
+	n.Do(func() { err = route(to, device, via, source) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func route(to, device, via, source string) error {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	_, network, err := net.ParseCIDR(to)
+	if err != nil {
+		return err
+	}
+	r := netlink.Route{LinkIndex: link.Attrs().Index, Dst: network, Src: net.ParseIP(source)}
+	if via != "" {
+		r.Gw, r.Flags = net.ParseIP(via), int(netlink.FLAG_ONLINK)
+	}
+	return netlink.RouteReplace(&r)
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/mdlayher/netlink"
-	netlink6 "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
@@ -140,14 +139,8 @@ func TestDeleteIPv6(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	lo, err := netlink6.LinkByName("lo")
-	must(err)
-	for _, text := range []string{"fd00:7::1/128", "fd00:7::2/128", "fd00:8::1/128", "fd00:8::2/128"} {
-		address, err := netlink6.ParseAddr(text)
-		must(err)
-		address.Flags = unix.IFA_F_NODAD
-		must(netlink6.AddrReplace(lo, address))
-	}
+	var own *netns.Namespace
+	own.Give(t, "lo", "fd00:7::1/128", "fd00:7::2/128", "fd00:8::1/128", "fd00:8::2/128")
 	add := exec.CommandContext(t.Context(), "/usr/sbin/nft", "-f", "-")
 	add.Stdin = strings.NewReader(`
 table ip6 services {
