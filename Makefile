@@ -197,12 +197,7 @@ lab: tools-lab tools-helm ## Build bin/lab, which runs one: see docs/lab.md
 
 .PHONY: lab-test
 lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUNS=3 times)
-<<<<<<< HEAD
 	$(GO) test -vet off -tags lab -count $(LABRUNS) -timeout 20m -v ./test/lab/...
-=======
-	$(GO) vet -tags lab,network ./test/lab/...
-	$(GO) test -tags lab -count $(LABRUNS) -timeout 20m -v ./test/lab/...
->>>>>>> lab14
 
 # What takes longer than continuous integration has time for.
 .PHONY: lab-network
