@@ -103,7 +103,7 @@ func testFullRange(t *testing.T, l *Lab) {
 	if !strings.HasSuffix(pods, "/28") {
 		t.Fatalf("the node's range is %s", pods)
 	}
-	room := 16 - 1 - len(l.leases(t, "n1"))                             // the first address is the node's
+	room := 15 - len(l.leases(t, "n1"))                                 // of 16 the first is the node's
 	defer l.Kubectl(t, "", "delete", "pod", "-l", "app=many", "--wait") // also on failure: others need the room
 	l.Kubectl(t, crowd("many", "n1", room+beyond), "create", "-f", "-")
 	l.eventually(t, "the range is full", func() bool { return len(l.waiting(t, "many")) == beyond && len(l.leases(t, "n1")) == 15 })

@@ -35,7 +35,7 @@ type contestant struct {
 	name   string
 	lab    *Lab
 	client kubernetes.Interface
-	took   map[string][]time.Duration // by moment
+	rounds map[string][][]time.Duration // how long each pod took, by moment
 }
 
 // BenchmarkPodStart measures how long pods take from their creation until they are Ready, when
@@ -56,7 +56,7 @@ func BenchmarkPodStart(b *testing.B) {
 	}
 	for b.Loop() {
 		for _, c := range all {
-			c.took = map[string][]time.Duration{}
+			c.rounds = map[string][][]time.Duration{}
 		}
 		for round := range startRounds {
 			for _, c := range all {
@@ -64,11 +64,10 @@ func BenchmarkPodStart(b *testing.B) {
 				if err != nil {
 					b.Fatalf("%s, round %d: %v", c.name, round, err)
 				}
-				if round == 0 {
-					continue
-				}
 				for moment, each := range took {
-					c.took[moment] = append(c.took[moment], each...)
+					if round > 0 {
+						c.rounds[moment] = append(c.rounds[moment], each)
+					}
 				}
 			}
 		}
@@ -166,10 +165,11 @@ func (c *contestant) clear(ctx context.Context) error {
 	}
 }
 
-// printStarts prints a table as docs/benchmarks.md has it.
+// printStarts prints a table as docs/benchmarks.md has it. A ratio is the median of the rounds'
+// ratios to the first contestant, since the machine is not the same all the time.
 func printStarts(all []*contestant) {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(table, "| p50 / p99 of %d pods, seconds", (startRounds-1)*startPods)
+	fmt.Fprintf(table, "| p50 / p99 of %d pods, s (÷ %s)", (startRounds-1)*startPods, all[0].name)
 	for _, c := range all {
 		fmt.Fprintf(table, "\t| %s", c.name)
 	}
@@ -177,19 +177,26 @@ func printStarts(all []*contestant) {
 	for _, moment := range []string{hasNetwork, isReady} {
 		fmt.Fprintf(table, "| from its creation until %s", moment)
 		for _, c := range all {
-			took := c.took[moment]
-			slices.Sort(took)
-			fmt.Fprintf(table, "\t| %.2f / %.2f", quantile(took, 0.5).Seconds(), quantile(took, 0.99).Seconds())
+			took := slices.Concat(c.rounds[moment]...)
+			fmt.Fprintf(table, "\t| %.2f / %.2f (%.2f, %.2f)", quantile(took, 0.5), quantile(took, 0.99), c.ratio(all[0], moment, 0.5), c.ratio(all[0], moment, 0.99))
 		}
 		fmt.Fprintln(table, "\t|")
 	}
 	_ = table.Flush()
 }
 
-// quantile of sorted durations.
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
+// ratio is the median of the rounds' ratios of a quantile.
+func (c *contestant) ratio(to *contestant, moment string, q float64) float64 {
+	var ratios []float64
+	for i, took := range c.rounds[moment] {
+		ratios = append(ratios, quantile(took, q)/quantile(to.rounds[moment][i], q))
 	}
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
+}
+
+// quantile of durations, in seconds.
+func quantile(took []time.Duration, q float64) float64 {
+	sorted := slices.Sorted(slices.Values(took))
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)].Seconds()
 }
