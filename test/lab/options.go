@@ -163,6 +163,13 @@ func (o Options) complete() (Options, error) {
 	if !slices.Contains([]Families{IPv4, IPv6, DualStack}, o.Families) {
 		wrong = append(wrong, fmt.Errorf("families %q: %s, %s and %s are possible", o.Families, IPv4, IPv6, DualStack))
 	}
+	o.FairwayImages = o.FairwayImages || o.hasIngress()
+	return o, errors.Join(append(wrong, o.parts()...)...)
+}
+
+// parts says what is wrong with what the lab is made of.
+func (o Options) parts() []error {
+	var wrong []error
 	if !slices.Contains([]Profile{"", Ingress, Network, Services, Everything}, o.Fairway) {
 		wrong = append(wrong, fmt.Errorf("fairway %q: %s, %s, %s and %s are possible", o.Fairway, Ingress, Network, Services, Everything))
 	}
@@ -178,8 +185,7 @@ func (o Options) complete() (Options, error) {
 	if o.hasIngress() && !o.CoreDNS {
 		wrong = append(wrong, fmt.Errorf("fairway %s: its gateways find the controllers by CoreDNS", o.Fairway))
 	}
-	o.FairwayImages = o.FairwayImages || o.hasIngress()
-	return o, errors.Join(wrong...)
+	return wrong
 }
 
 func orElse[T comparable](value, otherwise T) T {
