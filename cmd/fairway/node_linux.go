@@ -381,6 +381,7 @@ func (n *nodeSettings) assemble(
 		Reporter: reporter, Told: told, Metrics: metrics, Log: log,
 		Complete: func() {
 			raiseTracking(log) // not before: the kernel has the settings once the tables are there
+			raiseNeighbours(log)
 			probes.Ready()
 		},
 	}
@@ -411,6 +412,17 @@ func raiseTracking(log logr.Logger) {
 	}
 	if err != nil {
 		log.V(1).Info("connection tracking stays as it is", "reason", err.Error())
+	}
+}
+
+// raiseNeighbours gives the neighbour tables room for the machines of a large cluster, once.
+func raiseNeighbours(log logr.Logger) {
+	raised, err := link.RaiseNeighbours()
+	if len(raised) > 0 {
+		log.Info("the neighbour tables have more room", "what", strings.Join(raised, "; "))
+	}
+	if err != nil {
+		log.Info("the neighbour tables stay as they are: on a link with more than some 800 machines, raise their gc_thresh3", "reason", err.Error())
 	}
 }
 

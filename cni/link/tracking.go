@@ -19,9 +19,9 @@ const (
 	halfClosed           = 3600 // seconds
 )
 
-// floor is the least value of a setting below net.netfilter.
+// floor is the least value of a setting below net, by its path.
 type floor struct {
-	name  string
+	path  string
 	least int
 }
 
@@ -30,9 +30,9 @@ type floor struct {
 func trackingFloors(cores int) []floor {
 	connections := max(connectionsPerCore*cores, fewestConnections)
 	return []floor{
-		{"nf_conntrack_buckets", connections / connectionsPerBucket},
-		{"nf_conntrack_max", connections},
-		{"nf_conntrack_tcp_timeout_close_wait", halfClosed},
+		{"netfilter/nf_conntrack_buckets", connections / connectionsPerBucket},
+		{"netfilter/nf_conntrack_max", connections},
+		{"netfilter/nf_conntrack_tcp_timeout_close_wait", halfClosed},
 	}
 }
 
@@ -41,13 +41,19 @@ func trackingFloors(cores int) []floor {
 // have. The error names what the kernel keeps as it is: the size of the table belongs to the
 // initial network namespace, and a node that is itself a container is in another one.
 func RaiseTracking(cores int) (raised []string, err error) {
-	for _, f := range trackingFloors(cores) {
-		was, failed := f.raise(filepath.Join(settingsDir(), "netfilter"))
+	return raise(settingsDir(), trackingFloors(cores))
+}
+
+// raise raises what is lower in a folder.
+func raise(dir string, floors []floor) (raised []string, err error) {
+	for _, f := range floors {
+		was, failed := f.raise(dir)
+		name := "net." + strings.ReplaceAll(f.path, "/", ".")
 		switch {
 		case failed != nil:
-			err = errors.Join(err, fmt.Errorf("raise net.netfilter.%s to %d: %w", f.name, f.least, failed))
+			err = errors.Join(err, fmt.Errorf("raise %s to %d: %w", name, f.least, failed))
 		case was < f.least:
-			raised = append(raised, fmt.Sprintf("net.netfilter.%s was %d, not %d", f.name, was, f.least))
+			raised = append(raised, fmt.Sprintf("%s was %d, not %d", name, was, f.least))
 		}
 	}
 	return raised, err
@@ -56,7 +62,7 @@ func RaiseTracking(cores int) (raised []string, err error) {
 // raise raises the setting in a folder to the floor, and returns what it was; one that is
 // not there counts as high enough.
 func (f floor) raise(dir string) (was int, _ error) {
-	path := filepath.Join(dir, f.name)
+	path := filepath.Join(dir, f.path)
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f.least, nil
