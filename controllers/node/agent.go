@@ -105,6 +105,12 @@ func (a *Agent) Start(ctx context.Context) error {
 	if err := a.prepare(); err != nil {
 		return err
 	}
+	if a.Services == nil {
+		// An earlier agent kept Services. Nobody follows their changes any more.
+		if err := a.Engine.Remove(ctx, proxykeeper.Tables()...); err != nil {
+			a.Log.Error(err, "remove the tables of Services, which another program keeps now")
+		}
+	}
 	if a.WithoutPods {
 		return a.assembly().Start(ctx)
 	}

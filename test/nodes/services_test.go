@@ -153,6 +153,18 @@ func testServices(t *testing.T, w *world) {
 		becomes(t, a.Namespace, at(anywhere, 1), a.addresses[1].String())
 		becomes(t, a.Namespace, at(local, 1), one.seen(1)...) // itself
 	})
+	t.Run("another program keeps them", func(t *testing.T) {
+		far.process.Kill()
+		far.flags = nil
+		far.run()
+		far.eventually("their tables are gone", func() error {
+			if tables := far.shell("nft list tables"); strings.Contains(tables, "fairway-services") {
+				return fmt.Errorf("it has %s", tables)
+			}
+			return nil
+		})
+		asks(t, a.Namespace, c.at(0, 8080), a.addresses[0].String())
+	})
 	t.Run("cleanup", func(t *testing.T) {
 		two.process.Kill()
 		dir, err := programs()
