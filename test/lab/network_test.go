@@ -20,11 +20,11 @@ func networkPods() string {
 }
 
 // TestNetwork is a lab whose pods have Fairway's own network, over links and over the
-// overlay, in both families. No machine but nodes knows a way to pods.
+// overlay, in both families, and Fairway's Services. No machine but nodes knows a way to pods.
 func TestNetwork(t *testing.T) {
 	before := look(t)
 	began := time.Now()
-	l := Start(t, Options{Nodes: 3, Fabrics: 2, Families: DualStack, Fairway: Network, KubeProxy: true, CoreDNS: true})
+	l := Start(t, Options{Nodes: 3, Fabrics: 2, Families: DualStack, Fairway: Network, CoreDNS: true})
 	remember(t, l)
 	l.Kubectl(t, networkPods()+echoService, "apply", "-f", "-")
 	l.waitFor(t, "--for=condition=Ready", "pod", "--all")
