@@ -17,6 +17,9 @@ const (
 // Unallocated is the counter of packets to cluster IPs that no Service has.
 const Unallocated = "unallocated"
 
+// Untranslated is the counter of packets to cluster IPs that belong to no connection.
+const Untranslated = "untranslated"
+
 // Led is the map of the addresses and ports that lead somewhere. It is empty only in a table
 // that never had Services.
 const Led = services
@@ -72,7 +75,7 @@ func Tables() []nft.Table {
 	for _, f := range families() {
 		t := table{f}
 		all = append(all, nft.Table{
-			Family: f, Name: name, Version: version, Counters: []string{Unallocated}, Sets: t.sets(), Chains: t.chains(),
+			Family: f, Name: name, Version: version, Counters: []string{Unallocated, Untranslated}, Sets: t.sets(), Chains: t.chains(),
 		})
 	}
 	return all
@@ -173,6 +176,11 @@ func (t table) chains() []nft.Chain {
 		{Name: "prerouting", Hook: hook(nft.Prerouting, destinations), Rules: dispatch},
 		{Name: "output", Hook: hook(nft.Output, destinations), Rules: dispatch},
 		{Name: "postrouting", Hook: hook(nft.Postrouting, sources), Rules: t.sources()},
+		// A packet that connection tracking does not know passes the chains of translation by. It
+		// must not leave the node for whoever has the default route: its sender tries again.
+		{Name: "forward", Hook: &nft.Hook{Type: nft.Filter, Point: nft.Forward}, Rules: []nft.Rule{
+			{Comment: "not translated", Do: nft.Do(nft.In(ranges, nft.Daddr(f)), nft.Count{Name: Untranslated}, nft.Drop())},
+		}},
 		{Name: refuse, Rules: []nft.Rule{
 			rule(nft.Is(nft.L4Proto(), nft.Proto(unix.IPPROTO_TCP)), nft.RejectTCP()),
 			rule(nft.RejectPort(f)),
