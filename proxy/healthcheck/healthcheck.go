@@ -131,13 +131,19 @@ func (l *listener) listen() error {
 	if err != nil {
 		return fmt.Errorf("answer load balancers: %w", err)
 	}
-	l.http = &http.Server{Handler: l, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience, MaxHeaderBytes: 1 << 12}
+	l.http = server(l)
 	go func() {
 		if err := l.http.Serve(socket); !errors.Is(err, http.ErrServerClosed) && l.server.Failed != nil {
 			l.server.Failed(l.name, err)
 		}
 	}()
 	return nil
+}
+
+// server is an HTTP server for what strangers ask.
+func server(handler http.Handler) *http.Server {
+	const header = 4 << 10
+	return &http.Server{Handler: handler, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience, MaxHeaderBytes: header}
 }
 
 func (l *listener) close() { _ = l.http.Close() }

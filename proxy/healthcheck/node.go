@@ -74,9 +74,9 @@ func (n *Node) Serve(ctx context.Context, address string, taken func(error)) err
 }
 
 func (n *Node) serve(ctx context.Context, socket net.Listener) error {
-	server := &http.Server{Handler: n, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience, MaxHeaderBytes: 1 << 12}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+	answering := server(n)
+	defer context.AfterFunc(ctx, func() { _ = answering.Close() })()
+	if err := answering.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("answer load balancers: %w", err)
 	}
 	return nil

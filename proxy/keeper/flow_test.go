@@ -228,7 +228,7 @@ func stream(t testing.TB, from *netns.Namespace, to, text string) {
 
 // A flow of datagrams that nobody answers does not outlive what its client called: not the
 // Service, its port, its address, its node port, and not the address of a load balancer.
-// Whoever has the pod's address next gets nothing of it.
+// The next pod with that address gets nothing of it.
 func testOneWayFlows(t *testing.T, w *world) {
 	c := w.count(t, 0, countPort)
 	counted := func(number int, changes ...change) *service.Service {

@@ -63,6 +63,7 @@ type Keeper struct {
 	claims   *service.Claims
 	cluster  service.Cluster
 	told     map[types.NamespacedName]time.Time // since the last commit
+	moved    bool                               // the cluster was told since the last commit
 	complete bool
 	begun    bool // everything was written once
 
@@ -111,7 +112,7 @@ func (k *Keeper) Publish(name types.NamespacedName, s *service.Service) {
 func (k *Keeper) PublishCluster(c service.Cluster) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.cluster = c
+	k.cluster, k.moved = c, true
 	k.wake()
 }
 
@@ -188,8 +189,8 @@ type change struct {
 	told  time.Time
 }
 
-// take returns what was told since the last commit.
-func (k *Keeper) take() (all []change, cluster service.Cluster) {
+// take returns what was told since the last commit, and the cluster, told or not.
+func (k *Keeper) take() (all []change, cluster service.Cluster, moved bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for name, told := range k.told {
@@ -197,13 +198,15 @@ func (k *Keeper) take() (all []change, cluster service.Cluster) {
 		all = append(all, change{name, s, lacks, told})
 	}
 	clear(k.told)
-	return all, k.cluster
+	moved, k.moved = k.moved, false
+	return all, k.cluster, moved
 }
 
 // again takes changes back that were not written, unless there are newer ones.
-func (k *Keeper) again(changes []change) {
+func (k *Keeper) again(changes []change, moved bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.moved = k.moved || moved
 	for _, c := range changes {
 		k.told[c.name] = c.told
 	}
@@ -211,26 +214,27 @@ func (k *Keeper) again(changes []change) {
 
 // commit writes what was told.
 func (k *Keeper) commit(ctx context.Context) Report {
-	changes, cluster := k.take()
+	changes, cluster, moved := k.take()
 	report := Report{
 		Cluster:  cluster,
 		Services: map[types.NamespacedName]time.Time{}, Refused: map[types.NamespacedName]error{},
 		Lacks: map[types.NamespacedName]map[service.FrontKey]types.NamespacedName{},
 	}
-	if err := k.submit(changes, cluster, &report); err != nil {
-		k.again(changes)
+	if err := k.submit(changes, cluster, moved, &report); err != nil {
+		k.again(changes, moved)
 		report.Err = err
 		return report
 	}
 	result, err := k.Engine.Commit(ctx, Tables()...)
 	if err != nil {
-		k.again(changes)
+		k.again(changes, moved)
 		report.Err = fmt.Errorf("write Services into the kernel: %w", err)
 		return report
 	}
 	report.Messages = result.Messages
 	for _, refused := range result.Refused {
 		if refused.Key == clusterKey {
+			k.again(nil, true)
 			report.Err = fmt.Errorf("write the cluster's networks into the kernel: %w", refused.Err)
 			continue
 		}
@@ -253,11 +257,13 @@ func (k *Keeper) commit(ctx context.Context) Report {
 	return report
 }
 
-// submit hands everything to the engine. What can never be written is refused.
-func (k *Keeper) submit(changes []change, cluster service.Cluster, report *Report) error {
-	for f, part := range cluster.Parts() {
-		if err := k.Engine.Submit(service.Key(f), clusterKey, part); err != nil {
-			return err
+// submit hands what has changed to the engine. What can never be written is refused.
+func (k *Keeper) submit(changes []change, cluster service.Cluster, moved bool, report *Report) error {
+	if moved {
+		for f, part := range cluster.Parts() {
+			if err := k.Engine.Submit(service.Key(f), clusterKey, part); err != nil {
+				return err
+			}
 		}
 	}
 	for _, c := range changes {

@@ -9,8 +9,8 @@ import (
 type Node struct {
 	Name string
 	Zone string // of its label topology.kubernetes.io/zone
-	// ExternalIPs serves spec.externalIPs. Whoever may write a Service can take any address
-	// with it (CVE-2020-8554).
+	// ExternalIPs serves spec.externalIPs. With it, everybody who may write a Service can take
+	// any address (CVE-2020-8554).
 	ExternalIPs bool
 	// Reserved are addresses that no Service may take from outside.
 	Reserved Reserved

@@ -50,19 +50,14 @@ func (c *Cluster) Build(ctx context.Context, _ NodeKey) (*service.Cluster, []pro
 	if err != nil {
 		return nil, nil, err
 	}
-	built := &service.Cluster{Services: ranges, Pods: c.Pods, NodePorts: c.NodePorts}
-	if len(c.NodePorts) > 0 {
-		if built.NodeAddresses, err = c.within(c.NodePorts); err != nil {
-			return nil, nil, err
-		}
-	}
 	node, err := c.own(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	built.Leaving = leaving(node)
+	built := &service.Cluster{Services: ranges, Pods: c.Pods, NodePorts: c.NodePorts, Leaving: leaving(node)}
 	if len(c.NodePorts) > 0 {
-		return built, nil, nil
+		built.NodeAddresses, err = c.within(c.NodePorts)
+		return built, nil, err
 	}
 	for _, a := range addresses(node, corev1.NodeInternalIP) {
 		built.NodeAddresses = append(built.NodeAddresses, a)
