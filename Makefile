@@ -80,7 +80,7 @@ clean-tools: ## Remove what tools installed
 ##### Tools: pinned, verified by hash, installed once
 
 .PHONY: tools
-tools: tools-envoy tools-cluster tools-acme tools-scan tools-helm tools-images tools-nft tools-cni ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, Pebble, sslyze, Helm, nft, iptables, ip, CNI plugins
+tools: tools-envoy tools-cluster tools-proxy tools-acme tools-scan tools-helm tools-images tools-nft tools-cni ## Install what the tests run: Envoy, etcd, kube-apiserver, kubectl, kube-proxy, Pebble, sslyze, Helm, nft, iptables, ip, CNI plugins
 
 .PHONY: tools-envoy
 tools-envoy: ## Install Envoy, all that the demo needs
@@ -99,6 +99,11 @@ tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, Core
 	@test/tools/install.sh etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy \
 		containerd containerd-shim-runc-v2 ctr runc pause coredns \
 		cni/loopback cni/ptp cni/host-local cni/portmap
+
+# Fairway takes Services over from it.
+.PHONY: tools-proxy
+tools-proxy: ## Install kube-proxy
+	@test/tools/install.sh kube-proxy
 
 # The plugins that people chain after ours.
 .PHONY: tools-cni
