@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 )
 
 const (
@@ -80,7 +82,18 @@ func (c *contestant) round(ctx context.Context) (map[string][]time.Duration, err
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	pods := c.client.CoreV1().Pods("default")
-	watched, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: "app=start"})
+	of := func(o metav1.ListOptions) metav1.ListOptions {
+		o.LabelSelector = "app=start"
+		return o
+	}
+	none, err := pods.List(ctx, of(metav1.ListOptions{}))
+	if err != nil {
+		return nil, err
+	}
+	// The API server may end a watch at any time.
+	watched, err := watchtools.NewRetryWatcherWithContext(ctx, none.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, of(o)) },
+	})
 	if err != nil {
 		return nil, err
 	}
