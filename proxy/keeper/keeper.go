@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,18 +65,23 @@ type Keeper struct {
 	cluster  service.Cluster
 	told     map[types.NamespacedName]time.Time // since the last commit
 	moved    bool                               // the cluster was told since the last commit
+	sweep    bool                               // all connections are to be looked at
 	complete bool
 	begun    bool // everything was written once
 
 	written map[name]*service.Service // what the kernel has; Run's alone
+	kept    service.Parts             // see keep; Run's alone
 	old     *forgetter                // Run's alone
 }
 
 // name is that of a Service.
 type name = types.NamespacedName
 
-// clusterKey is the key of what the tables hold of the cluster. No Service has that name.
-const clusterKey nft.Key = "cluster"
+// Keys of what the tables hold besides Services. No Service has such a name.
+const (
+	clusterKey nft.Key = "cluster"
+	keptKey    nft.Key = "kept"
+)
 
 // Tables are the keys of the tables.
 func Tables() []nft.TableKey {
@@ -91,7 +97,7 @@ func New(options Options) (*Keeper, error) {
 	}
 	return &Keeper{
 		Options: options, woken: make(chan struct{}, 1), claims: service.NewClaims(),
-		told: map[name]time.Time{}, written: map[name]*service.Service{}, old: newForgetter(options.Connections),
+		told: map[name]time.Time{}, written: map[name]*service.Service{}, kept: service.Parts{}, old: newForgetter(options.Connections),
 	}, nil
 }
 
@@ -121,6 +127,15 @@ func (k *Keeper) Complete() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.complete = true
+	k.wake()
+}
+
+// Mended says that tables were put back which somebody else had changed. What was not led
+// meanwhile is forgotten.
+func (k *Keeper) Mended() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.sweep = true
 	k.wake()
 }
 
@@ -202,6 +217,14 @@ func (k *Keeper) take() (all []change, cluster service.Cluster, moved bool) {
 	return all, k.cluster, moved
 }
 
+func (k *Keeper) mustSweep() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	must := k.sweep
+	k.sweep = false
+	return must
+}
+
 // again takes changes back that were not written, unless there are newer ones.
 func (k *Keeper) again(changes []change, moved bool) {
 	k.mu.Lock()
@@ -247,6 +270,9 @@ func (k *Keeper) commit(ctx context.Context) Report {
 			done = append(done, c)
 		}
 	}
+	if k.mustSweep() {
+		k.old.swept = false
+	}
 	k.old.changed(done, k.written, cluster)
 	for _, c := range done {
 		k.note(c)
@@ -271,6 +297,9 @@ func (k *Keeper) submit(changes []change, cluster service.Cluster, moved bool, r
 			if err := k.Engine.Submit(service.Key(f), keyOf(c.name), part); err != nil {
 				report.Refused[c.name] = err
 			}
+			if err := k.keep(f, part); err != nil {
+				return err
+			}
 		}
 	}
 	for _, table := range Tables() {
@@ -279,6 +308,27 @@ func (k *Keeper) submit(changes []change, cluster service.Cluster, moved bool, r
 		}
 	}
 	return nil
+}
+
+// mostKept bounds the chains of a family that are kept.
+const mostKept = 256
+
+// keep makes chains stay that Services need, also when none needs them any more, until the
+// agent starts again. When a chain comes, the kernel looks at every endpoint of all Services;
+// and Services that grow and shrink need the same ones again and again.
+func (k *Keeper) keep(f nft.Family, part nft.Part) error {
+	kept, grown := k.kept[f], false
+	for _, chain := range part.Chains {
+		known := slices.ContainsFunc(kept.Chains, func(c nft.Chain) bool { return c.Name == chain.Name })
+		if !known && len(kept.Chains) < mostKept {
+			kept.Chains, grown = append(slices.Clip(kept.Chains), chain), true
+		}
+	}
+	if !grown {
+		return nil
+	}
+	k.kept[f] = kept
+	return k.Engine.Submit(service.Key(f), keptKey, kept)
 }
 
 // note keeps what the kernel has.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairwaynet/fairway/proxy/nft"
+	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
 	"github.com/fairwaynet/fairway/proxy/service"
 )
 
@@ -133,7 +134,22 @@ func testFlush(t *testing.T, w *world) {
 	if out, err := exec.CommandContext(t.Context(), "/usr/sbin/nft", "flush", "ruleset").CombinedOutput(); err != nil {
 		t.Fatalf("nft: %v\n%s", err, out)
 	}
+	// Who connects meanwhile is not led, and the kernel knows the connection so.
+	begun := map[string]chan error{}
+	for _, to := range []string{"10.96.1.1:80", "[fd00:96::1:1]:80"} {
+		connected := make(chan error, 1)
+		begun[to] = connected
+		go w.pods[2].Do(func() {
+			c, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", to)
+			if err == nil {
+				err = c.Close()
+			}
+			connected <- err
+		})
+		eventually(t, "the kernel knows the connection to "+to, func() bool { return w.known(t, to) })
+	}
 	changes, err := w.engine.Check(t.Context())
+	w.keeper.Mended()
 	must(t, err)
 	if len(changes) != 2 || !strings.Contains(changes[0].What, "missing") {
 		t.Errorf("changes %v", changes)
@@ -144,6 +160,23 @@ func testFlush(t *testing.T, w *world) {
 	if changes, err = w.engine.Check(t.Context()); err != nil || len(changes) > 0 {
 		t.Errorf("again: changes %v, %v", changes, err)
 	}
+	for to, connected := range begun {
+		if err := <-connected; err != nil {
+			t.Errorf("a connection that began before the tables were back: %s: %v", to, err)
+		}
+	}
+}
+
+// known says whether the kernel knows a connection to an address.
+func (w *world) known(t *testing.T, to string) (known bool) {
+	t.Helper()
+	table, err := conntrack.Open(conntrack.Options{})
+	must(t, err)
+	defer table.Close()
+	must(t, table.List(t.Context(), func(m conntrack.Match) {
+		known = known || netip.AddrPortFrom(m.Original.Destination, m.Original.DestinationPort).String() == to
+	}))
+	return known
 }
 
 // A Service that cannot be written costs no other, and stays as it was.

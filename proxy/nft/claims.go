@@ -1,9 +1,6 @@
 package nft
 
-import (
-	"cmp"
-	"slices"
-)
+import "cmp"
 
 // Key names who wants a Part. Keys of one table differ.
 type Key string
@@ -25,35 +22,6 @@ const (
 
 func (c claimant) compare(other claimant) int {
 	return cmp.Or(cmp.Compare(c.rank, other.rank), cmp.Compare(c.key, other.key))
-}
-
-// claims are all that is wanted under one name, the smallest claimant first. It
-// has what it wants.
-type claims[T any] []claim[T]
-
-type claim[T any] struct {
-	who  claimant
-	want T
-}
-
-func (c claims[T]) with(who claimant, want T) claims[T] {
-	i, found := c.find(who)
-	if found {
-		c[i].want = want
-		return c
-	}
-	return slices.Insert(c, i, claim[T]{who, want})
-}
-
-func (c claims[T]) without(who claimant) claims[T] {
-	if i, found := c.find(who); found {
-		return slices.Delete(c, i, i+1)
-	}
-	return c
-}
-
-func (c claims[T]) find(who claimant) (int, bool) {
-	return slices.BinarySearchFunc(c, who, func(a claim[T], b claimant) int { return a.who.compare(b) })
 }
 
 // wanted is what all parts of a table ask for.
@@ -110,10 +78,7 @@ type printed struct {
 }
 
 func (w *wanted) set(name string) (Set, bool) {
-	if c := w.sets[name]; len(c) > 0 {
-		return c[0].want, true
-	}
-	return Set{}, false
+	return w.sets[name].first()
 }
 
 // replace puts the part of a claimant in the place of its earlier one.
@@ -136,8 +101,8 @@ func (w *wanted) claim(who claimant, p *printed, t *touched) {
 		t.sets[s.Name] = true
 	}
 	for _, c := range p.chains {
-		if all := w.chains[c.Name]; len(all) > 0 && all[0].want.equal(c) {
-			c = all[0].want // thousands of keys may want it: keep one
+		if winner, ok := w.chains[c.Name].first(); ok && winner.equal(c) {
+			c = winner // thousands of keys may want it: keep one
 		}
 		w.chains[c.Name] = w.chains[c.Name].with(who, c)
 		t.chains[c.Name] = true
@@ -170,9 +135,8 @@ func (c *setClaims) claim(who claimant, s Set, e Element, t *touched) {
 // setOf is the set that elements of the part were made for. Under another key
 // the name may mean another set; then the kernel judges them.
 func (w *wanted) setOf(name string, p *printed) Set {
-	all := w.sets[name]
-	if len(all) > 0 && all[0].who.rank == skeleton {
-		return all[0].want
+	if who, want, ok := w.sets[name].winner(); ok && who.rank == skeleton {
+		return want
 	}
 	for _, s := range p.Sets {
 		if s.Name == name {
@@ -218,7 +182,7 @@ func (c *setClaims) drop(who claimant, s Set, e Element, t *touched) {
 }
 
 func without[K comparable, T any](m map[K]claims[T], key K, who claimant) {
-	if rest := m[key].without(who); len(rest) > 0 {
+	if rest := m[key].without(who); rest.len() > 0 {
 		m[key] = rest
 	} else {
 		delete(m, key)

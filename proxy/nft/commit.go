@@ -202,7 +202,13 @@ func (e *Engine) try(ctx context.Context, units []*unit, result *Result) error {
 		return err
 	}
 	for t, touched := range changed {
-		result.Conflicts = append(result.Conflicts, t.conflicts(touched)...)
+		var keys []Key
+		for _, u := range units {
+			if u.table == t {
+				keys = append(keys, u.key)
+			}
+		}
+		result.Conflicts = append(result.Conflicts, t.conflicts(touched, keys)...)
 	}
 	slices.SortFunc(result.Conflicts, func(a, b Conflict) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.What, b.What))

@@ -32,7 +32,7 @@ func (w *wanted) compare(have *content, t *touched, everything bool) *change {
 		t = w.everything(have)
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.counters)) {
-		switch want := len(w.counters[name]) > 0; {
+		switch want := w.counters[name].len() > 0; {
 		case want && !have.counters[name]:
 			c.counters = append(c.counters, name)
 		case !want && have.counters[name]:
@@ -120,10 +120,7 @@ func (w *wanted) compareSets(c *change, have *content, t *touched) map[string]bo
 
 func (w *wanted) compareChains(c *change, have *content, t *touched, remade map[string]bool) {
 	for _, name := range slices.Sorted(maps.Keys(t.chains)) {
-		var want *chainContent
-		if all := w.chains[name]; len(all) > 0 {
-			want = all[0].want
-		}
+		want, _ := w.chains[name].first()
 		had := have.chains[name]
 		again := want == nil || had == nil || had.head() != want.head()
 		if !again && had.rules == want.rules && !want.names(remade) {
@@ -202,8 +199,10 @@ func (w *wanted) compareElements(c *change, have *content, t *touched, name stri
 }
 
 func (w *wanted) point(set string, key Value) *Element {
-	if s := w.elements[set]; s != nil && len(s.points[key]) > 0 {
-		return &s.points[key][0].want
+	if s := w.elements[set]; s != nil {
+		if want, ok := s.points[key].first(); ok {
+			return &want
+		}
 	}
 	return nil
 }

@@ -111,6 +111,16 @@ func VMap(verdicts string, key ...Source) Sequence {
 	return append(Load(0, key...), Lookup{Set: verdicts, Into: Destination{Kind: ToVerdict}})
 }
 
+// VMapOf gives the verdict that a map has for what another map has for the key: "ip daddr map
+// @ways vmap @verdicts". The kernel looks at each element of a map with verdicts when one of
+// them changes, so a large map that changes has none.
+func VMapOf(verdicts, ways string, key ...Source) Sequence {
+	way := words(key...)
+	return append(Load(0, key...),
+		Lookup{Set: ways, Into: Destination{ToRegister, way}},
+		Lookup{From: way, Set: verdicts, Into: Destination{Kind: ToVerdict}})
+}
+
 // DNATMap rewrites the destination to the address and port that the map has:
 // "dnat ip to KEY map @endpoints".
 func DNATMap(f Family, endpoints string, key ...Source) Sequence {

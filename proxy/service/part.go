@@ -2,6 +2,7 @@ package service
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/fairwaynet/fairway/proxy/nft"
 )
@@ -89,21 +90,28 @@ func (w *writer) front(p Port, front Front) {
 	if front.leads(ToLocal) {
 		w.slots(p, front.Port, key, p.Local, true)
 	}
-	in, out := w.verdict(p, front.Inside, nodePort), w.verdict(p, front.Outside, nodePort)
+	in, out := w.way(p, front.Inside, nodePort), w.way(p, front.Outside, nodePort)
+	from := ways
+	if front.Sources != nil || in != out {
+		from = ends
+	}
+	for _, c := range []Choice{front.Inside, front.Outside} {
+		w.leads(from, p, c, nodePort)
+	}
 	switch {
 	case front.Sources != nil:
-		w.add(services, nft.Element{Key: key, Verdict: nft.Goto(of(guarded, nodePort))})
+		w.add(services, nft.Element{Key: key, Value: fixed(guarded, nodePort)})
 		for _, source := range front.Sources {
 			w.add(allowed, nft.Prefix(source, to, nft.Proto(p.Protocol), nft.Port(front.Port)))
 		}
 	case in != out:
-		w.add(services, nft.Element{Key: key, Verdict: nft.Goto(of(bySource, nodePort))})
+		w.add(services, nft.Element{Key: key, Value: fixed(bySource, nodePort)})
 	default:
-		w.add(services, nft.Element{Key: key, Verdict: in})
+		w.add(services, nft.Element{Key: key, Value: in})
 	}
 	if front.Sources != nil || in != out {
-		w.add(inside, nft.Element{Key: key, Verdict: in})
-		w.add(outside, nft.Element{Key: key, Verdict: out})
+		w.add(inside, nft.Element{Key: key, Value: in})
+		w.add(outside, nft.Element{Key: key, Value: out})
 	}
 	if front.Masquerade == OfAllButPods {
 		w.add(masquerade, nft.Element{Key: key})
@@ -112,25 +120,45 @@ func (w *writer) front(p Port, front Front) {
 	}
 }
 
-// verdict is what a choice is in a map, with the chain that it needs.
-func (w *writer) verdict(p Port, c Choice, nodePort bool) nft.Verdict {
+// chosen is the pick of a choice that leads to endpoints.
+func (p Port) chosen(c Choice, nodePort bool) pick {
 	list := p.All
+	if c == ToLocal {
+		list = p.Local
+	}
+	return pick{uint32(len(list)), c == ToLocal, nodePort, p.Affinity} //nolint:gosec // bounded by Build
+}
+
+// way is what a choice is in a map.
+func (w *writer) way(p Port, c Choice, nodePort bool) nft.Value {
 	switch c {
 	case Refuse:
-		return nft.Goto(refuse)
+		return fixed(refuse, false)
 	case Drop:
-		return nft.Drop()
-	case ToLocal:
-		list = p.Local
-	case ToAll:
+		return fixed(drop, false)
+	default:
+		return p.chosen(c, nodePort).way()
 	}
-	chosen := pick{uint32(len(list)), c == ToLocal, nodePort, p.Affinity} //nolint:gosec // bounded by Build
-	name := chosen.name()
-	if _, there := w.chains[name]; !there {
+}
+
+// leads adds the chain of a choice, and the way to it in a map of verdicts.
+func (w *writer) leads(from string, p Port, c Choice, nodePort bool) {
+	if c == Refuse || c == Drop {
+		return // every table has these
+	}
+	chosen := p.chosen(c, nodePort)
+	if name := chosen.name(); w.chains[name].Name == "" {
 		w.chains[name] = w.chain(chosen)
 		w.order = append(w.order, name)
 	}
-	return nft.Goto(name)
+	w.verdict(from, nft.Element{Key: chosen.way(), Verdict: nft.Goto(chosen.name())})
+}
+
+// verdict adds an element once.
+func (w *writer) verdict(to string, e nft.Element) {
+	if !slices.ContainsFunc(w.elements[to], func(x nft.Element) bool { return x.Key == e.Key }) { // a few
+		w.add(to, e)
+	}
 }
 
 // slots adds the endpoints of a front by number.
@@ -163,7 +191,7 @@ type Cluster struct {
 func (c Cluster) Parts() Parts {
 	parts := Parts{}
 	for _, f := range families() {
-		elements := map[string][]nft.Element{}
+		elements := map[string][]nft.Element{ways: fixedWays(), ends: fixedWays()[:2]}
 		for set, networks := range map[string][]netip.Prefix{ranges: c.Services, pods: c.Pods, nodePorts: c.NodePorts} {
 			for _, network := range networks {
 				if familyOf(network.Addr().Is6()) == f {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fairwaynet/fairway/proxy/nft"
@@ -45,6 +46,55 @@ func (p pick) members() string {
 		return localMembers
 	}
 	return members
+}
+
+// The bits of a way's first number that are not how many endpoints there are. Its second number
+// is the affinity in seconds.
+const (
+	localBit    = 1 << 24
+	nodePortBit = 1 << 25
+	fixedBit    = 1 << 26 // in place of endpoints, one of the fixed chains
+)
+
+// drop is no chain, but a way.
+const drop = "drop"
+
+// fixedChains are where fronts lead that lead to no endpoints, or not at once.
+func fixedChains() []string { return []string{refuse, drop, bySource, guarded} }
+
+// fixed is the way to a fixed chain.
+func fixed(name string, nodePort bool) nft.Value {
+	number := uint32(fixedBit + slices.Index(fixedChains(), name)) //nolint:gosec // it is one of four
+	if nodePort {
+		number |= nodePortBit
+	}
+	return nft.Concat(nft.Number(number), nft.Number(0))
+}
+
+// fixedWays are those that every table has.
+func fixedWays() []nft.Element {
+	all := []nft.Element{
+		{Key: fixed(refuse, false), Verdict: nft.Goto(refuse)},
+		{Key: fixed(drop, false), Verdict: nft.Drop()},
+	}
+	for _, name := range []string{bySource, guarded} {
+		for _, nodePort := range []bool{false, true} {
+			all = append(all, nft.Element{Key: fixed(name, nodePort), Verdict: nft.Goto(of(name, nodePort))})
+		}
+	}
+	return all
+}
+
+// way is the way to a pick.
+func (p pick) way() nft.Value {
+	number := p.endpoints
+	if p.local {
+		number |= localBit
+	}
+	if p.nodePort {
+		number |= nodePortBit
+	}
+	return nft.Concat(nft.Number(number), nft.Number(uint32(p.affinity/time.Second))) //nolint:gosec // the API server bounds it to a day
 }
 
 // chain is the chain of a pick.

@@ -133,13 +133,17 @@ func (s *Serving) front(called conntrack.Tuple) ([]netip.AddrPort, bool) {
 // Stale says whether a connection is with somebody who does not serve the front that its
 // client called. Nobody serves a cluster IP that no Service has. Connections to what else is
 // no front are others'.
+//
+// Of TCP a connection is stale if it was not translated although its client called a cluster
+// IP: its first packet came while there were no rules. All that follow, also those of the next
+// client with the same port, would not be translated either, for as long as the kernel knows it.
 func (s *Serving) Stale(m conntrack.Match) bool {
+	clusterIP := slices.ContainsFunc(s.Cluster.Services, func(p netip.Prefix) bool { return p.Contains(m.Original.Destination) })
 	if !lasting(m.Original.Protocol) {
-		return false
+		return clusterIP && m.Reply.Source == m.Original.Destination
 	}
 	serving, ours := s.front(m.Original)
-	ours = ours || slices.ContainsFunc(s.Cluster.Services, func(p netip.Prefix) bool { return p.Contains(m.Original.Destination) })
-	return ours && !slices.Contains(serving, netip.AddrPortFrom(m.Reply.Source, m.Reply.SourcePort))
+	return (ours || clusterIP) && !slices.Contains(serving, netip.AddrPortFrom(m.Reply.Source, m.Reply.SourcePort))
 }
 
 // Again returns what is still stale of connections that were: of those to a whole front that

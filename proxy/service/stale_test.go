@@ -143,7 +143,11 @@ func TestServing(t *testing.T) {
 		{udp, "[fd00:96::9]:80", "[fd00:244::1]:80", true}, //
 		{tcp, "10.96.0.9:80", "10.244.1.1:8080", false},    // it ends by itself
 		{tcp, "10.96.0.3:80", "10.244.2.1:8080", false},
-		{udp, "192.0.2.9:53", "192.0.2.9:53", false}, // others'
+		{tcp, "10.96.0.3:80", "10.96.0.3:80", true}, // it was not translated
+		{tcp, "[fd00:96::9]:80", "[fd00:96::9]:80", true},
+		{tcp, "198.51.100.1:30080", "198.51.100.1:30080", false}, // a program of the node
+		{tcp, "192.0.2.9:80", "192.0.2.9:80", false},             // others'
+		{udp, "192.0.2.9:53", "192.0.2.9:53", false},             // others'
 	} {
 		t.Run(fmt.Sprintf("%d %s %s", c.protocol, c.to, c.from), func(t *testing.T) {
 			if got := serving.Stale(connection(c.protocol, c.to, c.from)); got != c.want {

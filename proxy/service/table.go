@@ -11,7 +11,7 @@ import (
 // name of the tables, and the version of what they hold.
 const (
 	name    = "fairway-services"
-	version = 1
+	version = 2
 )
 
 // Unallocated is the counter of packets to cluster IPs that no Service has.
@@ -44,6 +44,8 @@ func Key(f nft.Family) nft.TableKey { return nft.TableKey{Family: f, Name: name}
 // Names of sets and maps.
 const (
 	services     = "services"
+	ways         = "ways"
+	ends         = "ends"
 	inside       = "inside"
 	outside      = "outside"
 	endpoints    = "endpoints"
@@ -116,13 +118,15 @@ func (t table) keyType(more ...nft.Field) nft.Type {
 }
 
 func (t table) sets() []nft.Set {
-	a, verdict := t.Address(), nft.Type{nft.Verdicts}
+	a, way := t.Address(), nft.Type{nft.Mark, nft.Mark}
 	// The port that is first is there for nft, which cannot list a map otherwise (ADR 24).
 	remembered := nft.Type{nft.InetService, a, nft.InetService}
 	return []nft.Set{
-		{Name: services, Comment: "where each address and port leads", Key: t.keyType(), Value: verdict},
-		{Name: inside, Comment: "for pods and this node, where it differs", Key: t.keyType(), Value: verdict},
-		{Name: outside, Comment: "for others, where it differs", Key: t.keyType(), Value: verdict},
+		{Name: services, Comment: "where each address and port leads, see ways", Key: t.keyType(), Value: way},
+		{Name: inside, Comment: "for pods and this node, where it differs", Key: t.keyType(), Value: way},
+		{Name: outside, Comment: "for others, where it differs", Key: t.keyType(), Value: way},
+		{Name: ways, Comment: "few: the kernel looks at all if one changes", Key: way, Value: nft.Type{nft.Verdicts}},
+		{Name: ends, Comment: "of inside and outside", Key: way, Value: nft.Type{nft.Verdicts}},
 		{Name: endpoints, Comment: "by slot; those of this node from 65536 on", Key: t.keyType(nft.Mark), Value: nft.Type{a, nft.InetService}},
 		{Name: clusterIPSet, Key: nft.Type{a}},
 		{Name: ranges, Comment: "of cluster IPs", Key: nft.Type{a}, Interval: true},
@@ -166,9 +170,9 @@ func (t table) chains() []nft.Chain {
 	}
 	f := t.Family
 	dispatch := []nft.Rule{
-		{Comment: "addresses of Services", Do: nft.Do(nft.VMap(services, t.key(false)...))},
+		{Comment: "addresses of Services", Do: nft.Do(nft.VMapOf(ways, services, t.key(false)...))},
 		{Comment: "node ports", Do: nft.Do(
-			nft.In(nodePorts, nft.Daddr(f)), nft.Outside(nft.Daddr(f), loopback(f)), isLocal(nft.FibDaddrType()), nft.VMap(services, t.key(true)...))},
+			nft.In(nodePorts, nft.Daddr(f)), nft.Outside(nft.Daddr(f), loopback(f)), isLocal(nft.FibDaddrType()), nft.VMapOf(ways, services, t.key(true)...))},
 		{Comment: "no Service has this port", Do: nft.Do(nft.In(clusterIPSet, nft.Daddr(f)), nft.Goto(refuse))},
 		{Comment: "no Service has this address", Do: nft.Do(nft.In(ranges, nft.Daddr(f)), nft.Count{Name: Unallocated}, nft.Drop())},
 	}
@@ -205,9 +209,9 @@ func (t table) views(nodePort bool) []nft.Chain {
 	f, key := t.Family, t.key(nodePort)
 	return []nft.Chain{
 		{Name: of(bySource, nodePort), Rules: []nft.Rule{
-			rule(nft.In(pods, nft.Saddr(f)), nft.VMap(inside, key...)),
-			rule(isLocal(nft.FibSaddrType()), nft.VMap(inside, key...)),
-			rule(nft.VMap(outside, key...)),
+			rule(nft.In(pods, nft.Saddr(f)), nft.VMapOf(ends, inside, key...)),
+			rule(isLocal(nft.FibSaddrType()), nft.VMapOf(ends, inside, key...)),
+			rule(nft.VMapOf(ends, outside, key...)),
 			{Comment: "a commit between two lookups", Do: nft.Do(nft.Drop())},
 		}},
 		{Name: of(guarded, nodePort), Rules: []nft.Rule{

@@ -92,7 +92,9 @@ func (c *contestant) round(ctx context.Context) (map[string][]time.Duration, err
 	}
 	// The API server may end a watch at any time.
 	watched, err := watchtools.NewRetryWatcherWithContext(ctx, none.ResourceVersion, &cache.ListWatch{
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, of(o)) },
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return pods.Watch(ctx, of(o))
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
 	"github.com/fairwaynet/fairway/test/child"
 	"github.com/fairwaynet/fairway/test/netns"
 	"github.com/fairwaynet/fairway/test/tools"
@@ -58,7 +60,7 @@ func BenchmarkServices(b *testing.B) {
 		p.Serve(b, p.at(0, 8080), func(c net.Conn) { _, _ = c.Write([]byte{byte('0' + i)}) })
 		bench.endpoints = append(bench.endpoints, p)
 	}
-	m.shell("sysctl -qw net.ipv4.ip_local_port_range='10000 29999' net.ipv4.tcp_tw_reuse=1 || true")
+	bench.open()
 	for _, size := range sizes {
 		bench.grow(size)
 		for _, c := range []contender{bench.fairway(), bench.kubeProxy()} {
@@ -76,6 +78,31 @@ type servicesBench struct {
 	client    *pod
 	endpoints []*pod
 	services  []*corev1.Service
+	door      string // a NodePort that leads to all endpoints, masqueraded
+}
+
+// open makes a NodePort, and a way from outside to the endpoints themselves.
+func (b *servicesBench) open() {
+	b.Helper()
+	s, err := b.world.client.CoreV1().Services(metav1.NamespaceDefault).Create(context.Background(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "door"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+	}, metav1.CreateOptions{})
+	if err == nil {
+		err = b.lead(s, b.endpoints...)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.door = nodePort(b.machine, s)
+	b.services = append(b.services, s)
+	node := b.machine.addresses[0].String()
+	own.Do(func() {
+		route := exec.Command("ip", "route", "replace", "10.244.0.0/16", "via", node)
+		if said, err := route.CombinedOutput(); err != nil {
+			b.Errorf("%s: %v", said, err)
+		}
+	})
 }
 
 // grow makes Services until there are as many.
@@ -188,8 +215,13 @@ nftables: {minSyncPeriod: 10ms}
 
 // dial connects from a namespace and returns which endpoint answers.
 func dial(from *netns.Namespace, to string) (endpoint byte, err error) {
-	var c net.Conn
-	from.Do(func() { c, err = (&net.Dialer{Timeout: time.Second}).Dial("tcp", to) })
+	from.Do(func() { endpoint, err = dialHere(to) })
+	return endpoint, err
+}
+
+// dialHere connects from the namespace of the thread.
+func dialHere(to string) (endpoint byte, err error) {
+	c, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", to)
 	if err != nil {
 		return 0, err
 	}
@@ -206,7 +238,6 @@ func dial(from *netns.Namespace, to string) (endpoint byte, err error) {
 func (b *servicesBench) contend(c contender, size int) {
 	b.Helper()
 	m := b.machine
-	last := b.services[size-1]
 	began := time.Now()
 	process := c.start()
 	defer func() {
@@ -216,47 +247,79 @@ func (b *servicesBench) contend(c contender, size int) {
 		process.Kill()
 		_, _ = m.command("sh", "-c", c.stop).CombinedOutput()
 	}()
-	deadline := time.Now().Add(5 * time.Minute)
-	for {
-		if _, err := dial(b.client.Namespace, at(last, 0)); err == nil {
-			break
-		} else if time.Now().After(deadline) {
-			b.Fatalf("%s does not serve: %v", c.name, err)
+	deadline := began.Add(10 * time.Minute)
+	for _, s := range b.services { // in the order of their making: all must answer
+		for {
+			if _, err := dial(b.client.Namespace, at(s, 0)); err == nil {
+				break
+			} else if time.Now().After(deadline) {
+				b.Fatalf("%s does not serve: %v", c.name, err)
+			}
+			time.Sleep(2 * time.Millisecond) //nolint:forbidigo // it polls
 		}
-		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // it polls
 	}
 	cold := time.Since(began)
+	b.forget()
 
 	// A rival that has nothing but the endpoint to choose.
 	direct := func() string { return b.endpoints[rand.IntN(len(b.endpoints))].at(0, 8080) }
 	through := func() string { return at(b.services[rand.IntN(size)], 0) }
-	ratio, rate, latency := b.alternate(direct, through)
+	ratio, rate, latency := b.alternate(b.client.Namespace, direct, through)
+	outside, _, _ := b.alternate(own, direct, func() string { return b.door })
 
 	changes := b.changes(size)
 	rss, idle := b.usage(c.match, func() { time.Sleep(5 * time.Second) }) //nolint:forbidigo // it rests
 	_, busy := b.usage(c.match, func() { b.churn(size) })
-	b.Logf("| %d | %s | %.2f | %.0f | %.0f / %.0f | %.2f s | %.1f / %.1f ms | %.0f MiB | %.1f / %.0f %% |",
-		size, c.name, ratio, rate, micro(latency, 50), micro(latency, 99), cold.Seconds(), milli(changes, 50), milli(changes, 99), rss, idle, busy)
+	b.Logf("| %d | %s | %.2f | %.2f | %.0f | %.0f / %.0f | %.2f s | %.1f / %.1f ms | %.0f MiB | %.1f / %.0f %% |",
+		size, c.name, ratio, outside, rate, micro(latency, 50), micro(latency, 99), cold.Seconds(), milli(changes, 50), milli(changes, 99), rss, idle, busy)
 }
 
-// alternate connects by two ways in turn, and returns the median of the ratios of their rates,
-// the rate of the second a second, and how long its connections took.
-func (b *servicesBench) alternate(direct, through func() string) (ratio, rate float64, latency []time.Duration) {
+// forget makes the kernel forget connections of when nobody served: as long as it knows them,
+// another with the same ports goes where they went.
+func (b *servicesBench) forget() {
 	b.Helper()
-	const rounds, window = 11, 500 * time.Millisecond
-	run := func(to func() string, took *[]time.Duration) float64 {
-		n, began := 0, time.Now()
-		for time.Since(began) < window {
-			start := time.Now()
-			if _, err := dial(b.client.Namespace, to()); err != nil {
-				b.Fatalf("%v", err)
-			}
-			if took != nil {
-				*took = append(*took, time.Since(start))
-			}
-			n++
+	b.machine.must(func() error {
+		table, err := conntrack.Open(conntrack.Options{})
+		if err != nil {
+			return err
 		}
-		return float64(n) / time.Since(began).Seconds()
+		defer table.Close()
+		var all []conntrack.Match
+		err = table.List(context.Background(), func(m conntrack.Match) {
+			if m.Original.Destination == m.Reply.Source {
+				all = append(all, m)
+			}
+		})
+		for _, m := range all {
+			err = errors.Join(err, table.Delete(context.Background(), m))
+		}
+		return err
+	})
+}
+
+// alternate connects from a namespace by two ways in turn, and returns the median of the
+// ratios of their rates, the rate of the second a second, and how long its connections took.
+func (b *servicesBench) alternate(from *netns.Namespace, direct, through func() string) (ratio, rate float64, latency []time.Duration) {
+	b.Helper()
+	const rounds, window = 21, 500 * time.Millisecond
+	run := func(to func() string, took *[]time.Duration) (rate float64) {
+		var err error
+		from.Do(func() {
+			n, began := 0, time.Now()
+			for err == nil && time.Since(began) < window {
+				start := time.Now()
+				_, err = dialHere(to())
+				if took != nil {
+					*took = append(*took, time.Since(start))
+				}
+				n++
+			}
+			rate = float64(n) / time.Since(began).Seconds()
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return rate
 	}
 	run(direct, nil)
 	run(through, nil)
