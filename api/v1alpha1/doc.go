@@ -32,6 +32,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&GatewayConfig{}, &GatewayConfigList{},
 		&ClusterGatewayConfig{}, &ClusterGatewayConfigList{},
 		&Issuer{}, &IssuerList{},
+		&AddressPool{}, &AddressPoolList{},
 	)
 	metav1.AddToGroupVersion(scheme, version)
 	return nil

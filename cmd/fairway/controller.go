@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
@@ -31,6 +32,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/replicas/identity"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 	"github.com/fairwaynet/fairway/controllers/replicas/replica"
+	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 	"github.com/fairwaynet/fairway/xds/grpcserver"
 	"github.com/fairwaynet/fairway/xds/route"
 	"github.com/fairwaynet/fairway/xds/server"
@@ -46,6 +48,7 @@ type controllerSettings struct {
 	Publish    publishSettings
 	Challenge  challengeSettings
 	Declared   declaredSettings
+	Addresses  addressSettings
 	Kubeconfig string  // path; empty: $KUBECONFIG, ~/.kube/config, or the pod's service account
 	QPS        float32 // requests per second to the API server
 	Burst      int
@@ -59,6 +62,7 @@ func (c *controllerSettings) bind(flags *pflag.FlagSet) {
 	c.Publish.bind(flags)
 	c.Challenge.bind(flags)
 	c.Declared.bind(flags)
+	c.Addresses.bind(flags)
 	bindKubeconfig(flags, &c.Kubeconfig)
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "maximum `requests` per second to the API server")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "maximum burst of `requests` to the API server")
@@ -86,6 +90,7 @@ func controllerCommand(std streams) *cobra.Command {
 		XDS:       newXDSSettings(),
 		Replica:   newReplicaSettings(),
 		Challenge: challengeSettings{Address: ":" + acmePort},
+		Addresses: addressSettings{Class: loadbalancer.Class{Name: loadBalancerClass, Default: true}, Namespace: metav1.NamespaceSystem},
 		QPS:       500,
 		Burst:     1000,
 	}
@@ -177,6 +182,7 @@ func (c *controllerSettings) assemble(
 		return err
 	}
 	elector.Add("events", told.Lead)
+	c.Addresses.give(mgr, elector, recorder, log)
 	contact := replica.NewContact(log, ads.SetStale, ads.SetFresh)
 	registry.MustRegister(leader.Exporting{Collector: reporter, Elector: elector}, ads, elector, contact)
 	serving := &health.Probes{

@@ -20,6 +20,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -35,6 +36,7 @@ import (
 
 	"github.com/fairwaynet/fairway/cmd/internal/apiservers"
 	"github.com/fairwaynet/fairway/cmd/internal/health"
+	"github.com/fairwaynet/fairway/cmd/internal/scavenger"
 	"github.com/fairwaynet/fairway/cni/install"
 	"github.com/fairwaynet/fairway/cni/link"
 	"github.com/fairwaynet/fairway/cni/mesh"
@@ -42,6 +44,7 @@ import (
 	"github.com/fairwaynet/fairway/cni/rules"
 	"github.com/fairwaynet/fairway/cni/sandbox"
 	"github.com/fairwaynet/fairway/controllers/node"
+	"github.com/fairwaynet/fairway/controllers/node/announcement"
 	"github.com/fairwaynet/fairway/controllers/node/network"
 	noderanges "github.com/fairwaynet/fairway/controllers/node/ranges"
 	"github.com/fairwaynet/fairway/controllers/node/services"
@@ -79,6 +82,7 @@ type nodeSettings struct {
 	NodePorts   []string // prefixes
 	ExternalIPs bool
 	Health      string // address
+	Announce    bool   // load-balancer addresses
 
 	Allocate     bool // ranges of nodes' pods
 	Bits4, Bits6 int  // lengths of the ranges' prefixes
@@ -121,7 +125,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&n.Allocate, "allocate-pod-cidrs", n.Allocate, "give each Node a range of --pod-cidr; without it kube-controller-manager does so (--allocate-node-cidrs); exactly one of both must")
 	flags.IntVar(&n.Bits4, "node-cidr-mask-size-ipv4", n.Bits4, "length of the prefix of a Node's IPv4 range, with --allocate-pod-cidrs")
 	flags.IntVar(&n.Bits6, "node-cidr-mask-size-ipv6", n.Bits6, "length of the prefix of a Node's IPv6 range, with --allocate-pod-cidrs")
-	flags.StringVar(&n.Namespace, "namespace", n.Namespace, "`namespace` of the Leases by which the agents agree who gives ranges, with --allocate-pod-cidrs; by default the pod's")
+	flags.StringVar(&n.Namespace, "namespace", n.Namespace, "`namespace` of the Leases by which the agents agree who gives ranges and who answers for addresses, with --allocate-pod-cidrs and --announce; by default the pod's")
 	flags.StringSliceVar(&n.Direct, "no-masquerade", n.Direct, "`network` outside of the cluster that sees pods' own addresses; give it again for more")
 	flags.StringVar(&n.Mode, "mode", n.Mode, "how to reach pods of other nodes: auto (a route where both nodes are on one link, else VXLAN), direct or vxlan")
 	flags.Uint16Var(&n.OverlayPort, "overlay-port", n.OverlayPort, "UDP `port` of VXLAN, the same on all nodes")
@@ -140,6 +144,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&n.NodePorts, "node-port-addresses", n.NodePorts, "`network` of the addresses of this machine at which node ports answer; give it again for more; by default its Node's InternalIPs")
 	flags.StringVar(&n.Health, "health-address", n.Health, "`address` at which load balancers ask whether this machine takes connections to Services, with --services; empty: none")
 	flags.BoolVar(&n.ExternalIPs, "external-ips", n.ExternalIPs, "serve spec.externalIPs; whoever may write a Service can take any address with it (CVE-2020-8554)")
+	flags.BoolVar(&n.Announce, "announce", n.Announce, "take part in answering for the addresses of Services of type LoadBalancer, by ARP and neighbour discovery, with --services")
 	flags.BoolVar(&n.Cleanup, "cleanup", n.Cleanup, "take away everything that was put onto this machine, and end; its pods lose their network")
 }
 
@@ -184,6 +189,9 @@ func (n *nodeSettings) load(flags *pflag.FlagSet) error {
 	}
 	if !n.PodNetwork && !n.Services && !n.Cleanup {
 		wrong = append(wrong, n.wrong("services", "without --pod-network and --services there is nothing to do"))
+	}
+	if n.Announce && !n.Services && !n.Cleanup {
+		wrong = append(wrong, n.wrong("announce", "needs --services, which leads packets to those addresses to endpoints"))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return usage(err)
@@ -328,6 +336,11 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 			return err
 		}
 	}
+	if n.Announce {
+		if err := n.announce(config, scheme, log, mgr, reporter); err != nil {
+			return err
+		}
+	}
 	log.Info("starting", "node", n.Name, "cluster", config.Host)
 	return mgr.Start(ctx)
 }
@@ -390,7 +403,8 @@ func (n *nodeSettings) assemble(
 			return nil, err
 		}
 	}
-	if err := mgr.Add(agent); err != nil {
+	heap := leader.Everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
+	if err := errors.Join(mgr.Add(agent), mgr.Add(heap)); err != nil {
 		return nil, err
 	}
 	if n.MetricsAddress == "" {
@@ -471,4 +485,33 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error
 		Adopt:         n.Adopt,
 	}
 	return services.Index(ctx, agent.Cache)
+}
+
+// announce makes this node answer for load-balancer addresses.
+func (n *nodeSettings) announce(config *rest.Config, scheme *apiruntime.Scheme, log logr.Logger, mgr manager.Manager, reporter *report.Reporter) error {
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // what it writes is bounded by the number of addresses that change hands
+	speaker := &announcement.Speaker{
+		Node: n.Name, Namespace: n.Namespace, Config: config, Scheme: scheme, Slices: mgr.GetCache(),
+		SlicesOf: func(ctx context.Context, name announcement.Service) ([]*discoveryv1.EndpointSlice, error) {
+			return services.SlicesOf(ctx, mgr.GetCache(), name)
+		},
+		Links: func() ([]announcement.Link, error) {
+			interfaces, err := link.Interfaces()
+			if err != nil {
+				return nil, err
+			}
+			all := make([]announcement.Link, len(interfaces))
+			for i, each := range interfaces {
+				all[i] = announcement.Link{Name: each.Name, Networks: each.Networks}
+			}
+			return all, nil
+		},
+		Routers: link.Routers,
+		Annotate: func(ctx context.Context, annotation, text string) error {
+			return network.Annotate(ctx, mgr.GetClient(), network.Key(n.Name), annotation, text)
+		},
+		Reporter: reporter, Log: log,
+	}
+	return mgr.Add(speaker)
 }

@@ -153,8 +153,13 @@ func (r *Reconciler) own(ctx context.Context) (*corev1.Node, error) {
 }
 
 func (r *Reconciler) slices(ctx context.Context, name Key) ([]*discoveryv1.EndpointSlice, error) {
+	return SlicesOf(ctx, r.Objects, name)
+}
+
+// SlicesOf are the EndpointSlices of a Service in a cache with Index.
+func SlicesOf(ctx context.Context, objects client.Reader, name Key) ([]*discoveryv1.EndpointSlice, error) {
 	var all discoveryv1.EndpointSliceList
-	err := r.Objects.List(ctx, &all, client.InNamespace(name.Namespace), client.MatchingFields{byService: name.Name}, client.UnsafeDisableDeepCopy)
+	err := objects.List(ctx, &all, client.InNamespace(name.Namespace), client.MatchingFields{byService: name.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("list EndpointSlices: %w", err)
 	}

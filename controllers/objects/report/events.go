@@ -74,6 +74,8 @@ func empty(kind string) (client.Object, schema.GroupVersionKind) {
 		return &v1alpha1.ClusterGatewayConfig{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
 	case "GatewayConfig":
 		return &v1alpha1.GatewayConfig{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
+	case "AddressPool":
+		return &v1alpha1.AddressPool{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
 	case "Issuer":
 		return &v1alpha1.Issuer{}, v1alpha1.SchemeGroupVersion().WithKind(kind)
 	case "Service":

@@ -1,0 +1,329 @@
+package announcement
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	coordination "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/proxy/loadbalancer"
+	"github.com/fairwaynet/fairway/proxy/loadbalancer/announce"
+)
+
+// Announcer answers for addresses. An *announce.Announcer is one.
+type Announcer interface {
+	Hold(a netip.Addr, device string) error
+	Drop(a netip.Addr)
+	Announce(a netip.Addr)
+	Held() map[netip.Addr]string
+	Probe(ctx context.Context, a netip.Addr, device string) (net.HardwareAddr, error)
+	Resume()
+	Run(ctx context.Context) error
+}
+
+var _ Announcer = &announce.Announcer{}
+
+// Link is an interface of the node.
+type Link struct {
+	Name     string
+	Networks []netip.Prefix // its addresses, with the length of their networks' prefix
+}
+
+// Reporter takes the Problems of a key.
+type Reporter interface {
+	Report(ctx context.Context, key any, problems []problem.Problem)
+}
+
+// Speaker makes one node answer for addresses. It is a manager.Runnable.
+type Speaker struct {
+	Node      string
+	Namespace string       // of the Leases
+	Config    *rest.Config // without a limit of requests
+	Scheme    *runtime.Scheme
+	// Slices is a cache of EndpointSlices, and SlicesOf finds those of a Service in it.
+	Slices   cache.Cache
+	SlicesOf func(context.Context, Service) ([]*discoveryv1.EndpointSlice, error)
+	// Links are the node's interfaces, and Routers where its default routes lead.
+	Links   func() ([]Link, error)
+	Routers func() ([]netip.Addr, error)
+	// Annotate writes an annotation of the node's Node.
+	Annotate func(ctx context.Context, annotation, text string) error
+	Reporter Reporter
+	Log      logr.Logger
+	// Metrics may be nil.
+	Metrics *Metrics
+
+	objects   cache.Cache
+	leases    coordinationv1.LeaseInterface
+	announcer Announcer
+	queue     workqueue.TypedRateLimitingInterface[string] // names of Leases of addresses
+	life      *life
+	pulses    *pulses
+	unsure    chan struct{} // holds a value after a pause
+
+	mu       sync.Mutex
+	states   map[netip.Addr]*state
+	services map[Service]map[netip.Addr]bool // which addresses each has
+	links    []Link
+}
+
+// state is what the node remembers of an address.
+type state struct {
+	record  loadbalancer.Record
+	vacant  time.Time // since when it is for whoever takes it; zero: it is not
+	yielded string    // the version of the record at which somebody else was heard
+	probing bool
+	heard   map[string]time.Time // other machines that claim it, by MAC, and when first
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (*Speaker) NeedLeaderElection() bool { return false }
+
+const workers = 8
+
+// Start runs until ctx ends.
+func (s *Speaker) Start(ctx context.Context) error {
+	if err := s.prepare(); err != nil {
+		return fmt.Errorf("announce addresses: %w", err)
+	}
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return s.objects.Start(ctx) })
+	running.Go(func() error { return s.announcer.Run(ctx) })
+	running.Go(func() error { return s.life.run(ctx) })
+	running.Go(func() error { return s.run(ctx) })
+	err := running.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (s *Speaker) prepare() error {
+	node := func(object any) (any, error) { return trimNode(object) }
+	ours := cache.ByObject{Namespaces: map[string]cache.Config{s.Namespace: {}}}
+	selector, err := labels.Parse(loadbalancer.LeaseLabel)
+	if err != nil {
+		return err
+	}
+	ours.Label = selector
+	s.objects, err = cache.New(s.Config, cache.Options{
+		Scheme: s.Scheme, ReaderFailOnMissingInformer: true, DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: node}, &coordination.Lease{}: ours},
+	})
+	if err != nil {
+		return err
+	}
+	clients, err := coordinationv1.NewForConfig(s.Config)
+	if err != nil {
+		return err
+	}
+	s.leases = clients.Leases(s.Namespace)
+	s.states, s.services, s.unsure = map[netip.Addr]*state{}, map[Service]map[netip.Addr]bool{}, make(chan struct{}, 1)
+	s.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 2*time.Second))
+	if s.life, err = newLife(s.Config, s.Namespace, s.Node, s.holds, s.returned, s.Log); err != nil {
+		return err
+	}
+	s.pulses = newPulses(s.Node, s.leases, s.wakeHeldBy)
+	if s.announcer == nil {
+		s.announcer = announce.New(announce.Options{
+			Sure: s.life.sure, Heard: s.heard,
+			Paused: func() {
+				select {
+				case s.unsure <- struct{}{}:
+				default:
+				}
+			},
+			Failed: func(a netip.Addr, err error) {
+				s.Log.V(1).Info("an announcement was not sent", "address", a, "reason", err.Error())
+			},
+		})
+	}
+	return nil
+}
+
+// run takes turns until ctx ends.
+func (s *Speaker) run(ctx context.Context) error {
+	defer s.queue.ShutDown()
+	for _, kind := range []client.Object{&corev1.Node{}, &v1alpha1.AddressPool{}, &coordination.Lease{}} {
+		informer, err := s.objects.GetInformer(ctx, kind)
+		if err == nil {
+			_, err = informer.AddEventHandler(s.events())
+		}
+		if err != nil {
+			return unlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
+		}
+	}
+	for _, kind := range []client.Object{&corev1.Service{}, &discoveryv1.EndpointSlice{}} {
+		informer, err := s.Slices.GetInformer(ctx, kind)
+		if err == nil {
+			_, err = informer.AddEventHandler(s.events())
+		}
+		if err != nil {
+			return unlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
+		}
+	}
+	if !s.objects.WaitForCacheSync(ctx) || !s.Slices.WaitForCacheSync(ctx) {
+		return nil
+	}
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error {
+		<-ctx.Done()
+		s.queue.ShutDown()
+		return nil
+	})
+	for range workers {
+		running.Go(func() error { return s.work(ctx) })
+	}
+	running.Go(func() error { return s.pulses.run(ctx) })
+	running.Go(func() error { return s.look(ctx) })
+	running.Go(func() error { return s.reassure(ctx) })
+	return running.Wait()
+}
+
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (s *Speaker) work(ctx context.Context) error {
+	for {
+		name, ended := s.queue.Get()
+		if ended {
+			return nil
+		}
+		again, err := s.turn(ctx, name)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			s.Log.V(1).Info("an address is looked at again", "lease", name, "reason", err.Error())
+			s.queue.AddRateLimited(name)
+		case again > 0:
+			s.queue.Forget(name)
+			s.queue.AddAfter(name, again)
+		default:
+			s.queue.Forget(name)
+		}
+		s.queue.Done(name)
+	}
+}
+
+// events wake addresses.
+func (s *Speaker) events() toolscache.ResourceEventHandler {
+	hear := func(object any) {
+		if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+			object = gone.Obj
+		}
+		switch o := object.(type) {
+		case *coordination.Lease:
+			if node, lasts, ok := loadbalancer.AnnouncerOf(o); ok {
+				s.pulses.see(node, o.UID, o.ResourceVersion, lasts)
+			} else {
+				s.queue.Add(o.Name)
+			}
+		case *corev1.Service:
+			s.wakeService(Service{Namespace: o.Namespace, Name: o.Name})
+		case *discoveryv1.EndpointSlice:
+			s.wakeService(Service{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]})
+		default:
+			s.wakeAll()
+		}
+	}
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc: hear,
+		UpdateFunc: func(before, now any) {
+			if node, ok := now.(*corev1.Node); ok && sameNode(before, node) {
+				return
+			}
+			hear(now)
+		},
+		DeleteFunc: func(object any) {
+			if lease, ok := object.(*coordination.Lease); ok {
+				if node, _, is := loadbalancer.AnnouncerOf(lease); is {
+					s.pulses.gone(node)
+					return
+				}
+			}
+			hear(object)
+		},
+	}
+}
+
+func (s *Speaker) wakeService(name Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a := range s.services[name] {
+		s.queue.Add(loadbalancer.RecordName(a))
+	}
+}
+
+func (s *Speaker) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a := range s.states {
+		s.queue.Add(loadbalancer.RecordName(a))
+	}
+}
+
+func (s *Speaker) wakeHeldBy(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a, st := range s.states {
+		if st.record.Holder == node {
+			s.queue.Add(loadbalancer.RecordName(a))
+		}
+	}
+}
+
+// holds says whether records name this node as holder.
+func (s *Speaker) holds() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.states {
+		if st.record.Holder == s.Node {
+			return true
+		}
+	}
+	return false
+}
+
+// returned is called when the API server knows again that this node lives: what was given up
+// because somebody else was heard is looked at.
+func (s *Speaker) returned() { s.wakeAll() }
+
+// heard is called when another machine claims an address that is held here.
+func (s *Speaker) heard(a netip.Addr, mac net.HardwareAddr) {
+	s.mu.Lock()
+	st := s.states[a]
+	if st == nil {
+		s.mu.Unlock()
+		return
+	}
+	if st.heard == nil {
+		st.heard = map[string]time.Time{}
+	}
+	const most = 8
+	if _, known := st.heard[mac.String()]; !known && len(st.heard) < most {
+		st.heard[mac.String()] = time.Now()
+	}
+	s.mu.Unlock()
+	s.queue.Add(loadbalancer.RecordName(a))
+}
