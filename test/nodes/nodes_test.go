@@ -24,6 +24,7 @@ func TestNodes(t *testing.T) {
 		"another table says no":            testAnotherTableSaysNo,
 		"Services":                         testServices,
 		"Services without the pod network": testServicesAlone,
+		"addresses":                        testAddresses,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}

@@ -91,8 +91,11 @@ type state struct {
 	vacant  time.Time // since when it is for whoever takes it; zero: it is not
 	yielded string    // the version of the record at which somebody else was heard
 	probing bool
-	heard   map[string]time.Time // other machines that claim it, by MAC, and when first
+	heard   map[string]claim // other machines that claim it, by MAC
 }
+
+// claim is when a machine was heard that claims an address.
+type claim struct{ first, last time.Time }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (*Speaker) NeedLeaderElection() bool { return false }
@@ -183,6 +186,7 @@ func (s *Speaker) run(ctx context.Context) error {
 	if !s.objects.WaitForCacheSync(ctx) || !s.Slices.WaitForCacheSync(ctx) {
 		return nil
 	}
+	s.linksNow() // before it is asked what the node can answer for
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error {
 		<-ctx.Done()
@@ -318,11 +322,15 @@ func (s *Speaker) heard(a netip.Addr, mac net.HardwareAddr) {
 		return
 	}
 	if st.heard == nil {
-		st.heard = map[string]time.Time{}
+		st.heard = map[string]claim{}
 	}
 	const most = 8
-	if _, known := st.heard[mac.String()]; !known && len(st.heard) < most {
-		st.heard[mac.String()] = time.Now()
+	known, is := st.heard[mac.String()]
+	if !is {
+		known.first = time.Now()
+	}
+	if known.last = time.Now(); is || len(st.heard) < most {
+		st.heard[mac.String()] = known
 	}
 	s.mu.Unlock()
 	s.queue.Add(loadbalancer.RecordName(a))

@@ -198,10 +198,15 @@ func (s *Speaker) listened(r loadbalancer.Record, object *coordination.Lease) (r
 		st.yielded = object.ResourceVersion
 		return yields, 0
 	}
-	for mac, first := range st.heard {
-		if time.Since(first) > 10*contested {
+	fresh := false
+	for mac, c := range st.heard {
+		if time.Since(c.last) > 2*contested {
 			delete(st.heard, mac)
 		}
+		fresh = fresh || time.Since(c.last) < time.Second
+	}
+	if !fresh {
+		return none, contested
 	}
 	return defends, contested
 }
@@ -211,8 +216,8 @@ func (s *Speaker) tell(ctx context.Context, r loadbalancer.Record) {
 	s.mu.Lock()
 	var macs []string
 	if st := s.states[r.Address]; st != nil {
-		for mac, first := range st.heard {
-			if time.Since(first) > contested {
+		for mac, c := range st.heard {
+			if c.last.Sub(c.first) > contested {
 				macs = append(macs, mac)
 			}
 		}
