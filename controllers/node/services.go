@@ -37,6 +37,7 @@ type Services struct {
 	cluster  *services.Cluster
 	health   healthcheck.Server
 	node     healthcheck.Node
+	ports    *portWatch
 	begun    bool
 }
 
@@ -63,6 +64,7 @@ func (s *Services) prepare(a *Agent) error {
 		Config: s.Config, Node: string(a.Name), Objects: a.Cache, Publisher: s.keeper, Reporter: a.Reporter,
 	}
 	s.cluster = &services.Cluster{Reconciler: s.services, Addresses: addresses}
+	s.ports = newPortWatch(a, s.keeper)
 	return nil
 }
 
@@ -95,7 +97,7 @@ func (s *Services) parts(objects cache.Cache) []assembly.Part {
 
 // beside are what runs as long as the reconcilers.
 func (s *Services) beside() []func(context.Context) error {
-	return []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, s.liberal, func(ctx context.Context) error {
+	return []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, s.liberal, s.ports.run, func(ctx context.Context) error {
 		<-ctx.Done()
 		s.health.Close()
 		return nil
@@ -180,6 +182,7 @@ func (s *Services) committed(ctx context.Context, r keeper.Report) {
 		a.Reporter.Report(ctx, lacksKey{name}, problems)
 	}
 	a.Metrics.committed(r, time.Now())
+	s.ports.wake()
 	if r.Err == nil && a.WithoutPods && !s.begun {
 		s.begun = true
 		a.Log.Info("Services are served")
