@@ -18,7 +18,7 @@ import (
 const (
 	// fullInterval is how often everything is compared, whatever the kernel has told.
 	fullInterval = 5 * time.Second
-	// tableInterval is how often the kernel is asked whether somebody wrote nftables.
+	// tableInterval is how often others' tables are looked at.
 	tableInterval = time.Second
 	// restInterval is the least time between two passes.
 	restInterval = 200 * time.Millisecond
@@ -55,7 +55,6 @@ type Keeper struct {
 
 	routes     map[string]bool  // that the last passes made, as text
 	interfaces []link.Interface // at the last pass
-	noticed    []string         // mended since the last pass
 	blockers   blockers
 
 	forgetting sync.Mutex // guards Connections
@@ -85,6 +84,10 @@ func (k *Keeper) Publish(wanted Wanted) {
 	k.mu.Unlock()
 	k.wake()
 }
+
+// Wake makes the keeper compare everything: something has changed that the kernel does not
+// tell. It does not wait.
+func (k *Keeper) Wake() { k.wake() }
 
 func (k *Keeper) wake() {
 	select {
@@ -121,7 +124,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 				return err
 			}
 		case <-tables.C:
-			k.checkTables(ctx)
+			k.lookAtBlockers(ctx)
 			continue
 		case <-full.C:
 		case <-k.woken:
@@ -141,8 +144,7 @@ func (k *Keeper) pass(ctx context.Context) {
 	if wanted == nil {
 		return
 	}
-	report := Report{Wanted: *wanted, Mended: k.noticed}
-	k.noticed = nil
+	report := Report{Wanted: *wanted}
 	leases := k.tables(ctx, *wanted, &report) // first: no pod's packet before the rules
 	k.router(*wanted, fresh, &report)
 	k.ways(*wanted, fresh, &report)
@@ -181,17 +183,13 @@ func (k *Keeper) again(ctx context.Context) {
 	})
 }
 
-// checkTables puts back what others have changed of the tables, and looks at theirs. If
-// something has changed it looks at the rest, too.
-func (k *Keeper) checkTables(ctx context.Context) {
+// lookAtBlockers looks at others' tables, and at everything if something has changed.
+func (k *Keeper) lookAtBlockers(ctx context.Context) {
 	wanted := k.peek()
 	if wanted == nil {
 		return
 	}
-	changes, err := k.Engine.Check(ctx)
-	k.noticed = append(k.noticed, said(changes)...)
-	blocked := k.blockers.look(ctx, k.Engine, crossing(*wanted, k.interfaces))
-	if len(changes) > 0 || err != nil || blocked {
+	if k.blockers.look(ctx, k.Engine, crossing(*wanted, k.interfaces)) {
 		k.pass(ctx)
 	}
 }
@@ -205,7 +203,7 @@ func (k *Keeper) peek() *Wanted {
 func said(changes []nft.Change) []string {
 	var all []string
 	for _, change := range changes {
-		all = append(all, fmt.Sprintf("nftables table %s: %s", change.Table, change.What))
+		all = append(all, change.String())
 	}
 	return all
 }

@@ -11,10 +11,10 @@ func crowd(b *testing.B, n int) *stage {
 	w := newWorld()
 	for i := range n {
 		name := fmt.Sprintf("s%d", i)
-		w.apply(ingressOf(name+".test", name), serviceOf(name, 80), sliceOf(name, "10.0.0.1"))
+		w.Apply(ingressOf(name+".test", name), serviceOf(name, 80), sliceOf(name, "10.0.0.1"))
 	}
 	s := start(b.Context(), b, w)
-	w.sync()
+	w.Sync()
 	return s
 }
 

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairwaynet/fairway/test/laggingcache"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
@@ -78,9 +79,9 @@ func TestStartPublishesOnePictureInOrder(t *testing.T) {
 	w := newWorld()
 	for i := range 20 {
 		name := fmt.Sprintf("s%d", i)
-		w.apply(ingressOf(name+".test", name), serviceOf(name, 80), sliceOf(name, "10.0.0.1"))
+		w.Apply(ingressOf(name+".test", name), serviceOf(name, 80), sliceOf(name, "10.0.0.1"))
 	}
-	w.sync()
+	w.Sync()
 	s := start(ctx, t, w)
 	published := make(chan any, 100)
 	s.wall.observe = func(what any) { published <- what }
@@ -140,15 +141,15 @@ func TestStartMissesNothingThatHappensMeanwhile(t *testing.T) {
 	defer cancel()
 	w := newWorld()
 	gone, stays := ingressOf("gone.test", "s"), ingressOf("stays.test", "s")
-	w.apply(gone, stays, serviceOf("s", 80))
-	w.sync()
+	w.Apply(gone, stays, serviceOf("s", 80))
+	w.Sync()
 	s := start(ctx, t, w)
 	withdrawn := make(chan any, 100)
 	s.wall.observe = func(what any) {
 		switch {
 		case what == nil: // Open: the workers do not run yet
-			w.remove(gone)
-			w.sync()
+			w.Remove(gone)
+			w.Sync()
 		case s.wall.opened > 0:
 			withdrawn <- what
 		}
@@ -169,9 +170,9 @@ func TestStartMissesNothingThatHappensMeanwhile(t *testing.T) {
 // A cache that cannot be read ends Start before anything is opened.
 func TestStartFailsWhenTheFirstPassDoes(t *testing.T) {
 	s := start(t.Context(), t, newWorld())
-	s.controllers.Cache = unreadable{s.world}
-	if err := s.controllers.Start(t.Context()); !errors.Is(err, errAway) {
-		t.Errorf("error %v, want %v", err, errAway)
+	s.controllers.Cache = laggingcache.Unreadable{World: s.world.World}
+	if err := s.controllers.Start(t.Context()); !errors.Is(err, laggingcache.ErrAway) {
+		t.Errorf("error %v, want %v", err, laggingcache.ErrAway)
 	}
 	if s.wall.opened != 0 {
 		t.Error("an incomplete picture is opened")
@@ -210,8 +211,8 @@ func TestAPanicCostsItsKeyOnly(t *testing.T) {
 	go func() { ended <- s.controllers.Start(ctx) }()
 	for receive(t, served) != nil {
 	}
-	w.apply(ingressOf("bad.test", "s"))
-	w.sync()
+	w.Apply(ingressOf("bad.test", "s"))
+	w.Sync()
 	for receive(t, served) != any(keyOf("bad.test")) {
 	}
 	if panics != 0 {

@@ -36,8 +36,8 @@ func deliveryOf(t *testing.T, s *stage) (*Delivery, *prometheus.Registry) {
 // what else is wrong with them, until a newer value is served.
 func TestARejectionIsAProblemUntilTheHostIsServed(t *testing.T) {
 	w := newWorld()
-	w.apply(ingressOf("shop.test", "cart"), ingressOf("other.test", "cart"))
-	w.sync()
+	w.Apply(ingressOf("shop.test", "cart"), ingressOf("other.test", "cart"))
+	w.Sync()
 	s := start(t.Context(), t, w)
 	d, registry := deliveryOf(t, s)
 	var served []route.Key
@@ -88,13 +88,13 @@ func summaries(r *report.Reporter) []string {
 // removal.
 func TestARejectionGoesWithTheHost(t *testing.T) {
 	w := newWorld()
-	w.apply(ingressOf("shop.test", "cart"))
-	w.sync()
+	w.Apply(ingressOf("shop.test", "cart"))
+	w.Sync()
 	s := start(t.Context(), t, w)
 	d, _ := deliveryOf(t, s)
 	d.HostRejected(keyOf("shop.test"), "bad regex")
-	w.remove(ingressOf("shop.test", "cart"))
-	w.sync()
+	w.Remove(ingressOf("shop.test", "cart"))
+	w.Sync()
 	hosts := d.timed(s.controllers.parts(s.wall).hosts.Reconciler, s.wall)
 	if _, err := hosts.Reconcile(t.Context(), keyOf("shop.test")); err != nil {
 		t.Fatal(err)

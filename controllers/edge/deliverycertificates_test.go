@@ -17,8 +17,8 @@ func TestACertificateThatIsNotServedIsAProblem(t *testing.T) {
 	w := newWorld()
 	asks, asksNot := ingressOf("shop.test", "cart"), ingressOf("other.test", "cart")
 	asks.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{"shop.test"}, SecretName: "shop"}}
-	w.apply(asks, asksNot)
-	w.sync()
+	w.Apply(asks, asksNot)
+	w.Sync()
 	s := start(t.Context(), t, w)
 	before := summaries(s.controllers.Reporter)
 	d, _ := deliveryOf(t, s)

@@ -16,9 +16,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/assembly"
@@ -28,6 +25,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/controllers/objects/secretcache"
+	"github.com/fairwaynet/fairway/test/laggingcache"
 	tlschallenge "github.com/fairwaynet/fairway/tls/challenge"
 	"github.com/fairwaynet/fairway/xds/route"
 )
@@ -56,7 +54,7 @@ func walk(t *testing.T, seed uint64) {
 	for range random.IntN(30) {
 		w.mutate(random)
 	}
-	w.sync()
+	w.Sync()
 	s := start(ctx, t, w)
 	s.controllers.Scope = index.Scope{ClaimWithoutClasses: seed%4 == 0}
 	if seed%3 == 0 {
@@ -68,13 +66,13 @@ func walk(t *testing.T, seed uint64) {
 	}
 	trimmer := &servercert.Trimmer{}
 	trimmer.Use(s.controllers.Objects())
-	w.kindOf(&corev1.Secret{}).transform = trimmer.Trim
+	w.Kind(&corev1.Secret{}).Transform = trimmer.Trim
 	s.open(ctx, t)
 	for range 3 {
 		for range 10 + random.IntN(100) {
 			s.step(ctx, random)
 		}
-		s.live.away = false
+		s.live.Away = false
 		s.settle(ctx)
 		s.compare(ctx, t, seed)
 	}
@@ -83,30 +81,23 @@ func walk(t *testing.T, seed uint64) {
 // stage is Controllers of which a test takes every step.
 type stage struct {
 	world       *world
-	live        *apiServer
+	live        *laggingcache.Server
 	controllers *Controllers
 	wall        *wall
-	gateways    line[route.Gateway]
-	hosts       line[route.Key]
-	backends    line[route.ServicePort]
+	gateways    laggingcache.Line[route.Gateway]
+	hosts       laggingcache.Line[route.Key]
+	backends    laggingcache.Line[route.ServicePort]
 
-	certificates line[servercert.Key]
-	backendCAs   line[route.Authority]
-	clientCAs    line[clientca.Key]
+	certificates laggingcache.Line[servercert.Key]
+	backendCAs   laggingcache.Line[route.Authority]
+	clientCAs    laggingcache.Line[clientca.Key]
 	secrets      *secretcache.Cache
 	now          time.Time // of the secret cache's clock
 }
 
-// line is the work of one controller.
-type line[K comparable] struct {
-	workqueue.TypedRateLimitingInterface[K]
-	reconciler reconcile.TypedReconciler[K]
-	later      map[K]bool // to be reconciled again after a while
-}
-
 func start(ctx context.Context, t testing.TB, w *world) *stage {
 	t.Helper()
-	s := &stage{world: w, live: &apiServer{world: w}, wall: newWall()}
+	s := &stage{world: w, live: &laggingcache.Server{World: w.World}, wall: newWall()}
 	s.controllers = &Controllers{
 		Cache:     w,
 		Live:      s.live,
@@ -153,97 +144,51 @@ func (s *stage) ask(ctx context.Context, after time.Duration) bool {
 	return s.secrets.Step(ctx)
 }
 
-// remind makes keys of the first pass be looked at again. In a real queue its own
-// clock does that; the test does not wait for it.
-func remind[K comparable](ctx context.Context, t *testing.T, q line[K], keys func(context.Context) ([]K, error)) {
+// remind makes keys of the first pass be looked at again.
+func remind[K comparable](ctx context.Context, t *testing.T, q laggingcache.Line[K], keys func(context.Context) ([]K, error)) {
 	t.Helper()
 	all, err := keys(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range all {
-		q.later[key] = true
-	}
+	q.Remind(all...)
 }
 
-func listen[K comparable, V any](ctx context.Context, t *testing.T, kind *assembly.Kind[K, V]) line[K] {
+func listen[K comparable, V any](ctx context.Context, t *testing.T, kind *assembly.Kind[K, V]) laggingcache.Line[K] {
 	t.Helper()
-	q := line[K]{
-		TypedRateLimitingInterface: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[K]()),
-		reconciler:                 kind.Reconciler,
-		later:                      map[K]bool{},
-	}
-	context.AfterFunc(ctx, q.ShutDown)
-	for _, from := range kind.Sources {
-		if err := from.Start(ctx, q); err != nil {
-			t.Fatal(err)
-		}
-		if syncing, ok := from.(source.TypedSyncingSource[K]); ok {
-			if err := syncing.WaitForSync(ctx); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	return q
-}
-
-// work reconciles the next key.
-func (q line[K]) work(ctx context.Context) bool {
-	if q.Len() == 0 {
-		return false
-	}
-	key, _ := q.Get()
-	result, err := q.reconciler.Reconcile(ctx, key)
-	q.Done(key)
-	if err != nil {
-		q.Add(key)
-	}
-	delete(q.later, key)
-	if result.RequeueAfter > 0 {
-		q.later[key] = true
-	}
-	return true
-}
-
-// wait passes the time after which keys are looked at again.
-func (q line[K]) wait() {
-	for key, again := range q.later {
-		if again {
-			q.Add(key)
-		}
-	}
+	return laggingcache.Listen(ctx, t, kind.Reconciler, kind.Sources)
 }
 
 // step lets any one thing happen: a change of an object, its arrival in a
 // store, its arrival at a handler, or a reconciliation.
 func (s *stage) step(ctx context.Context, random *rand.Rand) {
-	k := s.world.kinds[random.IntN(len(s.world.kinds))]
+	k := s.world.Any(random)
 	switch random.IntN(19) {
 	case 0, 1, 2:
 		s.world.mutate(random)
 	case 3, 4, 5:
-		k.receive()
+		k.Receive()
 	case 6, 7, 8:
-		k.hear(random)
+		k.Hear(random)
 	case 9:
-		s.busily(random, func() { s.hosts.work(ctx) })
+		s.busily(random, func() { s.hosts.Work(ctx) })
 	case 10:
-		s.busily(random, func() { s.backends.work(ctx) })
+		s.busily(random, func() { s.backends.Work(ctx) })
 	case 11:
-		s.busily(random, func() { s.gateways.work(ctx) })
+		s.busily(random, func() { s.gateways.Work(ctx) })
 	case 12:
-		s.busily(random, func() { s.certificates.work(ctx) })
+		s.busily(random, func() { s.certificates.Work(ctx) })
 	case 13:
-		s.busily(random, func() { s.backendCAs.work(ctx) })
+		s.busily(random, func() { s.backendCAs.Work(ctx) })
 	case 14:
 		s.challenge(random)
 	case 15:
-		s.busily(random, func() { s.clientCAs.work(ctx) })
+		s.busily(random, func() { s.clientCAs.Work(ctx) })
 	case 16, 17:
 		s.busily(random, func() { s.ask(ctx, time.Duration(random.IntN(60_000))*time.Millisecond) })
 	default:
-		k.relist()
-		s.live.away = random.IntN(4) == 0
+		k.Relist(random)
+		s.live.Away = random.IntN(4) == 0
 	}
 }
 
@@ -263,30 +208,30 @@ func (s *stage) challenge(random *rand.Rand) {
 
 // busily does work while things go on arriving.
 func (s *stage) busily(random *rand.Rand, work func()) {
-	s.world.meanwhile = func() {
-		k := s.world.kinds[random.IntN(len(s.world.kinds))]
+	s.world.Meanwhile = func() {
+		k := s.world.Any(random)
 		for range random.IntN(3) {
-			k.receive()
-			k.hear(random)
+			k.Receive()
+			k.Hear(random)
 		}
 	}
 	work()
-	s.world.meanwhile = nil
+	s.world.Meanwhile = nil
 }
 
 // settle lets everything happen that is left to happen.
 func (s *stage) settle(ctx context.Context) {
-	s.world.sync()
-	s.certificates.wait()
-	s.clientCAs.wait()
+	s.world.Sync()
+	s.certificates.Wait()
+	s.clientCAs.Wait()
 	for worked := true; worked; {
 		worked = false
 		for range 4 { // visits, more than there are namespaces
 			s.ask(ctx, time.Hour)
 		}
-		s.hosts.wait()
-		s.backends.wait()
-		for s.backendCAs.work(ctx) || s.gateways.work(ctx) || s.hosts.work(ctx) || s.backends.work(ctx) || s.certificates.work(ctx) || s.clientCAs.work(ctx) {
+		s.hosts.Wait()
+		s.backends.Wait()
+		for s.backendCAs.Work(ctx) || s.gateways.Work(ctx) || s.hosts.Work(ctx) || s.backends.Work(ctx) || s.certificates.Work(ctx) || s.clientCAs.Work(ctx) {
 			worked = true
 		}
 	}
@@ -391,7 +336,7 @@ func (s *stage) compareCertificates(t *testing.T, seed uint64, fresh *Picture) {
 
 // wanted says whether an Ingress on the server names a Secret for the name.
 func (s *stage) wanted(key route.Key) bool {
-	for _, object := range s.world.kindOf(&networkingv1.Ingress{}).server {
+	for _, object := range s.world.Kind(&networkingv1.Ingress{}).Server {
 		ingress := object.(*networkingv1.Ingress)
 		if uses, _, _ := route.SecretsFor(key.Host, []*networkingv1.Ingress{ingress}); len(uses) > 0 {
 			return true
@@ -402,7 +347,7 @@ func (s *stage) wanted(key route.Key) bool {
 
 // routed says whether any Ingress on the server could mean the port.
 func (s *stage) routed(port route.ServicePort) bool {
-	for _, object := range s.world.kindOf(&networkingv1.Ingress{}).server {
+	for _, object := range s.world.Kind(&networkingv1.Ingress{}).Server {
 		if slices.Contains(route.ServicesOf(object.(*networkingv1.Ingress)), port.Service) {
 			return true
 		}
@@ -421,7 +366,7 @@ func TestHistoriesSeeEverything(t *testing.T) {
 		for range 60 {
 			w.mutate(random)
 		}
-		w.sync()
+		w.Sync()
 		picture, err := start(t.Context(), t, w).controllers.FirstPass(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -48,11 +48,11 @@ func TestNothingStaysOfWhatComesAndGoes(t *testing.T) {
 			}
 			s.settle(t.Context())
 		}
-		each(s.world.apply)
+		each(s.world.Apply)
 		if during := kept(); during["edge.counted.hosts"] < 1000 || during["report.LeaderOnly.untold"] == 0 {
 			t.Fatalf("nothing has come: %v", during)
 		}
-		each(s.world.remove)
+		each(s.world.Remove)
 	}
 	gone := time.Now()
 	for tick := time.Tick(10 * time.Millisecond); anyLeaves(ads); <-tick {

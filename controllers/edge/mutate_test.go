@@ -5,11 +5,13 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
@@ -54,33 +56,35 @@ func (w *world) mutate(random *rand.Rand) {
 		w.applyOrRemove(random, randomSecret(random, name))
 	case 15:
 		if ingress := pickAny[*networkingv1.Ingress](w, random); ingress != nil {
-			w.remove(ingress)
-			w.apply(ingress.DeepCopy())
+			w.Remove(ingress)
+			w.Apply(ingress.DeepCopy())
 		}
 	default:
 		if slice := pickAny[*discoveryv1.EndpointSlice](w, random); slice != nil {
 			slice = slice.DeepCopy()
 			slice.Labels = map[string]string{discoveryv1.LabelServiceName: pick(random, "cart", "site")}
-			w.apply(slice)
+			w.Apply(slice)
 		}
 	}
 }
 
 // pickAny returns an object that exists, or nil.
 func pickAny[O client.Object](w *world, random *rand.Rand) (none O) {
-	objects := w.kindOf(none).server
+	objects := w.Kind(none).Server
 	if len(objects) == 0 {
 		return none
 	}
-	return objects[pick(random, slices.Sorted(maps.Keys(objects))...)].(O)
+	return objects[pick(random, slices.SortedFunc(maps.Keys(objects), byName)...)].(O)
 }
+
+func byName(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) }
 
 func (w *world) applyOrRemove(random *rand.Rand, object client.Object) {
 	if random.IntN(6) == 0 {
-		w.remove(object)
+		w.Remove(object)
 		return
 	}
-	w.apply(object)
+	w.Apply(object)
 }
 
 func pick[T any](random *rand.Rand, choices ...T) T { return choices[random.IntN(len(choices))] }

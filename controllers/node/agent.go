@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -52,6 +52,8 @@ type Agent struct {
 	Complete func()
 	// Services keeps the Services of the node, too; nil: another program does.
 	Services *Services
+
+	written atomic.Bool // the kernel has the tables
 
 	boot   string
 	booted time.Time
@@ -125,6 +127,7 @@ func (a *Agent) Start(ctx context.Context) error {
 	// Pods' host ports need neither the API server nor the first pass.
 	running.Go(func() error { return agent.Serve(ctx, listener, a.serve) })
 	running.Go(func() error { return a.keeper.Run(ctx) })
+	running.Go(func() error { return a.watchTables(ctx) })
 	running.Go(func() error { return a.reclaim(ctx) })
 	running.Go(func() error { return a.status.run(ctx) })
 	running.Go(func() error { return a.assembly().Start(ctx) })
@@ -142,6 +145,9 @@ func (a *Agent) assembly() *assembly.Assembly {
 	if a.Services != nil {
 		all.Parts = append(all.Parts, a.Services.parts(a.Cache)...)
 		all.Beside = a.Services.beside()
+	}
+	if a.WithoutPods {
+		all.Beside = append(all.Beside, a.watchTables)
 	}
 	return all
 }
@@ -166,12 +172,8 @@ const ReasonKernel problem.Reason = "KernelRefused"
 
 // passed hears of a pass of the keeper.
 func (a *Agent) passed(ctx context.Context, r keeper.Report) {
-	if len(r.Mended) > 0 { // in one event: an object gets few
-		what := strings.Join(r.Mended, "; ")
-		a.Log.Info("somebody else changed the pod network of this node, and it was put back", "what", what)
-		a.Told.Mended(ctx, what)
-		a.Metrics.mended.Add(float64(len(r.Mended)))
-	}
+	a.written.Store(true)
+	a.mended(ctx, r.Mended)
 	var problems []problem.Problem
 	for _, err := range append(r.Failed, r.Err) {
 		if err != nil {

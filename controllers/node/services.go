@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -38,6 +37,7 @@ type Services struct {
 	cluster  *services.Cluster
 	health   healthcheck.Server
 	node     healthcheck.Node
+	ports    *portWatch
 	begun    bool
 }
 
@@ -64,6 +64,7 @@ func (s *Services) prepare(a *Agent) error {
 		Config: s.Config, Node: string(a.Name), Objects: a.Cache, Publisher: s.keeper, Reporter: a.Reporter,
 	}
 	s.cluster = &services.Cluster{Reconciler: s.services, Addresses: addresses}
+	s.ports = newPortWatch(a, s.keeper)
 	return nil
 }
 
@@ -96,15 +97,11 @@ func (s *Services) parts(objects cache.Cache) []assembly.Part {
 
 // beside are what runs as long as the reconcilers.
 func (s *Services) beside() []func(context.Context) error {
-	all := []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, s.liberal, func(ctx context.Context) error {
+	return []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, s.liberal, s.ports.run, func(ctx context.Context) error {
 		<-ctx.Done()
 		s.health.Close()
 		return nil
 	}}
-	if s.agent.WithoutPods {
-		all = append(all, s.watch) // else the keeper of the pod network does
-	}
-	return all
 }
 
 // serveNode tells load balancers whether the node takes connections, from when it does: the
@@ -123,33 +120,6 @@ func (s *Services) serveNode(ctx context.Context) error {
 	})
 }
 
-// watch puts back what others change of the tables.
-func (s *Services) watch(ctx context.Context) error {
-	const interval = time.Second
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		if !s.keeper.Written() {
-			continue
-		}
-		changes, err := s.agent.Engine.Check(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.agent.Log.Error(err, "look at the tables of Services")
-		}
-		for _, change := range changes {
-			what := fmt.Sprintf("nftables table %s: %s", change.Table, change.What)
-			s.agent.Log.Info("somebody else changed the Services of this node, and they were put back", "what", what)
-			s.agent.Told.Mended(ctx, what)
-			s.agent.Metrics.mended.Inc()
-		}
-	}
-}
-
 // liberal keeps the setting by which segments out of their connection's window are translated.
 func (s *Services) liberal(ctx context.Context) error {
 	const interval = 5 * time.Second
@@ -163,8 +133,7 @@ func (s *Services) liberal(ctx context.Context) error {
 		case err != nil:
 			problems = append(problems, s.agent.problem(ReasonKernel, err.Error()))
 		case known && len(changed) > 0:
-			s.agent.Told.Mended(ctx, strings.Join(changed, "; "))
-			s.agent.Metrics.mended.Inc()
+			s.agent.mended(ctx, changed)
 		default:
 			known = true
 		}
@@ -191,6 +160,7 @@ func (s *Services) committed(ctx context.Context, r keeper.Report) {
 	a := s.agent
 	var problems []problem.Problem
 	if r.Err == nil {
+		a.written.Store(true)
 		s.node.Committed(r.Cluster.Leaving)
 	} else {
 		s.node.Failed()
@@ -212,6 +182,7 @@ func (s *Services) committed(ctx context.Context, r keeper.Report) {
 		a.Reporter.Report(ctx, lacksKey{name}, problems)
 	}
 	a.Metrics.committed(r, time.Now())
+	s.ports.wake()
 	if r.Err == nil && a.WithoutPods && !s.begun {
 		s.begun = true
 		a.Log.Info("Services are served")

@@ -6,6 +6,7 @@
 package healthcheck
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,12 +31,16 @@ type Server struct {
 	// Healthy says whether what the kernel has is what Services are; nil: always.
 	Healthy func() bool
 	// Failed hears that a port cannot be listened at: another program has it. A nil error
-	// says that it now can.
+	// says that this is over.
 	Failed func(name types.NamespacedName, err error)
+	// Pause is how long a port rests that another program has; zero: three seconds. kube-proxy,
+	// which has the same ports, may be about to end.
+	Pause time.Duration
 
 	mu       sync.Mutex
 	services map[types.NamespacedName]*listener
-	waiting  map[types.NamespacedName]service.Health // for a port that another program has
+	waiting  map[types.NamespacedName]*listener // those of services that do not listen yet
+	retry    *time.Timer                        // for them
 }
 
 // listener answers for one Service.
@@ -44,6 +49,8 @@ type listener struct {
 	name   types.NamespacedName
 	port   uint16
 	http   *http.Server
+	socket net.Listener
+	ended  chan struct{}
 
 	mu    sync.Mutex
 	local int
@@ -53,40 +60,71 @@ type listener struct {
 func (s *Server) Set(name types.NamespacedName, health service.Health) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set(name, health)
-}
-
-func (s *Server) set(name types.NamespacedName, health service.Health) {
 	has := s.services[name]
 	if has != nil && has.port != health.Port {
-		has.close()
-		delete(s.services, name)
+		s.end(has)
+		s.again() // another may wait for the port
 		has = nil
 	}
-	_, waited := s.waiting[name]
-	delete(s.waiting, name)
 	if health.Port == 0 {
-		if waited {
-			s.failed(name, nil)
-		}
 		return
 	}
-	if has == nil {
-		has = &listener{server: s, name: name, port: health.Port}
-		err := has.listen()
-		if err != nil || waited {
-			s.failed(name, err)
-		}
-		if err != nil {
-			s.wait(name, health)
-			return
-		}
-		if s.services == nil {
-			s.services = map[types.NamespacedName]*listener{}
-		}
-		s.services[name] = has
+	if has != nil {
+		has.set(health.Local)
+		return
 	}
-	has.set(health.Local)
+	if s.services == nil {
+		s.services, s.waiting = map[types.NamespacedName]*listener{}, map[types.NamespacedName]*listener{}
+	}
+	made := &listener{server: s, name: name, port: health.Port, local: health.Local}
+	s.services[name] = made
+	s.begin(made)
+}
+
+// begin begins the answers for a Service, or waits for its port.
+func (s *Server) begin(l *listener) {
+	_, waited := s.waiting[l.name]
+	err := l.listen()
+	if err != nil || waited {
+		s.failed(l.name, err)
+	}
+	if err == nil {
+		delete(s.waiting, l.name)
+		return
+	}
+	s.waiting[l.name] = l
+	if s.retry == nil {
+		s.retry = time.AfterFunc(s.pause(), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.again()
+		})
+		return
+	}
+	s.retry.Reset(s.pause())
+}
+
+// again tries those that wait.
+func (s *Server) again() {
+	for _, l := range s.waiting {
+		s.begin(l)
+	}
+}
+
+// end ends the answers for a Service.
+func (s *Server) end(l *listener) {
+	delete(s.services, l.name)
+	if _, waits := s.waiting[l.name]; waits {
+		delete(s.waiting, l.name)
+		s.failed(l.name, nil)
+		return
+	}
+	l.close()
+}
+
+func (s *Server) pause() time.Duration {
+	const usual = 3 * time.Second
+	return cmp.Or(s.Pause, usual)
 }
 
 func (s *Server) failed(name types.NamespacedName, err error) {
@@ -95,34 +133,16 @@ func (s *Server) failed(name types.NamespacedName, err error) {
 	}
 }
 
-// again is how long a port of another program is left alone: kube-proxy, which has the same
-// ports, may be about to end.
-const again = 3 * time.Second
-
-// wait tries again, unless the Service's health is told anew before.
-func (s *Server) wait(name types.NamespacedName, health service.Health) {
-	if s.waiting == nil {
-		s.waiting = map[types.NamespacedName]service.Health{}
-	}
-	s.waiting[name] = health
-	time.AfterFunc(again, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.waiting[name] == health {
-			s.set(name, health)
-		}
-	})
-}
-
 // Close ends all answers.
 func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, l := range s.services {
-		l.close()
+	if s.retry != nil {
+		s.retry.Stop()
 	}
-	clear(s.services)
-	clear(s.waiting)
+	for _, l := range s.services {
+		s.end(l)
+	}
 }
 
 func (l *listener) listen() error {
@@ -131,10 +151,11 @@ func (l *listener) listen() error {
 	if err != nil {
 		return fmt.Errorf("answer load balancers: %w", err)
 	}
-	l.http = server(l)
+	l.http, l.socket, l.ended = server(l), socket, make(chan struct{})
 	go func() {
-		if err := l.http.Serve(socket); !errors.Is(err, http.ErrServerClosed) && l.server.Failed != nil {
-			l.server.Failed(l.name, err)
+		defer close(l.ended)
+		if err := l.http.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+			l.server.failed(l.name, err)
 		}
 	}()
 	return nil
@@ -146,7 +167,12 @@ func server(handler http.Handler) *http.Server {
 	return &http.Server{Handler: handler, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience, MaxHeaderBytes: header}
 }
 
-func (l *listener) close() { _ = l.http.Close() }
+// close frees the port: when it returns, another can listen.
+func (l *listener) close() {
+	_ = l.http.Close()
+	_ = l.socket.Close() // the server does not know it if it has only begun
+	<-l.ended
+}
 
 func (l *listener) set(local int) {
 	l.mu.Lock()

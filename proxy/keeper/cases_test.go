@@ -31,6 +31,8 @@ func TestCases(t *testing.T) {
 		{"addresses of others", testReservedAddresses},
 		{"associations follow the endpoints", testSCTP},
 		{"stray segments", testStraySegments},
+		{"sockets of the node at node ports", testSocketsAtNodePorts},
+		{"masquerade at node ports", testMasqueradeAtNodePorts},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.begin(t, nft.Options{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -188,6 +189,14 @@ func (k *Keeper) Written() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.begun
+}
+
+// NodePorts returns which Service has each NodePort, and the networks of the node's addresses
+// at which they answer.
+func (k *Keeper) NodePorts() (map[service.FrontKey]types.NamespacedName, []netip.Prefix) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.claims.NodePorts(), k.cluster.NodePorts
 }
 
 func (k *Keeper) ready() bool {

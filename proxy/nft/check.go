@@ -12,6 +12,9 @@ type Change struct {
 	What  string // "set pods: 3 elements are missing"
 }
 
+// String is "nftables table ip fairway-pods: set pods: 3 elements are missing".
+func (c Change) String() string { return fmt.Sprintf("nftables table %s: %s", c.Table, c.What) }
+
 // look compares the tables with the kernel if somebody else may have written.
 func (e *Engine) look(ctx context.Context) ([]Change, error) {
 	n, err := e.reader.generation(ctx)

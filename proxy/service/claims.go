@@ -68,6 +68,17 @@ func (s *Service) keys() []FrontKey {
 	return all
 }
 
+// NodePorts returns which Service has each NodePort.
+func (c *Claims) NodePorts() map[FrontKey]types.NamespacedName {
+	all := map[FrontKey]types.NamespacedName{}
+	for key, names := range c.fronts {
+		if !key.Address.IsValid() {
+			all[key] = names[0]
+		}
+	}
+	return all
+}
+
 // Get returns what a Service has, nil if there is none, and who has what it wants and
 // lacks.
 func (c *Claims) Get(name types.NamespacedName) (*Service, map[FrontKey]types.NamespacedName) {

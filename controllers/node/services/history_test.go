@@ -17,13 +17,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/proxy/service"
+	"github.com/fairwaynet/fairway/test/laggingcache"
 )
 
 var histories = flag.Int("histories", 60, "how many random histories to try")
@@ -55,11 +53,11 @@ type stage struct {
 
 	services  *Reconciler
 	cluster   *Cluster
-	ofService workqueue.TypedRateLimitingInterface[Key]
-	ofNode    workqueue.TypedRateLimitingInterface[NodeKey]
+	ofService laggingcache.Line[Key]
+	ofNode    laggingcache.Line[NodeKey]
 }
 
-func on(w *world, node string, config Config) *stage {
+func on(w *laggingcache.World, node string, config Config) *stage {
 	s := &stage{wall: &wall{services: map[Key]*service.Service{}, problems: map[any][]problem.Problem{}}}
 	config.Pods = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
 	s.services = &Reconciler{Config: config, Node: node, Objects: w, Publisher: s.wall, Reporter: s.wall}
@@ -76,21 +74,17 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func queue[K comparable](ctx context.Context, t *testing.T, sources []source.TypedSource[K]) workqueue.TypedRateLimitingInterface[K] {
-	t.Helper()
-	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[K]())
-	context.AfterFunc(ctx, q.ShutDown)
-	for _, each := range sources {
-		must(t, each.Start(ctx, q))
-		must(t, each.(source.TypedSyncingSource[K]).WaitForSync(ctx))
-	}
-	return q
+func newWorld() *laggingcache.World {
+	w := laggingcache.New(&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &networkingv1.ServiceCIDR{})
+	w.Kind(&corev1.Service{}).Transform = trimService
+	w.Kind(&discoveryv1.EndpointSlice{}).Transform = trimSlice
+	return w
 }
 
 // open does what an assembly does: watches first, then the first pass.
-func (s *stage) open(ctx context.Context, t *testing.T, w *world) {
+func (s *stage) open(ctx context.Context, t *testing.T, w *laggingcache.World) {
 	t.Helper()
-	s.ofService, s.ofNode = queue(ctx, t, s.services.Sources(w)), queue(ctx, t, s.cluster.Sources(w))
+	s.ofService, s.ofNode = laggingcache.Listen(ctx, t, s.services, s.services.Sources(w)), laggingcache.Listen(ctx, t, s.cluster, s.cluster.Sources(w))
 	s.pass(ctx, t)
 }
 
@@ -111,53 +105,38 @@ func (s *stage) pass(ctx context.Context, t *testing.T) {
 	}
 }
 
-// work reconciles the next key of a queue.
-func work[K comparable](ctx context.Context, t *testing.T, q workqueue.TypedRateLimitingInterface[K], r reconcile.TypedReconciler[K]) bool {
-	t.Helper()
-	if q.Len() == 0 {
-		return false
-	}
-	key, _ := q.Get()
-	defer q.Done(key)
-	_, err := r.Reconcile(ctx, key)
-	must(t, err)
-	return true
-}
-
 // settle lets everything arrive and be done.
-func (s *stage) settle(ctx context.Context, t *testing.T, w *world) {
+func (s *stage) settle(ctx context.Context, t *testing.T, w *laggingcache.World) {
 	t.Helper()
-	w.sync()
-	for work(ctx, t, s.ofService, s.services) || work(ctx, t, s.ofNode, s.cluster) {
+	w.Sync()
+	for s.ofService.Work(ctx) || s.ofNode.Work(ctx) {
 		continue
 	}
 }
 
 // step does one of the things that can happen.
-func (s *stage) step(ctx context.Context, t *testing.T, w *world, random *rand.Rand) {
+func (s *stage) step(ctx context.Context, t *testing.T, w *laggingcache.World, random *rand.Rand) {
 	t.Helper()
-	k := w.kinds[random.IntN(len(w.kinds))]
+	k := w.Any(random)
 	switch random.IntN(20) {
 	case 0:
-		k.relist(random)
+		k.Relist(random)
 	case 1, 2, 3, 4, 5:
 		mutate(w, random)
 	case 6, 7, 8, 9, 10:
-		k.receive()
+		k.Receive()
 	case 11, 12, 13, 14, 15:
-		if len(k.listeners) > 0 {
-			k.listeners[random.IntN(len(k.listeners))].hear()
-		}
+		k.Hear(random)
 	default:
-		work(ctx, t, s.ofService, s.services)
-		work(ctx, t, s.ofNode, s.cluster)
+		s.ofService.Work(ctx)
+		s.ofNode.Work(ctx)
 	}
 }
 
 func oneOf[T any](random *rand.Rand, all ...T) T { return all[random.IntN(len(all))] }
 
 // mutate changes an object of the world.
-func mutate(w *world, random *rand.Rand) {
+func mutate(w *laggingcache.World, random *rand.Rand) {
 	var object client.Object
 	switch random.IntN(10) {
 	case 0:
@@ -167,20 +146,20 @@ func mutate(w *world, random *rand.Rand) {
 	case 3, 4, 5:
 		object = anyService(random)
 	case 6:
-		object = w.touched(&discoveryv1.EndpointSlice{}, random)
+		object = touched(w, &discoveryv1.EndpointSlice{}, random)
 	default:
 		object = slice(random)
 	}
 	if random.IntN(4) == 0 {
-		w.remove(object)
+		w.Remove(object)
 		return
 	}
-	w.apply(object)
+	w.Apply(object)
 }
 
 // touched is an object of a kind that was written again without a change of what counts.
-func (w *world) touched(kind client.Object, random *rand.Rand) client.Object {
-	of := w.kindOf(kind).server
+func touched(w *laggingcache.World, kind client.Object, random *rand.Rand) client.Object {
+	of := w.Kind(kind).Server
 	names := slices.SortedFunc(maps.Keys(of), func(a, b Key) int { return strings.Compare(a.Name, b.Name) })
 	if len(names) == 0 {
 		return slice(random)
@@ -228,7 +207,7 @@ func slice(random *rand.Rand) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4}
 	s.Namespace, s.Name = "shop", fmt.Sprint("x", random.IntN(6))
 	s.Labels = map[string]string{discoveryv1.LabelServiceName: oneOf(random, "s0", "s1", "s2", "s3", "")}
-	s.Annotations = map[string]string{"endpoints.kubernetes.io/last-change-trigger-time": fmt.Sprint(random.Int())}
+	s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: oneOf(random, "2026-11-30T12:00:00Z", "2026-11-30T12:00:01.5Z", "wrong")}
 	s.Ports = []discoveryv1.EndpointPort{{Port: oneOf(random, new(int32(8080)), new(int32(8080)), nil)}}
 	for range random.IntN(4) {
 		ready, leaving := random.IntN(3) > 0, random.IntN(2) > 0
@@ -266,7 +245,7 @@ func walk(t *testing.T, seed uint64) {
 	for range random.IntN(30) {
 		mutate(w, random)
 	}
-	w.sync()
+	w.Sync()
 	config := Config{ExternalIPs: seed%2 == 0}
 	if seed%3 == 0 {
 		config.NodePorts = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
@@ -287,13 +266,13 @@ func walk(t *testing.T, seed uint64) {
 	}
 }
 
-func (s *stage) compare(ctx context.Context, t *testing.T, w *world, seed uint64) {
+func (s *stage) compare(ctx context.Context, t *testing.T, w *laggingcache.World, seed uint64) {
 	t.Helper()
 	told := map[string]int{}
 	for _, name := range []string{"n1", "n2", "n3"} {
 		fresh := on(w, name, s.services.Config)
 		fresh.pass(ctx, t)
-		if _, there := w.kindOf(&corev1.Node{}).server[client.ObjectKey{Name: name}]; there {
+		if _, there := w.Kind(&corev1.Node{}).Server[client.ObjectKey{Name: name}]; there {
 			for _, problems := range fresh.problems {
 				for _, p := range problems {
 					told[p.String()]++
@@ -329,15 +308,15 @@ func TestAnUpdateThatAddsAndRemoves(t *testing.T) {
 	object := &corev1.Service{}
 	object.Namespace, object.Name, object.Spec.ClusterIP = "shop", "primary", "10.96.0.1"
 	object.Spec.Ports = []corev1.ServicePort{{Port: 5432}}
-	w.apply(object)
-	w.apply(primary("10.244.0.1"))
-	w.sync()
+	w.Apply(object)
+	w.Apply(primary("10.244.0.1"))
+	w.Sync()
 	s := on(w, "n1", Config{})
 	s.open(t.Context(), t, w)
 	for _, address := range []string{"10.244.0.9", "10.244.0.2"} { // the first is never seen
-		w.apply(primary(address))
+		w.Apply(primary(address))
 	}
-	w.kindOf(&discoveryv1.EndpointSlice{}).relist(rand.New(rand.NewPCG(1, 1)))
+	w.Kind(&discoveryv1.EndpointSlice{}).Relist(rand.New(rand.NewPCG(1, 1)))
 	s.settle(t.Context(), t, w)
 	want := []service.Endpoint{{AddrPort: netip.MustParseAddrPort("10.244.0.2:5432")}}
 	if got := s.wall.services[client.ObjectKeyFromObject(object)].Ports[0].All; !slices.Equal(got, want) {
