@@ -26,7 +26,7 @@ type Builder struct {
 	// Layers say whether to compress.
 	Layers oci.Layers
 
-	// Command builds a command of this module for an architecture, and returns its path.
+	// Command builds a command of this repository for an architecture, and returns its path.
 	Command func(ctx context.Context, command, architecture string) (string, error)
 	// Envoy fetches Envoy for an architecture.
 	Envoy func(ctx context.Context, architecture string) (envoy.Release, error)
@@ -158,10 +158,13 @@ func (b *Builder) addCommand(c *contents, command, program string) error {
 
 // build builds a command, statically linked and without paths of this machine.
 func (b *Builder) build(ctx context.Context, command, architecture string) (string, error) {
-	to := filepath.Join(b.Work, architecture, path.Base(command))
+	to, err := filepath.Abs(filepath.Join(b.Work, architecture, path.Base(command)))
+	if err != nil {
+		return "", err
+	}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
-		"-ldflags", "-s -w -X main.release="+b.Version.Name, "-o", to, "./"+command)
-	build.Dir = b.Root
+		"-ldflags", "-s -w -X main.release="+b.Version.Name, "-o", to, ".")
+	build.Dir = filepath.Join(b.Root, command) // it may be of another module than this one
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture,
 		"GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0")
 	if said, err := build.CombinedOutput(); err != nil {

@@ -18,12 +18,13 @@ digest() {
 	echo "$found"
 }
 
-controller=$(digest fairway) gateway=$(digest fairway-gateway) node=$(digest fairway-node)
+controller=$(digest fairway) gateway=$(digest fairway-gateway) node=$(digest fairway-node) dns=$(digest fairway-dns)
 cat >release/digests.yaml <<EOT
 # Values of the chart that pin the images of Fairway $version.
 controller: {image: {digest: "$controller"}}
 gateway: {image: {digest: "$gateway"}}
 network: {image: {digest: "$node"}}
+dns: {image: {digest: "$dns"}}
 EOT
 cp "fairway-${version#v}.tgz" ./*.spdx.json release/
 {
@@ -31,6 +32,7 @@ cp "fairway-${version#v}.tgz" ./*.spdx.json release/
 	echo "${controller#sha256:}  ghcr.io/fairwaynet/fairway:$version"
 	echo "${gateway#sha256:}  ghcr.io/fairwaynet/fairway-gateway:$version"
 	echo "${node#sha256:}  ghcr.io/fairwaynet/fairway-node:$version"
+	echo "${dns#sha256:}  ghcr.io/fairwaynet/fairway-dns:$version"
 } >checksums.txt
 cp checksums.txt release/
 cat checksums.txt

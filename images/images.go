@@ -12,7 +12,7 @@ type Definition struct {
 	// Name is the image's name, in a registry and in dist.
 	Name               string
 	Title, Description string
-	// Commands are the commands of this module that it holds, by their folder. The first
+	// Commands are the commands of this repository that it holds, by their folder. The first
 	// is what it runs.
 	Commands []string
 	// Envoy says that it holds Envoy, too, with the C library that Envoy needs.
@@ -46,6 +46,11 @@ func All() []Definition {
 			Name: "fairway-node", Title: "Fairway node",
 			Description: "The agent of a node and the CNI plugin that it installs, the pod network of Fairway, for Kubernetes",
 			Commands:    []string{"cmd/fairway", "cmd/fairway-cni"}, User: administrator,
+		},
+		{
+			Name: "fairway-dns", Title: "Fairway DNS",
+			Description: "CoreDNS with what a cluster's DNS needs, for Kubernetes",
+			Commands:    []string{"dns/cmd/fairway-dns"}, User: nobody,
 		},
 	}
 }

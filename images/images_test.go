@@ -121,7 +121,7 @@ func TestARelease(t *testing.T) {
 
 // users are whom the images run as. The agent of the node alone is root, because a node's
 // network, and the folders of its runtime, belong to root.
-var users = map[string]string{"fairway": "65532:65532", "fairway-gateway": "65532:65532", "fairway-node": "0:0"}
+var users = map[string]string{"fairway": "65532:65532", "fairway-gateway": "65532:65532", "fairway-node": "0:0", "fairway-dns": "65532:65532"}
 
 func checkConfig(t *testing.T, definition Definition, architecture string, image unpacked) {
 	t.Helper()
@@ -132,7 +132,7 @@ func checkConfig(t *testing.T, definition Definition, architecture string, image
 	if config.Architecture != architecture || config.OS != "linux" || config.Created != "2001-09-09T01:46:40Z" {
 		t.Errorf("the image is for %s %s, created at %s", config.OS, config.Architecture, config.Created)
 	}
-	if want := users[definition.Name]; config.Config.User != want || !slices.Equal(config.Config.Entrypoint, []string{"/usr/local/bin/fairway"}) {
+	if want := users[definition.Name]; config.Config.User != want || !slices.Equal(config.Config.Entrypoint, []string{where(definition.Commands[0])}) {
 		t.Errorf("the image runs %q as %s, want %s", config.Config.Entrypoint, config.Config.User, want)
 	}
 	for key, want := range map[string]string{
@@ -292,7 +292,7 @@ func TestTheVersionIsTheCommits(t *testing.T) {
 
 func TestAnUnknownImageIsNamed(t *testing.T) {
 	_, err := Find("fairway-nod")
-	if want := fmt.Sprint([]string{"fairway", "fairway-gateway", "fairway-node"}); err == nil || !strings.Contains(err.Error(), want) {
+	if want := fmt.Sprint([]string{"fairway", "fairway-dns", "fairway-gateway", "fairway-node"}); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Find = %v, want an error that lists %s", err, want)
 	}
 }

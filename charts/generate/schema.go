@@ -24,7 +24,7 @@ type schema struct {
 }
 
 // pods are the groups that run pods.
-var pods = []string{"controller", "gateway", "network"}
+var pods = []string{"controller", "gateway", "network", "dns"}
 
 func newSchema(chart, crds string) (*schema, error) {
 	s := &schema{types: map[string]object{}, used: map[string]bool{}}

@@ -1,4 +1,4 @@
-// Package binary builds the commands of this module for tests that run them.
+// Package binary builds the commands of this repository for tests that run them.
 package binary
 
 import (
@@ -17,9 +17,7 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
-const module = "github.com/fairwaynet/fairway"
-
-// Build builds a command of this module, such as "cmd/fairway", into the file to.
+// Build builds a command of this repository, such as "cmd/fairway", into the file to.
 // It adds env to the environment, and passes flags to go build.
 //
 // It looks at all of the module's sources: "go test" knows then what its result
@@ -54,8 +52,9 @@ func build(ctx context.Context, root, to, command string, env, flags []string) (
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	args := append(append([]string{"build"}, flags...), "-o", kept, path.Join(module, command))
+	args := append(append([]string{"build"}, flags...), "-o", kept, ".")
 	build := exec.CommandContext(ctx, "go", args...)
+	build.Dir = filepath.Join(root, command) // it may be of another module than this one
 	build.Env = append(os.Environ(), env...)
 	if said, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, said)

@@ -56,6 +56,10 @@ func TestAlertsFireAndClear(t *testing.T) {
 		"FairwayRefused":                 {`fairway_xds_rejections_total{kind="host"}`, "0+1x120 120x120", map[string]string{"kind": "host"}, ""},
 		"FairwaySlowGateway":             {`fairway_xds_timeouts_total{pod="c"}`, "0+1x120 120x120", map[string]string{"pod": "c"}, ""},
 		"FairwayErrors":                  {`controller_runtime_reconcile_errors_total{controller="ingress",pod="c"}`, "0+10x120 1200x120", map[string]string{"controller": "ingress"}, ""},
+		"FairwayDNSStale":                {`fairway_dns_stale_total{pod="d"}`, "0+1x120 120x120", map[string]string{"pod": "d"}, ""},
+		"FairwayDNSNotVerified":          {`fairway_dns_verified_timestamp_seconds{pod="d"}`, "0x120 7200+60x120", map[string]string{"pod": "d"}, ""},
+		"FairwayDNSUpstreamLoop":         {`fairway_dns_upstream_loop{pod="d"}`, "1x120 0x120", map[string]string{"pod": "d"}, ""},
+		"FairwayDNSFilesRefused":         {`fairway_dns_files_refused{pod="d"}`, "2x120 0x120", map[string]string{"pod": "d"}, ""},
 		"FairwayMistakes":                {`fairway_problems{kind="Ingress",reason="BackendNotFound",pod="c"}`, "3x120 0x120", map[string]string{"kind": "Ingress", "reason": "BackendNotFound"}, "3"},
 	}
 	rules, err := filepath.Abs(folder + "/files/alerts.yaml")

@@ -60,7 +60,7 @@ func TestReferencesOfImages(t *testing.T) {
 func TestEveryImageComesFromThePrivateRegistry(t *testing.T) {
 	all := release{values: full + "\nglobal: {image: {registry: r.test}, imagePullSecrets: [first]}\nimagePullSecrets: [{name: second}, first]"}.render(t)
 	pods := all.pods()
-	if len(pods) != 6 {
+	if len(pods) != 7 {
 		t.Fatalf("%d pods among %s", len(pods), all)
 	}
 	for object, template := range pods {
@@ -96,7 +96,7 @@ func TestNoPodIsBoundToAnArchitecture(t *testing.T) {
 // All pods, those of tests too, are what Pod Security calls restricted, unless ports of the node
 // are asked for. Users may remove what their cluster sets itself.
 func TestPodsAreRestricted(t *testing.T) {
-	for object, template := range (release{}).render(t).pods() {
+	for object, template := range (release{values: dns("")}).render(t).pods() {
 		pod := template["spec"].(map[string]any)
 		security := pod["securityContext"].(map[string]any)
 		if security["runAsNonRoot"] != true || security["runAsUser"] != float64(65532) {

@@ -16,7 +16,7 @@ func testNotes(t *testing.T, i installer) {
 	}{
 		{
 			name: "defaults", says: []string{"2 controllers decide", "default: 2 of them, for Ingresses with ingressClassName: fairway", "loadBalancer.ingress", "--class=fairway", "issuers.letsencrypt.termsAgreed=true", "enforce=restricted"},
-			never: []string{"nodePort", "port-forward", "publishAddresses", "spec.controller:", "fairway-node"},
+			never: []string{"nodePort", "port-forward", "publishAddresses", "spec.controller:", "fairway-node", "fairway-dns"},
 		},
 		{
 			name: "ports of the node", values: "gateway: {kind: DaemonSet, hostPort: {enabled: true}}",
@@ -42,6 +42,9 @@ func testNotes(t *testing.T, i installer) {
 		},
 		{name: "a network in the release's namespace", values: network("namespace: fairway-system"), says: []string{"label namespace fairway-system pod-security.kubernetes.io/enforce=privileged"}, never: []string{"enforce=restricted"}},
 		{name: "a network in a namespace of its own", values: network("namespace: net"), says: []string{"label namespace net pod-security.kubernetes.io/enforce=privileged", "enforce=restricted"}},
+		{
+			name: "a DNS", values: dns(""), says: []string{"2 servers answer DNS for the cluster, at the Service kube-system/kube-dns", "-n kube-system rollout status deployment/fairway-dns", "enforce=restricted"},
+		},
 		{name: "the default class", values: "gateway: {ingressClassResource: {default: true}}", says: []string{"and for those without a class"}},
 		{name: "a controller value of its own", values: "controller: {controllerValue: k8s.io/ingress-nginx}", says: []string{"spec.controller: k8s.io/ingress-nginx"}},
 	} {

@@ -120,7 +120,7 @@ func TestMissingValuesAreTheirDefaults(t *testing.T) {
 		}
 	}
 	walk("", defaults(t))
-	removable := regexp.MustCompile(`^(controller|gateway|network)\.(podSecurityContext|containerSecurityContext|resources|nodeSelector|livenessProbe|readinessProbe|startupProbe)\b|^gateway\.service\.ports\.|^network(\.enabled|\.podCIDRs)?$`)
+	removable := regexp.MustCompile(`^(controller|gateway|network|dns)\.(podSecurityContext|containerSecurityContext|resources|nodeSelector|livenessProbe|readinessProbe|startupProbe)\b|^gateway\.service\.ports\.|^network(\.enabled|\.podCIDRs)?$`)
 	without := func(paths []string, same bool) {
 		t.Helper()
 		var args []string
@@ -252,7 +252,7 @@ func TestSelectorsNeverChange(t *testing.T) {
 		var got []string
 		all := release{values: full + values}.render(t)
 		if strings.HasPrefix(values, "controller") { // full has a controller, too
-			all = release{values: values + "\ngateways: {internal: {kind: DaemonSet}}\n" + network("podLabels: {app.kubernetes.io/name: mine}")}.render(t)
+			all = release{values: values + "\ngateways: {internal: {kind: DaemonSet}}\n" + network("podLabels: {app.kubernetes.io/name: mine}") + "\n" + dns("podLabels: {app.kubernetes.io/name: mine}")}.render(t)
 		}
 		for object, template := range all.pods() {
 			if object.GetKind() == "Pod" {

@@ -24,6 +24,7 @@ issuers:
 metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
 controller: {watchNamespaces: [shop], watchNamespaceSelector: team=shop}
 network: {enabled: true, podCIDRs: [10.244.0.0/16, "fd00:10:244::/56"], apiServers: ["192.0.2.1:6443"], noMasquerade: [192.0.2.0/24]}
+dns: {enabled: true, address: [10.96.0.10, "fd00:10:96::a"], upstreams: [192.0.2.53]}
 `
 
 // refusals are values that cannot work, and a part of what the user hears.
@@ -87,6 +88,19 @@ var refusals = []struct{ name, values, says string }{
 	{"a second agent on a node", network("updateStrategy: {rollingUpdate: {maxSurge: 1}}"), "a second agent does not fit on a node"},
 	{"a flag of the agent that a value sets", network("extraArgs: {pod-cidr: 10.1.0.0/16}"), "network.podCIDRs says this"},
 	{"a flag of the agent that does not exist", network("extraArgs: {mtu: 1400}"), "mtu"},
+	{"a DNS without an address", "dns: {enabled: true}", "dns.address: name the address that the kubelets give pods as their DNS"},
+	{"a DNS at a name", "dns: {enabled: true, address: dns.test}", "address"},
+	{"a DNS at a wrong address", "dns: {enabled: true, address: 10.96.0.256}", `dns.address: "10.96.0.256" is no address`},
+	{"a DNS at two addresses of one family", "dns: {enabled: true, address: [10.96.0.10, 10.96.0.11]}", "dns.address: two addresses must be of two families"},
+	{"a DNS at three addresses", `dns: {enabled: true, address: [10.96.0.10, "fd00::a", "fd00::b"]}`, "address"},
+	{"an upstream that is a name", dns("upstreams: [dns.test]"), `dns.upstreams: "dns.test" is no address`},
+	{"an upstream with a wrong port", dns("upstreams: ['192.0.2.53:dns']"), `dns.upstreams: "192.0.2.53:dns" is no address`},
+	{"an upstream that is the cluster's DNS", dns("upstreams: [10.96.0.10]"), "dns.upstreams: 10.96.0.10 is the cluster's DNS itself"},
+	{"an upstream that is the pod", dns("upstreams: [127.0.0.53]"), "dns.upstreams: 127.0.0.53 is the cluster's DNS itself"},
+	{"a lameduck that is too short", dns("lameduck: 2s"), "dns.lameduck: nodes need up to 5 seconds"},
+	{"a budget of all DNS servers", dns("podDisruptionBudget: {minAvailable: 2}"), "dns.podDisruptionBudget.minAvailable: with 2 of 2 replicas no node could be drained"},
+	{"a domain of capital letters", dns("domain: Cluster.Local"), "domain"},
+	{"a value of CoreDNS's chart", dns("servers: []"), "zones of your own are in the ConfigMap that dns.zones names"},
 	{"a controller value that is none", "controller: {controllerValue: fairway}", "controllerValue"},
 }
 
@@ -97,6 +111,20 @@ func network(values string) string {
 		ranges = ""
 	}
 	return "network: {enabled: true, " + ranges + values + "}"
+}
+
+// dns is a cluster DNS that could work, but for the values that are added.
+func dns(values string) string { return "dns: {enabled: true, address: 10.96.0.10, " + values + "}" }
+
+// Servers for names outside of the cluster may be of both families, with and without a port.
+func TestUpstreams(t *testing.T) {
+	all := release{values: dns(`upstreams: [192.0.2.53, "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353"]`)}.render(t)
+	args := fmt.Sprint(field(all.must(t, "Deployment", "fairway-dns"), "spec.template.spec.containers.0.args"))
+	for _, want := range []string{"--upstream=192.0.2.53 ", "--upstream=192.0.2.53:5353 ", "--upstream=2001:db8::53 ", "--upstream=[2001:db8::53]:5353 "} {
+		if !strings.Contains(args, want) {
+			t.Errorf("no %q in %s", want, args)
+		}
+	}
 }
 
 // What a network that is off lacks is no mistake.

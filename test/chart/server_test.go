@@ -243,7 +243,7 @@ func testApply(t *testing.T, i installer) {
 }
 
 func testSideBySide(t *testing.T, i installer) {
-	i.install(t, network(""))
+	i.install(t, network("")+"\n"+dns(""))
 	second := func(name, namespace, values string) error {
 		path := filepath.Join(t.TempDir(), "values.yaml")
 		if err := os.WriteFile(path, []byte(values), 0o600); err != nil {
@@ -258,6 +258,9 @@ func testSideBySide(t *testing.T, i installer) {
 	}
 	if err := second("a", "one", "gateway: {ingressClassResource: {name: a}}"); err == nil || !strings.Contains(err.Error(), "CustomResourceDefinition") || !strings.Contains(err.Error(), `"fairway"`) {
 		t.Errorf("a second release with the definitions: %v", err)
+	}
+	if err := second("a", "one", "crds: {enabled: false}\ngateway: {ingressClassResource: {name: a}}\n"+dns("")); err == nil || !strings.Contains(err.Error(), "fairway-dns") && !strings.Contains(err.Error(), "kube-dns") {
+		t.Errorf("a second release with a DNS: %v", err)
 	}
 	if err := second("a", "one", "crds: {enabled: false}\ngateway: {ingressClassResource: {name: a}}\n"+network("")); err == nil || !strings.Contains(err.Error(), `ClusterRole "fairway-node"`) {
 		t.Errorf("a second release with a network: %v", err)
@@ -283,7 +286,7 @@ func testSideBySide(t *testing.T, i installer) {
 // users and groups, as OpenShift wants it.
 func testRestricted(t *testing.T, i installer) {
 	i.namespace(t, "strict", "pod-security.kubernetes.io/enforce: restricted")
-	for _, values := range []string{"", "gateway: {podSecurityContext: {runAsUser: null, fsGroup: null}}\ncontroller: {podSecurityContext: {runAsUser: null}}"} {
+	for _, values := range []string{dns(""), "gateway: {podSecurityContext: {runAsUser: null, fsGroup: null}}\ncontroller: {podSecurityContext: {runAsUser: null}}\n" + dns("podSecurityContext: {runAsUser: null}")} {
 		pods := 0
 		for object, template := range (release{helm: i.program, namespace: "strict", values: values}).render(t).pods() {
 			spec := template["spec"].(map[string]any)
@@ -297,7 +300,7 @@ func testRestricted(t *testing.T, i installer) {
 			}
 			pods++
 		}
-		if pods != 3 {
+		if pods != 4 {
 			t.Errorf("%d pods", pods)
 		}
 	}

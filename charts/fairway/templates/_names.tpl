@@ -70,6 +70,13 @@ fairway.node is the name of the agents' DaemonSet.
 {{- end -}}
 
 {{/*
+fairway.dns is the name of the DNS servers' Deployment.
+*/}}
+{{- define "fairway.dns" -}}
+{{- printf "%s-dns" (include "fairway.fullname" .) -}}
+{{- end -}}
+
+{{/*
 fairway.gatewaySecret is the name of the Secret that the leader writes for a gateway.
 Arguments: root, gateway.
 */}}

@@ -16,7 +16,7 @@ a group that is there. Arguments: root, values.
 {{- define "fairway.defaults" -}}
 {{- $values := .values -}}
 {{- $defaults := .root.Files.Get "files/defaults.yaml" | fromYaml -}}
-{{- range $group := list "controller" "gateway" "network" -}}
+{{- range $group := list "controller" "gateway" "network" "dns" -}}
 {{- if kindIs "map" (get $values $group) -}}
 {{- range $removable := list "podSecurityContext" "containerSecurityContext" "resources" "nodeSelector" "livenessProbe" "readinessProbe" "startupProbe" -}}
 {{- $_ := unset (get $defaults $group) $removable -}}
