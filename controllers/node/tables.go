@@ -29,6 +29,9 @@ func (a *Agent) watchTables(ctx context.Context) error {
 			all = append(all, change.String())
 		}
 		a.mended(ctx, all)
+		if len(changes) > 0 && a.Services != nil {
+			a.Services.keeper.Mended()
+		}
 		if a.keeper != nil && (err != nil || len(changes) > 0) {
 			a.keeper.Wake() // who changed the tables may have changed more
 		}
