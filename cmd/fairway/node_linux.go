@@ -513,5 +513,9 @@ func (n *nodeSettings) announce(config *rest.Config, scheme *apiruntime.Scheme, 
 		},
 		Reporter: reporter, Log: log,
 	}
+	var err error
+	if speaker.Metrics, err = announcement.NewMetrics(ctrlmetrics.Registry, speaker.Held); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	return mgr.Add(speaker)
 }

@@ -53,6 +53,7 @@ func (l *Lab) networkValues() []string {
 		"--set", "network.enabled=true", "--set", "network.podCIDRs={" + strings.Join(pods, ",") + "}",
 		"--set", "network.apiServers={" + api + "}",
 		"--set", fmt.Sprintf("network.podNetwork=%t,network.services.enabled=%t", l.Options.hasNetwork(), l.Options.hasServices()),
+		"--set", fmt.Sprintf("loadBalancer.enabled=%t", l.Options.hasServices() && l.Options.hasIngress()),
 	}
 }
 

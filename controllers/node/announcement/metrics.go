@@ -12,10 +12,10 @@ type Metrics struct {
 // NewMetrics registers metrics. Held are the addresses that are answered for.
 func NewMetrics(registry prometheus.Registerer, held func() int) (*Metrics, error) {
 	m := &Metrics{takeovers: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "fairway_node_addresses_taken_total", Help: "Load-balancer addresses for which this node became the one that answers.",
+		Name: "fairway_node_balancer_takeovers_total", Help: "Load-balancer addresses for which this node became the one that answers.",
 	})}
 	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "fairway_node_addresses_held", Help: "Load-balancer addresses for which this node answers.",
+		Name: "fairway_node_balancer_addresses", Help: "Load-balancer addresses for which this node answers.",
 	}, func() float64 { return float64(held()) })
 	for _, c := range []prometheus.Collector{m.takeovers, gauge} {
 		if err := registry.Register(c); err != nil {
@@ -33,8 +33,11 @@ func (m *Metrics) took() {
 
 // Held is how many addresses the node answers for.
 func (s *Speaker) Held() int {
-	if s.announcer == nil {
-		return 0
+	s.mu.Lock()
+	announcer := s.announcer
+	s.mu.Unlock()
+	if announcer == nil {
+		return 0 // it has not started
 	}
-	return len(s.announcer.Held())
+	return len(announcer.Held())
 }

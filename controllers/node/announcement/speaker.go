@@ -145,6 +145,8 @@ func (s *Speaker) prepare() error {
 		return err
 	}
 	s.pulses = newPulses(s.Node, s.leases, s.wakeHeldBy)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.announcer == nil {
 		s.announcer = announce.New(announce.Options{
 			Sure: s.life.sure, Heard: s.heard,
