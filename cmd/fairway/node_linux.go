@@ -20,7 +20,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -336,11 +335,6 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 			return err
 		}
 	}
-	if n.Announce {
-		if err := n.announce(config, scheme, log, mgr, reporter); err != nil {
-			return err
-		}
-	}
 	log.Info("starting", "node", n.Name, "cluster", config.Host)
 	return mgr.Start(ctx)
 }
@@ -400,6 +394,11 @@ func (n *nodeSettings) assemble(
 	}
 	if n.Services {
 		if err := n.addServices(ctx, agent); err != nil {
+			return nil, err
+		}
+	}
+	if n.Announce {
+		if err := n.announce(mgr, agent, registry); err != nil {
 			return nil, err
 		}
 	}
@@ -488,11 +487,11 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error
 }
 
 // announce makes this node answer for load-balancer addresses.
-func (n *nodeSettings) announce(config *rest.Config, scheme *apiruntime.Scheme, log logr.Logger, mgr manager.Manager, reporter *report.Reporter) error {
-	config = rest.CopyConfig(config)
+func (n *nodeSettings) announce(mgr manager.Manager, agent *node.Agent, registry prometheus.Registerer) error {
+	config := rest.CopyConfig(mgr.GetConfig())
 	config.QPS = -1 // what it writes is bounded by the number of addresses that change hands
 	speaker := &announcement.Speaker{
-		Node: n.Name, Namespace: n.Namespace, Config: config, Scheme: scheme, Slices: mgr.GetCache(),
+		Node: n.Name, Namespace: n.Namespace, Config: config, Scheme: mgr.GetScheme(), Slices: mgr.GetCache(),
 		SlicesOf: func(ctx context.Context, name announcement.Service) ([]*discoveryv1.EndpointSlice, error) {
 			return services.SlicesOf(ctx, mgr.GetCache(), name)
 		},
@@ -511,10 +510,10 @@ func (n *nodeSettings) announce(config *rest.Config, scheme *apiruntime.Scheme, 
 		Annotate: func(ctx context.Context, annotation, text string) error {
 			return network.Annotate(ctx, mgr.GetClient(), network.Key(n.Name), annotation, text)
 		},
-		Reporter: reporter, Log: log,
+		Reporter: agent.Reporter, Ranges: agent.Services.PublishBalancers, Log: agent.Log,
 	}
 	var err error
-	if speaker.Metrics, err = announcement.NewMetrics(ctrlmetrics.Registry, speaker.Held); err != nil {
+	if speaker.Metrics, err = announcement.NewMetrics(registry, speaker.Held); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	return mgr.Add(speaker)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,6 +17,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/node/services"
 	"github.com/fairwaynet/fairway/proxy/healthcheck"
 	"github.com/fairwaynet/fairway/proxy/keeper"
+	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 	"github.com/fairwaynet/fairway/proxy/service"
 )
 
@@ -39,6 +41,9 @@ type Services struct {
 	node     healthcheck.Node
 	ports    *portWatch
 	begun    bool
+
+	mu        sync.Mutex // of balancers, and of keeper while it is made
+	balancers service.Balancers
 }
 
 // Reasons of Problems of Services.
@@ -53,19 +58,37 @@ func (s *Services) prepare(a *Agent) error {
 	s.agent, s.allowed = a, make(chan struct{})
 	s.health.Failed, s.health.Healthy = s.healthFailed, s.node.Healthy
 	s.node.Now = time.Now
-	var err error
-	s.keeper, err = keeper.New(keeper.Options{
+	made, err := keeper.New(keeper.Options{
 		Engine: a.Engine, Connections: s.Connections, Health: &s.health, Now: time.Now, Committed: s.committed,
 	})
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.keeper = made
+	if s.balancers != nil { // told before the keeper was there
+		made.PublishBalancers(s.balancers)
+	}
+	s.mu.Unlock()
 	s.services = &services.Reconciler{
 		Config: s.Config, Node: string(a.Name), Objects: a.Cache, Publisher: s.keeper, Reporter: a.Reporter,
 	}
 	s.cluster = &services.Cluster{Reconciler: s.services, Addresses: addresses}
 	s.ports = newPortWatch(a, s.keeper)
 	return nil
+}
+
+// PublishBalancers says in which ranges addresses of load balancers are from now on.
+func (s *Services) PublishBalancers(all []loadbalancer.Range) {
+	ranges := make(service.Balancers, len(all))
+	for i, r := range all {
+		ranges[i] = [2]netip.Addr{r.First, r.Last}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.balancers = ranges; s.keeper != nil {
+		s.keeper.PublishBalancers(ranges)
+	}
 }
 
 // addresses are those of the node's interfaces.

@@ -66,6 +66,7 @@ type Keeper struct {
 	cluster  service.Cluster
 	told     map[types.NamespacedName]time.Time // since the last commit
 	moved    bool                               // the cluster was told since the last commit
+	ranges   *service.Balancers                 // told since the last commit
 	sweep    bool                               // all connections are to be looked at
 	complete bool
 	begun    bool // everything was written once
@@ -82,6 +83,7 @@ type name = types.NamespacedName
 const (
 	clusterKey nft.Key = "cluster"
 	keptKey    nft.Key = "kept"
+	rangesKey  nft.Key = "balancers"
 )
 
 // Tables are the keys of the tables.
@@ -120,6 +122,14 @@ func (k *Keeper) PublishCluster(c service.Cluster) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.cluster, k.moved = c, true
+	k.wake()
+}
+
+// PublishBalancers says in which ranges load balancers' addresses are from now on.
+func (k *Keeper) PublishBalancers(ranges service.Balancers) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ranges = &ranges
 	k.wake()
 }
 
@@ -226,6 +236,14 @@ func (k *Keeper) take() (all []change, cluster service.Cluster, moved bool) {
 	return all, k.cluster, moved
 }
 
+func (k *Keeper) takeRanges() *service.Balancers {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ranges := k.ranges
+	k.ranges = nil
+	return ranges
+}
+
 func (k *Keeper) mustSweep() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -265,6 +283,10 @@ func (k *Keeper) commit(ctx context.Context) Report {
 	}
 	report.Messages = result.Messages
 	for _, refused := range result.Refused {
+		if refused.Key == rangesKey || refused.Key == keptKey {
+			report.Err = fmt.Errorf("write Services into the kernel: %w", refused.Err)
+			continue
+		}
 		if refused.Key == clusterKey {
 			k.again(nil, true)
 			report.Err = fmt.Errorf("write the cluster's networks into the kernel: %w", refused.Err)
@@ -297,6 +319,13 @@ func (k *Keeper) submit(changes []change, cluster service.Cluster, moved bool, r
 	if moved {
 		for f, part := range cluster.Parts() {
 			if err := k.Engine.Submit(service.Key(f), clusterKey, part); err != nil {
+				return err
+			}
+		}
+	}
+	if ranges := k.takeRanges(); ranges != nil {
+		for f, part := range ranges.Parts() {
+			if err := k.Engine.Submit(service.Key(f), rangesKey, part); err != nil {
 				return err
 			}
 		}

@@ -175,6 +175,27 @@ func (w *writer) slots(p Port, port uint16, key nft.Value, list []Endpoint, loca
 	}
 }
 
+// Balancers are the ranges of load balancers' addresses, with both ends.
+type Balancers [][2]netip.Addr
+
+// Parts returns the elements of the ranges.
+func (b Balancers) Parts() Parts {
+	parts := Parts{}
+	for _, f := range families() {
+		part := nft.Part{}
+		for _, r := range b {
+			if familyOf(r[0].Is6()) == f {
+				if part.Elements == nil {
+					part.Elements = map[string][]nft.Element{}
+				}
+				part.Elements[balancers] = append(part.Elements[balancers], nft.Element{Key: nft.Addr(r[0]), End: nft.Addr(r[1])})
+			}
+		}
+		parts[f] = part
+	}
+	return parts
+}
+
 // Cluster is what the tables must know of the cluster and the node.
 type Cluster struct {
 	// Services are the ranges of cluster IPs, Pods those of pods.

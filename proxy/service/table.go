@@ -2,6 +2,7 @@ package service
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,10 @@ const Unallocated = "unallocated"
 
 // Untranslated is the counter of packets to cluster IPs that belong to no connection.
 const Untranslated = "untranslated"
+
+// Unassigned is the counter of packets from outside to addresses of load balancers, at ports
+// that no Service has there.
+const Unassigned = "unassigned"
 
 // Led is the map of the addresses and ports that lead somewhere. It is empty only in a table
 // that never had Services.
@@ -53,6 +58,7 @@ const (
 	ranges       = "service-ranges"
 	pods         = "pods"
 	nodePorts    = "node-port-addresses"
+	balancers    = "balancer-ranges"
 	hairpin      = "hairpin"
 	masquerade   = "masquerade"
 	ofNode       = "masquerade-node"
@@ -77,7 +83,7 @@ func Tables() []nft.Table {
 	for _, f := range families() {
 		t := table{f}
 		all = append(all, nft.Table{
-			Family: f, Name: name, Version: version, Counters: []string{Unallocated, Untranslated}, Sets: t.sets(), Chains: t.chains(),
+			Family: f, Name: name, Version: version, Counters: []string{Unallocated, Untranslated, Unassigned}, Sets: t.sets(), Chains: t.chains(),
 		})
 	}
 	return all
@@ -131,6 +137,7 @@ func (t table) sets() []nft.Set {
 		{Name: clusterIPSet, Key: nft.Type{a}},
 		{Name: ranges, Comment: "of cluster IPs", Key: nft.Type{a}, Interval: true},
 		{Name: pods, Comment: "of the cluster", Key: nft.Type{a}, Interval: true},
+		{Name: balancers, Comment: "of load balancers' addresses", Key: nft.Type{a}, Interval: true},
 		{Name: nodePorts, Comment: "at which node ports answer", Key: nft.Type{a}, Interval: true},
 		{Name: hairpin, Comment: "an endpoint that calls itself", Key: nft.Type{a, a}},
 		{Name: masquerade, Comment: "all but pods", Key: t.keyType()},
@@ -176,8 +183,12 @@ func (t table) chains() []nft.Chain {
 		{Comment: "no Service has this port", Do: nft.Do(nft.In(clusterIPSet, nft.Daddr(f)), nft.Goto(refuse))},
 		{Comment: "no Service has this address", Do: nft.Do(nft.In(ranges, nft.Daddr(f)), nft.Count{Name: Unallocated}, nft.Drop())},
 	}
+	// Without it the packet went back to where it came from, which sends it here again.
+	strays := nft.Rule{Comment: "no Service has this port of a load balancer's address", Do: nft.Do(
+		nft.In(balancers, nft.Daddr(f)), nft.NotIn(pods, nft.Saddr(f)), nft.IsNot(nft.FibDaddrType(), nft.Number(unix.RTN_LOCAL)),
+		nft.Count{Name: Unassigned}, nft.Goto(refuse))}
 	chains := []nft.Chain{
-		{Name: "prerouting", Hook: hook(nft.Prerouting, destinations), Rules: dispatch},
+		{Name: "prerouting", Hook: hook(nft.Prerouting, destinations), Rules: append(slices.Clone(dispatch), strays)},
 		{Name: "output", Hook: hook(nft.Output, destinations), Rules: dispatch},
 		{Name: "postrouting", Hook: hook(nft.Postrouting, sources), Rules: t.sources()},
 		// A packet that connection tracking does not know passes the chains of translation by. It

@@ -361,7 +361,12 @@ func testAddresses(t *testing.T, w *world) {
 		if got := x.lan.since(address, time.Time{}); !slices.Equal(got, []string{x.macs[holder.name]}) {
 			t.Errorf("%v claim %s, want %s", got, address, x.macs[holder.name])
 		}
-		_ = family
+		// A port that the Service does not have is refused, and does not go to and fro.
+		becomes(t, own, net.JoinHostPort(address.String(), "81"), "refused")
+		free := netip.MustParseAddr([]string{"192.0.2.109", "2001:db8::10f"}[family])
+		if err := refusedAt(t, holder, free); err != nil {
+			t.Errorf("an address of the pool that no Service has: %v", err)
+		}
 	}
 	address := all[0]
 
@@ -487,6 +492,24 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
+// refusedAt checks that a machine refuses what comes for an address, also if it is none of its
+// own.
+func refusedAt(t *testing.T, m *machine, a netip.Addr) error {
+	t.Helper()
+	via, prefix := m.addresses[0].String(), a.String()+"/32"
+	family := "-4"
+	if a.Is6() {
+		via, prefix, family = m.addresses[1].String(), a.String()+"/128", "-6"
+	}
+	ip(t, family, "route", "add", prefix, "via", via)
+	defer ip(t, family, "route", "del", prefix)
+	_, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort(a.String(), "80"))
+	if err == nil || !strings.Contains(err.Error(), "refused") {
+		return fmt.Errorf("it is not refused: %w", err)
+	}
+	return nil
+}
+
 // opens connects to an address from outside.
 func (w *world) opens(t *testing.T, a netip.Addr) {
 	t.Helper()
@@ -495,4 +518,3 @@ func (w *world) opens(t *testing.T, a netip.Addr) {
 		return err
 	})
 }
-

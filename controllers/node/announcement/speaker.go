@@ -67,7 +67,9 @@ type Speaker struct {
 	// Annotate writes an annotation of the node's Node.
 	Annotate func(ctx context.Context, annotation, text string) error
 	Reporter Reporter
-	Log      logr.Logger
+	// Ranges takes the ranges of all AddressPools, whenever they change.
+	Ranges func([]loadbalancer.Range)
+	Log    logr.Logger
 	// Metrics may be nil.
 	Metrics *Metrics
 
@@ -188,6 +190,7 @@ func (s *Speaker) run(ctx context.Context) error {
 	if !s.objects.WaitForCacheSync(ctx) || !s.Slices.WaitForCacheSync(ctx) {
 		return nil
 	}
+	s.tellRanges()
 	s.linksNow() // before it is asked what the node can answer for
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error {
@@ -249,6 +252,9 @@ func (s *Speaker) events() toolscache.ResourceEventHandler {
 			s.wakeService(Service{Namespace: o.Namespace, Name: o.Name})
 		case *discoveryv1.EndpointSlice:
 			s.wakeService(Service{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]})
+		case *v1alpha1.AddressPool:
+			s.tellRanges()
+			s.wakeAll()
 		default:
 			s.wakeAll()
 		}
@@ -271,6 +277,23 @@ func (s *Speaker) events() toolscache.ResourceEventHandler {
 			hear(object)
 		},
 	}
+}
+
+// tellRanges tells which addresses are of load balancers.
+func (s *Speaker) tellRanges() {
+	var all v1alpha1.AddressPoolList
+	if err := s.objects.List(context.Background(), &all, client.UnsafeDisableDeepCopy); err != nil {
+		return // the cache has not begun, and the first pool of it comes again
+	}
+	var ranges []loadbalancer.Range
+	for i := range all.Items {
+		for _, text := range all.Items[i].Spec.Addresses {
+			if r, err := loadbalancer.ParseRange(text); err == nil { // the controller tells of the others
+				ranges = append(ranges, r)
+			}
+		}
+	}
+	s.Ranges(ranges)
 }
 
 func (s *Speaker) wakeService(name Service) {
