@@ -76,7 +76,7 @@ var ownNode = []change{
 // A ValidatingAdmissionPolicy holds each agent to its own Node, and there to what is Fairway's. The
 // tokens are those that kubelets ask for.
 func TestAnAgentChangesOnlyWhatIsItsOwn(t *testing.T) {
-	n := startNodes(t)
+	n := startNodes(t, network(""))
 	agent := n.agent(t, "one")
 	n.awaitPolicy(t, agent)
 	for _, c := range ownNode {
@@ -125,7 +125,7 @@ var otherNode = []change{
 // Where Fairway gives nodes their ranges, an agent may set the range of any Node that has none, and
 // still nothing else; and it may write two Leases.
 func TestAnAgentGivesOthersOnlyARange(t *testing.T) {
-	n := startNodes(t)
+	n := startNodes(t, network(""))
 	agent := n.agent(t, "one")
 	n.awaitPolicy(t, agent)
 	lease := func(name string) error {
@@ -168,13 +168,13 @@ type nodes struct {
 	namespace, account string
 }
 
-func startNodes(t *testing.T) *nodes {
+func startNodes(t *testing.T, values string) *nodes {
 	t.Helper()
 	c := cluster.Start(t, cluster.Options{})
 	n := &nodes{cluster: c, namespace: "kube-system", account: "fairway-node"}
 	n.admin = n.user(t, c.Config)
 	c.Kubectl(t, "{apiVersion: v1, kind: Namespace, metadata: {name: fairway-system}}", "apply", "-f", "-")
-	c.Kubectl(t, render(t, network("")), "apply", "--server-side", "-f", "-")
+	c.Kubectl(t, render(t, values), "apply", "--server-side", "-f", "-")
 	for _, name := range []string{"one", "two"} {
 		if _, err := n.admin.CoreV1().Nodes().Create(t.Context(), large(name), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -349,5 +349,88 @@ func testAgentsNeedPrivileged(t *testing.T, i installer) {
 	capabilities := spec.Containers[0].SecurityContext.Capabilities
 	if !slices.Equal(capabilities.Add, []corev1.Capability{"NET_ADMIN"}) || !slices.Equal(capabilities.Drop, []corev1.Capability{"ALL"}) {
 		t.Errorf("the agents have the capabilities %v", capabilities)
+	}
+}
+
+// An agent says that its own node lives, and makes no node but its own the one that answers for
+// an address; what else is in Leases it leaves alone.
+func TestAnAgentTakesAddressesForItsOwnNode(t *testing.T) {
+	n := startNodes(t, network("services: {enabled: true}")+"\nloadBalancer: {enabled: true}")
+	agent := n.agent(t, "one").CoordinationV1().Leases("kube-system")
+	admin := n.admin.CoordinationV1().Leases("kube-system")
+	const name = "fairway-address-192.0.2.1"
+	record := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{"fairway.dev/lease": "address"},
+		Annotations: map[string]string{"fairway.dev/address": "192.0.2.1", "fairway.dev/services": `["shop/web"]`},
+	}}
+	if _, err := admin.Create(t.Context(), record, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	held := func(holder string) func(*coordinationv1.Lease) {
+		return func(l *coordinationv1.Lease) {
+			if l.Spec.HolderIdentity = nil; holder != "" {
+				l.Spec.HolderIdentity = &holder
+			}
+		}
+	}
+	annotated := func(key, text string) func(*coordinationv1.Lease) {
+		return func(l *coordinationv1.Lease) { l.Annotations[key] = text }
+	}
+	for _, c := range []struct {
+		what   string
+		before string // who holds it
+		change func(*coordinationv1.Lease)
+		ok     bool
+	}{
+		{"takes what nobody has", "", held("one"), true},
+		{"takes what another has", "two", held("one"), true},
+		{"gives up its own", "one", held(""), true},
+		{"says what it has found", "one", annotated("fairway.dev/proved", "true"), true},
+		{"says who answers", "one", annotated("fairway.dev/answered-by", "02:00:00:00:00:01"), true},
+		{"makes another the holder", "one", held("two"), false},
+		{"gives up another's", "two", held(""), false},
+		{"changes whose it is", "one", annotated("fairway.dev/services", `["evil/web"]`), false},
+		{"adds an annotation", "one", annotated("example.com/a", "b"), false},
+		{"removes an annotation", "one", func(l *coordinationv1.Lease) { delete(l.Annotations, "fairway.dev/services") }, false},
+		{"changes the kind", "one", func(l *coordinationv1.Lease) { l.Labels["fairway.dev/lease"] = "announcer" }, false},
+	} {
+		now, err := admin.Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now.Labels, now.Annotations = record.Labels, map[string]string{"fairway.dev/address": "192.0.2.1", "fairway.dev/services": `["shop/web"]`}
+		held(c.before)(now)
+		if now, err = admin.Update(t.Context(), now, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		c.change(now)
+		// The policy counts a moment after it was made.
+		deadline := time.Now().Add(10 * time.Second)
+		for {
+			_, err = agent.Update(t.Context(), now, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+			if (err == nil) == c.ok || time.Now().After(deadline) {
+				break
+			}
+			time.Sleep(50 * time.Millisecond) //nolint:forbidigo // it polls
+		}
+		if (err == nil) != c.ok || (err != nil && !strings.Contains(err.Error(), "an agent of Fairway writes")) {
+			t.Errorf("an agent %s: %v", c.what, err)
+		}
+	}
+	for _, c := range []struct {
+		name, holder string
+		ok           bool
+	}{
+		{"fairway-announcer-one", "one", true}, {"fairway-announcer-two", "two", false}, {"fairway-announcer-one", "two", false},
+		{"fairway-address-192.0.2.2", "one", false}, {"fairway-controller", "one", false}, {"fairway-node", "one", true},
+	} {
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: c.name}}
+		held(c.holder)(lease)
+		if _, err := agent.Create(t.Context(), lease, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); (err == nil) != c.ok {
+			t.Errorf("an agent makes %s of %s: %v", c.name, c.holder, err)
+		}
+	}
+	if err := agent.Delete(t.Context(), name, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}); err == nil {
+		t.Error("an agent deletes the record of an address")
 	}
 }
