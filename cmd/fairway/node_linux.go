@@ -386,7 +386,7 @@ func (n *nodeSettings) assemble(
 		},
 	}
 	if n.Services {
-		if err := n.addServices(ctx, agent); err != nil {
+		if err := n.addServices(ctx, agent, registry); err != nil {
 			return nil, err
 		}
 	}
@@ -455,7 +455,7 @@ func (n *nodeSettings) allocate(config *rest.Config, log logr.Logger, mgr manage
 }
 
 // addServices makes the agent keep Services.
-func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error {
+func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent, registry prometheus.Registerer) error {
 	nodePorts, err := networks(n.NodePorts)
 	if err != nil {
 		return err
@@ -464,11 +464,16 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error
 	if err != nil {
 		return err
 	}
+	metrics, err := node.NewServiceMetrics(registry)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	agent.Services = &node.Services{
 		Config:        services.Config{Pods: agent.Config.Pods, NodePorts: nodePorts, ExternalIPs: n.ExternalIPs},
 		Connections:   connections, // until the process ends
 		HealthAddress: n.Health,
 		Adopt:         n.Adopt,
+		Metrics:       metrics,
 	}
 	return services.Index(ctx, agent.Cache)
 }

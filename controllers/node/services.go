@@ -29,6 +29,7 @@ type Services struct {
 	HealthAddress string
 	// Adopt takes over from a kube-proxy that is on the node, and removes what it leaves.
 	Adopt bool
+	Metrics *ServiceMetrics
 
 	agent    *Agent
 	allowed  chan struct{} // closed when Services may be written
@@ -61,7 +62,7 @@ func (s *Services) prepare(a *Agent) error {
 		return err
 	}
 	s.services = &services.Reconciler{
-		Config: s.Config, Node: string(a.Name), Objects: a.Cache, Publisher: s.keeper, Reporter: a.Reporter,
+		Config: s.Config, Node: string(a.Name), Objects: a.Cache, Publisher: queue{s.keeper, s.Metrics}, Reporter: a.Reporter,
 	}
 	s.cluster = &services.Cluster{Reconciler: s.services, Addresses: addresses}
 	s.ports = newPortWatch(a, s.keeper)
@@ -181,7 +182,7 @@ func (s *Services) committed(ctx context.Context, r keeper.Report) {
 		}
 		a.Reporter.Report(ctx, lacksKey{name}, problems)
 	}
-	a.Metrics.committed(r, time.Now())
+	s.Metrics.committed(r, time.Now())
 	s.ports.wake()
 	if r.Err == nil && a.WithoutPods && !s.begun {
 		s.begun = true

@@ -43,8 +43,12 @@ func trimSlice(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	s.ManagedFields, s.Annotations, s.OwnerReferences, s.GenerateName = nil, nil, nil, ""
-	s.Labels = map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
+	s.ManagedFields, s.OwnerReferences, s.GenerateName = nil, nil, ""
+	counts := map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
+	if at, told := s.Annotations[corev1.EndpointsLastChangeTriggerTime]; told {
+		counts[corev1.EndpointsLastChangeTriggerTime] = at
+	}
+	s.Labels, s.Annotations = counts, counts // one map for both: of a large cluster there are many
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		e.Hostname, e.DeprecatedTopology, e.Zone = nil, nil, nil
