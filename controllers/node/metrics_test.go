@@ -92,14 +92,20 @@ func TestCommitsAreMeasuredAsKubeProxyDoes(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	m.committed(keeper.Report{Took: 3 * time.Millisecond, Triggered: []time.Time{now.Add(-40 * time.Second)}}, now)
 	m.committed(keeper.Report{Err: errors.New("refused"), Triggered: []time.Time{now}}, now.Add(time.Minute))
-	want := `# HELP kubeproxy_sync_proxy_rules_last_timestamp_seconds The last time proxy rules were successfully synced
+	m.compared(0, nil)
+	m.suspected(2)
+	want := `# HELP fairway_node_service_differences Objects of which the agent does not have what the API server has, for half a minute or more.
+# TYPE fairway_node_service_differences gauge
+fairway_node_service_differences 2
+# HELP kubeproxy_sync_proxy_rules_last_timestamp_seconds The last time proxy rules were successfully synced
 # TYPE kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge
 kubeproxy_sync_proxy_rules_last_timestamp_seconds 1.8e+09
 # HELP kubeproxy_sync_proxy_rules_nftables_sync_failures_total Cumulative proxy nftables sync failures
 # TYPE kubeproxy_sync_proxy_rules_nftables_sync_failures_total counter
 kubeproxy_sync_proxy_rules_nftables_sync_failures_total 1
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "kubeproxy_sync_proxy_rules_last_timestamp_seconds", "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "fairway_node_service_differences",
+		"kubeproxy_sync_proxy_rules_last_timestamp_seconds", "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"); err != nil {
 		t.Error(err)
 	}
 	for name, sum := range map[string]float64{

@@ -17,6 +17,8 @@ import (
 type ServiceMetrics struct {
 	commits     *prometheus.CounterVec
 	programming prometheus.Histogram
+	comparisons *prometheus.CounterVec
+	differences prometheus.Gauge
 
 	syncs        prometheus.Histogram
 	network      prometheus.Histogram
@@ -36,10 +38,16 @@ func NewServiceMetrics(registry prometheus.Registerer) (*ServiceMetrics, error) 
 			Help:    "Time from when a Service was known to have changed until the kernel had the change.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
 		}),
+		comparisons: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairway_node_service_comparisons_total", Help: "Comparisons of what the agent serves with what the API server has, by their result.",
+		}, []string{"result"}),
+		differences: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairway_node_service_differences", Help: "Objects of which the agent does not have what the API server has, for half a minute or more.",
+		}),
 	}
 	m.likeKubeProxy()
 	for _, collector := range []prometheus.Collector{
-		m.commits, m.programming, m.syncs, m.network, m.synced, m.queued, m.syncFailures,
+		m.commits, m.programming, m.comparisons, m.differences, m.syncs, m.network, m.synced, m.queued, m.syncFailures,
 	} {
 		if err := registry.Register(collector); err != nil {
 			return nil, err
@@ -89,6 +97,22 @@ func (m *ServiceMetrics) committed(r keeper.Report, now time.Time) {
 	for _, at := range r.Triggered {
 		m.network.Observe(now.Sub(at).Seconds())
 	}
+}
+
+// suspected hears how many objects seem to differ from the API server's.
+func (m *ServiceMetrics) suspected(objects int) { m.differences.Set(float64(objects)) }
+
+// compared counts a comparison.
+func (m *ServiceMetrics) compared(differences int, err error) {
+	result := "equal"
+	switch {
+	case err != nil:
+		result = "failed"
+	case differences > 0:
+		result = "different"
+	}
+	m.comparisons.WithLabelValues(result).Inc()
+	m.differences.Set(float64(differences))
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixNano()) / float64(time.Second) }

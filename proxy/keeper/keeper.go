@@ -184,6 +184,13 @@ func (k *Keeper) Written() bool {
 	return k.begun
 }
 
+// Published returns what was published last of each Service.
+func (k *Keeper) Published() map[types.NamespacedName]*service.Service {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.claims.Wanted()
+}
+
 // NodePorts returns which Service has each NodePort, and the networks of the node's addresses
 // at which they answer.
 func (k *Keeper) NodePorts() (map[service.FrontKey]types.NamespacedName, []netip.Prefix) {
