@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -393,7 +394,7 @@ func (n *nodeSettings) assemble(
 		},
 	}
 	if n.Services {
-		if err := n.addServices(ctx, agent); err != nil {
+		if err := n.addServices(ctx, agent, mgr.GetAPIReader(), registry); err != nil {
 			return nil, err
 		}
 	}
@@ -468,7 +469,7 @@ func (n *nodeSettings) allocate(config *rest.Config, log logr.Logger, mgr manage
 }
 
 // addServices makes the agent keep Services.
-func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error {
+func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent, live client.Reader, registry prometheus.Registerer) error {
 	nodePorts, err := networks(n.NodePorts)
 	if err != nil {
 		return err
@@ -477,11 +478,17 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent) error
 	if err != nil {
 		return err
 	}
+	metrics, err := node.NewServiceMetrics(registry)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	agent.Services = &node.Services{
 		Config:        services.Config{Pods: agent.Config.Pods, NodePorts: nodePorts, ExternalIPs: n.ExternalIPs},
 		Connections:   connections, // until the process ends
 		HealthAddress: n.Health,
 		Adopt:         n.Adopt,
+		Live:          live,
+		Metrics:       metrics,
 	}
 	return services.Index(ctx, agent.Cache)
 }

@@ -417,8 +417,8 @@ func (t *term) release(ctx context.Context, name types.NamespacedName, s *corev1
 func (t *term) freed(ctx context.Context, name types.NamespacedName, before, after []netip.Addr) error {
 	changed := !slices.Equal(before, after)
 	for _, a := range before {
-		delete(t.began, key{a.String(), name})
 		if !slices.Contains(after, a) {
+			delete(t.began, key{a.String(), name})
 			t.queue.Add(key{recordKind, types.NamespacedName{Namespace: t.Namespace, Name: loadbalancer.RecordName(a)}})
 		}
 	}

@@ -1,13 +1,10 @@
 package node
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairwaynet/fairway/cni/ipam"
 	"github.com/fairwaynet/fairway/cni/keeper"
-	proxykeeper "github.com/fairwaynet/fairway/proxy/keeper"
 )
 
 // Metrics are those of an agent.
@@ -16,8 +13,6 @@ type Metrics struct {
 	reclaimed               *prometheus.CounterVec
 	mended                  prometheus.Counter
 	passes                  *prometheus.CounterVec
-	commits                 *prometheus.CounterVec
-	programming             prometheus.Histogram
 }
 
 // NewMetrics registers the metrics. Counters are read at each scrape.
@@ -42,34 +37,12 @@ func NewMetrics(registry prometheus.Registerer, counters Counters) (*Metrics, er
 			Name: "fairway_node_passes_total", Help: "Comparisons of the kernel with what is wanted, by whether it then had all of it.",
 		}, []string{"complete"}),
 	}
-	m.commits = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "fairway_node_service_commits_total", Help: "Transactions that wrote Services into the kernel, by whether it took them.",
-	}, []string{"complete"})
-	m.programming = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "fairway_node_service_programming_seconds",
-		Help:    "Time from when a Service was known to have changed until the kernel had the change.",
-		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
-	})
-	for _, collector := range []prometheus.Collector{m.commits, m.programming, m.addresses, m.used, m.routes, m.reclaimed, m.mended, m.passes, drops{counters}} {
+	for _, collector := range []prometheus.Collector{m.addresses, m.used, m.routes, m.reclaimed, m.mended, m.passes, drops{counters}} {
 		if err := registry.Register(collector); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
-}
-
-// committed counts a commit of Services.
-func (m *Metrics) committed(r proxykeeper.Report, now time.Time) {
-	complete := "true"
-	if r.Err != nil || len(r.Refused) > 0 {
-		complete = "false"
-	}
-	m.commits.WithLabelValues(complete).Inc()
-	if r.Err == nil {
-		for _, told := range r.Services {
-			m.programming.Observe(now.Sub(told).Seconds())
-		}
-	}
 }
 
 // passed counts a pass, and measures what it has left.

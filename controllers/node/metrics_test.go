@@ -9,12 +9,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/fairwaynet/fairway/cni/rules"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
+	"github.com/fairwaynet/fairway/proxy/keeper"
 	"github.com/fairwaynet/fairway/proxy/nft"
 	"github.com/fairwaynet/fairway/test/metricnames"
 )
@@ -30,8 +34,11 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	if _, err := NewMetrics(all, nil); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := NewServiceMetrics(all); err != nil {
+		t.Fatal(err)
+	}
 	told := map[string]bool{}
-	for _, found := range regexp.MustCompile("(?m)^\\| `(fairway_node_[a-z_]+)`").FindAllStringSubmatch(page, -1) {
+	for _, found := range regexp.MustCompile("(?m)^\\| `((?:fairway_node|kubeproxy)_[a-z_]+)`").FindAllStringSubmatch(page, -1) {
 		told[found[1]] = true
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(told)), slices.Sorted(slices.Values(all.Names))); diff != "" {
@@ -72,5 +79,45 @@ fairway_node_dropped_packets_total{family="ip",reason="spoofed"} 3
 	}
 	if samples := testutil.CollectAndCount(drops{counted(nil)}); samples != 0 {
 		t.Errorf("a kernel that does not answer has %d samples", samples)
+	}
+}
+
+// What is measured is what kube-proxy measures under the same name.
+func TestCommitsAreMeasuredAsKubeProxyDoes(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m, err := NewServiceMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_800_000_000, 0)
+	m.committed(keeper.Report{Took: 3 * time.Millisecond, Triggered: []time.Time{now.Add(-40 * time.Second)}}, now)
+	m.committed(keeper.Report{Err: errors.New("refused"), Triggered: []time.Time{now}}, now.Add(time.Minute))
+	m.compared(0, nil)
+	m.suspected(2)
+	want := `# HELP fairway_node_service_differences Objects of which the agent does not have what the API server has, for half a minute or more.
+# TYPE fairway_node_service_differences gauge
+fairway_node_service_differences 2
+# HELP kubeproxy_sync_proxy_rules_last_timestamp_seconds The last time proxy rules were successfully synced
+# TYPE kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge
+kubeproxy_sync_proxy_rules_last_timestamp_seconds 1.8e+09
+# HELP kubeproxy_sync_proxy_rules_nftables_sync_failures_total Cumulative proxy nftables sync failures
+# TYPE kubeproxy_sync_proxy_rules_nftables_sync_failures_total counter
+kubeproxy_sync_proxy_rules_nftables_sync_failures_total 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "fairway_node_service_differences",
+		"kubeproxy_sync_proxy_rules_last_timestamp_seconds", "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"); err != nil {
+		t.Error(err)
+	}
+	for name, sum := range map[string]float64{
+		"kubeproxy_sync_proxy_rules_duration_seconds": 0.003, "kubeproxy_network_programming_duration_seconds": 40,
+	} {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == name })
+		if got := families[i].GetMetric()[0].GetHistogram().GetSampleSum(); got != sum {
+			t.Errorf("%s is %v, want %v", name, got, sum)
+		}
 	}
 }

@@ -58,6 +58,11 @@ func TestShadowedSockets(t *testing.T) {
 			t.Errorf("%s: shadowed by %v, want %v", test.what, names, want)
 		}
 	}
+	everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} // but never at 127.0.0.1
+	own := link.Listener{Protocol: unix.IPPROTO_TCP, At: netip.MustParseAddrPort("127.0.0.1:31000")}
+	if found := shadowed(held(), everywhere, []link.Listener{own}); len(found) > 0 {
+		t.Errorf("a socket for the node itself is shadowed by %v", found)
+	}
 }
 
 // The socket of a client that waits for an answer is not told; one that stays is, and its

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/cni/link"
@@ -31,6 +32,9 @@ type Services struct {
 	HealthAddress string
 	// Adopt takes over from a kube-proxy that is on the node, and removes what it leaves.
 	Adopt bool
+	// Live asks the API server.
+	Live    client.Reader
+	Metrics *ServiceMetrics
 
 	agent    *Agent
 	allowed  chan struct{} // closed when Services may be written
@@ -40,6 +44,7 @@ type Services struct {
 	health   healthcheck.Server
 	node     healthcheck.Node
 	ports    *portWatch
+	compared *services.Comparison
 	begun    bool
 
 	mu        sync.Mutex // of balancers, and of keeper while it is made
@@ -52,6 +57,8 @@ const (
 	ReasonAddressTaken problem.Reason = "AddressTaken"
 	// ReasonHealthCheckPort says that nothing can be answered at a healthCheckNodePort.
 	ReasonHealthCheckPort problem.Reason = "HealthCheckPortTaken"
+	// ReasonServicesOutOfDate says that a node does not serve what the API server has.
+	ReasonServicesOutOfDate problem.Reason = "ServicesOutOfDate"
 )
 
 func (s *Services) prepare(a *Agent) error {
@@ -71,10 +78,14 @@ func (s *Services) prepare(a *Agent) error {
 	}
 	s.mu.Unlock()
 	s.services = &services.Reconciler{
-		Config: s.Config, Node: string(a.Name), Objects: a.Cache, Publisher: s.keeper, Reporter: a.Reporter,
+		Config: s.Config, Node: string(a.Name), Objects: a.Cache, Publisher: queue{s.keeper, s.Metrics}, Reporter: a.Reporter,
 	}
 	s.cluster = &services.Cluster{Reconciler: s.services, Addresses: addresses}
 	s.ports = newPortWatch(a, s.keeper)
+	s.compared = &services.Comparison{
+		Reconciler: s.services, Live: s.Live, Published: s.keeper.Published,
+		Suspected: s.Metrics.suspected, Compared: s.outOfDate,
+	}
 	return nil
 }
 
@@ -120,7 +131,7 @@ func (s *Services) parts(objects cache.Cache) []assembly.Part {
 
 // beside are what runs as long as the reconcilers.
 func (s *Services) beside() []func(context.Context) error {
-	return []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, s.liberal, s.ports.run, func(ctx context.Context) error {
+	return []func(context.Context) error{s.keeper.Run, s.serveNode, s.watchKubeProxy, s.liberal, s.ports.run, s.compared.Run, func(ctx context.Context) error {
 		<-ctx.Done()
 		s.health.Close()
 		return nil
@@ -176,6 +187,7 @@ type (
 	refusedKey struct{ types.NamespacedName } // what keeps one from it
 	lacksKey   struct{ types.NamespacedName } // what another has
 	healthKey  struct{ types.NamespacedName }
+	compareKey struct{} // what is not served as the API server has it
 )
 
 // committed hears of a commit of the keeper.
@@ -204,13 +216,28 @@ func (s *Services) committed(ctx context.Context, r keeper.Report) {
 		}
 		a.Reporter.Report(ctx, lacksKey{name}, problems)
 	}
-	a.Metrics.committed(r, time.Now())
+	s.Metrics.committed(r, time.Now())
 	s.ports.wake()
 	if r.Err == nil && a.WithoutPods && !s.begun {
 		s.begun = true
 		a.Log.Info("Services are served")
 		a.Complete()
 	}
+}
+
+// outOfDate hears of a comparison with the API server.
+func (s *Services) outOfDate(ctx context.Context, differences []services.Difference, err error) {
+	s.Metrics.compared(len(differences), err)
+	if err != nil {
+		s.agent.Log.V(1).Info("no comparison with the API server this time", "reason", err.Error())
+		return
+	}
+	var problems []problem.Problem
+	if len(differences) > 0 {
+		problems = append(problems, s.agent.problem(ReasonServicesOutOfDate, fmt.Sprintf(
+			"the agent has missed changes, and starts afresh: %s", services.Describe(differences))))
+	}
+	s.agent.Reporter.Report(ctx, compareKey{}, problems)
 }
 
 func (s *Services) healthFailed(name types.NamespacedName, err error) {

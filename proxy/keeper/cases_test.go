@@ -33,6 +33,7 @@ func TestCases(t *testing.T) {
 		{"stray segments", testStraySegments},
 		{"sockets of the node at node ports", testSocketsAtNodePorts},
 		{"masquerade at node ports", testMasqueradeAtNodePorts},
+		{"changes of endpoints are timed", testTriggered},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.begin(t, nft.Options{})

@@ -49,6 +49,11 @@ type Report struct {
 	Refused map[types.NamespacedName]error
 	// Lacks are the fronts that a Service wants and another has; each of Services has an entry.
 	Lacks map[types.NamespacedName]map[service.FrontKey]types.NamespacedName
+	// Triggered are when those changes of endpoints began that are in the kernel now, as far as
+	// EndpointSlices say so and the keeper was there.
+	Triggered []time.Time
+	// Took is how long it took.
+	Took time.Duration
 	// Messages are how many changes the kernel took.
 	Messages int
 	// Err is what keeps everything from being written. It is tried again.
@@ -71,6 +76,7 @@ type Keeper struct {
 	complete bool
 	begun    bool // everything was written once
 
+	started time.Time
 	written map[name]*service.Service // what the kernel has; Run's alone
 	kept    service.Parts             // see keep; Run's alone
 	old     *forgetter                // Run's alone
@@ -100,7 +106,7 @@ func New(options Options) (*Keeper, error) {
 	}
 	return &Keeper{
 		Options: options, woken: make(chan struct{}, 1), claims: service.NewClaims(),
-		told: map[name]time.Time{}, written: map[name]*service.Service{}, kept: service.Parts{}, old: newForgetter(options.Connections),
+		told: map[name]time.Time{}, started: options.Now(), written: map[name]*service.Service{}, kept: service.Parts{}, old: newForgetter(options.Connections),
 	}, nil
 }
 
@@ -175,7 +181,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if !k.ready() {
 			continue
 		}
+		began := k.Now()
 		report := k.commit(ctx)
+		report.Took = k.Now().Sub(began)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -199,6 +207,13 @@ func (k *Keeper) Written() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.begun
+}
+
+// Published returns what was published last of each Service.
+func (k *Keeper) Published() map[types.NamespacedName]*service.Service {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.claims.Wanted()
 }
 
 // NodePorts returns which Service has each NodePort, and the networks of the node's addresses
@@ -306,6 +321,9 @@ func (k *Keeper) commit(ctx context.Context) Report {
 	}
 	k.old.changed(done, k.written, cluster)
 	for _, c := range done {
+		if at, is := k.triggered(c); is {
+			report.Triggered = append(report.Triggered, at)
+		}
 		k.note(c)
 	}
 	if err := k.old.forget(ctx); err != nil {
@@ -367,6 +385,18 @@ func (k *Keeper) keep(f nft.Family, part nft.Part) error {
 	}
 	k.kept[f] = kept
 	return k.Engine.Submit(service.Key(f), keptKey, kept)
+}
+
+// triggered is when a change of endpoints began, if it is one that was not written before.
+func (k *Keeper) triggered(c change) (time.Time, bool) {
+	if c.after == nil {
+		return time.Time{}, false
+	}
+	last := k.started
+	if before := k.written[c.name]; before != nil && before.Triggered.After(last) {
+		last = before.Triggered
+	}
+	return c.after.Triggered, c.after.Triggered.After(last)
 }
 
 // note keeps what the kernel has.

@@ -254,3 +254,28 @@ func testChanges(t *testing.T, w *world) {
 	t.Logf("%d changes of others in %s: %d commits of %d messages, %d connections, none failed",
 		changes, time.Since(began).Round(time.Millisecond), reports, written, connections)
 }
+
+// The time of a change of endpoints is told once, when the kernel has the change, and not of
+// changes that were there before the agent.
+func testTriggered(t *testing.T, w *world) {
+	now := time.Now()
+	for _, step := range []struct {
+		what      string
+		triggered time.Time
+		told      bool
+	}{
+		{"an endpoint of before the start", now.Add(-time.Hour), false},
+		{"one that comes", now, true},
+		{"a change of something else", now, false},
+		{"the next", now.Add(time.Second), true},
+		{"the last slice goes", now, false},
+		{"nobody says when", time.Time{}, false},
+	} {
+		s := made(t, 1, []int{0})
+		s.Triggered = step.triggered
+		told := w.write(t, s).Triggered
+		if is := len(told) == 1 && told[0].Equal(step.triggered); is != step.told || len(told) > 1 {
+			t.Errorf("%s at %s: told %v", step.what, step.triggered, told)
+		}
+	}
+}

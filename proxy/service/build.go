@@ -46,7 +46,9 @@ func Build(service *corev1.Service, slices []*discoveryv1.EndpointSlice, node No
 		name:   types.NamespacedName{Namespace: service.Namespace, Name: service.Name},
 		slices: slices, clusterIPs: clusterIPs(service), taken: map[FrontKey]bool{},
 	}
-	built := &Service{Name: b.name, Created: service.CreationTimestamp.Time, Health: Health{Port: b.healthPort()}}
+	built := &Service{
+		Name: b.name, Created: service.CreationTimestamp.Time, Triggered: triggered(slices), Health: Health{Port: b.healthPort()},
+	}
 	for _, clusterIP := range b.clusterIPs {
 		here := map[netip.Addr]bool{}
 		for i := range service.Spec.Ports {
@@ -59,6 +61,17 @@ func Build(service *corev1.Service, slices []*discoveryv1.EndpointSlice, node No
 		}
 	}
 	return built, problem.Sort(b.problems)
+}
+
+// triggered is when the last change began of those that EndpointSlices tell of.
+func triggered(slices []*discoveryv1.EndpointSlice) time.Time {
+	var last time.Time
+	for _, slice := range slices {
+		if at, err := time.Parse(time.RFC3339Nano, slice.Annotations[corev1.EndpointsLastChangeTriggerTime]); err == nil && at.After(last) {
+			last = at
+		}
+	}
+	return last
 }
 
 // ProxyNameLabel gives a Service to another proxy than the cluster's.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -455,5 +456,20 @@ func TestTooManyEndpoints(t *testing.T) {
 	built, problems := service.Build(object(), one(all...), node())
 	if len(built.Ports[0].All) != most || len(problems) != 1 || problems[0].Reason != service.ReasonTooManyEndpoints {
 		t.Errorf("%d endpoints, problems %v", len(built.Ports[0].All), problems)
+	}
+}
+
+// The last change that a slice tells of counts; what cannot be read does not.
+func TestTriggered(t *testing.T) {
+	first, last := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC), time.Date(2026, 11, 30, 12, 0, 1, 5e8, time.UTC)
+	var slices []*discoveryv1.EndpointSlice
+	for i, text := range []string{"", first.Format(time.RFC3339Nano), last.Format(time.RFC3339Nano), "soon"} {
+		s := slice(i, "10.244.1.1 n1 ready")
+		s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: text}
+		slices = append(slices, s)
+	}
+	built, _ := service.Build(object(), slices, node())
+	if !built.Triggered.Equal(last) {
+		t.Errorf("triggered at %s, want %s", built.Triggered, last)
 	}
 }

@@ -68,6 +68,9 @@ func (s *Service) keys() []FrontKey {
 	return all
 }
 
+// Wanted returns what each Service wants.
+func (c *Claims) Wanted() map[types.NamespacedName]*Service { return maps.Clone(c.services) }
+
 // NodePorts returns which Service has each NodePort.
 func (c *Claims) NodePorts() map[FrontKey]types.NamespacedName {
 	all := map[FrontKey]types.NamespacedName{}

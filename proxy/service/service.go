@@ -16,6 +16,9 @@ type Service struct {
 	// Created is when the object was made, in the order of which Services get addresses that
 	// several of them want.
 	Created time.Time
+	// Triggered is when the last change of its endpoints began, with a pod for example, as far
+	// as EndpointSlices say so; zero: none does.
+	Triggered time.Time
 	// Ports are one for each port and family, in the order of the object.
 	Ports  []Port
 	Health Health

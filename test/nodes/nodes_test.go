@@ -23,6 +23,7 @@ func TestNodes(t *testing.T) {
 		"taking over from iptables":        func(t *testing.T, w *world) { testTakingOver(t, w, "iptables", 33) },
 		"another table says no":            testAnotherTableSaysNo,
 		"Services":                         testServices,
+		"a lost event is found":            testALostEventIsFound,
 		"Services without the pod network": testServicesAlone,
 		"addresses":                        testAddresses,
 	} {

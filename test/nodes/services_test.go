@@ -5,28 +5,35 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairwaynet/fairway/test/netns"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
-// shop makes a Service of both families with a NodePort, and returns it as the API server has
-// it. It ends with the test.
-func (w *world) shop(t *testing.T, policy corev1.ServiceExternalTrafficPolicy) *corev1.Service {
+// shop makes a Service of both families with a NodePort, any or that of a number, and returns
+// it as the API server has it. It ends with the test.
+func (w *world) shop(t *testing.T, policy corev1.ServiceExternalTrafficPolicy, nodePort ...int32) *corev1.Service {
 	t.Helper()
+	port := corev1.ServicePort{Name: "http", Port: 80}
+	if len(nodePort) > 0 {
+		port.NodePort = nodePort[0]
+	}
 	both := corev1.IPFamilyPolicyRequireDualStack
 	services := w.client.CoreV1().Services(metav1.NamespaceDefault)
 	s, err := services.Create(context.Background(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-"},
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeNodePort, IPFamilyPolicy: &both, ExternalTrafficPolicy: policy,
-			Ports: []corev1.ServicePort{{Name: "http", Port: 80}},
+			Ports: []corev1.ServicePort{port},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -140,6 +147,7 @@ func testServices(t *testing.T, w *world) {
 			t.Errorf("an open connection: %v", err)
 		}
 	})
+	t.Run("a failover while the API server is away", func(t *testing.T) { failsOver(t, w, a, b, one, two, far) })
 	t.Run("the API server is away", func(t *testing.T) {
 		one.gate.close()
 		w.lead(t, anywhere, b)
@@ -180,6 +188,70 @@ func testServices(t *testing.T, w *world) {
 	})
 }
 
+// failsOver moves a Service from one pod to another, by one write, while no agent reaches the
+// API server. All of them lead to the other alone when they do again.
+func failsOver(t *testing.T, w *world, from, to *pod, nodes ...*machine) {
+	t.Helper()
+	const promised = 5 * time.Second
+	primary := w.shop(t, corev1.ServiceExternalTrafficPolicyCluster)
+	leads := func(to *pod, within time.Duration) {
+		t.Helper()
+		began := time.Now()
+		for _, m := range nodes {
+			eventually(t, m.name+" leads to "+to.id+" alone", within, func() error {
+				if got, want := m.endpoints(primary), []string{to.addresses[0].String()}; !slices.Equal(got, want) {
+					return fmt.Errorf("it leads to %v", got)
+				}
+				return nil
+			})
+		}
+		soak.Promised(t, "all nodes lead to "+to.id+" alone", time.Since(began), promised)
+	}
+	counted := func(m *machine) (changes int) {
+		for line := range strings.Lines(m.shell("curl -sf http://127.0.0.1:9469/metrics")) {
+			if text, is := strings.CutPrefix(line, "kubeproxy_network_programming_duration_seconds_count "); is {
+				_, _ = fmt.Sscan(text, &changes) // 0 is wrong, too
+			}
+		}
+		return changes
+	}
+	before := counted(nodes[1])
+	w.slice(t, primary, from.addresses[0].String())
+	leads(from, patience)
+	for _, m := range nodes {
+		m.gate.close()
+	}
+	w.slice(t, primary, to.addresses[0].String())
+	time.Sleep(soak.Pick(3*time.Second, 90*time.Second)) //nolint:forbidigo // so long it is away
+	for _, m := range nodes {
+		if got, want := m.endpoints(primary), []string{from.addresses[0].String()}; !slices.Equal(got, want) {
+			t.Errorf("%s leads to %v without the API server, want %v", m.name, got, want)
+		}
+	}
+	for _, m := range nodes {
+		m.gate.listen(m)
+	}
+	leads(to, patience)
+	if changes := counted(nodes[1]) - before; changes != 2 {
+		t.Errorf("%s has timed %d changes of endpoints, want 2", nodes[1].name, changes)
+	}
+}
+
+// endpoint is one of a map's elements, by cluster IP and port.
+var endpoint = regexp.MustCompile(`([0-9.]+) \. tcp \. 80 \. \S+ : ([0-9.]+) \. 8080`)
+
+// endpoints are those of a Service's cluster IP in the kernel.
+func (m *machine) endpoints(s *corev1.Service) []string {
+	m.t.Helper()
+	var all []string
+	for _, found := range endpoint.FindAllStringSubmatch(m.shell("nft list map ip fairway-services endpoints"), -1) {
+		if found[1] == s.Spec.ClusterIPs[0] && !slices.Contains(all, found[2]) {
+			all = append(all, found[2])
+		}
+	}
+	return all
+}
+
 // Services work on another's pod network: the agent makes neither routes nor a network
 // configuration.
 func testServicesAlone(t *testing.T, w *world) {
@@ -205,5 +277,46 @@ func testServicesAlone(t *testing.T, w *world) {
 	m.eventually("it is ready", func() error {
 		_, err := m.command("curl", "-sf", "http://127.0.0.1:9469/readyz").CombinedOutput()
 		return err
+	})
+	t.Run("a program listens at a node port", func(t *testing.T) { listensAtNodePort(t, m) })
+}
+
+// listensAtNodePort sees that the owner of a Service is told of a program that listens at its
+// node port, and of the program's end.
+func listensAtNodePort(t *testing.T, m *machine) {
+	m.shell("sysctl -q net.ipv4.ip_local_port_range='20000 60999'")
+	var socket net.Listener
+	m.must(func() (err error) {
+		socket, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", "[::]:32001")
+		return err
+	})
+	defer socket.Close()
+	s := m.world.shop(t, corev1.ServiceExternalTrafficPolicyCluster, 32001)
+	m.eventually("it is told", func() error {
+		events, err := m.world.client.CoreV1().Events(s.Namespace).List(context.Background(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		var all []string
+		for _, e := range events.Items {
+			if e.InvolvedObject.Name == s.Name && e.Reason == "NodePortShadowed" {
+				all = append(all, e.Message)
+			}
+		}
+		if len(all) != 1 || !strings.HasPrefix(all[0], "on node "+m.name+" nodes.test listens at [::]:32001/tcp,") {
+			return fmt.Errorf("the events say %q", all)
+		}
+		return nil
+	})
+	m.told("NodePortsEphemeral", "20000 to 60999")
+	if err := socket.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.world.shop(t, corev1.ServiceExternalTrafficPolicyCluster) // it looks again
+	m.eventually("it is resolved", func() error {
+		if said := m.shell("curl -sf http://127.0.0.1:9469/metrics"); strings.Contains(said, "NodePortShadowed") {
+			return errors.New("it is still a Problem")
+		}
+		return nil
 	})
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/fairwaynet/fairway/proxy/service"
 )
 
-// Cached says what a cache keeps of Services and EndpointSlices: an agent has all of a
-// cluster's. It does not ask for those of other proxies, and for those without a cluster IP.
-func Cached() (map[client.Object]cache.ByObject, error) {
+// kept are the Services and EndpointSlices that count: not those of other proxies, and not
+// those without a cluster IP.
+func kept() (labels.Selector, error) {
 	selector := labels.NewSelector()
 	for _, label := range []string{service.ProxyNameLabel, corev1.IsHeadlessService} {
 		without, err := labels.NewRequirement(label, selection.DoesNotExist, nil)
@@ -21,6 +21,16 @@ func Cached() (map[client.Object]cache.ByObject, error) {
 			return nil, err
 		}
 		selector = selector.Add(*without)
+	}
+	return selector, nil
+}
+
+// Cached says what a cache keeps of Services and EndpointSlices: an agent has all of a
+// cluster's that count.
+func Cached() (map[client.Object]cache.ByObject, error) {
+	selector, err := kept()
+	if err != nil {
+		return nil, err
 	}
 	return map[client.Object]cache.ByObject{
 		&corev1.Service{}:            {Label: selector, Transform: trimService},
@@ -43,8 +53,12 @@ func trimSlice(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	s.ManagedFields, s.Annotations, s.OwnerReferences, s.GenerateName = nil, nil, nil, ""
-	s.Labels = map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
+	s.ManagedFields, s.OwnerReferences, s.GenerateName = nil, nil, ""
+	counts := map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
+	if at, told := s.Annotations[corev1.EndpointsLastChangeTriggerTime]; told {
+		counts[corev1.EndpointsLastChangeTriggerTime] = at
+	}
+	s.Labels, s.Annotations = counts, counts // one map for both: of a large cluster there are many
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		e.Hostname, e.DeprecatedTopology, e.Zone = nil, nil, nil
