@@ -13,6 +13,7 @@ import (
 	coordination "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -109,16 +110,33 @@ func (s *Speaker) Start(ctx context.Context) error {
 	if err := s.prepare(); err != nil {
 		return fmt.Errorf("announce addresses: %w", err)
 	}
-	running, ctx := errgroup.WithContext(ctx)
-	running.Go(func() error { return s.objects.Start(ctx) })
-	running.Go(func() error { return s.announcer.Run(ctx) })
-	running.Go(func() error { return s.life.run(ctx) })
-	running.Go(func() error { return s.run(ctx) })
-	err := running.Wait()
-	if ctx.Err() != nil {
-		return nil
+	running, parts := errgroup.WithContext(ctx)
+	running.Go(func() error { return s.objects.Start(parts) })
+	running.Go(func() error { return s.announcer.Run(parts) })
+	running.Go(func() error { return s.life.run(parts) })
+	running.Go(func() error { return s.run(parts) })
+	return unlessEnded(ctx, running.Wait())
+}
+
+// informer watches a kind. It waits for one that the cluster does not have yet: agents may
+// start before the custom resources are there.
+func (s *Speaker) informer(ctx context.Context, kind client.Object) (cache.Informer, error) {
+	const pause = 2 * time.Second
+	for told := false; ; {
+		informer, err := s.objects.GetInformer(ctx, kind)
+		if !meta.IsNoMatchError(err) {
+			return informer, err
+		}
+		if !told {
+			s.Log.Info("no addresses are announced yet: the cluster does not have the custom resource", "reason", err.Error())
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
 	}
-	return err
 }
 
 func (s *Speaker) prepare() error {
@@ -170,7 +188,7 @@ func (s *Speaker) prepare() error {
 func (s *Speaker) run(ctx context.Context) error {
 	defer s.queue.ShutDown()
 	for _, kind := range []client.Object{&corev1.Node{}, &v1alpha1.AddressPool{}, &coordination.Lease{}} {
-		informer, err := s.objects.GetInformer(ctx, kind)
+		informer, err := s.informer(ctx, kind)
 		if err == nil {
 			_, err = informer.AddEventHandler(s.events())
 		}
