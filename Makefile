@@ -30,7 +30,7 @@ export PATH := $(PATH):/usr/sbin
 export CGO_ENABLED := 0
 
 # The modules with a go.mod of their own.
-MODULES := . $(patsubst %/go.mod,%,$(wildcard test/tools/*/go.mod))
+MODULES := . dns $(patsubst %/go.mod,%,$(wildcard test/tools/*/go.mod))
 
 # What install.sh puts in place; the absolute path holds in every folder.
 TOOLS := $(or $(FAIRWAY_TOOLS),$(CURDIR)/.tools)/bin
@@ -148,6 +148,7 @@ tools-lint: ## Install golangci-lint and actionlint
 .PHONY: test
 test: tools ## Run all tests, and say where the time went
 	@GO=$(GO) test/suite.sh -- $(TESTS)
+	@cd dns && $(GO) test -vet off ./...
 
 .PHONY: race
 race: tools ## Run all tests with the race detector, in random order
@@ -190,6 +191,11 @@ bench-cni: tools-cluster tools-nft tools-network ## Run the plugin and packets o
 bench-proxy: tools-cluster tools-nft tools-lab ## Run Services beside kube-proxy's (FAIRWAY_BENCH_SERVICES=10,1000,10000)
 	$(GO) test -run '^$$' -bench '^BenchmarkServices$$' -benchtime 1x -timeout 1h -v ./test/nodes
 
+.PHONY: bench-dns
+bench-dns: tools-cluster tools-lab tools-images tools-helm ## Ask the cluster's DNS through its Service and its pod, and weigh it with 1,000 and 10,000 Services
+	$(GO) test -run '^$$' -bench '^BenchmarkMemory$$' -benchtime 1x -timeout 1h -v ./test/dns
+	$(GO) test -tags lab,network -run '^$$' -bench '^BenchmarkDNS$$' -benchtime 1x -timeout 1h -v ./test/lab
+
 .PHONY: fuzz
 fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)
 	@GO=$(GO) FUZZTIME=$(FUZZTIME) test/fuzz.sh
@@ -208,6 +214,10 @@ lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUN
 .PHONY: lab-network
 lab-network: tools-lab tools-images tools-helm ## Prove the pod network in labs: other MTUs, full nodes and ranges, nodes that come back, no API server
 	$(GO) test -tags lab,network -run '^TestNetworkMore$$' -count $(LABRUNS) -timeout 30m -v ./test/lab
+
+.PHONY: lab-dns
+lab-dns: tools-lab tools-images tools-helm ## Prove the cluster's DNS in a lab: taking over, roll-outs and drains under load
+	$(GO) test -tags lab,network -run '^TestDNS$$' -count $(LABRUNS) -timeout 30m -v ./test/lab
 
 # What this prints goes into docs/benchmarks.md.
 .PHONY: bench-lab
@@ -238,6 +248,7 @@ conformance: lab-e2e ## Run all of Kubernetes' conformance of the network on Fai
 .PHONY: lint
 lint: tools-lint ## Run the linters
 	$(TOOLS)/golangci-lint run
+	cd dns && $(TOOLS)/golangci-lint run
 	$(TOOLS)/actionlint -shellcheck= -pyflakes=
 
 .PHONY: verify

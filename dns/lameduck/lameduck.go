@@ -45,7 +45,7 @@ func (s *state) hook(event caddy.EventName, _ any) error {
 	if event == caddy.ShutdownEvent && !s.leaving.Swap(true) {
 		wait := time.Duration(s.wait.Load())
 		clog.NewWithPlugin(Name).Infof("answering for %s more", wait)
-		time.Sleep(wait)
+		<-time.After(wait)
 	}
 	return nil
 }

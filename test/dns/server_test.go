@@ -48,7 +48,7 @@ func rights(t testing.TB) string {
 	return string(out)
 }
 
-// start starts a cluster whose DNS servers have their rights.
+// startCluster starts a cluster whose DNS servers have their rights.
 func startCluster(t testing.TB) *cluster.Cluster {
 	t.Helper()
 	c := cluster.Start(t, cluster.Options{})
@@ -59,9 +59,8 @@ func startCluster(t testing.TB) *cluster.Cluster {
 // server is a running DNS server.
 type server struct {
 	*child.Process
-	command              *exec.Cmd
-	port, health, ready_ uint16
-	metrics              uint16
+	command                          *exec.Cmd
+	port, health, readiness, metrics uint16
 }
 
 // serve starts a DNS server for a cluster until the test ends. It does not wait until it answers.
@@ -75,10 +74,10 @@ func serve(t testing.TB, c *cluster.Cluster, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{port: freeport.Get(t), health: freeport.Get(t), ready_: freeport.Get(t), metrics: freeport.Get(t)}
+	s := &server{port: freeport.Get(t), health: freeport.Get(t), readiness: freeport.Get(t), metrics: freeport.Get(t)}
 	s.command = exec.Command(path, append([]string{
 		"--kubeconfig=" + kubeconfig, fmt.Sprintf("--port=%d", s.port), "--lameduck=0s",
-		fmt.Sprintf("--health-address=:%d", s.health), fmt.Sprintf("--ready-address=:%d", s.ready_), fmt.Sprintf("--metrics-address=:%d", s.metrics),
+		fmt.Sprintf("--health-address=:%d", s.health), fmt.Sprintf("--ready-address=:%d", s.readiness), fmt.Sprintf("--metrics-address=:%d", s.metrics),
 		"--resolv-conf=/nonexistent",
 	}, args...)...)
 	s.command.Env = append(os.Environ(), "POD_NAME=fairway-dns-test", "POD_NAMESPACE=kube-system")
@@ -109,7 +108,7 @@ func (s *server) up(t testing.TB) *server {
 
 // get asks one of the server's pages: ready, health or metrics.
 func (s *server) get(page string) (status int, text string) {
-	port := map[string]uint16{"ready": s.ready_, "health": s.health, "metrics": s.metrics}[page]
+	port := map[string]uint16{"ready": s.readiness, "health": s.health, "metrics": s.metrics}[page]
 	response, err := (&http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Get(fmt.Sprintf("http://127.0.0.1:%d/%s", port, page))
 	if err != nil {
 		return 0, err.Error()
@@ -162,15 +161,14 @@ func (s *server) says(name string, kind uint16) string {
 func eventually(t testing.TB, within time.Duration, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)
-	for {
+	for now := time.Now(); ; now = <-time.After(50 * time.Millisecond) {
 		err := check()
 		if err == nil {
 			return
 		}
-		if time.Now().After(deadline) {
+		if now.After(deadline) {
 			t.Fatalf("after %s: %v", within, err)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 

@@ -23,8 +23,8 @@ func (l *Lab) await(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if l.Options.hasAgents() {
-		if err := l.installNetwork(ctx); err != nil {
+	if l.Options.hasChart() {
+		if err := l.installParts(ctx); err != nil {
 			return err
 		}
 	}
@@ -49,11 +49,13 @@ func (l *Lab) await(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if !l.Options.CoreDNS {
-		return nil
-	}
-	if err := l.until(ctx, "CoreDNS", func(ctx context.Context) error { return coreDNSReady(ctx, client) }); err != nil {
-		return err
+	for name, wanted := range map[string]bool{"coredns": l.Options.CoreDNS, "fairway-dns": l.Options.hasDNS()} {
+		if !wanted {
+			continue
+		}
+		if err := l.until(ctx, name, func(ctx context.Context) error { return dnsReady(ctx, client, name) }); err != nil {
+			return err
+		}
 	}
 	if !l.Options.hasIngress() {
 		return nil

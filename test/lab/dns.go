@@ -15,10 +15,7 @@ var coreDNS string
 
 // applyCoreDNS creates CoreDNS's objects, without waiting for its pods.
 func (l *Lab) applyCoreDNS(ctx context.Context) error {
-	var addresses []string
-	for _, r := range l.Options.Families.ranges() {
-		addresses = append(addresses, host(r.services, dnsHost).String())
-	}
+	addresses := l.Options.dnsAddresses()
 	manifest := strings.NewReplacer(
 		"CLUSTER_IPS", strings.Join(addresses, `", "`), "CLUSTER_IP", addresses[0], "IMAGE", CoreDNSImage,
 	).Replace(coreDNS)
@@ -26,8 +23,18 @@ func (l *Lab) applyCoreDNS(ctx context.Context) error {
 	return err
 }
 
-func coreDNSReady(ctx context.Context, client kubernetes.Interface) error {
-	deployment, err := client.AppsV1().Deployments("kube-system").Get(ctx, "coredns", metav1.GetOptions{})
+// dnsAddresses are the addresses of the cluster's DNS, one of each family.
+func (o Options) dnsAddresses() []string {
+	var all []string
+	for _, r := range o.Families.ranges() {
+		all = append(all, host(r.services, dnsHost).String())
+	}
+	return all
+}
+
+// dnsReady says which of the pods of a Deployment are not Ready.
+func dnsReady(ctx context.Context, client kubernetes.Interface, name string) error {
+	deployment, err := client.AppsV1().Deployments("kube-system").Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}

@@ -32,14 +32,26 @@ func (l *Lab) installFairway(ctx context.Context) error {
 	began := time.Now()
 	args := []string{"install", "fairway", l.Chart(), "--values", l.path("fairway.yaml"),
 		"--namespace", "fairway-system", "--create-namespace", "--wait", "--timeout", l.Options.Patience.String()}
-	if l.Options.hasAgents() { // which are there, and becomes part of the release
-		args = append(append(args, "--take-ownership"), l.networkValues()...)
+	if l.Options.hasChart() { // what is there already becomes part of the release
+		args = append(append(args, "--take-ownership"), l.partValues()...)
 	}
 	if _, err := l.TryHelm(ctx, "helm4", args...); err != nil {
 		return err
 	}
 	l.say("Fairway: installed by Helm in %.1f s", time.Since(began).Seconds())
 	return nil
+}
+
+// partValues are the values of the chart for the agents and the DNS of this lab.
+func (l *Lab) partValues() []string {
+	var all []string
+	if l.Options.hasAgents() {
+		all = l.networkValues()
+	}
+	if l.Options.hasDNS() {
+		all = append(all, "--set", "dns.enabled=true", "--set", "dns.address={"+strings.Join(l.Options.dnsAddresses(), ",")+"}")
+	}
+	return all
 }
 
 // networkValues are the values of the chart for the agents of this lab.
@@ -57,11 +69,18 @@ func (l *Lab) networkValues() []string {
 	}
 }
 
-// installNetwork applies the chart's part for the network. Helm cannot install it alone yet,
-// and what comes after needs it.
-func (l *Lab) installNetwork(ctx context.Context) error {
-	args := append([]string{"template", "fairway", l.Chart(), "--values", l.path("fairway.yaml"), "--namespace", "fairway-system"}, l.networkValues()...)
-	for _, template := range []string{"node", "noderights", "nodepolicy"} {
+// installParts applies the chart's parts for the network and for DNS. Helm cannot install them
+// alone, and what comes after needs them.
+func (l *Lab) installParts(ctx context.Context) error {
+	args := append([]string{"template", "fairway", l.Chart(), "--values", l.path("fairway.yaml"), "--namespace", "fairway-system"}, l.partValues()...)
+	var templates []string
+	if l.Options.hasAgents() {
+		templates = append(templates, "node", "noderights", "nodepolicy")
+	}
+	if l.Options.hasDNS() {
+		templates = append(templates, "dns", "dnsrights")
+	}
+	for _, template := range templates {
 		args = append(args, "--show-only", "templates/"+template+".yaml")
 	}
 	manifests, err := l.TryHelm(ctx, "helm4", args...)

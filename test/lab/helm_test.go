@@ -107,6 +107,7 @@ type tally struct {
 	Sent, Failures  int
 	Failed          []string
 	Slowest, Median float64
+	P99             float64
 	Seconds         float64
 }
 

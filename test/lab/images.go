@@ -32,6 +32,7 @@ const (
 	ControllerImage = images.Registry + "/fairway:lab"
 	GatewayImage    = images.Registry + "/fairway-gateway:lab"
 	NodeImage       = images.Registry + "/fairway-node:lab"
+	DNSImage        = images.Registry + "/fairway-dns:lab"
 )
 
 // Registry is the only registry from which nodes can pull images, by plain HTTP. A test
@@ -92,7 +93,7 @@ func (l *Lab) images(ctx context.Context) (map[string]archive, error) {
 			return nil, err
 		}
 	}
-	if l.Options.FairwayImages || l.Options.hasAgents() {
+	if l.Options.FairwayImages || l.Options.hasChart() {
 		if err := l.addFairway(ctx, all); err != nil {
 			return nil, err
 		}
@@ -122,24 +123,33 @@ func (l *Lab) addFairway(ctx context.Context, all map[string]archive) error {
 	}
 	l.builder = images.NewBuilder(root, images.Cache(root), l.path("programs"), version)
 	l.builder.Layers = oci.Layers{}
-	built, err := l.fairwayImages(ctx)
+	// Others would only take seconds of each node.
+	built, err := l.fairwayImages(ctx, func(name string) bool {
+		switch path.Join(images.Registry, name) + ":lab" {
+		case NodeImage:
+			return l.Options.hasAgents()
+		case DNSImage:
+			return l.Options.hasDNS() || l.Options.FairwayImages
+		}
+		return l.Options.FairwayImages
+	})
 	if err != nil {
 		return err
 	}
 	for name, image := range built {
-		known := path.Join(images.Registry, name) + ":lab"
-		if known == NodeImage && l.Options.hasAgents() || known != NodeImage && l.Options.FairwayImages {
-			all[name] = archive{image, []string{known}} // others would only take seconds of each node
-		}
+		all[name] = archive{image, []string{path.Join(images.Registry, name) + ":lab"}}
 	}
 	return os.WriteFile(l.path("fairway.yaml"), fairwayValues, 0o600)
 }
 
-// fairwayImages are Fairway's images by name, as a release has them. Compressing the layers,
-// which the lab leaves out, changes nothing in them.
-func (l *Lab) fairwayImages(ctx context.Context) (map[string]oci.Image, error) {
+// fairwayImages are those of Fairway's images that are wanted, by name, as a release has them.
+// Compressing the layers, which the lab leaves out, changes nothing in them.
+func (l *Lab) fairwayImages(ctx context.Context, wanted func(name string) bool) (map[string]oci.Image, error) {
 	all := map[string]oci.Image{}
 	for _, definition := range images.All() {
+		if !wanted(definition.Name) {
+			continue
+		}
 		built, err := l.builder.Build(ctx, definition, runtime.GOARCH)
 		if err != nil {
 			return nil, err

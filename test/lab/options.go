@@ -51,6 +51,10 @@ type Options struct {
 	// and a service proxy.
 	CoreDNS bool
 
+	// DNS runs Fairway's cluster DNS, at the usual address, in place of CoreDNS as it comes.
+	// Everything has it unless CoreDNS is asked for.
+	DNS bool
+
 	// Images are files in docker-archive or OCI layout. Every node has them in
 	// addition to pause, echo and CoreDNS.
 	Images []string
@@ -82,7 +86,7 @@ type Profile string
 // The profiles.
 const (
 	// Ingress is the controllers and gateways. It needs a network, a service proxy and
-	// CoreDNS.
+	// a DNS.
 	Ingress Profile = "ingress"
 	// Network is the agents of nodes. They keep Services, too, unless the lab has
 	// kube-proxy. The machine "control" is then a node, too, with the taint of a control
@@ -105,6 +109,12 @@ func (o Options) hasServices() bool {
 
 // hasAgents reports whether nodes have Fairway's agents.
 func (o Options) hasAgents() bool { return o.hasNetwork() || o.hasServices() }
+
+// hasDNS reports whether the lab has Fairway's cluster DNS.
+func (o Options) hasDNS() bool { return o.DNS || o.Fairway == Everything && !o.CoreDNS }
+
+// hasChart reports whether parts of Fairway are there before its chart is installed, if it is.
+func (o Options) hasChart() bool { return o.hasAgents() || o.hasDNS() }
 
 // hasIngress reports whether the lab has Fairway's gateways.
 func (o Options) hasIngress() bool { return o.Fairway == Ingress || o.Fairway == Everything }
@@ -179,11 +189,14 @@ func (o Options) parts() []error {
 	if o.Fairway == Services && (o.KubeProxy || !o.ReferenceNetwork) {
 		wrong = append(wrong, fmt.Errorf("fairway %s: it takes the place of kube-proxy, on the reference network", o.Fairway))
 	}
-	if o.CoreDNS && (!o.networked() || !o.KubeProxy && !o.hasServices()) {
-		wrong = append(wrong, errors.New("CoreDNS: its pods need a network, and their clients kube-proxy or Fairway's Services"))
+	if (o.CoreDNS || o.hasDNS()) && (!o.networked() || !o.KubeProxy && !o.hasServices()) {
+		wrong = append(wrong, errors.New("CoreDNS and Fairway's DNS: their pods need a network, and their clients kube-proxy or Fairway's Services"))
 	}
-	if o.hasIngress() && !o.CoreDNS {
-		wrong = append(wrong, fmt.Errorf("fairway %s: its gateways find the controllers by CoreDNS", o.Fairway))
+	if o.CoreDNS && o.DNS {
+		wrong = append(wrong, errors.New("CoreDNS: Fairway's DNS takes its place"))
+	}
+	if o.hasIngress() && !o.CoreDNS && !o.hasDNS() {
+		wrong = append(wrong, fmt.Errorf("fairway %s: its gateways find the controllers by CoreDNS or Fairway's DNS", o.Fairway))
 	}
 	return wrong
 }

@@ -119,7 +119,7 @@ func (r *privateRegistry) fill(t *testing.T) {
 func (r *privateRegistry) writeImages(t *testing.T, dist string) {
 	t.Helper()
 	r.lab.builder.Version.Time = r.lab.builder.Version.Time.Add(time.Hour)
-	built, err := r.lab.fairwayImages(t.Context())
+	built, err := r.lab.fairwayImages(t.Context(), func(string) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}

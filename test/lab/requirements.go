@@ -59,7 +59,7 @@ func (o Options) programs() []string {
 	if o.CoreDNS {
 		needed = append(needed, "coredns")
 	}
-	if o.Fairway != "" {
+	if o.Fairway != "" || o.DNS {
 		needed = append(needed, "helm4")
 	}
 	return needed

@@ -25,7 +25,7 @@ var release = "devel"
 func main() {
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "fairway-dns:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 
@@ -35,8 +35,12 @@ func run() error {
 		return err
 	}
 	if options.version {
-		fmt.Printf("fairway-dns %s, CoreDNS %s\n", release, coremain.CoreVersion)
-		return nil
+		_, err := fmt.Fprintf(os.Stdout, "fairway-dns %s, CoreDNS %s\n", release, coremain.CoreVersion)
+		return err
+	}
+	if options.usage != "" {
+		_, err := fmt.Fprint(os.Stdout, options.usage)
+		return err
 	}
 	events, err := events(options)
 	if err != nil {
@@ -45,8 +49,8 @@ func run() error {
 	register(events, options.pace)
 	switch {
 	case options.plugins:
-		fmt.Println(caddy.DescribePlugins())
-		return nil
+		_, err := fmt.Fprintln(os.Stdout, caddy.DescribePlugins())
+		return err
 	case options.check:
 		text, err := io.ReadAll(os.Stdin)
 		if err != nil {

@@ -22,7 +22,7 @@ type options struct {
 	resolvConf, zones       string
 	pod                     report.Pod
 	pace                    freshness.Pace
-	logFormat               string
+	logFormat, usage        string
 	version, plugins, check bool
 }
 
@@ -61,9 +61,11 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.plugins, "plugins", false, "list the plugins")
 	f.BoolVar(&o.check, "check", false, "say whether a configuration can be used, which is read from the input")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		f.SetOutput(os.Stdout)
+		var usage strings.Builder
+		f.SetOutput(&usage)
 		f.Usage()
-		os.Exit(0)
+		o.usage = usage.String()
+		return o, nil
 	} else if err != nil {
 		return o, err
 	}

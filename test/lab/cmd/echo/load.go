@@ -24,6 +24,7 @@ type tally struct {
 	Failed   []string // the first failures
 	Slowest  float64  // in seconds
 	Median   float64
+	P99      float64
 	Seconds  float64 // how long the load took
 }
 
@@ -128,6 +129,7 @@ func (l *loader) result(took time.Duration) tally {
 	if len(l.took) > 0 {
 		slices.Sort(l.took)
 		l.tally.Median = l.took[len(l.took)/2]
+		l.tally.P99 = l.took[len(l.took)*99/100]
 	}
 	return l.tally
 }

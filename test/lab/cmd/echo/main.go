@@ -7,6 +7,7 @@
 //	echo udp HOST:PORT [BYTES]
 //	echo transfer [--bytes 10000000] [--within 1m] URL
 //	echo load [--rate 100] [--host NAME] URL...
+//	echo dns [--rate 200] [--for 10s] [--new-ports] HOST:PORT NAME...
 package main
 
 import (
@@ -49,6 +50,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if len(args) > 1 && args[0] == "load" {
 		return load(ctx, args[1:])
+	}
+	if len(args) > 1 && args[0] == "dns" {
+		return loadDNS(ctx, args[1:])
 	}
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
 	port := flags.Int("port", 8080, "of HTTP")

@@ -14,7 +14,7 @@ import (
 func e2eCommand(name *string) *cobra.Command {
 	var focus, skip string
 	var processes int
-	options := lab.Options{CoreDNS: true, Fairway: lab.Network}
+	options := lab.Options{Fairway: lab.Network}
 	var reference bool
 	command := &cobra.Command{
 		Use:   "e2e",
@@ -30,6 +30,7 @@ func e2eCommand(name *string) *cobra.Command {
 			if reference {
 				options.Fairway, options.ReferenceNetwork, options.KubeProxy = "", true, true
 			}
+			options.DNS, options.CoreDNS = !reference, reference
 			if options.Images, err = e2e.Images(cmd.Context(), folder); err != nil {
 				return err
 			}
@@ -44,7 +45,7 @@ func e2eCommand(name *string) *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&focus, "focus", `\[sig-network\].*\[Conformance\]`, "regular expression of the tests to run")
 	flags.StringVar(&skip, "skip", `\[(Serial|Slow|Disruptive|Feature:.*)\]`, "regular expression of the tests to skip among them")
-	flags.BoolVar(&reference, "reference", false, "on the reference network with kube-proxy, in place of Fairway's network and Services")
+	flags.BoolVar(&reference, "reference", false, "on the reference network with kube-proxy and CoreDNS as it comes, in place of Fairway's network, Services and DNS")
 	flags.StringVar((*string)(&options.Families), "families", string(lab.IPv4), "ipv4, ipv6 or dual")
 	flags.IntVar(&processes, "processes", 4, "number of tests at a time")
 	flags.IntVar(&options.Nodes, "nodes", 2, "number of nodes")
