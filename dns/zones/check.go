@@ -32,28 +32,40 @@ func unique(text string) error {
 	}
 	known := map[string]bool{}
 	for _, block := range found {
-		if _, views := block.Tokens["view"]; views {
-			continue
+		if len(block.Tokens["view"]) > 0 {
+			continue // views choose among blocks of one zone
 		}
-		for _, key := range block.Keys {
-			transport, rest := parse.Transport(key)
-			hosts, port, err := plugin.SplitHostPort(rest)
-			if err != nil {
-				return err
+		zones, err := zonesOf(block)
+		if err != nil {
+			return err
+		}
+		for _, zone := range zones {
+			if known[zone] && len(block.Tokens["bind"]) == 0 {
+				return fmt.Errorf("another block answers %s", zone)
 			}
-			if port == "" && transport == "dns" {
-				port = "53"
-			}
-			for _, host := range hosts {
-				zone := transport + "://" + plugin.Name(host).Normalize() + ":" + port
-				if known[zone] && len(block.Tokens["bind"]) == 0 {
-					return fmt.Errorf("another block answers %s", zone)
-				}
-				known[zone] = true
-			}
+			known[zone] = true
 		}
 	}
 	return nil
+}
+
+// zonesOf are the zones of a block, each with its protocol and port.
+func zonesOf(block caddyfile.ServerBlock) ([]string, error) {
+	var all []string
+	for _, key := range block.Keys {
+		transport, rest := parse.Transport(key)
+		hosts, port, err := plugin.SplitHostPort(rest)
+		if err != nil {
+			return nil, err
+		}
+		if port == "" && transport == "dns" {
+			port = "53"
+		}
+		for _, host := range hosts {
+			all = append(all, transport+"://"+plugin.Name(host).Normalize()+":"+port)
+		}
+	}
+	return all, nil
 }
 
 // patience is how long a check may take.

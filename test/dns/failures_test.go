@@ -58,9 +58,9 @@ func TestNothingIsUnknownBeforeEverythingWasRead(t *testing.T) {
 	}
 }
 
-// etcd comes back as it was a while ago, and its versions grow again past those that watches wait for.
-// What was made meanwhile is found on every server.
-func TestWhatAWatchMissedIsFound(t *testing.T) {
+// etcd comes back as it was a while ago: versions that watches have seen come again, for other changes.
+// What was made since is found on every server, and what is gone is forgotten.
+func TestARestoredEtcd(t *testing.T) {
 	c := startCluster(t)
 	c.Kubectl(t, service("old", "10.96.1.1"), "apply", "-f", "-")
 	restore, err := c.Snapshot()

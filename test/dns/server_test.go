@@ -175,10 +175,13 @@ func eventually(t testing.TB, within time.Duration, check func() error) {
 // become waits for an answer.
 func (s *server) become(t testing.TB, within time.Duration, name string, kind uint16, want string) {
 	t.Helper()
-	eventually(t, within, func() error {
-		if got := s.says(name, kind); got != want {
-			return fmt.Errorf("%s: %s, want %s", name, got, want)
-		}
-		return nil
-	})
+	eventually(t, within, func() error { return s.is(name, kind, want) })
+}
+
+// is says which other answer there is.
+func (s *server) is(name string, kind uint16, want string) error {
+	if got := s.says(name, kind); got != want {
+		return fmt.Errorf("%s: %s, want %s", name, got, want)
+	}
+	return nil
 }
