@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -38,13 +37,11 @@ import (
 	"github.com/fairwaynet/fairway/cmd/internal/health"
 	"github.com/fairwaynet/fairway/cmd/internal/scavenger"
 	"github.com/fairwaynet/fairway/cni/install"
-	"github.com/fairwaynet/fairway/cni/link"
 	"github.com/fairwaynet/fairway/cni/mesh"
 	"github.com/fairwaynet/fairway/cni/ranges"
 	"github.com/fairwaynet/fairway/cni/rules"
 	"github.com/fairwaynet/fairway/cni/sandbox"
 	"github.com/fairwaynet/fairway/controllers/node"
-	"github.com/fairwaynet/fairway/controllers/node/announcement"
 	"github.com/fairwaynet/fairway/controllers/node/network"
 	noderanges "github.com/fairwaynet/fairway/controllers/node/ranges"
 	"github.com/fairwaynet/fairway/controllers/node/services"
@@ -187,16 +184,25 @@ func (n *nodeSettings) load(flags *pflag.FlagSet) error {
 	if n.Allocate {
 		wrong = append(wrong, n.checkAllocation()...)
 	}
-	if !n.PodNetwork && !n.Services && !n.Cleanup {
-		wrong = append(wrong, n.wrong("services", "without --pod-network and --services there is nothing to do"))
-	}
-	if n.Announce && !n.Services && !n.Cleanup {
-		wrong = append(wrong, n.wrong("announce", "needs --services, which leads packets to those addresses to endpoints"))
+	if !n.Cleanup {
+		wrong = append(wrong, n.checkParts()...)
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return usage(err)
 	}
 	return nil
+}
+
+// checkParts returns what is wrong with what the agent is to do.
+func (n *nodeSettings) checkParts() []error {
+	var wrong []error
+	if !n.PodNetwork && !n.Services {
+		wrong = append(wrong, n.wrong("services", "without --pod-network and --services there is nothing to do"))
+	}
+	if n.Announce && !n.Services {
+		wrong = append(wrong, n.wrong("announce", "needs --services, which leads packets to those addresses to endpoints"))
+	}
+	return wrong
 }
 
 // checkAllocation returns what is wrong with how nodes get their ranges.
@@ -417,29 +423,6 @@ func (n *nodeSettings) assemble(
 	return reporter, mgr.Add(leader.Everywhere(func(ctx context.Context) error { return probes.Serve(ctx, listener) }))
 }
 
-// raiseTracking gives connection tracking the room that the node needs. It does so once, so an
-// operator can lower it later.
-func raiseTracking(log logr.Logger) {
-	raised, err := link.RaiseTracking(runtime.NumCPU())
-	if len(raised) > 0 {
-		log.Info("connection tracking has more room", "what", strings.Join(raised, "; "))
-	}
-	if err != nil {
-		log.V(1).Info("connection tracking stays as it is", "reason", err.Error())
-	}
-}
-
-// raiseNeighbours gives the neighbour tables room for the machines of a large cluster, once.
-func raiseNeighbours(log logr.Logger) {
-	raised, err := link.RaiseNeighbours()
-	if len(raised) > 0 {
-		log.Info("the neighbour tables have more room", "what", strings.Join(raised, "; "))
-	}
-	if err != nil {
-		log.Info("the neighbour tables stay as they are: on a link with more than some 800 machines, raise their gc_thresh3", "reason", err.Error())
-	}
-}
-
 // leaseName is the name of the Lease of the agents' leader. That of its ledger ends in
 // "-ranges".
 const leaseName = "fairway-node"
@@ -491,37 +474,4 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent, live 
 		Metrics:       metrics,
 	}
 	return services.Index(ctx, agent.Cache)
-}
-
-// announce makes this node answer for load-balancer addresses.
-func (n *nodeSettings) announce(mgr manager.Manager, agent *node.Agent, registry prometheus.Registerer) error {
-	config := rest.CopyConfig(mgr.GetConfig())
-	config.QPS = -1 // what it writes is bounded by the number of addresses that change hands
-	speaker := &announcement.Speaker{
-		Node: n.Name, Namespace: n.Namespace, Config: config, Scheme: mgr.GetScheme(), Slices: mgr.GetCache(),
-		SlicesOf: func(ctx context.Context, name announcement.Service) ([]*discoveryv1.EndpointSlice, error) {
-			return services.SlicesOf(ctx, mgr.GetCache(), name)
-		},
-		Links: func() ([]announcement.Link, error) {
-			interfaces, err := link.Interfaces()
-			if err != nil {
-				return nil, err
-			}
-			all := make([]announcement.Link, len(interfaces))
-			for i, each := range interfaces {
-				all[i] = announcement.Link{Name: each.Name, Networks: each.Networks}
-			}
-			return all, nil
-		},
-		Routers: link.Routers,
-		Annotate: func(ctx context.Context, annotation, text string) error {
-			return network.Annotate(ctx, mgr.GetClient(), network.Key(n.Name), annotation, text)
-		},
-		Reporter: agent.Reporter, Ranges: agent.Services.PublishBalancers, Log: agent.Log,
-	}
-	var err error
-	if speaker.Metrics, err = announcement.NewMetrics(registry, speaker.Held); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
-	return mgr.Add(speaker)
 }

@@ -2,6 +2,7 @@ package loadbalancer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -71,10 +72,7 @@ func (a *Allocator) Lead(ctx context.Context) error {
 			_, err = informer.AddEventHandler(t.wake())
 		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("give addresses: watch: %w", err)
+			return unlessEnded(ctx, fmt.Errorf("give addresses: watch: %w", err))
 		}
 	}
 	if !objects.WaitForCacheSync(ctx) {
@@ -83,8 +81,15 @@ func (a *Allocator) Lead(ctx context.Context) error {
 	err = t.run(ctx)
 	cancel()
 	t.queue.ShutDown()
-	<-ended
-	return err
+	return errors.Join(err, <-ended)
+}
+
+// unlessEnded returns nil if ctx has ended: what then fails is no error.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 const (

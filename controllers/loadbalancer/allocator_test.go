@@ -27,7 +27,10 @@ import (
 	"github.com/fairwaynet/fairway/test/cluster"
 )
 
-func init() { ctrllog.SetLogger(logr.Discard()) }
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	m.Run()
+}
 
 // world is an API server without nodes.
 type world struct {

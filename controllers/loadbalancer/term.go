@@ -8,23 +8,18 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	coordination "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairwaynet/fairway/api/nodelinks"
 	"github.com/fairwaynet/fairway/api/problem"
-	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 )
 
@@ -64,10 +59,7 @@ func sameNode(before any, now *corev1.Node) bool {
 // run works until ctx ends.
 func (t *term) run(ctx context.Context) error {
 	if err := t.begin(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("give addresses: %w", err)
+		return unlessEnded(ctx, fmt.Errorf("give addresses: %w", err))
 	}
 	go func() {
 		<-ctx.Done()
@@ -127,33 +119,40 @@ func (t *term) begin(ctx context.Context) error {
 	}
 	for _, recorded := range []bool{true, false} {
 		for i := range services.Items {
-			s := &services.Items[i]
-			if !t.Class.Has(s) {
-				continue
-			}
-			request, _, err := t.ask(ctx, s)
-			if err != nil {
+			if err := t.known(ctx, &services.Items[i], records, recorded); err != nil {
 				return err
 			}
-			t.owned[request.Service] = true
-			has := addressesOf(s)
-			if recorded {
-				has = slices.DeleteFunc(has, func(a netip.Addr) bool { return !slices.Contains(records[a], request.Service) })
-				for a, names := range records {
-					if slices.Contains(names, request.Service) && !slices.Contains(has, a) {
-						has = append(has, a)
-					}
-				}
-			}
-			if lost := t.book.Adopt(request, has); len(lost) > 0 {
-				t.Log.Info("a Service's status has addresses that another Service has; it gets others", "service", request.Service, "addresses", lost)
-			}
-			t.queue.Add(key{serviceKind, request.Service})
 		}
 	}
 	for a := range records {
 		t.queue.Add(key{recordKind, types.NamespacedName{Namespace: t.Namespace, Name: loadbalancer.RecordName(a)}})
 	}
+	return nil
+}
+
+// known notes which addresses a Service has: those that are recorded, or what its status says.
+func (t *term) known(ctx context.Context, s *corev1.Service, records map[netip.Addr][]types.NamespacedName, recorded bool) error {
+	if !t.Class.Has(s) {
+		return nil
+	}
+	request, _, err := t.ask(ctx, s)
+	if err != nil {
+		return err
+	}
+	t.owned[request.Service] = true
+	has := addressesOf(s)
+	if recorded {
+		has = slices.DeleteFunc(has, func(a netip.Addr) bool { return !slices.Contains(records[a], request.Service) })
+		for a, names := range records {
+			if slices.Contains(names, request.Service) && !slices.Contains(has, a) {
+				has = append(has, a)
+			}
+		}
+	}
+	if lost := t.book.Adopt(request, has); len(lost) > 0 {
+		t.Log.Info("a Service's status has addresses that another Service has; it gets others", "service", request.Service, "addresses", lost)
+	}
+	t.queue.Add(key{serviceKind, request.Service})
 	return nil
 }
 
@@ -267,25 +266,6 @@ func (t *term) service(ctx context.Context, name types.NamespacedName) (time.Dur
 		return 0, err
 	}
 	return again, t.freed(ctx, name, before, addresses)
-}
-
-// condition of a Service. What is wrong is its message.
-func condition(kind string, ok bool, reason, message string, problems []problem.Problem) metav1.Condition {
-	c := metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: message, LastTransitionTime: metav1.Now()}
-	if len(problems) > 0 {
-		texts := make([]string, len(problems))
-		for i, p := range problems {
-			texts[i] = p.Message
-		}
-		c.Reason, c.Message = string(problems[0].Reason), problem.Shorten(strings.Join(texts, "; "), 1024)
-	}
-	if !ok {
-		c.Status = metav1.ConditionFalse
-	}
-	if c.Message == "it has " {
-		c.Message = ""
-	}
-	return c
 }
 
 // settles says how long a Service waits still until an address appears in its status. It
@@ -506,123 +486,4 @@ func (t *term) answeredBy(ctx context.Context, r loadbalancer.Record) (time.Dura
 	}
 	err := t.leases.Delete(ctx, loadbalancer.RecordName(r.Address), metav1.DeleteOptions{})
 	return 0, client.IgnoreNotFound(err)
-}
-
-// announced says which nodes answer for addresses, and for which none does, and why.
-func (t *term) announced(ctx context.Context, addresses []netip.Addr) (string, []problem.Problem) {
-	var texts []string
-	var silent []problem.Problem
-	for _, a := range addresses {
-		var lease coordination.Lease
-		err := t.objects.Get(ctx, types.NamespacedName{Namespace: t.Namespace, Name: loadbalancer.RecordName(a)}, &lease)
-		if r, ok := loadbalancer.ReadRecord(&lease); err == nil && ok && r.Holder != "" {
-			texts = append(texts, fmt.Sprintf("node %s answers for %s", r.Holder, a))
-			continue
-		}
-		for _, name := range t.book.Holders(a) {
-			silent = append(silent, problem.Problem{
-				Object: problem.Object{Kind: "Service", Name: name}, Reason: ReasonNotAnnounced,
-				Message: fmt.Sprintf("no node answers for %s: %s", a, t.whyNobody(ctx, a)),
-			})
-			break
-		}
-	}
-	return strings.Join(texts, ", "), silent
-}
-
-// ReasonNotAnnounced says that no node answers for an address.
-const ReasonNotAnnounced problem.Reason = "AddressNotAnnounced"
-
-// whyNobody says why no node answers for an address, as far as Nodes show it.
-func (t *term) whyNobody(ctx context.Context, a netip.Addr) string {
-	var nodes corev1.NodeList
-	if err := t.objects.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		return err.Error()
-	}
-	var excluded, elsewhere, unselected, left int
-	for i := range nodes.Items {
-		node := &nodes.Items[i]
-		_, has := node.Labels[corev1.LabelNodeExcludeBalancers]
-		switch {
-		case has:
-			excluded++
-		case !nodelinks.Read(node.Annotations).On(a):
-			elsewhere++
-		case !t.selects(a, node):
-			unselected++
-		default:
-			left++
-		}
-	}
-	var texts []string
-	for _, each := range []struct {
-		count int
-		text  string
-	}{
-		{excluded, "have the label " + corev1.LabelNodeExcludeBalancers},
-		{elsewhere, "have no interface in its network, or no agent that announces"},
-		{unselected, "are not selected by its AddressPool's nodeSelector"},
-		{left, "could: with externalTrafficPolicy Local they need an endpoint of the Service that is ready; otherwise see the logs of their agents"},
-	} {
-		if each.count > 0 {
-			texts = append(texts, strconv.Itoa(each.count)+" "+each.text)
-		}
-	}
-	return fmt.Sprintf("of %d nodes, %s", len(nodes.Items), strings.Join(texts, "; "))
-}
-
-func (t *term) selects(a netip.Addr, node *corev1.Node) bool {
-	for i := range t.pools {
-		if t.pools[i].Name == t.poolOf(a) {
-			return t.pools[i].Nodes.Matches(labels.Set(node.Labels))
-		}
-	}
-	return true
-}
-
-// pool writes the status of an AddressPool.
-func (t *term) pool(ctx context.Context, name string) error {
-	var object v1alpha1.AddressPool
-	if err := t.objects.Get(ctx, types.NamespacedName{Name: name}, &object); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	all, err := pools(ctx, t.objects)
-	if err != nil {
-		return err
-	}
-	never, err := reserved(ctx, t.objects)
-	if err != nil {
-		return err
-	}
-	built, problems := loadbalancer.BuildPools(all, never)
-	problems = slices.DeleteFunc(problems, func(p problem.Problem) bool { return p.Object.Name.Name != name })
-	status := v1alpha1.AddressPoolStatus{Conditions: slices.Clone(object.Status.Conditions)}
-	usable := false
-	for i := range built {
-		if p := &built[i]; p.Name == name {
-			usable = len(p.Ranges) > 0
-			given, free := t.book.Use(p, mostCounted)
-			status.Assigned, status.Available = int32(min(given, mostCounted)), strconv.FormatUint(free, 10) //nolint:gosec // bounded
-			if free >= mostCounted {
-				status.Available = fmt.Sprintf("more than %d", mostCounted)
-			}
-		}
-	}
-	c := condition("Accepted", usable, "Accepted", "", problems)
-	c.ObservedGeneration = object.Generation
-	set(&status.Conditions, c)
-	if status.Assigned == object.Status.Assigned && status.Available == object.Status.Available && sameConditions(status.Conditions, object.Status.Conditions) {
-		return nil
-	}
-	before := object.DeepCopy()
-	object.Status = status
-	return client.IgnoreNotFound(t.direct.Status().Patch(ctx, &object, client.MergeFrom(before)))
-}
-
-func join(addresses []netip.Addr) string {
-	texts := make([]string, len(addresses))
-	for i, a := range addresses {
-		texts[i] = a.String()
-	}
-	return strings.Join(texts, " and ")
 }

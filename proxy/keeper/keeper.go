@@ -334,19 +334,8 @@ func (k *Keeper) commit(ctx context.Context) Report {
 
 // submit hands what has changed to the engine. What can never be written is refused.
 func (k *Keeper) submit(changes []change, cluster service.Cluster, moved bool, report *Report) error {
-	if moved {
-		for f, part := range cluster.Parts() {
-			if err := k.Engine.Submit(service.Key(f), clusterKey, part); err != nil {
-				return err
-			}
-		}
-	}
-	if ranges := k.takeRanges(); ranges != nil {
-		for f, part := range ranges.Parts() {
-			if err := k.Engine.Submit(service.Key(f), rangesKey, part); err != nil {
-				return err
-			}
-		}
+	if err := k.submitShared(cluster, moved); err != nil {
+		return err
 	}
 	for _, c := range changes {
 		for f, part := range c.after.Parts() {
@@ -361,6 +350,25 @@ func (k *Keeper) submit(changes []change, cluster service.Cluster, moved bool, r
 	for _, table := range Tables() {
 		if err := k.Engine.Complete(table); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// submitShared hands over what belongs to no Service.
+func (k *Keeper) submitShared(cluster service.Cluster, moved bool) error {
+	if moved {
+		for f, part := range cluster.Parts() {
+			if err := k.Engine.Submit(service.Key(f), clusterKey, part); err != nil {
+				return err
+			}
+		}
+	}
+	if ranges := k.takeRanges(); ranges != nil {
+		for f, part := range ranges.Parts() {
+			if err := k.Engine.Submit(service.Key(f), rangesKey, part); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -190,7 +190,7 @@ func (s *Speaker) run(ctx context.Context) error {
 	for _, kind := range []client.Object{&corev1.Node{}, &v1alpha1.AddressPool{}, &coordination.Lease{}} {
 		informer, err := s.informer(ctx, kind)
 		if err == nil {
-			_, err = informer.AddEventHandler(s.events())
+			_, err = informer.AddEventHandler(s.events(ctx))
 		}
 		if err != nil {
 			return unlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
@@ -199,7 +199,7 @@ func (s *Speaker) run(ctx context.Context) error {
 	for _, kind := range []client.Object{&corev1.Service{}, &discoveryv1.EndpointSlice{}} {
 		informer, err := s.Slices.GetInformer(ctx, kind)
 		if err == nil {
-			_, err = informer.AddEventHandler(s.events())
+			_, err = informer.AddEventHandler(s.events(ctx))
 		}
 		if err != nil {
 			return unlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
@@ -208,7 +208,7 @@ func (s *Speaker) run(ctx context.Context) error {
 	if !s.objects.WaitForCacheSync(ctx) || !s.Slices.WaitForCacheSync(ctx) {
 		return nil
 	}
-	s.tellRanges()
+	s.tellRanges(ctx)
 	s.linksNow() // before it is asked what the node can answer for
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error {
@@ -254,7 +254,7 @@ func (s *Speaker) work(ctx context.Context) error {
 }
 
 // events wake addresses.
-func (s *Speaker) events() toolscache.ResourceEventHandler {
+func (s *Speaker) events(ctx context.Context) toolscache.ResourceEventHandler {
 	hear := func(object any) {
 		if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
 			object = gone.Obj
@@ -271,7 +271,7 @@ func (s *Speaker) events() toolscache.ResourceEventHandler {
 		case *discoveryv1.EndpointSlice:
 			s.wakeService(Service{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]})
 		case *v1alpha1.AddressPool:
-			s.tellRanges()
+			s.tellRanges(ctx)
 			s.wakeAll()
 		default:
 			s.wakeAll()
@@ -298,9 +298,9 @@ func (s *Speaker) events() toolscache.ResourceEventHandler {
 }
 
 // tellRanges tells which addresses are of load balancers.
-func (s *Speaker) tellRanges() {
+func (s *Speaker) tellRanges(ctx context.Context) {
 	var all v1alpha1.AddressPoolList
-	if err := s.objects.List(context.Background(), &all, client.UnsafeDisableDeepCopy); err != nil {
+	if err := s.objects.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
 		return // the cache has not begun, and the first pool of it comes again
 	}
 	var ranges []loadbalancer.Range

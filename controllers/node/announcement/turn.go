@@ -73,7 +73,7 @@ func (s *Speaker) turn(ctx context.Context, lease string) (time.Duration, error)
 }
 
 // note remembers a record.
-func (s *Speaker) note(r loadbalancer.Record) *state {
+func (s *Speaker) note(r loadbalancer.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.states[r.Address]
@@ -97,7 +97,6 @@ func (s *Speaker) note(r loadbalancer.Record) *state {
 		s.services[name][r.Address] = true
 	}
 	st.record = r
-	return st
 }
 
 // forget gives up an address of which there is no record any more.

@@ -70,7 +70,7 @@ func (l *link) asks(a netip.Addr, within time.Duration) net.HardwareAddr {
 	l.Helper()
 	l.forget(a)
 	l.neighbour.Do(func() {
-		c, err := net.Dial("udp", netip.AddrPortFrom(a, 9).String()) //nolint:noctx // a datagram
+		c, err := net.Dial("udp", netip.AddrPortFrom(a, 9).String())
 		if err != nil {
 			l.Error(err)
 			return

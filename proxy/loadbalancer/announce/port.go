@@ -108,7 +108,7 @@ func (p *port) join(a netip.Addr) error {
 	}
 	free := slices.IndexFunc(p.groups, func(m *members) bool { return len(m.joined) < mostGroups })
 	if free < 0 {
-		socket, err := net.ListenPacket("udp6", "[::1]:0") //nolint:noctx // it connects to nothing
+		socket, err := net.ListenPacket("udp6", "[::1]:0")
 		if err != nil {
 			return fmt.Errorf("join groups: %w", err)
 		}
