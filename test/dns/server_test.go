@@ -24,12 +24,13 @@ import (
 	"github.com/fairwaynet/fairway/test/tools"
 )
 
+// program is beside the test binary, in the folder that "go test" makes and removes for it.
 var program = sync.OnceValues(func() (string, error) {
-	folder, err := os.MkdirTemp("", "dns-")
+	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(folder, "fairway-dns")
+	path := filepath.Join(filepath.Dir(self), "fairway-dns")
 	return path, binary.Build(context.Background(), path, "dns/cmd/fairway-dns", []string{"CGO_ENABLED=0", "GOWORK=off"}, "-trimpath", "-ldflags", "-s -w")
 })
 
