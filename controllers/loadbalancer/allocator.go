@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -58,7 +59,7 @@ func (a *Allocator) Lead(ctx context.Context) error {
 	defer cancel()
 	t := &term{
 		Allocator: a, objects: objects, direct: direct, leases: leases.Leases(a.Namespace), book: loadbalancer.NewBook(),
-		foreign: map[key]time.Time{}, began: map[key]time.Time{}, owned: map[types.NamespacedName]bool{},
+		foreign: map[key]time.Time{}, began: map[key]time.Time{}, others: map[types.NamespacedName][]netip.Addr{}, owned: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[key](firstRetry, lastRetry)),
 	}
 	t.reporter = a.Reporter(objects)

@@ -284,4 +284,19 @@ func TestWhatServicesHear(t *testing.T) {
 	if a := w.addresses()["others"]; a != "" {
 		t.Errorf("a Service of another class has %s", a)
 	}
+	// What another controller gives is nobody else's.
+	w.cluster.Kubectl(t, "", "patch", "service", "others", "--subresource=status", "--type=merge", "-p", `{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.4"}]}}}`)
+	w.eventually("the pool leaves out what another controller has given", func() bool {
+		said := w.cluster.Kubectl(t, "", "get", "addresspool", "one", "-o", "jsonpath={.status.conditions[0].message}")
+		return strings.Contains(said, "192.0.2.4 (an address of Service default/others")
+	})
+	w.service("fifth", nil)
+	w.eventually("the fifth has the next one", func() bool { return w.addresses()["fifth"] == "192.0.2.5" })
+	// A record that somebody deletes comes back.
+	w.cluster.Kubectl(t, "", "delete", "lease", "-n", "agents", "fairway-address-192.0.2.5")
+	w.eventually("the record is back", func() bool { return slices.Contains(w.records(), "192.0.2.5 [default/fifth]") })
+	w.cluster.Kubectl(t, "", "patch", "service", "fifth", "--type=merge", "-p", `{"spec":{"type":"ClusterIP"}}`)
+	w.eventually("the record of a Service that is no load balancer any more goes", func() bool {
+		return !slices.Contains(w.records(), "192.0.2.5 [default/fifth]")
+	})
 }

@@ -112,6 +112,9 @@ func writeStatus(ctx context.Context, writer client.SubResourceWriter, s *corev1
 		ingress = append(ingress, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &vip})
 	}
 	wanted := slices.Clone(s.Status.Conditions)
+	if conditions == nil { // the Service is none of ours any more
+		wanted = slices.DeleteFunc(wanted, func(c metav1.Condition) bool { return c.Type == assigned || c.Type == announced })
+	}
 	for _, c := range conditions {
 		c.ObservedGeneration = s.Generation
 		set(&wanted, c)

@@ -45,9 +45,10 @@ type term struct {
 
 	book    *loadbalancer.Book
 	pools   []loadbalancer.Pool
-	owned   map[types.NamespacedName]bool // Services that have or want something of us
-	foreign map[key]time.Time             // since when an address is somebody's
-	began   map[key]time.Time             // since when a Service waits for a node
+	owned   map[types.NamespacedName]bool         // Services that have or want something of us
+	foreign map[key]time.Time                     // since when an address is somebody's
+	began   map[key]time.Time                     // since when a Service waits for a node
+	others  map[types.NamespacedName][]netip.Addr // what Services have of somebody else
 }
 
 func sameNode(before any, now *corev1.Node) bool {
@@ -124,6 +125,9 @@ func (t *term) begin(ctx context.Context) error {
 			}
 		}
 	}
+	if err := t.setPools(ctx, false); err != nil { // without what others have
+		return err
+	}
 	for a := range records {
 		t.queue.Add(key{recordKind, types.NamespacedName{Namespace: t.Namespace, Name: loadbalancer.RecordName(a)}})
 	}
@@ -133,6 +137,7 @@ func (t *term) begin(ctx context.Context) error {
 // known notes which addresses a Service has: those that are recorded, or what its status says.
 func (t *term) known(ctx context.Context, s *corev1.Service, records map[netip.Addr][]types.NamespacedName, recorded bool) error {
 	if !t.Class.Has(s) {
+		t.foreignService(types.NamespacedName{Namespace: s.Namespace, Name: s.Name}, addressesOf(s))
 		return nil
 	}
 	request, _, err := t.ask(ctx, s)
@@ -193,13 +198,17 @@ func (t *term) setPools(ctx context.Context, wake bool) error {
 	if err != nil {
 		return err
 	}
-	never, err := reserved(ctx, t.objects)
+	never, err := t.never(ctx)
 	if err != nil {
 		return err
 	}
 	built, problems := loadbalancer.BuildPools(objects, never)
 	t.pools = built
-	t.book.SetPools(built, never)
+	own, err := reserved(ctx, t.objects)
+	if err != nil {
+		return err
+	}
+	t.book.SetPools(built, own) // what another controller has given since evicts nobody
 	t.reporter.Report(ctx, key{kind: poolsKind}, problems)
 	for i := range objects {
 		t.queue.Add(key{poolKind, types.NamespacedName{Name: objects[i].Name}})
@@ -212,18 +221,35 @@ func (t *term) setPools(ctx context.Context, wake bool) error {
 	return nil
 }
 
+// never are the addresses that no pool gives.
+func (t *term) never(ctx context.Context) ([]loadbalancer.Reserved, error) {
+	all, err := reserved(ctx, t.objects)
+	if err != nil {
+		return nil, err
+	}
+	for name, addresses := range t.others {
+		for _, a := range addresses {
+			all = append(all, loadbalancer.Reserved{Range: loadbalancer.Range{First: a, Last: a}, What: "an address of Service " + name.String() + ", which is of another class"})
+		}
+	}
+	return all, nil
+}
+
 // service gives a Service what it gets.
 func (t *term) service(ctx context.Context, name types.NamespacedName) (time.Duration, error) {
 	var s corev1.Service
 	err := t.objects.Get(ctx, name, &s)
 	switch {
 	case apierrors.IsNotFound(err):
+		t.foreignService(name, nil)
 		return 0, t.release(ctx, name, nil)
 	case err != nil:
 		return 0, err
 	case !t.Class.Has(&s):
+		t.foreignService(name, addressesOf(&s))
 		return 0, t.release(ctx, name, &s)
 	}
+	t.foreignService(name, nil)
 	t.owned[name] = true
 	request, problems, err := t.ask(ctx, &s)
 	if err != nil {
@@ -268,6 +294,17 @@ func (t *term) service(ctx context.Context, name types.NamespacedName) (time.Dur
 	return again, t.freed(ctx, name, before, addresses)
 }
 
+// foreignService notes which addresses a Service has of somebody else. Pools do not give them.
+func (t *term) foreignService(name types.NamespacedName, has []netip.Addr) {
+	if slices.Equal(t.others[name], has) {
+		return
+	}
+	if delete(t.others, name); len(has) > 0 {
+		t.others[name] = has
+	}
+	t.queue.Add(key{kind: poolsKind})
+}
+
 // settles says how long a Service waits still until an address appears in its status. It
 // appears when a node answers for it, and nobody else does.
 func (t *term) settles(r loadbalancer.Record, has []netip.Addr, name types.NamespacedName) time.Duration {
@@ -299,7 +336,7 @@ func (t *term) claim(ctx context.Context, a netip.Addr, name types.NamespacedNam
 		record, exists = loadbalancer.ReadRecord(&cached)
 	}
 	holders := t.book.Holders(a)
-	if exists && slices.Equal(record.Services, holders) {
+	if exists && slices.Equal(record.Services, holders) && record.Pool == t.poolOf(a) {
 		return record, nil
 	}
 	if !exists {
@@ -418,8 +455,13 @@ func (t *term) freed(ctx context.Context, name types.NamespacedName, before, aft
 // record looks at the record of an address: who has it, and what nodes have found.
 func (t *term) record(ctx context.Context, lease types.NamespacedName) (time.Duration, error) {
 	var object coordination.Lease
-	if err := t.objects.Get(ctx, lease, &object); err != nil {
-		return 0, client.IgnoreNotFound(err)
+	err := t.objects.Get(ctx, lease, &object)
+	if apierrors.IsNotFound(err) {
+		t.recordAgain(lease.Name)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
 	}
 	r, ok := loadbalancer.ReadRecord(&object)
 	if !ok {
@@ -459,6 +501,18 @@ func (t *term) record(ctx context.Context, lease types.NamespacedName) (time.Dur
 	}
 	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion}}
 	return 0, client.IgnoreNotFound(t.leases.Delete(ctx, object.Name, options))
+}
+
+// recordAgain makes the Services be looked at that have the address of a record that is gone.
+func (t *term) recordAgain(lease string) {
+	for _, a := range t.book.Addresses() {
+		if loadbalancer.RecordName(a) != lease {
+			continue
+		}
+		for _, name := range t.book.Holders(a) {
+			t.queue.Add(key{serviceKind, name})
+		}
+	}
 }
 
 // answeredBy notes that somebody who is none of us answers for an address.

@@ -122,7 +122,7 @@ func (t *term) pool(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	never, err := reserved(ctx, t.objects)
+	never, err := t.never(ctx)
 	if err != nil {
 		return err
 	}

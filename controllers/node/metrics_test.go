@@ -17,6 +17,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/fairwaynet/fairway/cni/rules"
+	"github.com/fairwaynet/fairway/controllers/node/announcement"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	"github.com/fairwaynet/fairway/proxy/keeper"
 	"github.com/fairwaynet/fairway/proxy/nft"
@@ -35,6 +36,9 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := NewServiceMetrics(all); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := announcement.NewMetrics(all, func() int { return 0 }); err != nil {
 		t.Fatal(err)
 	}
 	told := map[string]bool{}
