@@ -31,6 +31,7 @@ func TestCases(t *testing.T) {
 		{"addresses of others", testReservedAddresses},
 		{"associations follow the endpoints", testSCTP},
 		{"stray segments", testStraySegments},
+		{"nft lists the tables", testListing},
 		{"sockets of the node at node ports", testSocketsAtNodePorts},
 		{"masquerade at node ports", testMasqueradeAtNodePorts},
 		{"changes of endpoints are timed", testTriggered},

@@ -111,14 +111,21 @@ func VMap(verdicts string, key ...Source) Sequence {
 	return append(Load(0, key...), Lookup{Set: verdicts, Into: Destination{Kind: ToVerdict}})
 }
 
-// VMapOf gives the verdict that a map has for what another map has for the key: "ip daddr map
-// @ways vmap @verdicts". The kernel looks at each element of a map with verdicts when one of
-// them changes, so a large map that changes has none.
+// VMapOf gives the verdict that a map has for what another map, ways, has for the key. The kernel
+// looks at each element of a map with verdicts when one of them changes, so a large map that
+// changes has none.
+//
+// nft has no words for this, and aborts when it lists a map whose value is looked up again. So a
+// value begins with a port, which is read over, and what follows is read before as a
+// placeholder: nft lists "meta mark vmap @verdicts".
 func VMapOf(verdicts, ways string, key ...Source) Sequence {
-	way := words(key...)
-	return append(Load(0, key...),
-		Lookup{Set: ways, Into: Destination{ToRegister, way}},
-		Lookup{From: way, Set: verdicts, Into: Destination{Kind: ToVerdict}})
+	port := words(key...)
+	way := port + 1
+	s := Load(way, PacketMark())
+	s = append(s, Load(0, key...)...)
+	s = append(s, Lookup{Set: ways, Into: Destination{ToRegister, port}})
+	s = append(s, Load(port, Dport())...)
+	return append(s, Lookup{From: way, Set: verdicts, Into: Destination{Kind: ToVerdict}})
 }
 
 // DNATMap rewrites the destination to the address and port that the map has:

@@ -51,6 +51,9 @@ func OIFName() Source { return Meta{Key: unix.NFT_META_OIFNAME} }
 // IIFType is "iiftype": a number of unix.ARPHRD_….
 func IIFType() Source { return Meta{Key: unix.NFT_META_IIFTYPE} }
 
+// PacketMark is "meta mark". It belongs to others: read it, and decide nothing by it.
+func PacketMark() Source { return Meta{Key: unix.NFT_META_MARK} }
+
 // CtState is "ct state", a mask: CtNew and others.
 func CtState() Source { return Conntrack{Key: unix.NFT_CT_STATE} }
 

@@ -189,7 +189,7 @@ func (b *builder) port(clusterIP netip.Addr, port *corev1.ServicePort, here map[
 		p.Fronts = append(p.Fronts, front)
 	}
 	p.Fronts = slices.DeleteFunc(p.Fronts, func(f Front) bool { return !b.take(p.key(f)) })
-	p.All, p.Local = b.bound(p.All), b.bound(p.Local)
+	p.All, p.Local = b.bound(p.All, p.Affinity > 0), b.bound(p.Local, p.Affinity > 0)
 	return p, len(p.Fronts) > 0
 }
 
@@ -206,12 +206,16 @@ func (b *builder) take(key FrontKey) bool {
 func isPort(n int32) bool { return n > 0 && n < 1<<16 }
 
 // bound keeps as many endpoints as a port can have slots.
-func (b *builder) bound(endpoints []Endpoint) []Endpoint {
-	if len(endpoints) <= mostEndpoints {
+func (b *builder) bound(endpoints []Endpoint, sticky bool) []Endpoint {
+	most, how := mostEndpoints, ""
+	if sticky {
+		most, how = mostSticky, " with session affinity"
+	}
+	if len(endpoints) <= most {
 		return endpoints
 	}
-	b.say(ReasonTooManyEndpoints, "", "it has %d endpoints, of which %d get connections: split the Service", len(endpoints), mostEndpoints)
-	return endpoints[:mostEndpoints]
+	b.say(ReasonTooManyEndpoints, "", "it has %d endpoints, of which %d get connections%s: split the Service", len(endpoints), most, how)
+	return endpoints[:most]
 }
 
 // affinity is how long clients keep their endpoint.

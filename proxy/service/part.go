@@ -100,18 +100,18 @@ func (w *writer) front(p Port, front Front) {
 	}
 	switch {
 	case front.Sources != nil:
-		w.add(services, nft.Element{Key: key, Value: fixed(guarded, nodePort)})
+		w.add(services, nft.Element{Key: key, Value: leadsTo(fixed(guarded, nodePort))})
 		for _, source := range front.Sources {
 			w.add(allowed, nft.Prefix(source, to, nft.Proto(p.Protocol), nft.Port(front.Port)))
 		}
 	case in != out:
-		w.add(services, nft.Element{Key: key, Value: fixed(bySource, nodePort)})
+		w.add(services, nft.Element{Key: key, Value: leadsTo(fixed(bySource, nodePort))})
 	default:
-		w.add(services, nft.Element{Key: key, Value: in})
+		w.add(services, nft.Element{Key: key, Value: leadsTo(in)})
 	}
 	if front.Sources != nil || in != out {
-		w.add(inside, nft.Element{Key: key, Value: in})
-		w.add(outside, nft.Element{Key: key, Value: out})
+		w.add(inside, nft.Element{Key: key, Value: leadsTo(in)})
+		w.add(outside, nft.Element{Key: key, Value: leadsTo(out)})
 	}
 	if front.Masquerade == OfAllButPods {
 		w.add(masquerade, nft.Element{Key: key})
@@ -153,6 +153,9 @@ func (w *writer) leads(from string, p Port, c Choice, nodePort bool) {
 	}
 	w.verdict(from, nft.Element{Key: chosen.way(), Verdict: nft.Goto(chosen.name())})
 }
+
+// leadsTo is a way as the value of a map: behind a port, which is read over.
+func leadsTo(way nft.Value) nft.Value { return nft.Concat(nft.Port(0), way) }
 
 // verdict adds an element once.
 func (w *writer) verdict(to string, e nft.Element) {

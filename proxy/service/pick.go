@@ -11,8 +11,11 @@ import (
 // localSlots is the slot of the first endpoint of this node.
 const localSlots = 1 << 16
 
-// mostEndpoints is how many slots a port has.
-const mostEndpoints = localSlots
+// How many slots a port has.
+const (
+	mostEndpoints = localSlots
+	mostSticky    = 1<<(28-affinityBits) - 1 // with session affinity
+)
 
 // pick is a chain that chooses among endpoints. Every front with as many endpoints, and the
 // same affinity, uses the same chain.
@@ -48,12 +51,15 @@ func (p pick) members() string {
 	return members
 }
 
-// The bits of a way's first number that are not how many endpoints there are. Its second number
-// is the affinity in seconds.
+// A way is one number: nft cannot list a rule that looks a value of several fields up in a
+// second map. It has the flags, and the number of endpoints or of a fixed chain. With affinity it
+// has the affinity in seconds, which the API server bounds to a day, and the endpoints above it.
 const (
-	localBit    = 1 << 24
-	nodePortBit = 1 << 25
-	fixedBit    = 1 << 26 // in place of endpoints, one of the fixed chains
+	nodePortBit  = 1 << 28
+	localBit     = 1 << 29
+	fixedBit     = 1 << 30
+	stickyBit    = 1 << 31
+	affinityBits = 17
 )
 
 // drop is no chain, but a way.
@@ -68,7 +74,7 @@ func fixed(name string, nodePort bool) nft.Value {
 	if nodePort {
 		number |= nodePortBit
 	}
-	return nft.Concat(nft.Number(number), nft.Number(0))
+	return nft.Number(number)
 }
 
 // fixedWays are those that every table has.
@@ -88,13 +94,16 @@ func fixedWays() []nft.Element {
 // way is the way to a pick.
 func (p pick) way() nft.Value {
 	number := p.endpoints
+	if p.affinity > 0 {
+		number = p.endpoints<<affinityBits | uint32(p.affinity/time.Second) | stickyBit //nolint:gosec // at most a day
+	}
 	if p.local {
 		number |= localBit
 	}
 	if p.nodePort {
 		number |= nodePortBit
 	}
-	return nft.Concat(nft.Number(number), nft.Number(uint32(p.affinity/time.Second))) //nolint:gosec // the API server bounds it to a day
+	return nft.Number(number)
 }
 
 // chain is the chain of a pick.

@@ -124,13 +124,14 @@ func (t table) keyType(more ...nft.Field) nft.Type {
 }
 
 func (t table) sets() []nft.Set {
-	a, way := t.Address(), nft.Type{nft.Mark, nft.Mark}
+	a, way := t.Address(), nft.Type{nft.Mark}
+	toWay := nft.Type{nft.InetService, nft.Mark}
 	// The port that is first is there for nft, which cannot list a map otherwise (ADR 24).
 	remembered := nft.Type{nft.InetService, a, nft.InetService}
 	return []nft.Set{
-		{Name: services, Comment: "where each address and port leads, see ways", Key: t.keyType(), Value: way},
-		{Name: inside, Comment: "for pods and this node, where it differs", Key: t.keyType(), Value: way},
-		{Name: outside, Comment: "for others, where it differs", Key: t.keyType(), Value: way},
+		{Name: services, Comment: "where each address and port leads, see ways", Key: t.keyType(), Value: toWay},
+		{Name: inside, Comment: "for pods and this node, where it differs", Key: t.keyType(), Value: toWay},
+		{Name: outside, Comment: "for others, where it differs", Key: t.keyType(), Value: toWay},
 		{Name: ways, Comment: "few: the kernel looks at all if one changes", Key: way, Value: nft.Type{nft.Verdicts}},
 		{Name: ends, Comment: "of inside and outside", Key: way, Value: nft.Type{nft.Verdicts}},
 		{Name: endpoints, Comment: "by slot; those of this node from 65536 on", Key: t.keyType(nft.Mark), Value: nft.Type{a, nft.InetService}},

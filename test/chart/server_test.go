@@ -126,6 +126,7 @@ func testInstall(t *testing.T, i installer) {
 		t.Fatal(err)
 	}
 	want := []string{
+		"customresourcedefinition.apiextensions.k8s.io/addresspools.fairway.dev",
 		"customresourcedefinition.apiextensions.k8s.io/clustergatewayconfigs.fairway.dev",
 		"customresourcedefinition.apiextensions.k8s.io/gatewayconfigs.fairway.dev",
 		"customresourcedefinition.apiextensions.k8s.io/issuers.fairway.dev",

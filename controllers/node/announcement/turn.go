@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/nodelinks"
 	"github.com/fairwaynet/fairway/api/problem"
@@ -156,6 +157,10 @@ func (s *Speaker) keep(ctx context.Context, r loadbalancer.Record, object *coord
 		if err := s.life.begin(ctx); err != nil {
 			return 0, err // nobody knows that this node lives, so it begins nothing
 		}
+		// The cache may be late: after a pause it shows what was before.
+		if mine, err := s.holdsNow(ctx, r.Address); err != nil || !mine {
+			return 0, err // that it is another's comes as an event
+		}
 	}
 	if !r.Proved {
 		s.prove(ctx, r, object, device)
@@ -166,6 +171,19 @@ func (s *Speaker) keep(ctx context.Context, r loadbalancer.Record, object *coord
 	}
 	s.tell(ctx, r)
 	return again, nil
+}
+
+// holdsNow asks the API server whether this node is the holder of an address.
+func (s *Speaker) holdsNow(ctx context.Context, a netip.Addr) (bool, error) {
+	const patience = 2 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	lease, err := s.leases.Get(ctx, loadbalancer.RecordName(a), metav1.GetOptions{})
+	if err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	r, ok := loadbalancer.ReadRecord(lease)
+	return ok && r.Holder == s.Node, nil
 }
 
 // What a node does about others that claim an address that it holds.

@@ -27,7 +27,7 @@ func TestWhatAClusterLacks(t *testing.T) {
 		want  []string
 		there bool // any kind is
 	}{
-		{"", []string{"kind ClusterGatewayConfig", "kind GatewayConfig", "kind Issuer"}, false},
+		{"", []string{"kind AddressPool", "kind ClusterGatewayConfig", "kind GatewayConfig", "kind Issuer"}, false},
 		{olddefinitions.Manifest(t, "Issuer.spec.externalAccount", "GatewayConfig"), []string{"kind GatewayConfig", "spec.externalAccount of Issuer"}, true},
 		{olddefinitions.Manifest(t, "Issuer.spec.controller"), []string{"spec.controller of Issuer"}, true},
 		{olddefinitions.Manifest(t, ""), nil, true},
