@@ -171,8 +171,10 @@ func (m *machine) signal(name string) {
 	m.shell("kill -" + name + " $(pgrep -f -- 'fairway node --node-name=" + m.name + " ' | head -1)")
 }
 
-// answers is how long after a moment a Service's address was silent, asked from outside all
-// the time.
+// clients ask at the same time.
+const clients = 4
+
+// outage is how long a Service's address was silent, asked from outside all the time.
 type outage struct {
 	stop   func()
 	mu     sync.Mutex
@@ -186,7 +188,7 @@ func (x *addressed) ask(a netip.Addr) *outage {
 	ctx, cancel := context.WithCancel(x.Context())
 	var asking sync.WaitGroup
 	to := net.JoinHostPort(a.String(), "80")
-	for range 4 {
+	for range clients {
 		asking.Go(func() {
 			for ctx.Err() == nil {
 				began := time.Now()
@@ -260,8 +262,9 @@ func testAddresses(t *testing.T, w *world) {
 		defer x.cordon(from, false)
 		x.moves(address, from, time.Second)
 		time.Sleep(time.Second) //nolint:forbidigo // what fails afterwards counts, too
-		if silent := load.end(t, "cordoned"); silent > 0 {
-			t.Error("connections failed")
+		load.end(t, "cordoned")
+		if len(load.failed) > clients { // each may have had one open at that moment, which does not follow
+			t.Errorf("%d connections failed", len(load.failed))
 		}
 	})
 	t.Run("the agent restarts", func(t *testing.T) {
