@@ -301,7 +301,8 @@ func (r *privateRegistry) testPulled(t *testing.T) {
 	t.Helper()
 	runs := strings.Fields(r.lab.Kubectl(t, "", "-n", "edge", "get", "pods", "-o", `jsonpath={range .items[*].status.containerStatuses[*]}{.imageID}{"\n"}{end}`))
 	used := maps.Clone(r.digests)
-	delete(used, "fairway-node") // the release has no network
+	delete(used, "fairway-node") // the release has no network,
+	delete(used, "fairway-dns")  // and no DNS
 	var want []string
 	for image, digest := range used {
 		want = append(want, privateFolder+"/"+image+"@"+digest)
