@@ -198,7 +198,11 @@ func TestLeadersChange(t *testing.T) {
 	}
 	w.eventually("all addresses are given", full)
 	before := w.addresses()
-	for term := range 50 {
+	terms := 50
+	if testing.Short() { // with the race detector one is as good as the next
+		terms = 10
+	}
+	for term := range terms {
 		w.lead()
 		switch random.IntN(4) {
 		case 0: // it ends in the middle of whatever it does
