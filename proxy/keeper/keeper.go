@@ -71,7 +71,6 @@ type Keeper struct {
 	cluster  service.Cluster
 	told     map[types.NamespacedName]time.Time // since the last commit
 	moved    bool                               // the cluster was told since the last commit
-	ranges   *service.Balancers                 // told since the last commit
 	sweep    bool                               // all connections are to be looked at
 	complete bool
 	begun    bool // everything was written once
@@ -89,7 +88,6 @@ type name = types.NamespacedName
 const (
 	clusterKey nft.Key = "cluster"
 	keptKey    nft.Key = "kept"
-	rangesKey  nft.Key = "balancers"
 )
 
 // Tables are the keys of the tables.
@@ -127,6 +125,7 @@ func (k *Keeper) Publish(name types.NamespacedName, s *service.Service) {
 func (k *Keeper) PublishCluster(c service.Cluster) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	c.Balancers = k.cluster.Balancers // these are told apart
 	k.cluster, k.moved = c, true
 	k.wake()
 }
@@ -135,7 +134,7 @@ func (k *Keeper) PublishCluster(c service.Cluster) {
 func (k *Keeper) PublishBalancers(ranges service.Balancers) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.ranges = &ranges
+	k.cluster.Balancers, k.moved = ranges, true
 	k.wake()
 }
 
@@ -251,14 +250,6 @@ func (k *Keeper) take() (all []change, cluster service.Cluster, moved bool) {
 	return all, k.cluster, moved
 }
 
-func (k *Keeper) takeRanges() *service.Balancers {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	ranges := k.ranges
-	k.ranges = nil
-	return ranges
-}
-
 func (k *Keeper) mustSweep() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -298,7 +289,7 @@ func (k *Keeper) commit(ctx context.Context) Report {
 	}
 	report.Messages = result.Messages
 	for _, refused := range result.Refused {
-		if refused.Key == rangesKey || refused.Key == keptKey {
+		if refused.Key == keptKey {
 			report.Err = fmt.Errorf("write Services into the kernel: %w", refused.Err)
 			continue
 		}
@@ -360,13 +351,6 @@ func (k *Keeper) submitShared(cluster service.Cluster, moved bool) error {
 	if moved {
 		for f, part := range cluster.Parts() {
 			if err := k.Engine.Submit(service.Key(f), clusterKey, part); err != nil {
-				return err
-			}
-		}
-	}
-	if ranges := k.takeRanges(); ranges != nil {
-		for f, part := range ranges.Parts() {
-			if err := k.Engine.Submit(service.Key(f), rangesKey, part); err != nil {
 				return err
 			}
 		}

@@ -153,7 +153,7 @@ func testSocketsAtNodePorts(t *testing.T, w *world) {
 // latePort is where a server answers more than it is asked.
 const latePort = 7002
 
-// lateAnswers opens a socket of the node at a node port. Whoever calls what it returns lets
+// lateAnswers opens a socket of the node at a node port. The function that it returns lets
 // the server send a datagram, which arrives if the wait is patient, and else does not.
 func lateAnswers(t *testing.T, w *world) func(wait time.Duration) {
 	t.Helper()

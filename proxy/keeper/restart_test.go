@@ -134,7 +134,7 @@ func testFlush(t *testing.T, w *world) {
 	if out, err := exec.CommandContext(t.Context(), "/usr/sbin/nft", "flush", "ruleset").CombinedOutput(); err != nil {
 		t.Fatalf("nft: %v\n%s", err, out)
 	}
-	// Who connects meanwhile is not led, and the kernel knows the connection so.
+	// A client that connects meanwhile is not led, and the kernel knows the connection so.
 	begun := map[string]chan error{}
 	for _, to := range []string{"10.96.1.1:80", "[fd00:96::1:1]:80"} {
 		connected := make(chan error, 1)

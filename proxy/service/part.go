@@ -181,24 +181,6 @@ func (w *writer) slots(p Port, port uint16, key nft.Value, list []Endpoint, loca
 // Balancers are the ranges of load balancers' addresses, with both ends.
 type Balancers [][2]netip.Addr
 
-// Parts returns the elements of the ranges.
-func (b Balancers) Parts() Parts {
-	parts := Parts{}
-	for _, f := range families() {
-		part := nft.Part{}
-		for _, r := range b {
-			if familyOf(r[0].Is6()) == f {
-				if part.Elements == nil {
-					part.Elements = map[string][]nft.Element{}
-				}
-				part.Elements[balancers] = append(part.Elements[balancers], nft.Element{Key: nft.Addr(r[0]), End: nft.Addr(r[1])})
-			}
-		}
-		parts[f] = part
-	}
-	return parts
-}
-
 // Cluster is what the tables must know of the cluster and the node.
 type Cluster struct {
 	// Services are the ranges of cluster IPs, Pods those of pods.
@@ -207,6 +189,8 @@ type Cluster struct {
 	NodePorts []netip.Prefix
 	// NodeAddresses are those addresses.
 	NodeAddresses []netip.Addr
+	// Balancers are told apart from the rest.
+	Balancers Balancers
 	// Leaving says that the node is about to go: load balancers are told to send it nothing.
 	Leaving bool
 }
@@ -221,6 +205,11 @@ func (c Cluster) Parts() Parts {
 				if familyOf(network.Addr().Is6()) == f {
 					elements[set] = append(elements[set], nft.Prefix(network))
 				}
+			}
+		}
+		for _, r := range c.Balancers {
+			if familyOf(r[0].Is6()) == f {
+				elements[balancers] = append(elements[balancers], nft.Element{Key: nft.Addr(r[0]), End: nft.Addr(r[1])})
 			}
 		}
 		parts[f] = nft.Part{Elements: elements}

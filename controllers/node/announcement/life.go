@@ -117,27 +117,19 @@ func (l *life) renew(ctx context.Context, lasts time.Duration) error {
 	began := time.Now()
 	seconds := int32(lasts / time.Second)
 	now := metav1.NewMicroTime(began)
-	spec := coordination.LeaseSpec{HolderIdentity: &l.node, LeaseDurationSeconds: &seconds, RenewTime: &now}
-	var err error
-	if l.lease == nil {
-		l.lease, err = l.leases.Get(ctx, loadbalancer.AnnouncerName(l.node), metav1.GetOptions{})
+	lease, err := l.lease, error(nil)
+	if lease == nil {
+		lease, err = l.leases.Get(ctx, loadbalancer.AnnouncerName(l.node), metav1.GetOptions{})
 	}
-	switch {
-	case apierrors.IsNotFound(err):
-		l.lease = nil
-		l.lease, err = l.leases.Create(ctx, &coordination.Lease{
-			ObjectMeta: metav1.ObjectMeta{
-				Name: loadbalancer.AnnouncerName(l.node), Labels: map[string]string{loadbalancer.LeaseLabel: loadbalancer.AnnouncerKind},
-			},
-			Spec: spec,
-		}, metav1.CreateOptions{})
-	case err == nil:
-		l.lease.Spec = spec
-		if l.lease.Labels == nil {
-			l.lease.Labels = map[string]string{}
-		}
-		l.lease.Labels[loadbalancer.LeaseLabel] = loadbalancer.AnnouncerKind
-		l.lease, err = l.leases.Update(ctx, l.lease, metav1.UpdateOptions{})
+	write := func() (*coordination.Lease, error) { return l.leases.Update(ctx, lease, metav1.UpdateOptions{}) }
+	if apierrors.IsNotFound(err) {
+		lease, err = &coordination.Lease{ObjectMeta: metav1.ObjectMeta{Name: loadbalancer.AnnouncerName(l.node)}}, nil
+		write = func() (*coordination.Lease, error) { return l.leases.Create(ctx, lease, metav1.CreateOptions{}) }
+	}
+	if err == nil {
+		lease.Labels = map[string]string{loadbalancer.LeaseLabel: loadbalancer.AnnouncerKind}
+		lease.Spec = coordination.LeaseSpec{HolderIdentity: &l.node, LeaseDurationSeconds: &seconds, RenewTime: &now}
+		l.lease, err = write()
 	}
 	if err != nil {
 		l.lease = nil

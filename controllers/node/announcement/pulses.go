@@ -30,8 +30,7 @@ type pulses struct {
 type pulse struct {
 	loadbalancer.Pulse
 
-	told   time.Duration // how long it lasts by its Lease
-	halved bool          // the API server has confirmed the first half
+	halved bool // the API server has confirmed the first half
 	asking bool
 	dead   bool
 }
@@ -55,7 +54,6 @@ func (p *pulses) see(node string, uid types.UID, version string, lasts time.Dura
 func (p *pulses) changed(known *pulse, version string, lasts time.Duration) {
 	before := known.Version()
 	known.See(version, lasts, time.Now())
-	known.told = lasts
 	if known.Version() != before {
 		known.halved, known.dead = false, false
 	}
@@ -73,7 +71,7 @@ func (p *pulses) watch(node string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if node != p.own && p.all[node] == nil {
-		known := &pulse{told: loadbalancer.Life}
+		known := &pulse{}
 		known.See("", loadbalancer.Life, time.Now())
 		p.all[node] = known
 	}
@@ -83,7 +81,7 @@ func (p *pulses) watch(node string) {
 func (p *pulses) shorten(node string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if known := p.all[node]; known != nil && known.told > loadbalancer.Life {
+	if known := p.all[node]; known != nil && known.Duration() > loadbalancer.Life {
 		known.Lasts(loadbalancer.Life)
 	}
 }

@@ -195,7 +195,7 @@ const (
 	yields
 )
 
-// listened decides about who else was heard. Whoever does not know that he still is the holder
+// listened decides about who else was heard. A node that does not know that it still is the holder
 // yields, until the API server says that he is.
 func (s *Speaker) listened(r loadbalancer.Record, object *coordination.Lease) (reaction, time.Duration) {
 	sure := s.life.sure()

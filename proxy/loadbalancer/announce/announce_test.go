@@ -197,7 +197,7 @@ func TestANodeAnswersForWhatItHolds(t *testing.T) {
 	}
 }
 
-// Who takes an address over is known at once to a neighbour that knew another.
+// A neighbour that knew another holder knows at once who takes an address over.
 func TestATakeoverIsAnnounced(t *testing.T) {
 	l := newLink(t)
 	other := net.HardwareAddr{2, 0, 0, 0, 0, 9}
