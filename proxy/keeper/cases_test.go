@@ -16,6 +16,8 @@ func TestCases(t *testing.T) {
 	}{
 		{"one-way flows end with what they call", testOneWayFlows},
 		{"flows follow the endpoints", testFlowsFollowTheEndpoints},
+		{"answers on their way", testAnswersOnTheirWay},
+		{"very many flows that are left", testManyFlows},
 		{"clients stay with their endpoint", testAffinity},
 		{"clients stay at each port", testAffinityIsOfAPort},
 		{"clients are forgotten", testAffinityEnds},

@@ -15,22 +15,38 @@ import (
 // It is for one goroutine.
 type forgetter struct {
 	connections Connections
-	serving     service.Serving
-	swept       bool              // connections of before the start were looked at
-	stale       []conntrack.Match // to be forgotten
+	// await lets answers pass that are on their way to connections about to be forgotten: all
+	// that wait, each time.
+	await   func(context.Context, []conntrack.Connection) error
+	serving service.Serving
+	swept   bool              // connections of before the start were looked at
+	stale   []conntrack.Match // to be forgotten
 	// A packet that was led before a commit can make its connection known after it was
-	// forgotten. So all is forgotten twice, a moment apart.
-	fresh, ripe []conntrack.Match
+	// forgotten. So all is forgotten twice, a moment apart. Answers are awaited as long.
+	fresh, ripe forgotten
 	again       *time.Timer // for ripe
 }
 
-// moment is how long a packet may take at most from a look-up to the end of its hooks.
-const moment = time.Second
+// forgotten is what was forgotten, and the connections that were.
+type forgotten struct {
+	matches     []conntrack.Match
+	connections []conntrack.Connection
+}
 
-func newForgetter(connections Connections) *forgetter {
+func (f forgotten) empty() bool { return len(f.matches) == 0 && len(f.connections) == 0 }
+
+// moment is how long a packet may take at most from a look-up to the end of its hooks, and an
+// answer from who was asked.
+const moment = 2 * time.Second
+
+// few matches are looked up one by one: each costs a walk through all connections in the kernel,
+// which is cheaper than to be told all.
+const few = 8
+
+func newForgetter(connections Connections, await func(context.Context, []conntrack.Connection) error) *forgetter {
 	again := time.NewTimer(moment)
 	again.Stop()
-	return &forgetter{connections: connections, again: again}
+	return &forgetter{connections: connections, await: await, again: again}
 }
 
 // changed notes what changes.
@@ -52,9 +68,9 @@ func (f *forgetter) changed(changes []change, written map[name]*service.Service,
 // for the next time.
 func (f *forgetter) forget(ctx context.Context) error {
 	if !f.swept {
-		err := f.connections.List(ctx, func(m conntrack.Match) {
-			if f.serving.Stale(m) {
-				f.stale = append(f.stale, m)
+		err := f.connections.List(ctx, func(c conntrack.Connection) {
+			if f.serving.Stale(c.Match) {
+				f.stale = append(f.stale, c.Match)
 			}
 		})
 		if err != nil {
@@ -66,40 +82,96 @@ func (f *forgetter) forget(ctx context.Context) error {
 	slices.SortFunc(f.stale, conntrack.Match.Compare)
 	all := slices.Compact(f.stale)
 	f.stale = nil
-	var wrong []error
-	for _, m := range all {
-		if err := f.connections.Delete(ctx, m); err != nil {
-			wrong = append(wrong, err)
-			f.stale = append(f.stale, m)
-			continue
-		}
-		f.fresh = append(f.fresh, m)
+	if err := f.delete(ctx, all); err != nil {
+		f.stale = all
+		return err
 	}
-	if len(f.fresh) > 0 && f.ripe == nil {
+	f.fresh.matches = append(f.fresh.matches, all...)
+	if f.ripe.empty() {
 		f.ripen()
+	}
+	return nil
+}
+
+// delete deletes the connections of matches, and lets answers pass that are on their way to
+// them. What fails does not keep the rest.
+func (f *forgetter) delete(ctx context.Context, matches []conntrack.Match) error {
+	if len(matches) == 0 {
+		return nil
+	}
+	found, err := f.find(ctx, matches)
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	if len(found) > 0 {
+		f.fresh.connections = append(f.fresh.connections, found...)
+		if err := f.await(ctx, slices.Concat(f.ripe.connections, f.fresh.connections)); err != nil {
+			wrong = append(wrong, fmt.Errorf("await answers to connections: %w", err))
+		}
+	}
+	if len(matches) <= few {
+		for _, m := range matches { // which has also what came meanwhile
+			wrong = append(wrong, f.connections.Delete(ctx, m))
+		}
+	} else {
+		for _, c := range found {
+			wrong = append(wrong, f.connections.Remove(ctx, c))
+		}
 	}
 	return errors.Join(wrong...)
 }
 
+// find returns the connections of matches.
+func (f *forgetter) find(ctx context.Context, matches []conntrack.Match) (found []conntrack.Connection, err error) {
+	if len(matches) <= few {
+		for _, m := range matches {
+			if err := f.connections.Find(ctx, m, func(c conntrack.Connection) { found = append(found, c) }); err != nil {
+				return nil, err
+			}
+		}
+		return found, nil
+	}
+	wanted := make(map[conntrack.Match]bool, len(matches))
+	for _, m := range matches {
+		wanted[m] = true
+	}
+	err = f.connections.List(ctx, func(c conntrack.Connection) {
+		for _, m := range service.Matches(c.Match) {
+			if wanted[m] {
+				found = append(found, c)
+				return
+			}
+		}
+	})
+	return found, err
+}
+
 // ripen makes what was forgotten now be forgotten again a moment later.
 func (f *forgetter) ripen() {
-	f.ripe, f.fresh = f.fresh, nil
-	if len(f.ripe) > 0 {
+	f.ripe, f.fresh = f.fresh, forgotten{}
+	if !f.ripe.empty() {
 		f.again.Reset(moment)
 	}
 }
 
-// repeat forgets again what is still stale. It reports whether forget must be called: not
-// all could be deleted.
+// repeat forgets again what is still stale, and awaits the answers of before no longer. It
+// reports whether forget must be called: not all could be deleted.
 func (f *forgetter) repeat(ctx context.Context) bool {
-	for _, m := range f.ripe {
-		still, is := f.serving.Again(m)
-		if !is {
-			continue
+	last := f.ripe
+	f.ripe = forgotten{}
+	if len(last.connections) > 0 {
+		// The next time says it again, if this one fails.
+		_ = f.await(ctx, f.fresh.connections)
+	}
+	var still []conntrack.Match
+	for _, m := range last.matches {
+		if m, is := f.serving.Again(m); is {
+			still = append(still, m)
 		}
-		if err := f.connections.Delete(ctx, still); err != nil {
-			f.stale = append(f.stale, still)
-		}
+	}
+	if f.delete(ctx, still) != nil {
+		f.stale = append(f.stale, still...)
 	}
 	f.ripen()
 	return len(f.stale) > 0

@@ -25,15 +25,28 @@ type kernel struct {
 
 var errBusy = errors.New("busy")
 
-func (k *kernel) List(_ context.Context, each func(conntrack.Match)) error {
+func (k *kernel) List(_ context.Context, each func(conntrack.Connection)) error {
 	if k.failing {
 		return errBusy
 	}
 	for _, m := range k.known {
-		each(m)
+		each(conntrack.Connection{Match: m})
 	}
 	return nil
 }
+
+func (k *kernel) Find(context.Context, conntrack.Match, func(conntrack.Connection)) error {
+	if k.failing {
+		return errBusy
+	}
+	return nil
+}
+
+func (k *kernel) Remove(ctx context.Context, c conntrack.Connection) error {
+	return k.Delete(ctx, c.Match)
+}
+
+func await(context.Context, []conntrack.Connection) error { return nil }
 
 func (k *kernel) Delete(_ context.Context, m conntrack.Match) error {
 	if k.failing {
@@ -84,7 +97,7 @@ func (k *kernel) expect(t *testing.T, what string, want ...string) {
 func TestForgetting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &kernel{failing: true, known: []conntrack.Match{connection("10.96.0.1", "10.244.0.1"), connection("10.96.0.1", "10.244.0.9")}}
-		f, written := newForgetter(k), map[name]*service.Service{}
+		f, written := newForgetter(k, await), map[name]*service.Service{}
 		defer f.again.Stop()
 		if err := f.apply(t, written, datagrams("10.96.0.1", "10.244.0.1", "10.244.0.2")); !errors.Is(err, errBusy) {
 			t.Errorf("a list that fails: %v", err)
@@ -137,7 +150,7 @@ func TestForgetting(t *testing.T) {
 func TestAFrontThatMoves(t *testing.T) {
 	for _, order := range [][]int{{0, 1}, {1, 0}} {
 		k := &kernel{}
-		f, written := newForgetter(k), map[name]*service.Service{}
+		f, written := newForgetter(k, await), map[name]*service.Service{}
 		if err := f.apply(t, written, datagrams("10.96.0.1", "10.244.0.1")); err != nil {
 			t.Fatal(err)
 		}

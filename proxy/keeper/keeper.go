@@ -20,7 +20,9 @@ import (
 // Connections forgets connections. A *conntrack.Table is one.
 type Connections interface {
 	Delete(ctx context.Context, m conntrack.Match) error
-	List(ctx context.Context, each func(conntrack.Match)) error
+	Remove(ctx context.Context, c conntrack.Connection) error
+	Find(ctx context.Context, m conntrack.Match, each func(conntrack.Connection)) error
+	List(ctx context.Context, each func(conntrack.Connection)) error
 }
 
 // Options are what a Keeper works with.
@@ -88,6 +90,7 @@ type name = types.NamespacedName
 const (
 	clusterKey nft.Key = "cluster"
 	keptKey    nft.Key = "kept"
+	lateKey    nft.Key = "late"
 )
 
 // Tables are the keys of the tables.
@@ -102,10 +105,12 @@ func New(options Options) (*Keeper, error) {
 			return nil, fmt.Errorf("keep Services: %w", err)
 		}
 	}
-	return &Keeper{
+	k := &Keeper{
 		Options: options, woken: make(chan struct{}, 1), claims: service.NewClaims(),
-		told: map[name]time.Time{}, started: options.Now(), written: map[name]*service.Service{}, kept: service.Parts{}, old: newForgetter(options.Connections),
-	}, nil
+		told: map[name]time.Time{}, started: options.Now(), written: map[name]*service.Service{}, kept: service.Parts{},
+	}
+	k.old = newForgetter(options.Connections, k.await)
+	return k, nil
 }
 
 // Publish says what a Service is from now on; nil: nothing. It hands over and does not wait.
@@ -377,6 +382,23 @@ func (k *Keeper) keep(f nft.Family, part nft.Part) error {
 	}
 	k.kept[f] = kept
 	return k.Engine.Submit(service.Key(f), keptKey, kept)
+}
+
+// await lets the answers pass that connections wait for which are about to be forgotten, and no
+// others from now on.
+func (k *Keeper) await(ctx context.Context, forgotten []conntrack.Connection) error {
+	for f, part := range service.Late(forgotten) {
+		if err := k.Engine.Submit(service.Key(f), lateKey, part); err != nil {
+			return err
+		}
+	}
+	result, err := k.Engine.Commit(ctx, Tables()...)
+	for _, refused := range result.Refused {
+		if refused.Key == lateKey {
+			err = errors.Join(err, refused.Err)
+		}
+	}
+	return err
 }
 
 // triggered is when a change of endpoints began, if it is one that was not written before.

@@ -173,7 +173,7 @@ func (w *world) known(t *testing.T, to string) (known bool) {
 	table, err := conntrack.Open(conntrack.Options{})
 	must(t, err)
 	defer table.Close()
-	must(t, table.List(t.Context(), func(m conntrack.Match) {
+	must(t, table.List(t.Context(), func(m conntrack.Connection) {
 		known = known || netip.AddrPortFrom(m.Original.Destination, m.Original.DestinationPort).String() == to
 	}))
 	return known

@@ -37,7 +37,7 @@ func everyExpression() []Expression {
 		Load(0, Saddr(IPv4), Daddr(IPv4), Dport()),
 		WriteSet{Operation: Update, Set: "dynamic", Timeout: 3 * time.Hour, Value: Destination{ToRegister, 1}},
 		WriteSet{Operation: Delete, Set: "dynamic", Value: Destination{ToRegister, 1}},
-		RejectTCP(),
+		Load(0, Saddr(IPv6)), SetSaddr(IPv4, 1), SetSaddr(IPv6, 0), SetUDPSport(2), RejectTCP(),
 	)...)
 }
 

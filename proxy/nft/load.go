@@ -62,7 +62,7 @@ func (p Payload) encode(a *message.Attributes) {
 
 func decodePayload(f *message.Fields) Expression {
 	if !f.Has(unix.NFTA_PAYLOAD_DREG) {
-		return nil // it writes
+		return decodeRewrite(f)
 	}
 	return Payload{
 		registerOf(f.Uint32(unix.NFTA_PAYLOAD_DREG)),

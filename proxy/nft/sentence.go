@@ -38,13 +38,19 @@ func Load(r Register, sources ...Source) Sequence {
 	var s Sequence
 	for _, source := range sources {
 		s = append(s, source.at(r))
-		r += words(source)
+		r += Words(source)
 	}
 	return s
 }
 
-// words is the number of registers that a source takes.
-func words(sources ...Source) Register {
+// MapTo loads what the map has for the key into a register: "ip saddr map @names". A packet whose
+// key the map lacks goes on to the next rule.
+func MapTo(values string, to Register, key ...Source) Sequence {
+	return append(Load(0, key...), Lookup{Set: values, Into: Destination{ToRegister, to}})
+}
+
+// Words is the number of registers that sources take.
+func Words(sources ...Source) Register {
 	n := 0
 	for _, s := range sources {
 		n += padded(s.size()) / 4
@@ -119,7 +125,7 @@ func VMap(verdicts string, key ...Source) Sequence {
 // value begins with a port, which is read over, and what follows is read before as a
 // placeholder: nft lists "meta mark vmap @verdicts".
 func VMapOf(verdicts, ways string, key ...Source) Sequence {
-	port := words(key...)
+	port := Words(key...)
 	way := port + 1
 	s := Load(way, PacketMark())
 	s = append(s, Load(0, key...)...)
@@ -131,10 +137,10 @@ func VMapOf(verdicts, ways string, key ...Source) Sequence {
 // DNATMap rewrites the destination to the address and port that the map has:
 // "dnat ip to KEY map @endpoints".
 func DNATMap(f Family, endpoints string, key ...Source) Sequence {
-	addr := words(key...)
+	addr := Words(key...)
 	return append(Load(0, key...),
 		Lookup{Set: endpoints, Into: Destination{ToRegister, addr}},
-		DNAT(f, addr, addr+words(Daddr(f))))
+		DNAT(f, addr, addr+Words(Daddr(f))))
 }
 
 // DNAT rewrites the destination to the address and port in registers.

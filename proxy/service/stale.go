@@ -97,6 +97,17 @@ func (k FrontKey) match(to netip.Addr, endpoint netip.AddrPort) conntrack.Match 
 	return m
 }
 
+// Matches are those by which Stale and Again may mean a connection: its front, the front and who
+// answers, and the connection itself.
+func Matches(c conntrack.Match) [3]conntrack.Match {
+	front := conntrack.Match{Original: conntrack.Tuple{
+		Destination: c.Original.Destination, Protocol: c.Original.Protocol, DestinationPort: c.Original.DestinationPort,
+	}}
+	answered := front
+	answered.Reply = conntrack.Tuple{Source: c.Reply.Source, Protocol: c.Reply.Protocol, SourcePort: c.Reply.SourcePort}
+	return [3]conntrack.Match{front, answered, c}
+}
+
 // Serving knows who serves the lasting fronts of a node.
 type Serving struct {
 	Cluster Cluster

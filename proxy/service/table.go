@@ -12,7 +12,7 @@ import (
 // name of the tables, and the version of what they hold.
 const (
 	name    = "fairway-services"
-	version = 2
+	version = 3
 )
 
 // Unallocated is the counter of packets to cluster IPs that no Service has.
@@ -128,7 +128,7 @@ func (t table) sets() []nft.Set {
 	toWay := nft.Type{nft.InetService, nft.Mark}
 	// The port that is first is there for nft, which cannot list a map otherwise (ADR 24).
 	remembered := nft.Type{nft.InetService, a, nft.InetService}
-	return []nft.Set{
+	return append(t.lateSets(), []nft.Set{
 		{Name: services, Comment: "where each address and port leads, see ways", Key: t.keyType(), Value: toWay},
 		{Name: inside, Comment: "for pods and this node, where it differs", Key: t.keyType(), Value: toWay},
 		{Name: outside, Comment: "for others, where it differs", Key: t.keyType(), Value: toWay},
@@ -148,7 +148,7 @@ func (t table) sets() []nft.Set {
 		{Name: sticky, Comment: "endpoints by slot, for session affinity", Key: append(nft.Type{nft.Mark}, t.keyType()...), Value: remembered},
 		{Name: members, Comment: "endpoints that clients may return to", Key: t.keyType(a, nft.InetService)},
 		{Name: localMembers, Comment: "those of this node", Key: t.keyType(a, nft.InetService)},
-	}
+	}...)
 }
 
 // loopback are addresses at which no node port answers: a packet from one cannot leave the
@@ -172,6 +172,10 @@ const (
 	sources      = 99
 )
 
+// judged is behind the filters of others, which see who really answers.
+const judged = 50
+
+
 func (t table) chains() []nft.Chain {
 	hook := func(point nft.HookPoint, priority int32) *nft.Hook {
 		return &nft.Hook{Type: nft.NAT, Point: point, Priority: priority}
@@ -194,8 +198,9 @@ func (t table) chains() []nft.Chain {
 		{Name: "postrouting", Hook: hook(nft.Postrouting, sources), Rules: t.sources()},
 		// A packet that connection tracking does not know passes the chains of translation by. It
 		// must not leave the node for whoever has the default route: its sender tries again.
-		{Name: "forward", Hook: &nft.Hook{Type: nft.Filter, Point: nft.Forward}, Rules: []nft.Rule{
+		{Name: "forward", Hook: &nft.Hook{Type: nft.Filter, Point: nft.Forward, Priority: judged}, Rules: []nft.Rule{
 			{Comment: "not translated", Do: nft.Do(nft.In(ranges, nft.Daddr(f)), nft.Count{Name: Untranslated}, nft.Drop())},
+			t.late(),
 		}},
 		{Name: refuse, Rules: []nft.Rule{
 			rule(nft.Is(nft.L4Proto(), nft.Proto(unix.IPPROTO_TCP)), nft.RejectTCP()),

@@ -285,9 +285,9 @@ func (b *servicesBench) forget() {
 		}
 		defer table.Close()
 		var all []conntrack.Match
-		err = table.List(context.Background(), func(m conntrack.Match) {
+		err = table.List(context.Background(), func(m conntrack.Connection) {
 			if m.Original.Destination == m.Reply.Source {
-				all = append(all, m)
+				all = append(all, m.Match)
 			}
 		})
 		for _, m := range all {

@@ -33,6 +33,13 @@ type Match struct {
 	Reply    Tuple // as the answer has it: its source is who really answers
 }
 
+// Connection is one that the kernel knows, with both tuples complete.
+type Connection struct {
+	Match
+
+	tuple, id string // the original one, and which connection with it, as on the wire
+}
+
 // Options are the choices of a Table. The zero value is for use.
 type Options struct {
 	// OneByOne reads the entries and deletes each, as kernels before 6.12 need it.
@@ -82,50 +89,70 @@ func (t *Table) Delete(ctx context.Context, m Match) error {
 }
 
 // List calls each for every connection of both families. A connection that begins or ends
-// meanwhile may be among them, or not.
-func (t *Table) List(ctx context.Context, each func(Match)) error {
+// meanwhile may be among them, or not. Those of zones are others' and are left out.
+func (t *Table) List(ctx context.Context, each func(Connection)) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		err := t.request(ctx, list, netlink.Dump, family, message.Attributes{}, func(entry []byte) {
-			f := message.Parse(entry)
-			each(Match{decode(f.Nest(original)), decode(f.Nest(reply))})
-		})
-		if err != nil {
-			return fmt.Errorf("list connections: %w", err)
+		if err := t.dump(ctx, family, message.Attributes{}, each); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// each deletes the entries of a filtered dump (Linux 5.8 and newer). The kernel's filter takes
-// IPv6 addresses the wrong way round, at least up to Linux 6.18: it finds all entries with
+// Find calls each for every connection that matches. It needs Linux 5.8. The kernel's filter takes
+// IPv6 addresses the wrong way round, at least up to Linux 6.18: it finds all connections with
 // others. So it filters by the rest, and addresses are compared here.
-func (t *Table) each(ctx context.Context, m Match) error {
-	var found []message.Attributes
+func (t *Table) Find(ctx context.Context, m Match, each func(Connection)) error {
 	filter := m
-	if m.family() == unix.AF_INET6 {
+	switch m.family() {
+	case unix.AF_UNSPEC:
+		return fmt.Errorf("find connections: %w", ErrUnaddressed)
+	case unix.AF_INET6:
 		filter = m.withoutAddresses()
 	}
-	err := t.request(ctx, list, netlink.Dump, m.family(), filter.attributes(), func(entry []byte) {
+	return t.dump(ctx, m.family(), filter.attributes(), func(c Connection) {
+		if m.Original.matches(c.Original) && m.Reply.matches(c.Reply) {
+			each(c)
+		}
+	})
+}
+
+// Remove deletes one connection, without a look at others. It is no error if it has ended.
+func (t *Table) Remove(ctx context.Context, c Connection) error {
+	var a message.Attributes
+	a.Bytes(original|unix.NLA_F_NESTED, []byte(c.tuple))
+	a.Bytes(identity, []byte(c.id))
+	err := t.request(ctx, remove, netlink.Acknowledge, c.family(), a, func([]byte) {})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("delete connection: %w", err)
+	}
+	return nil
+}
+
+// each finds entries and deletes each.
+func (t *Table) each(ctx context.Context, m Match) error {
+	var found []Connection
+	if err := t.Find(ctx, m, func(c Connection) { found = append(found, c) }); err != nil {
+		return err
+	}
+	for _, c := range found {
+		if err := t.Remove(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Table) dump(ctx context.Context, family uint8, filter message.Attributes, each func(Connection)) error {
+	err := t.request(ctx, list, netlink.Dump, family, filter, func(entry []byte) {
 		f := message.Parse(entry)
-		if !m.Original.matches(decode(f.Nest(original))) || !m.Reply.matches(decode(f.Nest(reply))) {
+		if f.Has(zone) {
 			return
 		}
-		var a message.Attributes
-		for _, kind := range []uint16{original, zone, identity} {
-			if f.Has(kind) {
-				a.Bytes(nestOf(kind), append([]byte(nil), f[kind]...))
-			}
-		}
-		found = append(found, a)
+		each(Connection{Match{decode(f.Nest(original)), decode(f.Nest(reply))}, string(f[original]), string(f[identity])})
 	})
 	if err != nil {
 		return fmt.Errorf("list connections: %w", err)
-	}
-	for _, a := range found {
-		err := t.request(ctx, remove, netlink.Acknowledge, m.family(), a, func([]byte) {})
-		if err != nil && !errors.Is(err, unix.ENOENT) { // it may have ended meanwhile
-			return fmt.Errorf("delete connection: %w", err)
-		}
 	}
 	return nil
 }

@@ -181,7 +181,7 @@ table ip6 services {
 		}
 		must(table.Delete(t.Context(), test.match))
 		left := map[string]bool{}
-		must(table.List(t.Context(), func(m conntrack.Match) {
+		must(table.List(t.Context(), func(m conntrack.Connection) {
 			if m.Original.Protocol == unix.IPPROTO_UDP && m.Original.Source == address("::1") {
 				left[netip.AddrPortFrom(m.Original.Destination, m.Original.DestinationPort).String()] = true
 			}

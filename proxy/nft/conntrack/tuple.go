@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/fairwaynet/fairway/proxy/nft/message"
 )
 
@@ -120,14 +118,6 @@ func address(a *message.Attributes, four, six uint16, x netip.Addr) {
 	case x.Is6():
 		a.Bytes(six, x.AsSlice())
 	}
-}
-
-// nestOf marks an attribute that holds others.
-func nestOf(kind uint16) uint16 {
-	if kind == original {
-		return kind | unix.NLA_F_NESTED
-	}
-	return kind
 }
 
 // Compare orders matches.
