@@ -69,7 +69,7 @@ func (t *table) found(have *content) *printed {
 			continue
 		}
 		for _, e := range s.elements {
-			p.Elements[name] = append(p.Elements[name], e)
+			p.Elements[name] = append(p.Elements[name], *e)
 		}
 	}
 	for name := range have.counters {

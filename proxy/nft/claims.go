@@ -34,7 +34,7 @@ type wanted struct {
 
 type setClaims struct {
 	// points are elements without a range, by key.
-	points map[Value]claims[Element]
+	points map[Value]claims[*Element]
 	// groups are the ranges of a set with intervals, by the fields before the last.
 	groups map[Value]map[span]claims[struct{}]
 }
@@ -69,7 +69,7 @@ func mark(m map[string]map[Value]bool, set string, v Value) {
 	m[set][v] = true
 }
 
-// printed is a part whose chains are printed once.
+// printed is a part whose chains are printed once. It has them in place of the part's.
 type printed struct {
 	Part
 
@@ -100,9 +100,10 @@ func (w *wanted) claim(who claimant, p *printed, t *touched) {
 		w.sets[s.Name] = w.sets[s.Name].with(who, s)
 		t.sets[s.Name] = true
 	}
-	for _, c := range p.chains {
+	for i, c := range p.chains {
 		if winner, ok := w.chains[c.Name].first(); ok && winner.equal(c) {
 			c = winner // thousands of keys may want it: keep one
+			p.chains[i] = c
 		}
 		w.chains[c.Name] = w.chains[c.Name].with(who, c)
 		t.chains[c.Name] = true
@@ -110,21 +111,21 @@ func (w *wanted) claim(who claimant, p *printed, t *touched) {
 	for name, elements := range p.Elements {
 		s := w.setOf(name, p)
 		if w.elements[name] == nil {
-			w.elements[name] = &setClaims{map[Value]claims[Element]{}, map[Value]map[span]claims[struct{}]{}}
+			w.elements[name] = &setClaims{map[Value]claims[*Element]{}, map[Value]map[span]claims[struct{}]{}}
 		}
-		for _, e := range elements {
-			w.elements[name].claim(who, s, e, t)
+		for i := range elements {
+			w.elements[name].claim(who, s, &elements[i], t)
 		}
 	}
 }
 
-func (c *setClaims) claim(who claimant, s Set, e Element, t *touched) {
+func (c *setClaims) claim(who claimant, s Set, e *Element, t *touched) {
 	if !s.Interval {
 		c.points[e.Key] = c.points[e.Key].with(who, e)
 		mark(t.points, s.Name, e.Key)
 		return
 	}
-	group, x := s.split(e)
+	group, x := s.split(*e)
 	if c.groups[group] == nil {
 		c.groups[group] = map[span]claims[struct{}]{}
 	}

@@ -122,7 +122,7 @@ func TestALostAnswerIsReadBack(t *testing.T) {
 	}
 	// The kernel commits this batch, and the engine does not know.
 	w := &writer{table: table.Key()}
-	w.elements(unix.NFT_MSG_NEWSETELEM, table.Sets[0], []Element{{Key: Number(1)}})
+	w.elements(unix.NFT_MSG_NEWSETELEM, table.Sets[0], []*Element{{Key: Number(1)}})
 	if err := e.socket.Commit(t.Context(), message.Batch{Messages: w.messages}); err != nil {
 		t.Fatal(err)
 	}

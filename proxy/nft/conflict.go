@@ -28,8 +28,8 @@ func (t *table) conflicts(touched *touched, by []Key) []Conflict {
 			continue
 		}
 		for key := range keys {
-			all = append(all, conflicts(k, by, elements.points[key], Element.same, func(e Element) string {
-				return fmt.Sprintf("element %s of set %s", s.format(e), name)
+			all = append(all, conflicts(k, by, elements.points[key], (*Element).same, func(e *Element) string {
+				return fmt.Sprintf("element %s of set %s", s.format(*e), name)
 			})...)
 		}
 	}

@@ -21,7 +21,7 @@ type change struct {
 
 type elementsOfOneSet struct {
 	set      Set
-	elements []Element
+	elements []*Element
 }
 
 // compare finds the difference between what is wanted and what the kernel has:
@@ -75,7 +75,7 @@ func (w *wanted) everything(have *content) *touched {
 	for name, s := range have.sets {
 		for key, e := range s.elements {
 			if s.Interval {
-				group, _ := s.split(e)
+				group, _ := s.split(*e)
 				mark(t.groups, name, group)
 			} else {
 				mark(t.points, name, key)
@@ -169,7 +169,7 @@ func (w *wanted) compareElements(c *change, have *content, t *touched, name stri
 	if !wanted || set.Dynamic {
 		return
 	}
-	had := map[Value]Element{}
+	had := map[Value]*Element{}
 	if s := have.sets[name]; s != nil && !remade {
 		had = s.elements
 	}
@@ -180,11 +180,15 @@ func (w *wanted) compareElements(c *change, have *content, t *touched, name stri
 		}
 		old, exists := had[key]
 		want := w.point(name, key)
-		if exists && (want == nil || !old.same(*want)) {
+		if exists && want != nil && old.same(want) {
+			had[key] = want // so that the part of before can go
+			continue
+		}
+		if exists {
 			remove.elements = append(remove.elements, old)
 		}
-		if want != nil && (!exists || !old.same(*want)) {
-			add.elements = append(add.elements, *want)
+		if want != nil {
+			add.elements = append(add.elements, want)
 		}
 	}
 	if set.Interval && len(t.groups[name]) > 0 {
@@ -201,27 +205,27 @@ func (w *wanted) compareElements(c *change, have *content, t *touched, name stri
 func (w *wanted) point(set string, key Value) *Element {
 	if s := w.elements[set]; s != nil {
 		if want, ok := s.points[key].first(); ok {
-			return &want
+			return want
 		}
 	}
 	return nil
 }
 
 // compareRanges compares the merged ranges of groups.
-func (w *wanted) compareRanges(add, remove *elementsOfOneSet, had map[Value]Element, groups map[Value]bool) {
-	want := map[Value]Element{}
+func (w *wanted) compareRanges(add, remove *elementsOfOneSet, had map[Value]*Element, groups map[Value]bool) {
+	want := map[Value]*Element{}
 	for group := range groups {
 		if s := w.elements[add.set.Name]; s != nil {
 			for _, e := range merge(group, s.groups[group]) {
-				want[e.Key] = e
+				want[e.Key] = &e
 				if old, exists := had[e.Key]; !exists || old.End != e.End {
-					add.elements = append(add.elements, e)
+					add.elements = append(add.elements, &e)
 				}
 			}
 		}
 	}
 	for key, old := range had {
-		if group, _ := add.set.split(old); groups[group] && want[key].End != old.End {
+		if group, _ := add.set.split(*old); groups[group] && (want[key] == nil || want[key].End != old.End) {
 			remove.elements = append(remove.elements, old)
 		}
 	}
@@ -285,7 +289,7 @@ func (c *change) done(have *content) {
 		have.counters[name] = true
 	}
 	for _, s := range c.sets {
-		have.sets[s.Name] = &setContent{s, map[Value]Element{}}
+		have.sets[s.Name] = &setContent{s, map[Value]*Element{}}
 	}
 	for _, chain := range c.rules {
 		have.chains[chain.Name] = chain

@@ -90,7 +90,7 @@ func (w *writer) deleteSet(name string) {
 const maxElements = 48 << 10
 
 // elements adds or deletes elements of a set, in as many messages as they need.
-func (w *writer) elements(kind uint8, s Set, elements []Element) {
+func (w *writer) elements(kind uint8, s Set, elements []*Element) {
 	verb := "add"
 	if kind == unix.NFT_MSG_DELSETELEM {
 		verb = "delete"
@@ -103,7 +103,7 @@ func (w *writer) elements(kind uint8, s Set, elements []Element) {
 		}
 		subject := fmt.Sprintf("%s %d elements of set %s", verb, n, s.Name)
 		if n == 1 {
-			subject = fmt.Sprintf("%s element %s of set %s", verb, s.format(elements[0]), s.Name)
+			subject = fmt.Sprintf("%s element %s of set %s", verb, s.format(*elements[0]), s.Name)
 		}
 		w.add(kind, create, subject, func(a *message.Attributes) {
 			a.Text(unix.NFTA_SET_ELEM_LIST_TABLE, w.table.Name)

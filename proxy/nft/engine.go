@@ -151,6 +151,7 @@ func (p Part) print() *printed {
 	for _, c := range p.Chains {
 		x.chains = append(x.chains, c.content())
 	}
+	x.Chains = nil
 	return x
 }
 

@@ -17,7 +17,7 @@ func FuzzDecode(f *testing.F) {
 	w.newSet(set)
 	w.newChain(chain)
 	w.newRules(chain)
-	w.elements(unix.NFT_MSG_NEWSETELEM, set, []Element{{Key: Concat(Proto(1), Port(2)), Verdict: Goto("c"), Timeout: 1}})
+	w.elements(unix.NFT_MSG_NEWSETELEM, set, []*Element{{Key: Concat(Proto(1), Port(2)), Verdict: Goto("c"), Timeout: 1}})
 	for _, m := range w.messages {
 		f.Add([]byte(m.Attributes))
 	}

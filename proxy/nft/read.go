@@ -24,7 +24,7 @@ type content struct {
 type setContent struct {
 	Set
 
-	elements map[Value]Element // by Key; ranges are joined
+	elements map[Value]*Element // by Key; ranges are joined. Parts have the same ones
 }
 
 type chainContent struct {
@@ -144,7 +144,7 @@ func (r reader) sets(ctx context.Context, k TableKey, c *content) error {
 	a.Text(unix.NFTA_SET_TABLE, k.Name)
 	return r.request(ctx, unix.NFT_MSG_GETSET, k, netlink.Dump, a, func(f *message.Fields) {
 		s := decodeSet(f)
-		c.sets[s.Name] = &setContent{s, map[Value]Element{}}
+		c.sets[s.Name] = &setContent{s, map[Value]*Element{}}
 	})
 }
 
@@ -185,12 +185,12 @@ func (r reader) elements(ctx context.Context, k TableKey, s *setContent) error {
 	}
 	if s.Interval && len(s.Key) == 1 {
 		for _, e := range ranges(all) {
-			s.elements[e.Key] = e
+			s.elements[e.Key] = &e
 		}
 		return nil
 	}
-	for _, e := range all {
-		s.elements[e.Key] = e.Element
+	for i := range all {
+		s.elements[all[i].Key] = &all[i].Element
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func (r reader) elements(ctx context.Context, k TableKey, s *setContent) error {
 // does not exist has none.
 func (e *Engine) Filled(ctx context.Context, k TableKey, set string) (bool, error) {
 	defer e.lock()()
-	s := &setContent{Set: Set{Name: set}, elements: map[Value]Element{}}
+	s := &setContent{Set: Set{Name: set}, elements: map[Value]*Element{}}
 	err := e.reader.elements(ctx, k, s)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil

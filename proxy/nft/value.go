@@ -70,6 +70,6 @@ func Prefix(p netip.Prefix, before ...Value) Element {
 
 // same says whether the kernel sees no difference; timeouts run, so that they do
 // not count.
-func (e Element) same(other Element) bool {
+func (e *Element) same(other *Element) bool {
 	return e.Key == other.Key && e.End == other.End && e.Value == other.Value && e.Verdict == other.Verdict
 }

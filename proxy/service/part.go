@@ -39,6 +39,9 @@ type writer struct {
 }
 
 func (w *writer) part() nft.Part {
+	for set, elements := range w.elements {
+		w.elements[set] = append(make([]nft.Element, 0, len(elements)), elements...) // they stay as long as the Service
+	}
 	part := nft.Part{Elements: w.elements}
 	for _, name := range w.order {
 		part.Chains = append(part.Chains, w.chains[name])
