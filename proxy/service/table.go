@@ -175,7 +175,6 @@ const (
 // judged is behind the filters of others, which see who really answers.
 const judged = 50
 
-
 func (t table) chains() []nft.Chain {
 	hook := func(point nft.HookPoint, priority int32) *nft.Hook {
 		return &nft.Hook{Type: nft.NAT, Point: point, Priority: priority}
