@@ -477,7 +477,7 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent, live 
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	agent.Services = &node.Services{
-		Config:        services.Config{Pods: agent.Config.Pods, NodePorts: nodePorts, ExternalIPs: n.ExternalIPs},
+		Config:        services.Config{Pods: agent.Config.Pods, NodePorts: nodePorts, ExternalIPs: n.ExternalIPs, Ranged: n.PodNetwork},
 		Connections:   connections, // until the process ends
 		HealthAddress: n.Health,
 		Adopt:         n.Adopt,

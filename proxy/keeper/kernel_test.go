@@ -176,8 +176,8 @@ func oracle(s *corev1.Service, slices []*discoveryv1.EndpointSlice, port int, c 
 	if list == nil {
 		return expected{silence: refused}
 	}
-	own := strings.HasPrefix(c.addresses[ipv6], "10.244.") || strings.HasPrefix(c.addresses[ipv6], "fd00:244:") ||
-		c.name == "client" && !clusterIP && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+	own := strings.HasPrefix(c.addresses[ipv6], "10.244.1.") || strings.HasPrefix(c.addresses[ipv6], "fd00:244:1:") ||
+		c.name != "node" && !c.inside && !clusterIP && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 	return expected{endpoints: list, own: own}
 }
 
@@ -221,6 +221,7 @@ func (w *world) callers() []caller {
 	all := []caller{
 		{"node", nil, nodeAddress, true},
 		{"client", w.client, clientAddress, false},
+		{"pod of the other node", w.peer, map[bool]string{false: pod(podsOfNode, false), true: pod(podsOfNode, true)}, false},
 	}
 	for i, n := range w.pods {
 		all = append(all, caller{fmt.Sprintf("pod %d", i), n, map[bool]string{false: pod(i, false), true: pod(i, true)}, true})

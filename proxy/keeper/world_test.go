@@ -100,7 +100,7 @@ func newWorld(t testing.TB) *world {
 	routes := [][3]string{{"0.0.0.0/0", "198.51.100.1", "192.0.2.1"}, {"::/0", "2001:db8:1::1", "2001:db8:2::1"}}
 	for _, r := range routes {
 		w.client.Route(t, r[0], "uplink", r[1], "")
-		w.peer.Route(t, r[0], "peer", r[2], "")
+		w.peer.Route(t, r[0], "peer", r[2], pod(podsOfNode, strings.Contains(r[0], ":"))) // what it sends, a pod sends
 	}
 	var own *netns.Namespace
 	for _, r := range [][3]string{
@@ -302,8 +302,9 @@ func prefixes(texts ...string) (all []netip.Prefix) {
 
 func cluster() service.Cluster {
 	c := service.Cluster{
-		Services: prefixes("10.96.0.0/16", "fd00:96::/112"),
-		Pods:     prefixes("10.244.0.0/16", "fd00:244::/32"),
+		Services:  prefixes("10.96.0.0/16", "fd00:96::/112"),
+		Pods:      prefixes("10.244.0.0/16", "fd00:244::/32"),
+		LocalPods: prefixes("10.244.1.0/24", "fd00:244:1::/64"),
 	}
 	for _, text := range nodeAddress {
 		a := netip.MustParseAddr(text)

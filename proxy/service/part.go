@@ -188,6 +188,10 @@ type Balancers [][2]netip.Addr
 type Cluster struct {
 	// Services are the ranges of cluster IPs, Pods those of pods.
 	Services, Pods []netip.Prefix
+	// LocalPods are the ranges of this node's pods, if they are known. A packet of another node's pod
+	// to a NodePort or a load balancer of this node is one from outside: its answer would not come
+	// back by this node.
+	LocalPods []netip.Prefix
 	// NodePorts are the networks of the node's addresses at which node ports answer.
 	NodePorts []netip.Prefix
 	// NodeAddresses are those addresses.
@@ -198,12 +202,22 @@ type Cluster struct {
 	Leaving bool
 }
 
+// insiders are the pods that call from inside.
+func (c Cluster) insiders() []netip.Prefix {
+	if len(c.LocalPods) > 0 {
+		return c.LocalPods
+	}
+	return c.Pods
+}
+
 // Parts returns the elements of the cluster.
 func (c Cluster) Parts() Parts {
 	parts := Parts{}
 	for _, f := range families() {
 		elements := map[string][]nft.Element{ways: fixedWays(), ends: fixedWays()[:2]}
-		for set, networks := range map[string][]netip.Prefix{ranges: c.Services, pods: c.Pods, nodePorts: c.NodePorts} {
+		for set, networks := range map[string][]netip.Prefix{
+			ranges: c.Services, pods: c.Pods, localPods: c.LocalPods, insiders: c.insiders(), nodePorts: c.NodePorts,
+		} {
 			for _, network := range networks {
 				if familyOf(network.Addr().Is6()) == f {
 					elements[set] = append(elements[set], nft.Prefix(network))

@@ -57,6 +57,8 @@ const (
 	clusterIPSet = "cluster-ips"
 	ranges       = "service-ranges"
 	pods         = "pods"
+	localPods    = "local-pods"
+	insiders     = "inside-pods"
 	nodePorts    = "node-port-addresses"
 	balancers    = "balancer-ranges"
 	hairpin      = "hairpin"
@@ -138,10 +140,12 @@ func (t table) sets() []nft.Set {
 		{Name: clusterIPSet, Key: nft.Type{a}},
 		{Name: ranges, Comment: "of cluster IPs", Key: nft.Type{a}, Interval: true},
 		{Name: pods, Comment: "of the cluster", Key: nft.Type{a}, Interval: true},
+		{Name: localPods, Comment: "of this node: answers to them come back here", Key: nft.Type{a}, Interval: true},
+		{Name: insiders, Comment: "of this node; of the cluster, if that is not known", Key: nft.Type{a}, Interval: true},
 		{Name: balancers, Comment: "of load balancers' addresses", Key: nft.Type{a}, Interval: true},
 		{Name: nodePorts, Comment: "at which node ports answer", Key: nft.Type{a}, Interval: true},
 		{Name: hairpin, Comment: "an endpoint that calls itself", Key: nft.Type{a, a}},
-		{Name: masquerade, Comment: "all but pods", Key: t.keyType()},
+		{Name: masquerade, Comment: "all but pods of this node", Key: t.keyType()},
 		{Name: ofNode, Comment: "this node alone", Key: t.keyType()},
 		{Name: allowed, Comment: "sources of guarded addresses", Key: t.keyType(a), Interval: true},
 		{Name: clients, Comment: "session affinity", Key: append(nft.Type{a}, t.keyType()...), Value: remembered, Dynamic: true, Timed: true, Size: mostClients},
@@ -225,7 +229,7 @@ func (t table) views(nodePort bool) []nft.Chain {
 	f, key := t.Family, t.key(nodePort)
 	return []nft.Chain{
 		{Name: of(bySource, nodePort), Rules: []nft.Rule{
-			rule(nft.In(pods, nft.Saddr(f)), nft.VMapOf(ends, inside, key...)),
+			rule(nft.In(insiders, nft.Saddr(f)), nft.VMapOf(ends, inside, key...)),
 			rule(isLocal(nft.FibSaddrType()), nft.VMapOf(ends, inside, key...)),
 			rule(nft.VMapOf(ends, outside, key...)),
 			{Comment: "a commit between two lookups", Do: nft.Do(nft.Drop())},
@@ -243,7 +247,7 @@ func (t table) sources() []nft.Rule {
 	rules := []nft.Rule{
 		rule(nft.HasNone(nft.CtStatus(), nft.CtDNAT), nft.Return()),
 		rule(nft.In(hairpin, nft.Saddr(f), nft.Daddr(f)), nft.Masquerade{}),
-		rule(nft.In(pods, nft.Saddr(f)), nft.Return()),
+		rule(nft.In(localPods, nft.Saddr(f)), nft.Return()),
 	}
 	for _, nodePort := range []bool{false, true} {
 		rules = append(rules, rule(nft.In(masquerade, t.original(nodePort)...), nft.Masquerade{}))

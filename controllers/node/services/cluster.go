@@ -28,6 +28,8 @@ type Config struct {
 	NodePorts []netip.Prefix
 	// ExternalIPs serves spec.externalIPs.
 	ExternalIPs bool
+	// Ranged says that the node's pods have the ranges of its Node.
+	Ranged bool
 }
 
 // NodeKey is the key of what all Services of a node share.
@@ -55,6 +57,9 @@ func (c *Cluster) Build(ctx context.Context, _ NodeKey) (*service.Cluster, []pro
 		return nil, nil, err
 	}
 	built := &service.Cluster{Services: ranges, Pods: c.Pods, NodePorts: c.NodePorts, Leaving: leaving(node)}
+	if c.Ranged {
+		built.LocalPods = podRanges(node)
+	}
 	if len(c.NodePorts) > 0 {
 		built.NodeAddresses, err = c.within(c.NodePorts)
 		return built, nil, err
@@ -64,6 +69,17 @@ func (c *Cluster) Build(ctx context.Context, _ NodeKey) (*service.Cluster, []pro
 		built.NodePorts = append(built.NodePorts, netip.PrefixFrom(a, a.BitLen()))
 	}
 	return built, nil, nil
+}
+
+// podRanges are those of a Node's pods.
+func podRanges(node *corev1.Node) []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range node.Spec.PodCIDRs {
+		if prefix, err := netip.ParsePrefix(text); err == nil { // the API server has checked it
+			all = append(all, prefix.Masked())
+		}
+	}
+	return all
 }
 
 // leaving says whether a Node is about to go.

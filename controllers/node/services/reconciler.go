@@ -245,7 +245,7 @@ func version(s *discoveryv1.EndpointSlice) any {
 
 // place is what of a Node counts for Services.
 func place(node *corev1.Node) any {
-	return []any{node.UID, node.Labels[corev1.LabelTopologyZone], node.Status.Addresses, leaving(node)}
+	return []any{node.UID, node.Labels[corev1.LabelTopologyZone], node.Status.Addresses, node.Spec.PodCIDRs, leaving(node)}
 }
 
 func spans(c *networkingv1.ServiceCIDR) any { return c.Spec }
