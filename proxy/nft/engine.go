@@ -147,7 +147,7 @@ func (e *Engine) Submit(k TableKey, key Key, part Part) error {
 }
 
 func (p Part) print() *printed {
-	x := &printed{Part: p}
+	x := &printed{Part: p, counters: p.Counters}
 	for _, c := range p.Chains {
 		x.chains = append(x.chains, c.content())
 	}

@@ -71,14 +71,15 @@ func (k TableKey) compare(other TableKey) int {
 
 // Part is what one key wants in a table beside the skeleton.
 type Part struct {
-	// Sets and Chains exist once if several keys want equal ones of one name. They
+	// Sets, Chains and Counters exist once if several keys want equal ones of one name. They
 	// go with the last key.
-	Sets   []Set
-	Chains []Chain
+	Sets     []Set
+	Chains   []Chain
+	Counters []string
 	// Elements are by the name of their set, which is in the skeleton or in Sets.
 	Elements map[string][]Element
 }
 
 func (p Part) empty() bool {
-	return len(p.Sets) == 0 && len(p.Chains) == 0 && len(p.Elements) == 0
+	return len(p.Sets) == 0 && len(p.Chains) == 0 && len(p.Elements) == 0 && len(p.Counters) == 0
 }
