@@ -3,8 +3,6 @@ package policy
 import (
 	"net/netip"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // Flow is the first packet of a connection, as the chains see it: to whom it goes after the translation of
@@ -86,9 +84,7 @@ func (b *Book) isPort(r Rule, f Flow) bool {
 	if r.AnyPort {
 		return true
 	}
-	switch f.Protocol {
-	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP:
-	default:
+	if !HasPorts(f.Protocol) {
 		return false
 	}
 	if slices.ContainsFunc(r.Ports, func(p Ports) bool { return p.Protocol == f.Protocol && p.First <= f.Port && f.Port <= p.Last }) {

@@ -15,8 +15,10 @@ type Key = types.NamespacedName
 // Pod is a pod with a network of its own that may send or be called: not one of the host's network, and
 // not one that has ended.
 type Pod struct {
-	Name   Key
-	UID    types.UID
+	Name Key
+	UID  types.UID
+	// Static is the UID that the kubelet gave a static pod, which the runtime knows; empty for others.
+	Static string
 	Labels map[string]string
 	// Addresses are at most one of each family. A pod that has just begun has none yet.
 	Addresses []netip.Addr
@@ -112,6 +114,9 @@ type Named struct {
 	Name     string
 }
 
+// staticUID is the annotation of a static pod's mirror, from the kubelet.
+const staticUID = "kubernetes.io/config.mirror"
+
 // PodOf returns what a pod is for policies; nil: none can say anything about it. It has the host's
 // network, or it has ended and its addresses are another's.
 func PodOf(p *corev1.Pod) *Pod {
@@ -119,7 +124,7 @@ func PodOf(p *corev1.Pod) *Pod {
 		return nil
 	}
 	pod := &Pod{
-		Name: Key{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Labels: p.Labels, Node: p.Spec.NodeName,
+		Name: Key{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Static: p.Annotations[staticUID], Labels: p.Labels, Node: p.Spec.NodeName,
 		Created: p.CreationTimestamp.Unix(), Leaving: p.DeletionTimestamp != nil,
 	}
 	for _, ip := range p.Status.PodIPs {

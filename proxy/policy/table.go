@@ -38,12 +38,12 @@ func (d Direction) peer(f nft.Family) nft.Source {
 	return nft.Saddr(f)
 }
 
-// cutFor is how long packets of a connection that was cut are refused. It must be longer than both
+// CutFor is how long packets of a connection that was cut are refused. It must be longer than both
 // ends may be silent.
-const cutFor = 24 * time.Hour
+const CutFor = 24 * time.Hour
 
-// mostCut bounds the connections of each family that are cut at a time.
-const mostCut = 1 << 16
+// MostCut bounds the connections of each family that are cut at a time.
+const MostCut = 1 << 16
 
 func families() []nft.Family { return []nft.Family{nft.IPv4, nft.IPv6} }
 
@@ -68,7 +68,7 @@ func Tables() []nft.Table {
 			Sets: []nft.Set{
 				{
 					Name: cut, Comment: "connections that are no longer allowed, both directions of each",
-					Key: nft.Type{nft.InetProto, a, nft.InetService, a, nft.InetService}, Timed: true, Timeout: cutFor, Size: 2 * mostCut,
+					Key: nft.Type{nft.InetProto, a, nft.InetService, a, nft.InetService}, Timed: true, Timeout: CutFor, Size: 2 * MostCut,
 				},
 				{Name: self, Comment: "pods that call themselves", Key: nft.Type{a, a}},
 				{Name: Ingress.guards(), Comment: "who is isolated, by the receiver", Key: nft.Type{a}, Value: verdict},
