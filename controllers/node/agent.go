@@ -23,6 +23,7 @@ import (
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	proxykeeper "github.com/fairwaynet/fairway/proxy/keeper"
 	"github.com/fairwaynet/fairway/proxy/nft"
+	"github.com/fairwaynet/fairway/proxy/policy/enforce"
 )
 
 // Agent keeps the pod network and the Services of one node. It is a manager.Runnable.
@@ -52,6 +53,8 @@ type Agent struct {
 	Complete func()
 	// Services keeps the Services of the node, too; nil: another program does.
 	Services *Services
+	// Policies enforces NetworkPolicies; nil: nobody does. It needs the pod network.
+	Policies *Policies
 
 	written atomic.Bool // the kernel has the tables
 
@@ -99,6 +102,9 @@ func (a *Agent) prepare() error {
 		Interfaces: link.Interfaces, Publisher: a.keeper, Describe: a.status.describe, Reporter: a.Reporter,
 	}
 	a.start = starter{agent: a}
+	if a.Policies != nil {
+		return a.Policies.prepare(a)
+	}
 	return nil
 }
 
@@ -111,6 +117,11 @@ func (a *Agent) Start(ctx context.Context) error {
 		// An earlier agent kept Services. Nobody follows their changes any more.
 		if err := a.Engine.Remove(ctx, proxykeeper.Tables()...); err != nil {
 			a.Log.Error(err, "remove the tables of Services, which another program keeps now")
+		}
+	}
+	if a.Policies == nil {
+		if err := a.Engine.Remove(ctx, enforce.Tables()...); err != nil {
+			a.Log.Error(err, "remove the tables of policies, which nobody enforces any more")
 		}
 	}
 	if a.WithoutPods {
@@ -146,6 +157,10 @@ func (a *Agent) assembly() *assembly.Assembly {
 		all.Parts = append(all.Parts, a.Services.parts(a.Cache)...)
 		all.Beside = a.Services.beside()
 	}
+	if a.Policies != nil {
+		all.Parts = append(all.Parts, a.Policies.parts(a.Cache)...)
+		all.Beside = append(all.Beside, a.Policies.run)
+	}
 	if a.WithoutPods {
 		all.Beside = append(all.Beside, a.watchTables)
 	}
@@ -158,6 +173,9 @@ func (*Agent) NeedLeaderElection() bool { return false }
 // serve answers an ADD of the plugin: what the pod needs is in the kernel.
 func (a *Agent) serve(ctx context.Context, request agent.Request) error {
 	err := a.keeper.Prepare(ctx, ipam.Key{Container: request.Container, Interface: request.Interface})
+	if err == nil && a.Policies != nil {
+		err = a.Policies.begin(ctx, request)
+	}
 	if err != nil {
 		a.Log.Error(err, "prepare a pod", "namespace", request.Namespace, "pod", request.Pod)
 	}
@@ -205,7 +223,7 @@ func (a *Agent) problem(reason problem.Reason, message string) problem.Problem {
 // node: pods lose their network, and new connections find no Services.
 func Cleanup(ctx context.Context, folders install.Folders, engine *nft.Engine) error {
 	wrong := []error{folders.Uninstall(), agent.Remove(folders.Run)} // first: no pod starts any more
-	wrong = append(wrong, engine.Remove(ctx, proxykeeper.Tables()...))
+	wrong = append(wrong, engine.Remove(ctx, append(proxykeeper.Tables(), enforce.Tables()...)...))
 	wrong = append(wrong, keeper.Remove(ctx, engine, ipam.Leases{Dir: folders.State}, network.OverlayName))
 	if err := errors.Join(wrong...); err != nil {
 		return fmt.Errorf("clean up: %w", err)

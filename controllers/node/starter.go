@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -17,6 +18,33 @@ import (
 type starter struct {
 	agent *Agent
 	begun bool
+
+	mu       sync.Mutex // guards what follows
+	isolated []string   // namespaces whose pods wait for their policies
+	node     agent.Node // as it was written last
+}
+
+// isolate says which namespaces have policies. The plugin knows when it returns.
+func (s *starter) isolate(namespaces []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isolated = namespaces
+	if s.node.Version == 0 {
+		return nil // no pod can start yet
+	}
+	return s.write(s.node)
+}
+
+// write writes what the plugin must know. The caller has the lock.
+func (s *starter) write(node agent.Node) error {
+	node.Isolated = s.isolated
+	if is, err := agent.Read(s.agent.Folders.Run); err != nil || !same(is, node) {
+		if err := node.Write(s.agent.Folders.Run); err != nil {
+			return err
+		}
+	}
+	s.node = node
+	return nil
 }
 
 // starterKey is the reporter's key of what a starter finds.
@@ -35,13 +63,17 @@ func (s *starter) complete(ctx context.Context, wanted keeper.Wanted) error {
 	if !s.begun && a.Services != nil && !a.Services.keeper.Written() {
 		return nil // a pod could reach no Service: the next pass looks again
 	}
+	if !s.begun && a.Policies != nil && !a.Policies.enforcer.Written() {
+		return nil // a pod would be open
+	}
 	node := agent.Node{
 		Version: agent.Version, Boot: a.boot, Ranges: wanted.Ranges, MTU: wanted.MTU, Addresses: wanted.Sources,
 	}
-	if is, err := agent.Read(a.Folders.Run); err != nil || !same(is, node) {
-		if err := node.Write(a.Folders.Run); err != nil {
-			return err
-		}
+	s.mu.Lock()
+	err := s.write(node)
+	s.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	if err := s.network(ctx); err != nil {
 		return err

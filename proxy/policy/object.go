@@ -152,3 +152,8 @@ func (p *Pod) name(c corev1.Container) {
 		}
 	}
 }
+
+// Is says whether a pod has a UID that the runtime was told.
+func Is(p *corev1.Pod, uid string) bool {
+	return string(p.UID) == uid || p.Annotations[staticUID] == uid
+}

@@ -3,7 +3,6 @@ package services
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/node/speaker"
 	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/service"
 )
@@ -123,7 +123,7 @@ func (r *Reconciler) Build(ctx context.Context, name Key) (*service.Service, []p
 	if err != nil {
 		return nil, nil, err
 	}
-	if !speaks(r.Node, nodes, name) {
+	if !speaker.Speaks(r.Node, nodes, name) {
 		problems = nil // what is wrong with the object is told once, and not by each node
 	}
 	return built, problems, nil
@@ -176,26 +176,6 @@ func (r *Reconciler) nodes(ctx context.Context) ([]corev1.Node, error) {
 		return nil, fmt.Errorf("list Nodes: %w", err)
 	}
 	return all.Items, nil
-}
-
-// speaks says whether this node tells of the Problems of a Service. Each of a cluster's
-// nodes sees the same, and one of them tells: that which the name falls on.
-func speaks(own string, nodes []corev1.Node, name Key) bool {
-	chosen, least := own, weight(own, name)
-	for i := range nodes {
-		if w := weight(nodes[i].Name, name); w < least {
-			chosen, least = nodes[i].Name, w
-		}
-	}
-	return chosen == own
-}
-
-func weight(node string, name Key) uint64 {
-	sum := fnv.New64a()
-	for _, text := range []string{node, name.Namespace, name.Name} {
-		_, _ = sum.Write([]byte(text + "\x00")) // never fails
-	}
-	return sum.Sum64()
 }
 
 // Publish hands over what a Service is.

@@ -68,6 +68,8 @@ func empty(kind string) (client.Object, schema.GroupVersionKind) {
 	switch kind {
 	case "Ingress":
 		return &networkingv1.Ingress{}, networkingv1.SchemeGroupVersion.WithKind(kind)
+	case "NetworkPolicy":
+		return &networkingv1.NetworkPolicy{}, networkingv1.SchemeGroupVersion.WithKind(kind)
 	case "IngressClass":
 		return &networkingv1.IngressClass{}, networkingv1.SchemeGroupVersion.WithKind(kind)
 	case "ClusterGatewayConfig":

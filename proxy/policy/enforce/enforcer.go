@@ -397,3 +397,35 @@ func (e *Enforcer) write(ctx context.Context, report *Report) error {
 	}
 	return nil
 }
+
+// Denied is how many packets a pod's policies of a direction have denied, of both families.
+type Denied struct {
+	Pod       policy.Key
+	Direction policy.Direction
+	Packets   uint64
+}
+
+// Denied returns what the policies of the node's pods have denied: of each pod that is isolated.
+func (e *Enforcer) Denied(ctx context.Context) []Denied {
+	counted := map[string]uint64{}
+	for _, key := range Tables() {
+		all, err := e.Engine.Counters(ctx, key)
+		if err != nil {
+			continue
+		}
+		for name, c := range all {
+			counted[name] += c.Packets
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var all []Denied
+	for name, p := range e.pods {
+		for _, d := range []policy.Direction{policy.Ingress, policy.Egress} {
+			if packets, isolated := counted[policy.Denied(p, d)]; isolated {
+				all = append(all, Denied{name, d, packets})
+			}
+		}
+	}
+	return all
+}
