@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -16,11 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -44,6 +42,7 @@ import (
 	"github.com/fairwaynet/fairway/cni/sandbox"
 	"github.com/fairwaynet/fairway/controllers/node"
 	"github.com/fairwaynet/fairway/controllers/node/network"
+	"github.com/fairwaynet/fairway/controllers/node/policies"
 	noderanges "github.com/fairwaynet/fairway/controllers/node/ranges"
 	"github.com/fairwaynet/fairway/controllers/node/services"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
@@ -81,6 +80,7 @@ type nodeSettings struct {
 	ExternalIPs bool
 	Health      string // address
 	Announce    bool   // load-balancer addresses
+	Policies    bool   // enforces them
 
 	Allocate     bool // ranges of nodes' pods
 	Bits4, Bits6 int  // lengths of the ranges' prefixes
@@ -143,6 +143,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&n.Health, "health-address", n.Health, "`address` at which load balancers ask whether this machine takes connections to Services, with --services; empty: none")
 	flags.BoolVar(&n.ExternalIPs, "external-ips", n.ExternalIPs, "serve spec.externalIPs; whoever may write a Service can take any address with it (CVE-2020-8554)")
 	flags.BoolVar(&n.Announce, "announce", n.Announce, "take part in answering for the addresses of Services of type LoadBalancer, by ARP and neighbour discovery, with --services")
+	flags.BoolVar(&n.Policies, "policies", n.Policies, "enforce NetworkPolicies, with --pod-network")
 	flags.BoolVar(&n.Cleanup, "cleanup", n.Cleanup, "take away everything that was put onto this machine, and end; its pods lose their network")
 }
 
@@ -199,6 +200,9 @@ func (n *nodeSettings) checkParts() []error {
 	var wrong []error
 	if !n.PodNetwork && !n.Services {
 		wrong = append(wrong, n.wrong("services", "without --pod-network and --services there is nothing to do"))
+	}
+	if n.Policies && !n.PodNetwork {
+		wrong = append(wrong, n.wrong("policies", "needs --pod-network: a pod must not begin before its policies are there"))
 	}
 	if n.Announce && !n.Services {
 		wrong = append(wrong, n.wrong("announce", "needs --services, which leads packets to those addresses to endpoints"))
@@ -318,6 +322,7 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	maps.Copy(cached, policies.Cached())
 	mgr, err := manager.New(config, manager.Options{
 		Logger:  log,
 		Scheme:  scheme,
@@ -355,18 +360,6 @@ func (n *nodeSettings) run(ctx context.Context, log logr.Logger) (err error) {
 	}
 	log.Info("starting", "node", n.Name, "cluster", config.Host)
 	return mgr.Start(ctx)
-}
-
-// nodeMapper knows the kinds that the agent reads.
-func nodeMapper() meta.RESTMapper {
-	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{
-		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion,
-	})
-	mapper.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
-	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
-	mapper.Add(networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"), meta.RESTScopeRoot)
-	return mapper
 }
 
 // What one agent may ask of the API server: there are as many as nodes.
@@ -412,6 +405,11 @@ func (n *nodeSettings) assemble(
 	}
 	if n.Services {
 		if err := n.addServices(ctx, agent, mgr.GetAPIReader(), registry); err != nil {
+			return nil, err
+		}
+	}
+	if n.Policies {
+		if err := addPolicies(agent, mgr.GetAPIReader(), registry); err != nil {
 			return nil, err
 		}
 	}

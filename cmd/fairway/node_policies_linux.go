@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairwaynet/fairway/controllers/node"
+	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
+)
+
+// addPolicies makes the agent enforce NetworkPolicies.
+func addPolicies(agent *node.Agent, live client.Reader, registry prometheus.Registerer) error {
+	connections, err := conntrack.Open(conntrack.Options{})
+	if err != nil {
+		return err
+	}
+	metrics, err := node.NewPolicyMetrics(registry)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	agent.Policies = &node.Policies{
+		Connections: connections, // until the process ends
+		Live:        live, Metrics: metrics,
+	}
+	return nil
+}
