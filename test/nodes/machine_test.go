@@ -99,6 +99,9 @@ type machine struct {
 	flags      []string
 	gate       *gate
 	process    *child.Process
+
+	knowing sync.Mutex
+	uids    map[string]string // of pods that the API server has
 }
 
 // settings of a machine.

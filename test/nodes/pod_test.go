@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -51,7 +52,7 @@ func (m *machine) call(verb, id, path, runtime string) ([]byte, error) {
 	cmd := m.command(m.folder("bin/fairway-cni"))
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + id, "CNI_NETNS=" + path, "CNI_IFNAME=eth0",
-		"CNI_PATH=" + m.folder("bin"), "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=" + id + ";K8S_POD_UID=uid-" + id,
+		"CNI_PATH=" + m.folder("bin"), "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=" + id + ";K8S_POD_UID=" + m.uid(id),
 	}
 	cmd.Stdin = bytes.NewReader(input)
 	said, err := cmd.Output()
@@ -63,6 +64,13 @@ func (m *machine) call(verb, id, path, runtime string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w: %s", verb, err, said)
 	}
 	return said, nil
+}
+
+// uid is that of a pod: the API server's, if it has one.
+func (m *machine) uid(id string) string {
+	m.knowing.Lock()
+	defer m.knowing.Unlock()
+	return cmp.Or(m.uids[id], "uid-"+id)
 }
 
 // pod starts a pod. Runtime is its runtimeConfig in JSON, or empty.

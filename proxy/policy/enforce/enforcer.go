@@ -334,9 +334,15 @@ func (e *Enforcer) known(lease Lease, told chan struct{}) bool {
 
 // forget forgets all connections of addresses whose pod is new.
 func (e *Enforcer) forget(ctx context.Context, addresses []netip.Addr) error {
+	e.writing.Lock() // Connections are for one at a time
+	defer e.writing.Unlock()
 	var wrong []error
-	for _, a := range addresses {
-		wrong = append(wrong, e.find(ctx, []netip.Addr{a}, func(c conntrack.Connection) { wrong = append(wrong, e.Connections.Remove(ctx, c)) }))
+	var all []conntrack.Connection
+	if err := e.find(ctx, addresses, func(c conntrack.Connection) { all = append(all, c) }); err != nil {
+		return fmt.Errorf("look for connections of who had the addresses before: %w", err)
+	}
+	for _, c := range all { // the socket is the list's until it ends
+		wrong = append(wrong, e.Connections.Remove(ctx, c))
 	}
 	return errors.Join(wrong...)
 }
