@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 )
 
 // World is objects of a cluster, as Allows reads them.
@@ -16,6 +17,7 @@ type World struct {
 	Pods       []*corev1.Pod
 	Namespaces []*corev1.Namespace
 	Policies   []*networkingv1.NetworkPolicy
+	Cluster    []*policyv1.ClusterNetworkPolicy
 }
 
 // End is one end of a connection: a pod, or an address that no pod has.
@@ -42,18 +44,32 @@ func (w World) AllowsIn(d Direction, from, to End, at Target) bool {
 	case from.Pod != nil && from.Pod == to.Pod:
 		return true // by way of a Service
 	case d == Egress:
-		return w.direction(networkingv1.PolicyTypeEgress, from, to, to, at)
+		return w.tiers(d, networkingv1.PolicyTypeEgress, from, to, to, at)
 	default:
-		return w.direction(networkingv1.PolicyTypeIngress, to, from, to, at)
+		return w.tiers(d, networkingv1.PolicyTypeIngress, to, from, to, at)
 	}
 }
 
-// direction asks the policies of a pod about a peer.
-func (w World) direction(d networkingv1.PolicyType, own, peer, called End, at Target) bool {
-	if own.Pod == nil {
+// tiers asks one after the other who decides.
+func (w World) tiers(d Direction, t networkingv1.PolicyType, own, peer, called End, at Target) bool {
+	switch w.cluster(policyv1.AdminTier, d, own, peer, called, at) {
+	case policyv1.ClusterNetworkPolicyRuleActionAccept:
 		return true
+	case policyv1.ClusterNetworkPolicyRuleActionDeny:
+		return false
+	default:
 	}
-	isolated := false
+	if allowed, isolated := w.direction(t, own, peer, called, at); isolated {
+		return allowed
+	}
+	return w.cluster(policyv1.BaselineTier, d, own, peer, called, at) != policyv1.ClusterNetworkPolicyRuleActionDeny
+}
+
+// direction asks the policies of a pod about a peer, and says whether there are any.
+func (w World) direction(d networkingv1.PolicyType, own, peer, called End, at Target) (allowed, isolated bool) {
+	if own.Pod == nil {
+		return true, false
+	}
 	for _, p := range w.Policies {
 		if p.Namespace != own.Pod.Namespace || !matches(&p.Spec.PodSelector, own.Pod.Labels) || !isOf(p, d) {
 			continue
@@ -62,18 +78,18 @@ func (w World) direction(d networkingv1.PolicyType, own, peer, called End, at Ta
 		if d == networkingv1.PolicyTypeIngress {
 			for _, r := range p.Spec.Ingress {
 				if w.isAmong(p.Namespace, r.From, peer) && isAt(r.Ports, called, at) {
-					return true
+					return true, true
 				}
 			}
 			continue
 		}
 		for _, r := range p.Spec.Egress {
 			if w.isAmong(p.Namespace, r.To, peer) && isAt(r.Ports, called, at) {
-				return true
+				return true, true
 			}
 		}
 	}
-	return !isolated
+	return !isolated, isolated
 }
 
 func isOf(p *networkingv1.NetworkPolicy, d networkingv1.PolicyType) bool {

@@ -21,24 +21,34 @@ type Book struct {
 	inSpace    map[string]map[Key]*podEntry
 	claimants  map[netip.Addr]map[Key]*podEntry
 	policies   map[string]map[Key]*policyEntry // by namespace
+	clusters   map[string]*clusterEntry
 
 	// Of policies that select one of the node's pods, and how many of them name it.
 	selectors map[string]*selectorEntry
 	named     map[Named]int
 
 	dirtyPods, dirtyPolicies map[Key]bool
+	dirtyClusters            map[string]bool
 	touched                  map[netip.Addr]bool
 }
 
 type podEntry struct {
 	*Pod
 
-	policies []*policyEntry  // of a pod of the node: those that select it, in order
+	// Of a pod of the node: those that select it, in order.
+	policies []*policyEntry
+	clusters []*clusterEntry
 	sets     map[string]bool // that had its addresses when it was rendered last
 }
 
 type policyEntry struct {
 	*Policy
+
+	users int // pods of the node
+}
+
+type clusterEntry struct {
+	*ClusterPolicy
 
 	users int // pods of the node
 }
@@ -54,8 +64,8 @@ func NewBook(node string) *Book {
 	return &Book{
 		node: node, namespaces: map[string]labels.Set{}, pods: map[Key]*podEntry{}, inSpace: map[string]map[Key]*podEntry{},
 		claimants: map[netip.Addr]map[Key]*podEntry{}, policies: map[string]map[Key]*policyEntry{},
-		selectors: map[string]*selectorEntry{}, named: map[Named]int{},
-		dirtyPods: map[Key]bool{}, dirtyPolicies: map[Key]bool{}, touched: map[netip.Addr]bool{},
+		clusters: map[string]*clusterEntry{}, selectors: map[string]*selectorEntry{}, named: map[Named]int{},
+		dirtyPods: map[Key]bool{}, dirtyPolicies: map[Key]bool{}, dirtyClusters: map[string]bool{}, touched: map[netip.Addr]bool{},
 	}
 }
 
@@ -69,6 +79,9 @@ func (b *Book) SetNamespace(name string, has labels.Set) {
 		delete(b.namespaces, name)
 	} else {
 		b.namespaces[name] = has
+	}
+	for _, p := range b.inSpace[name] {
+		b.reselect(p)
 	}
 	for _, s := range b.selectors {
 		if s.namespaces != nil && s.inNamespace(name, before) != s.inNamespace(name, has) {
@@ -98,32 +111,69 @@ func (b *Book) SetPod(name Key, p *Pod) {
 		}
 		b.note(name, entry)
 	}
-	var before, now []*policyEntry
-	if old != nil {
-		before = old.policies
-	}
-	if entry != nil && p.Node == b.node {
-		for _, policy := range b.policies[name.Namespace] {
-			if policy.Pods.pods.Matches(labels.Set(p.Labels)) {
-				now = append(now, policy)
-			}
-		}
-		slices.SortFunc(now, func(a, b *policyEntry) int { return strings.Compare(a.Name.Name, b.Name.Name) })
-		entry.policies = now
-	}
-	if !slices.Equal(before, now) || old != nil && entry != nil && old.UID != entry.UID {
+	b.selected(old, entry)
+	if old != nil && entry != nil && old.UID != entry.UID {
 		b.touch(old)
 		b.touch(entry)
 	}
 	if old != nil && len(old.sets) > 0 && (entry == nil || !slices.Equal(old.Addresses, entry.Addresses)) {
 		b.touch(old) // what was allowed to its address was allowed to it
 	}
-	for _, policy := range now { // first, so that what both name stays
-		b.use(policy, 1)
+}
+
+// selected counts what selects a pod of the node now, in place of what selected it before.
+func (b *Book) selected(old, now *podEntry) {
+	var before, after podEntry
+	if old != nil {
+		before = *old
 	}
-	for _, policy := range before {
-		b.use(policy, -1)
+	if now != nil && now.Node == b.node {
+		now.policies, now.clusters = b.selecting(now.Pod)
+		after = *now
 	}
+	if !slices.Equal(before.policies, after.policies) || !slices.Equal(before.clusters, after.clusters) {
+		b.touch(old)
+		b.touch(now)
+	}
+	for _, p := range after.policies { // first, so that what both name stays
+		b.use(p, 1)
+	}
+	for _, p := range after.clusters {
+		b.useCluster(p, 1)
+	}
+	for _, p := range before.policies {
+		b.use(p, -1)
+	}
+	for _, p := range before.clusters {
+		b.useCluster(p, -1)
+	}
+}
+
+// reselect looks again what selects a pod.
+func (b *Book) reselect(p *podEntry) {
+	if p.Node != b.node {
+		return
+	}
+	before := *p
+	b.selected(&before, p)
+	b.dirtyPods[p.Name] = true
+}
+
+// selecting are the policies that select a pod, in order.
+func (b *Book) selecting(p *Pod) (policies []*policyEntry, clusters []*clusterEntry) {
+	for _, x := range b.policies[p.Name.Namespace] {
+		if x.Pods.pods.Matches(labels.Set(p.Labels)) {
+			policies = append(policies, x)
+		}
+	}
+	slices.SortFunc(policies, func(a, b *policyEntry) int { return strings.Compare(a.Name.Name, b.Name.Name) })
+	for _, x := range b.clusters {
+		if x.Pods.selects(p, b.namespaces[p.Name.Namespace]) {
+			clusters = append(clusters, x)
+		}
+	}
+	slices.SortFunc(clusters, func(a, b *clusterEntry) int { return a.before(b.ClusterPolicy) })
+	return policies, clusters
 }
 
 func (b *Book) forget(name Key, p *podEntry) {
@@ -197,25 +247,35 @@ func (b *Book) SetPolicy(name Key, p *Policy) {
 		}
 		b.policies[name.Namespace][name] = entry
 	}
-	for key, pod := range b.inSpace[name.Namespace] {
+	for _, pod := range b.inSpace[name.Namespace] {
+		if pod.Node != b.node || !(old != nil && slices.Contains(pod.policies, old)) && !(entry != nil && p.Pods.pods.Matches(labels.Set(pod.Labels))) {
+			continue
+		}
+		b.touch(pod)
+		b.reselect(pod)
+	}
+}
+
+// SetCluster says what a policy of the cluster is; nil: there is none of that name.
+func (b *Book) SetCluster(name string, p *ClusterPolicy) {
+	old := b.clusters[name]
+	if old == nil && p == nil {
+		return
+	}
+	if p == nil {
+		delete(b.clusters, name)
+	} else {
+		b.clusters[name] = &clusterEntry{ClusterPolicy: p}
+	}
+	for _, pod := range b.pods {
 		if pod.Node != b.node {
 			continue
 		}
-		had := old != nil && slices.Contains(pod.policies, old)
-		has := entry != nil && p.Pods.pods.Matches(labels.Set(pod.Labels))
-		if !had && !has {
-			continue
-		}
-		b.dirtyPods[key] = true
-		b.touch(pod)
-		pod.policies = slices.DeleteFunc(slices.Clone(pod.policies), func(x *policyEntry) bool { return x == old })
-		if has {
-			pod.policies = append(pod.policies, entry)
-			slices.SortFunc(pod.policies, func(a, b *policyEntry) int { return strings.Compare(a.Name.Name, b.Name.Name) })
-			b.use(entry, 1)
-		}
-		if had {
-			b.use(old, -1)
+		had := old != nil && slices.Contains(pod.clusters, old)
+		has := p != nil && p.Pods.selects(pod.Pod, b.namespaces[pod.Name.Namespace])
+		if had || has {
+			b.touch(pod)
+			b.reselect(pod)
 		}
 	}
 }
@@ -231,13 +291,32 @@ func (b *Book) use(p *policyEntry, by int) {
 	b.dirtyPolicies[p.Name] = true
 	for _, d := range directions() {
 		for _, r := range p.Rules[d] {
-			for _, s := range r.Peers {
-				b.useSelector(s, by)
-			}
-			for _, n := range r.Named {
-				b.useNamed(n, by)
-			}
+			b.useRule(r, by)
 		}
+	}
+}
+
+// useCluster is use for a policy of the cluster.
+func (b *Book) useCluster(p *clusterEntry, by int) {
+	before := p.users
+	p.users += by
+	if (before == 0) == (p.users == 0) {
+		return
+	}
+	b.dirtyClusters[p.Name] = true
+	for _, d := range directions() {
+		for _, r := range p.Rules[d] {
+			b.useRule(r.Rule, by)
+		}
+	}
+}
+
+func (b *Book) useRule(r Rule, by int) {
+	for _, s := range r.Peers {
+		b.useSelector(s, by)
+	}
+	for _, n := range r.Named {
+		b.useNamed(n, by)
 	}
 }
 
@@ -295,6 +374,9 @@ func (b *Book) Take() Changes {
 	for name := range b.dirtyPolicies {
 		c.Parts[nft.Key("policy "+name.String())] = b.policyParts(name)
 	}
+	for name := range b.dirtyClusters {
+		c.Parts[nft.Key("cluster "+name)] = b.clusterParts(name)
+	}
 	for name := range b.dirtyPods {
 		p := b.pods[name]
 		parts, sets := b.podParts(p)
@@ -312,12 +394,17 @@ func (b *Book) Take() Changes {
 	c.Touched = slices.SortedFunc(maps.Keys(b.touched), netip.Addr.Compare)
 	clear(b.dirtyPods)
 	clear(b.dirtyPolicies)
+	clear(b.dirtyClusters)
 	clear(b.touched)
 	return c
 }
 
-// Isolated are the namespaces that have a policy.
+// Isolated are the namespaces that have a policy; "*" is all: policies of the cluster may select pods of
+// namespaces that are not known yet.
 func (b *Book) Isolated() []string {
+	if len(b.clusters) > 0 {
+		return []string{"*"}
+	}
 	var all []string
 	for namespace, policies := range b.policies {
 		if len(policies) > 0 {

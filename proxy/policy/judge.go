@@ -19,6 +19,7 @@ type Verdict struct {
 	Direction Direction // in which it was denied
 	Pod       Key       // whose policies deny it
 	Policies  []Key     // that isolate this pod
+	Cluster   string    // the policy of the cluster that denied it, if one did
 	// Allowed are the policies that let it pass, by direction; the zero Key in a direction in which
 	// nothing isolates.
 	Allowed [2]Key
@@ -37,7 +38,24 @@ func (b *Book) Judge(f Flow) Verdict {
 			own, peer = f.From, f.To
 		}
 		p := b.owner(own)
-		if p == nil || p.Node != b.node || !p.isolated(d) {
+		if p == nil || p.Node != b.node || !p.guarded(d) {
+			continue
+		}
+		if cluster, action := b.tier(p, d, Admin, peer, f); cluster != "" && action != Pass {
+			if action == Deny {
+				return Verdict{Denied: true, Direction: d, Pod: p.Name, Cluster: cluster}
+			}
+			v.Allowed[d] = Key{Name: cluster}
+			continue
+		}
+		if !p.isolated(d) {
+			cluster, action := b.tier(p, d, Baseline, peer, f)
+			if cluster != "" && action == Deny {
+				return Verdict{Denied: true, Direction: d, Pod: p.Name, Cluster: cluster}
+			}
+			if cluster != "" {
+				v.Allowed[d] = Key{Name: cluster}
+			}
 			continue
 		}
 		by, allowed := b.allows(p, d, peer, f)
@@ -53,6 +71,21 @@ func (b *Book) Judge(f Flow) Verdict {
 		v.Allowed[d] = by
 	}
 	return v
+}
+
+// tier returns the first policy of the cluster of a tier that has a rule for a flow, and what that does.
+func (b *Book) tier(p *podEntry, d Direction, t Tier, peer netip.Addr, f Flow) (string, Action) {
+	for _, x := range p.clusters {
+		if x.Tier != t {
+			continue
+		}
+		for _, r := range x.Rules[d] {
+			if b.isPeer(r.Rule, peer) && b.isPort(r.Rule, f) {
+				return x.Name, r.Action
+			}
+		}
+	}
+	return "", Accept
 }
 
 // allows returns the policy of a pod that lets a flow pass.

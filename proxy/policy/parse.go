@@ -50,13 +50,15 @@ func Parse(np *networkingv1.NetworkPolicy) (*Policy, []problem.Problem) {
 			policy.Rules[Egress] = append(policy.Rules[Egress], p.rule(fmt.Sprintf("spec.egress[%d]", i), "to", r.To, r.Ports))
 		}
 	}
-	var problems []problem.Problem
+	return policy, p.problems("NetworkPolicy", policy.Name)
+}
+
+func (p *parser) problems(kind string, name Key) []problem.Problem {
+	var all []problem.Problem
 	for _, text := range p.wrong {
-		problems = append(problems, problem.Problem{
-			Object: problem.Object{Kind: "NetworkPolicy", Name: policy.Name}, Reason: ReasonNotUnderstood, Message: text,
-		})
+		all = append(all, problem.Problem{Object: problem.Object{Kind: kind, Name: name}, Reason: ReasonNotUnderstood, Message: text})
 	}
-	return policy, problems
+	return all
 }
 
 // isolates notes in which directions a policy isolates: without a word Ingress, and Egress if it has

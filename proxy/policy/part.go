@@ -48,6 +48,15 @@ func (p *Policy) chain(d Direction) string {
 // chain is that of a pod for a direction, and the name of the counter of what it has denied.
 func (p *Pod) chain(d Direction) string { return fmt.Sprintf("%s-%s", d.guards(), p.UID) }
 
+// ownChain is where rules of the cluster that pass lead.
+func (p *Pod) ownChain(d Direction) string { return p.chain(d) + "-own" }
+
+// chain is that of a policy for a direction, and the name of the counter of what it has denied.
+func (p *ClusterPolicy) chain(d Direction) string { return hash("cluster-"+d.guards(), p.Name) }
+
+// DeniedByCluster is the counter of the packets that a policy of the cluster has denied in a direction.
+func DeniedByCluster(p *ClusterPolicy, d Direction) string { return p.chain(d) }
+
 // Denied is the counter of the packets that a pod's policies of a direction have denied.
 func Denied(p *Pod, d Direction) string { return p.chain(d) }
 
@@ -111,13 +120,17 @@ func (b *Book) address(w *writer, p *podEntry, a netip.Addr) {
 	}
 	isolated := false
 	for _, d := range directions() {
-		if !p.isolated(d) {
+		if !p.guarded(d) {
 			continue
 		}
 		isolated = true
 		w.add(d.guards(), nft.Element{Key: key, Verdict: nft.Goto(p.chain(d))})
 		w.part.Counters = append(w.part.Counters, Denied(p.Pod, d))
 		w.part.Chains = append(w.part.Chains, p.guard(d))
+		if p.judged(d, Admin) {
+			w.add(d.own(), nft.Element{Key: key, Verdict: nft.Goto(p.ownChain(d))})
+			w.part.Chains = append(w.part.Chains, nft.Chain{Name: p.ownChain(d), Comment: words(p.Name.String()), Rules: p.own(d)})
+		}
 	}
 	if isolated {
 		w.add(self, nft.Element{Key: nft.Concat(key, key)})
@@ -129,16 +142,46 @@ func (p *podEntry) isolated(d Direction) bool {
 	return slices.ContainsFunc(p.policies, func(x *policyEntry) bool { return x.Isolates[d] })
 }
 
-// guard is the chain of a pod: what none of its policies allows is denied.
+// judged says whether policies of the cluster of a tier have rules for the pod in a direction.
+func (p *podEntry) judged(d Direction, t Tier) bool {
+	return slices.ContainsFunc(p.clusters, func(x *clusterEntry) bool { return x.Tier == t && len(x.Rules[d]) > 0 })
+}
+
+// guarded says whether anything judges the pod in a direction.
+func (p *podEntry) guarded(d Direction) bool {
+	return p.isolated(d) || p.judged(d, Admin) || p.judged(d, Baseline)
+}
+
+// guard is the chain of a pod: the cluster's policies of the tier Admin, then what it has itself.
 func (p *podEntry) guard(d Direction) nft.Chain {
 	chain := nft.Chain{Name: p.chain(d), Comment: words(p.Name.String())}
-	for _, x := range p.policies {
-		if x.Isolates[d] && len(x.Rules[d]) > 0 {
-			chain.Rules = append(chain.Rules, rule(nft.Jump(x.chain(d))))
+	chain.Rules = append(p.tier(d, Admin), p.own(d)...)
+	return chain
+}
+
+func (p *podEntry) tier(d Direction, t Tier) []nft.Rule {
+	var all []nft.Rule
+	for _, x := range p.clusters {
+		if x.Tier == t && len(x.Rules[d]) > 0 {
+			all = append(all, rule(nft.Jump(x.chain(d))))
 		}
 	}
-	chain.Rules = append(chain.Rules, nft.Rule{Comment: "no policy allows it", Do: nft.Do(nft.Count{Name: Denied(p.Pod, d)}, nft.Drop())})
-	return chain
+	return all
+}
+
+// own are the rules behind the tier Admin: what none of the pod's policies allows is denied. If none
+// isolates it, the tier Baseline judges. They end in a verdict.
+func (p *podEntry) own(d Direction) []nft.Rule {
+	if !p.isolated(d) {
+		return append(p.tier(d, Baseline), rule(nft.Accept()))
+	}
+	var all []nft.Rule
+	for _, x := range p.policies {
+		if x.Isolates[d] && len(x.Rules[d]) > 0 {
+			all = append(all, rule(nft.Jump(x.chain(d))))
+		}
+	}
+	return append(all, nft.Rule{Comment: "no policy allows it", Do: nft.Do(nft.Count{Name: Denied(p.Pod, d)}, nft.Drop())})
 }
 
 // policyParts are the chains of a policy that selects pods of the node.
@@ -162,13 +205,53 @@ func (b *Book) policyParts(name Key) map[nft.Family]nft.Part {
 func (w *writer) chain(p *Policy, d Direction) nft.Chain {
 	chain := nft.Chain{Name: p.chain(d), Comment: words(p.Name.String())}
 	for i, r := range p.Rules[d] {
-		for _, peer := range w.peers(r, d) {
-			for _, port := range w.ports(r) {
-				chain.Rules = append(chain.Rules, nft.Rule{
-					Comment: fmt.Sprintf("rule %d", i), Do: nft.Do(append(slices.Concat(peer, port), nft.Accept())...),
-				})
+		chain.Rules = append(chain.Rules, w.rules(r, d, fmt.Sprintf("rule %d", i), nft.Accept())...)
+	}
+	return chain
+}
+
+// rules do something with what matches a rule.
+func (w *writer) rules(r Rule, d Direction, comment string, do ...nft.Expression) []nft.Rule {
+	var all []nft.Rule
+	for _, peer := range w.peers(r, d) {
+		for _, port := range w.ports(r) {
+			all = append(all, nft.Rule{Comment: comment, Do: nft.Do(append(slices.Concat(peer, port), do...)...)})
+		}
+	}
+	return all
+}
+
+// clusterParts are the chains of a policy of the cluster that selects pods of the node.
+func (b *Book) clusterParts(name string) map[nft.Family]nft.Part {
+	parts := map[nft.Family]nft.Part{}
+	p := b.clusters[name]
+	for _, f := range families() {
+		w := newWriter(f)
+		if p != nil && p.users > 0 {
+			for _, d := range directions() {
+				if len(p.Rules[d]) > 0 {
+					w.part.Chains = append(w.part.Chains, w.clusterChain(p.ClusterPolicy, d))
+					w.part.Counters = append(w.part.Counters, DeniedByCluster(p.ClusterPolicy, d))
+				}
 			}
 		}
+		parts[f] = w.part
+	}
+	return parts
+}
+
+func (w *writer) clusterChain(p *ClusterPolicy, d Direction) nft.Chain {
+	chain := nft.Chain{Name: p.chain(d), Comment: words(p.Name)}
+	for i, r := range p.Rules[d] {
+		do := []nft.Expression{nft.Accept()}
+		switch {
+		case r.Action == Deny:
+			do = []nft.Expression{nft.Count{Name: DeniedByCluster(p, d)}, nft.Drop()}
+		case r.Action == Pass && p.Tier == Admin:
+			// The pod decides: a chain of its own, which ends in a verdict.
+			do = []nft.Expression{nft.VMap(d.own(), d.pod(w.Family))}
+		}
+		chain.Rules = append(chain.Rules, w.rules(r.Rule, d, words(fmt.Sprintf("rule %d %s", i, r.Name)), do...)...)
 	}
 	return chain
 }

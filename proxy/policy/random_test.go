@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
 	"github.com/fairwaynet/fairway/proxy/nft"
 	"github.com/fairwaynet/fairway/proxy/policy"
@@ -208,10 +209,61 @@ func (b *told) tell(t *testing.T, r random, w policy.World) {
 	for _, p := range w.Policies {
 		all = append(all, func() { b.setPolicy(t, p) })
 	}
+	for _, p := range w.Cluster {
+		parsed, problems := policy.ParseCluster(p)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		all = append(all, func() { b.SetCluster(p.Name, parsed) })
+	}
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for _, say := range all {
 		say()
 	}
+}
+
+func (r random) cluster(number int) *policyv1.ClusterNetworkPolicy {
+	p := &policyv1.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("cnp", number)}}
+	p.Spec.Tier, p.Spec.Priority = pick(r, policyv1.AdminTier, policyv1.BaselineTier), int32(r.IntN(4)) //nolint:gosec // few
+	pods := func() (*metav1.LabelSelector, *policyv1.NamespacedPod) {
+		if r.one(50) {
+			return r.selector("team", "stage"), nil
+		}
+		return nil, &policyv1.NamespacedPod{NamespaceSelector: *r.selector("team"), PodSelector: *r.selector("app", "tier")}
+	}
+	p.Spec.Subject.Namespaces, p.Spec.Subject.Pods = pods()
+	action := func() policyv1.ClusterNetworkPolicyRuleAction {
+		return pick(r, policyv1.ClusterNetworkPolicyRuleActionAccept, policyv1.ClusterNetworkPolicyRuleActionDeny, policyv1.ClusterNetworkPolicyRuleActionPass)
+	}
+	protocol := func() policyv1.ClusterNetworkPolicyProtocol {
+		port := pick(r, nil, &policyv1.Port{Number: pick(r, ports...)}, &policyv1.Port{Range: &policyv1.PortRange{Start: 8080, End: 8081}})
+		return pick(r, policyv1.ClusterNetworkPolicyProtocol{DestinationNamedPort: pick(r, "web", "dns")},
+			policyv1.ClusterNetworkPolicyProtocol{TCP: &policyv1.ClusterNetworkPolicyProtocolTCP{DestinationPort: port}},
+			policyv1.ClusterNetworkPolicyProtocol{UDP: &policyv1.ClusterNetworkPolicyProtocolUDP{DestinationPort: port}})
+	}
+	for range r.IntN(3) {
+		rule := policyv1.ClusterNetworkPolicyIngressRule{Action: action(), Protocols: some(r, 2, protocol)}
+		for range 1 + r.IntN(2) {
+			var peer policyv1.ClusterNetworkPolicyIngressPeer
+			peer.Namespaces, peer.Pods = pods()
+			rule.From = append(rule.From, peer)
+		}
+		p.Spec.Ingress = append(p.Spec.Ingress, rule)
+	}
+	for range r.IntN(3) {
+		rule := policyv1.ClusterNetworkPolicyEgressRule{Action: action(), Protocols: some(r, 2, protocol)}
+		for range 1 + r.IntN(2) {
+			var peer policyv1.ClusterNetworkPolicyEgressPeer
+			if r.one(40) {
+				peer.Networks = []policyv1.CIDR{pick[policyv1.CIDR](r, "0.0.0.0/0", "10.244.0.0/30", "198.51.100.0/24"), pick[policyv1.CIDR](r, "::/0", "fd00:244::/126")}
+			} else {
+				peer.Namespaces, peer.Pods = pods()
+			}
+			rule.To = append(rule.To, peer)
+		}
+		p.Spec.Egress = append(p.Spec.Egress, rule)
+	}
+	return p
 }
 
 func (r random) world(pods int, policies int) policy.World {
@@ -224,6 +276,11 @@ func (r random) world(pods int, policies int) policy.World {
 	}
 	for i := range r.IntN(policies) + 1 {
 		w.Policies = append(w.Policies, r.policy(i))
+	}
+	if r.one(60) {
+		for i := range r.IntN(4) {
+			w.Cluster = append(w.Cluster, r.cluster(i))
+		}
 	}
 	return w
 }
@@ -295,6 +352,9 @@ func TestHistoriesLeaveNoTrace(t *testing.T) {
 			}
 			for _, p := range before.Policies {
 				old.SetPolicy(types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, nil)
+			}
+			for _, p := range before.Cluster {
+				old.SetCluster(p.Name, nil)
 			}
 			if r.one(50) {
 				old.SetNamespace(pick(r, spaces()...), nil)

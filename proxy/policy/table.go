@@ -30,7 +30,18 @@ func (d Direction) guards() string {
 	return "ingress"
 }
 
-// peer is the address that the selectors of a direction are about, pod the other one.
+// own is the map from a pod's address to the chain behind the policies of the tier Admin.
+func (d Direction) own() string { return d.guards() + "-own" }
+
+// pod is the address of the pod that a direction is about.
+func (d Direction) pod(f nft.Family) nft.Source {
+	if d == Egress {
+		return nft.Saddr(f)
+	}
+	return nft.Daddr(f)
+}
+
+// peer is the address that the selectors of a direction are about.
 func (d Direction) peer(f nft.Family) nft.Source {
 	if d == Egress {
 		return nft.Daddr(f)
@@ -73,6 +84,8 @@ func Tables() []nft.Table {
 				{Name: self, Comment: "pods that call themselves", Key: nft.Type{a, a}},
 				{Name: Ingress.guards(), Comment: "who is isolated, by the receiver", Key: nft.Type{a}, Value: verdict},
 				{Name: Egress.guards(), Comment: "who is isolated, by the sender", Key: nft.Type{a}, Value: verdict},
+				{Name: Ingress.own(), Comment: "where cluster policies pass to, by the receiver", Key: nft.Type{a}, Value: verdict},
+				{Name: Egress.own(), Comment: "where cluster policies pass to, by the sender", Key: nft.Type{a}, Value: verdict},
 			},
 			Chains: chains(f),
 		})
@@ -94,13 +107,7 @@ func chains(f nft.Family) []nft.Chain {
 	flow := []nft.Source{nft.L4Proto(), nft.Saddr(f), nft.Sport(), nft.Daddr(f), nft.Dport()}
 	cutOpen := rule(nft.In(cut, flow...), nft.Jump(cutOff))
 	own := rule(nft.In(self, nft.Saddr(f), nft.Daddr(f)), nft.Accept())
-	guard := func(d Direction) nft.Rule {
-		source := nft.Daddr(f)
-		if d == Egress {
-			source = nft.Saddr(f)
-		}
-		return rule(nft.VMap(d.guards(), source))
-	}
+	guard := func(d Direction) nft.Rule { return rule(nft.VMap(d.guards(), d.pod(f))) }
 	input := []nft.Rule{open, cutOpen}
 	if f == nft.IPv6 {
 		const first, last = 133, 137 // from router solicitation to redirect

@@ -1,0 +1,213 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
+
+	"github.com/fairwaynet/fairway/api/problem"
+)
+
+// Action is what a rule of a ClusterPolicy does with what matches it.
+type Action uint8
+
+// The actions. Pass leaves a packet to the next tier.
+const (
+	Accept Action = iota
+	Deny
+	Pass
+)
+
+// Tier says whether a ClusterPolicy judges before or after NetworkPolicies.
+type Tier uint8
+
+// The tiers. Baseline judges pods that no NetworkPolicy isolates.
+const (
+	Admin Tier = iota
+	Baseline
+)
+
+// ClusterPolicy is what one ClusterNetworkPolicy says. Its rules are tried in order; the first that matches
+// decides.
+type ClusterPolicy struct {
+	Name     string
+	Tier     Tier
+	Priority int32 // lower comes first; of equal ones the name decides
+	Pods     Selector
+	Rules    [2][]ClusterRule
+}
+
+// ClusterRule is a rule with an action.
+type ClusterRule struct {
+	Rule
+
+	Name   string
+	Action Action
+}
+
+// ParseCluster returns what a ClusterNetworkPolicy says, and what of it cannot be understood. A rule that
+// denies then denies everybody, and one that accepts or passes does nothing.
+func ParseCluster(np *policyv1.ClusterNetworkPolicy) (*ClusterPolicy, []problem.Problem) {
+	p := &parser{}
+	policy := &ClusterPolicy{Name: np.Name, Priority: np.Spec.Priority}
+	switch np.Spec.Tier {
+	case policyv1.AdminTier:
+	case policyv1.BaselineTier:
+		policy.Tier = Baseline
+	default:
+		p.say("spec.tier: %q is not known: say Admin or Baseline; it is Admin now", np.Spec.Tier)
+	}
+	subject, understood := p.pods("spec.subject", np.Spec.Subject.Namespaces, np.Spec.Subject.Pods)
+	if policy.Pods = subject; !understood {
+		p.say("spec.subject: it means all pods of the cluster now")
+		policy.Pods, _ = newSelector("", &metav1.LabelSelector{}, nil)
+	}
+	for i, r := range np.Spec.Ingress {
+		at := fmt.Sprintf("spec.ingress[%d]", i)
+		rule := p.clusterRule(at, r.Name, r.Action, r.Protocols)
+		whole := len(r.From) > 0
+		for j, from := range r.From {
+			whole = p.selects(fmt.Sprintf("%s.from[%d]", at, j), &rule, from.Namespaces, from.Pods) && whole
+		}
+		policy.Rules[Ingress] = append(policy.Rules[Ingress], closed(rule, whole))
+	}
+	for i, r := range np.Spec.Egress {
+		at := fmt.Sprintf("spec.egress[%d]", i)
+		rule := p.clusterRule(at, r.Name, r.Action, r.Protocols)
+		whole := len(r.To) > 0
+		for j, to := range r.To {
+			whole = p.clusterPeer(fmt.Sprintf("%s.to[%d]", at, j), &rule, to) && whole
+		}
+		rule.Blocks = merge(rule.Blocks)
+		policy.Rules[Egress] = append(policy.Rules[Egress], closed(rule, whole))
+	}
+	return policy, p.problems("ClusterNetworkPolicy", Key{Name: np.Name})
+}
+
+// closed is a rule whose peers were all understood, or what keeps closed what it is about.
+func closed(r ClusterRule, understood bool) ClusterRule {
+	if !understood && r.Action == Deny {
+		r.Anybody = true
+	}
+	return r
+}
+
+func (p *parser) clusterRule(at, name string, action policyv1.ClusterNetworkPolicyRuleAction, protocols []policyv1.ClusterNetworkPolicyProtocol) ClusterRule {
+	r := ClusterRule{Name: name}
+	switch action {
+	case policyv1.ClusterNetworkPolicyRuleActionAccept:
+	case policyv1.ClusterNetworkPolicyRuleActionDeny:
+		r.Action = Deny
+	case policyv1.ClusterNetworkPolicyRuleActionPass:
+		r.Action = Pass
+	default:
+		p.say("%s.action: %q is not known: say Accept, Deny or Pass; it is Deny now", at, action)
+		r.Action = Deny
+	}
+	r.AnyPort = len(protocols) == 0
+	for i, protocol := range protocols {
+		if !p.protocol(fmt.Sprintf("%s.protocols[%d]", at, i), &r.Rule, protocol) && r.Action == Deny {
+			r.AnyPort = true
+		}
+	}
+	return r
+}
+
+// protocol adds the ports of a protocol. It says whether all of it was understood.
+func (p *parser) protocol(at string, r *Rule, x policyv1.ClusterNetworkPolicyProtocol) bool {
+	switch {
+	case x.DestinationNamedPort != "":
+		for _, number := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP} {
+			r.Named = append(r.Named, Named{number, x.DestinationNamedPort})
+		}
+		return true
+	case x.TCP != nil:
+		return p.clusterPort(at+".tcp", r, unix.IPPROTO_TCP, x.TCP.DestinationPort)
+	case x.UDP != nil:
+		return p.clusterPort(at+".udp", r, unix.IPPROTO_UDP, x.UDP.DestinationPort)
+	case x.SCTP != nil:
+		return p.clusterPort(at+".sctp", r, unix.IPPROTO_SCTP, x.SCTP.DestinationPort)
+	default:
+		p.say("%s: it has none of tcp, udp, sctp and destinationNamedPort that this version knows", at)
+		return false
+	}
+}
+
+func (p *parser) clusterPort(at string, r *Rule, protocol uint8, port *policyv1.Port) bool {
+	first, last := int32(0), int32(lastPort)
+	switch {
+	case port == nil:
+	case port.Range != nil:
+		first, last = port.Range.Start, port.Range.End
+	case port.Number != 0:
+		first, last = port.Number, port.Number
+	default:
+		p.say("%s.destinationPort: it has neither number nor range that this version knows", at)
+		return false
+	}
+	if first < 0 || last < first || last > lastPort {
+		p.say("%s.destinationPort: ports are from 1 to %d, and a range ends behind its beginning", at, lastPort)
+		return false
+	}
+	r.Ports = append(r.Ports, Ports{protocol, uint16(first), uint16(last)}) //nolint:gosec // checked
+	return true
+}
+
+// pods is the selector of a subject or a peer. It says whether there is one that it understands.
+func (p *parser) pods(at string, namespaces *metav1.LabelSelector, pods *policyv1.NamespacedPod) (Selector, bool) {
+	var s Selector
+	var err error
+	switch {
+	case namespaces != nil && pods == nil:
+		s, err = newSelector("", namespaces, nil)
+	case pods != nil && namespaces == nil:
+		s, err = newSelector("", &pods.NamespaceSelector, &pods.PodSelector)
+	default:
+		p.say("%s: it has not exactly one of the fields that this version knows", at)
+		return s, false
+	}
+	if err != nil {
+		p.say("%s.%v", at, err)
+	}
+	return s, err == nil
+}
+
+func (p *parser) selects(at string, r *ClusterRule, namespaces *metav1.LabelSelector, pods *policyv1.NamespacedPod) bool {
+	s, understood := p.pods(at, namespaces, pods)
+	if understood {
+		r.Peers = append(r.Peers, s)
+	}
+	return understood
+}
+
+func (p *parser) clusterPeer(at string, r *ClusterRule, to policyv1.ClusterNetworkPolicyEgressPeer) bool {
+	switch {
+	case to.Nodes != nil:
+		p.say("%s.nodes: it is not supported: name the nodes' addresses as networks", at)
+		return false
+	case len(to.DomainNames) > 0:
+		p.say("%s.domainNames: it is not supported: name addresses as networks", at)
+		return false
+	case len(to.Networks) > 0:
+		for i, text := range to.Networks {
+			network, err := prefix(string(text))
+			if err != nil {
+				p.say("%s.networks[%d]: %v", at, i, err)
+				return false
+			}
+			r.Blocks = append(r.Blocks, rangeOf(network))
+		}
+		return true
+	default:
+		return p.selects(at, r, to.Namespaces, to.Pods)
+	}
+}
+
+// before says whether a policy is asked before another one of its tier.
+func (p *ClusterPolicy) before(other *ClusterPolicy) int {
+	return cmp.Or(cmp.Compare(p.Tier, other.Tier), cmp.Compare(p.Priority, other.Priority), strings.Compare(p.Name, other.Name))
+}
