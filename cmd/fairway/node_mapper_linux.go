@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/fairwaynet/fairway/controllers/node/policies"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -20,5 +21,8 @@ func nodeMapper() meta.RESTMapper {
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
 	mapper.Add(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), meta.RESTScopeNamespace)
+	for _, kind := range policies.ClusterKinds() {
+		mapper.Add(kind, meta.RESTScopeRoot)
+	}
 	return mapper
 }

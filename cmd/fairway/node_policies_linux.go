@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/controllers/node"
@@ -11,7 +12,7 @@ import (
 )
 
 // addPolicies makes the agent enforce NetworkPolicies.
-func addPolicies(agent *node.Agent, live client.Reader, registry prometheus.Registerer) error {
+func addPolicies(agent *node.Agent, live client.Reader, api discovery.DiscoveryInterface, registry prometheus.Registerer) error {
 	connections, err := conntrack.Open(conntrack.Options{})
 	if err != nil {
 		return err
@@ -22,7 +23,7 @@ func addPolicies(agent *node.Agent, live client.Reader, registry prometheus.Regi
 	}
 	agent.Policies = &node.Policies{
 		Connections: connections, // until the process ends
-		Live:        live, Metrics: metrics,
+		Live:        live, API: api, Metrics: metrics,
 	}
 	return nil
 }

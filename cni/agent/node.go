@@ -37,13 +37,16 @@ type Node struct {
 	// Addresses are the node's own, by which it speaks to its pods.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	// Isolated are the namespaces whose pods must wait for their policies: those that have
-	// a NetworkPolicy.
+	// a NetworkPolicy, or All.
 	Isolated []string `json:"isolated,omitempty"`
 }
 
+// All stands for every namespace.
+const All = "*"
+
 // Waits reports whether a pod of a namespace must wait for the agent before it starts.
 func (n Node) Waits(namespace string, hostPorts bool) bool {
-	return hostPorts || slices.Contains(n.Isolated, namespace)
+	return hostPorts || slices.Contains(n.Isolated, namespace) || slices.Contains(n.Isolated, All)
 }
 
 // nodeFile is the file's name in the folder of what does not survive a boot.

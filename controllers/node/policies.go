@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,8 +28,9 @@ import (
 type Policies struct {
 	// Connections finds and forgets connections. It is for nobody else.
 	Connections enforce.Connections
-	// Live asks the API server.
+	// Live asks the API server, and API which kinds it has.
 	Live    client.Reader
+	API     discovery.DiscoveryInterface
 	Metrics *PolicyMetrics
 
 	agent    *Agent
@@ -89,8 +92,11 @@ func (p *Policies) parts(objects cache.Cache) []assembly.Part {
 
 // run enforces, once everything was told.
 func (p *Policies) run(ctx context.Context) error {
-	p.enforcer.Complete()
-	return p.enforcer.Run(ctx)
+	cluster := &policies.Cluster{Objects: p.objects, API: p.API, Informers: p.agent.Cache, Policies: p.enforcer, Log: p.agent.Log}
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return cluster.Run(ctx, p.enforcer.Complete) })
+	running.Go(func() error { return p.enforcer.Run(ctx) })
+	return running.Wait()
 }
 
 // begin returns when the policies of a pod that is about to begin are in the kernel.

@@ -399,11 +399,14 @@ func (b *Book) Take() Changes {
 	return c
 }
 
-// Isolated are the namespaces that have a policy; "*" is all: policies of the cluster may select pods of
+// AllNamespaces stands for every namespace.
+const AllNamespaces = "*"
+
+// Isolated are the namespaces that have a policy, or AllNamespaces: policies of the cluster may select pods of
 // namespaces that are not known yet.
 func (b *Book) Isolated() []string {
 	if len(b.clusters) > 0 {
-		return []string{"*"}
+		return []string{AllNamespaces}
 	}
 	var all []string
 	for namespace, policies := range b.policies {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -57,7 +59,6 @@ func (m *machine) announce(id string, labels map[string]string) {
 		m.uids = map[string]string{}
 	}
 	m.uids[id] = string(object.UID)
-	m.t.Cleanup(func() { m.forget(id) })
 }
 
 // forget deletes a Pod.
@@ -151,6 +152,10 @@ var isClient, isServer, isOther = map[string]string{"app": "client"}, map[string
 // server are away.
 func testPolicies(t *testing.T, w *world) {
 	w.namespaced(t)
+	t.Cleanup(func() {
+		now := int64(0)
+		_ = w.client.CoreV1().Pods("shop").DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
+	})
 	flags := []string{"--services", "--policies"}
 	one := w.machine(t, settings{number: 1, flags: flags})
 	two := w.machine(t, settings{number: 2, flags: flags, ranges: []string{"10.244.2.0/27", "fd00:244:2::/64"}}) // few addresses
@@ -213,6 +218,58 @@ func testPolicies(t *testing.T, w *world) {
 	t.Run("a label goes", func(t *testing.T) { testALabelGoes(t, w, friend, web) })
 	t.Run("no gap", func(t *testing.T) { testNoGap(t, w, one, two) })
 	t.Run("an address is used again", func(t *testing.T) { testAnAddressIsUsedAgain(t, w, two, web) })
+	t.Run("policies of the cluster", func(t *testing.T) { testPoliciesOfTheCluster(t, w, one, friend, stranger, web) })
+}
+
+// clusterPolicies lets the stranger in and keeps the client out, ahead of the policies of the namespace.
+const clusterPolicies = `
+apiVersion: policy.networking.k8s.io/v1beta1
+kind: ClusterNetworkPolicy
+metadata: {name: admin}
+spec:
+  tier: Admin
+  priority: 10
+  subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: server}}}}
+  ingress:
+  - {action: Accept, from: [{pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: other}}}}]}
+  - {action: Deny, from: [{pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: client}}}}]}
+`
+
+// ClusterNetworkPolicies hold from when their definition is installed until it is removed, and over a restart.
+func testPoliciesOfTheCluster(t *testing.T, w *world, one *machine, friend, stranger, web *pod) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	definition := filepath.Join(strings.TrimSpace(string(dir)), "config/crd/standard/policy.networking.k8s.io_clusternetworkpolicies.yaml")
+	w.Kubectl(t, "", "apply", "--server-side", "-f", definition)
+	w.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=30s", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
+	w.Kubectl(t, clusterPolicies, "apply", "-f", "-")
+	becomesOpen := func(p *pod, want bool) {
+		t.Helper()
+		for family := range 2 {
+			eventually(t, fmt.Sprintf("%s passes: %t", p.id, want), 2*patience, func() error {
+				if passes(t, p.Namespace, web.at(family, 8080)) != want {
+					return errors.New("not so")
+				}
+				return nil
+			})
+		}
+	}
+	becomesOpen(stranger, true)
+	becomesOpen(friend, false)
+	one.process.Kill()
+	one.run()
+	becomesOpen(friend, false)
+	for range 20 { // also while it reads everything anew
+		if passes(t, friend.Namespace, web.at(0, 8080)) {
+			t.Error("the client passes after a restart")
+		}
+	}
+	becomesOpen(stranger, true)
+	w.Kubectl(t, "", "delete", "-f", definition)
+	becomesOpen(stranger, false)
+	becomesOpen(friend, true)
 }
 
 // A client that loses its label loses its connections within a second.

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -70,6 +71,11 @@ func empty(kind string) (client.Object, schema.GroupVersionKind) {
 		return &networkingv1.Ingress{}, networkingv1.SchemeGroupVersion.WithKind(kind)
 	case "NetworkPolicy":
 		return &networkingv1.NetworkPolicy{}, networkingv1.SchemeGroupVersion.WithKind(kind)
+	case "ClusterNetworkPolicy":
+		gvk := schema.GroupVersionKind{Group: "policy.networking.k8s.io", Version: "v1beta1", Kind: kind}
+		object := &unstructured.Unstructured{}
+		object.SetGroupVersionKind(gvk)
+		return object, gvk
 	case "IngressClass":
 		return &networkingv1.IngressClass{}, networkingv1.SchemeGroupVersion.WithKind(kind)
 	case "ClusterGatewayConfig":

@@ -115,6 +115,14 @@ func (e *Enforcer) PublishPolicy(name policy.Key, p *policy.Policy) {
 	e.wake()
 }
 
+// PublishCluster says what a policy of the cluster is from now on; nil: there is none.
+func (e *Enforcer) PublishCluster(name string, p *policy.ClusterPolicy) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.book.SetCluster(name, p)
+	e.wake()
+}
+
 // PublishPod says what a pod is from now on; nil: there is none that may send or be called.
 func (e *Enforcer) PublishPod(name policy.Key, p *policy.Pod) {
 	e.mu.Lock()
