@@ -68,7 +68,7 @@ func (p planner) machine(kind machine.Kind, name string, fabric, n int) *machine
 	return &machine.Spec{
 		Name: name, Kind: kind, Dir: rack.MachineDir(p.dir, name),
 		Links:  []machine.Link{p.link(name, "eth0", fabric, n)},
-		Routes: p.between(fabric),
+		Routes: append(p.between(fabric), p.out(fabric, n)...),
 		Sysctls: map[string]string{
 			"net/ipv4/conf/all/rp_filter":      "0",
 			"net/ipv6/conf/all/accept_ra":      "0",
@@ -117,6 +117,28 @@ func (p planner) between(fabric int) []machine.Route {
 	var routes []machine.Route
 	for _, r := range p.options.Families.ranges() {
 		routes = append(routes, machine.Route{To: r.fabrics[1-fabric], Via: host(r.fabrics[fabric], routerHost)})
+	}
+	return routes
+}
+
+// out is where a machine sends what nobody on its fabric has: to the router, or to the client, which loses
+// it. Without such a route the machine itself reaches no address of a Service: the kernel asks for a
+// route before the rules lead the packet elsewhere.
+func (p planner) out(fabric, n int) []machine.Route {
+	via := clientHost
+	if p.options.Fabrics > 1 {
+		via = routerHost
+	}
+	if n == clientHost || n == routerHost {
+		return nil
+	}
+	var routes []machine.Route
+	for _, r := range p.options.Families.ranges() {
+		everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if r.services.Addr().Is6() {
+			everywhere = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		routes = append(routes, machine.Route{To: everywhere, Via: host(r.fabrics[fabric], via)})
 	}
 	return routes
 }

@@ -75,8 +75,8 @@ func TestNoTwoLinksShareAnAddress(t *testing.T) {
 func TestFabricsShareNoLink(t *testing.T) {
 	_, specs := plans(t, Options{Nodes: 2, Fabrics: 2, Families: DualStack})
 	for name, want := range map[string]string{
-		"n1":     "172.30.1.0/24 via 172.30.0.1, fd00:30:0:1::/64 via fd00:30::1",
-		"n2":     "172.30.0.0/24 via 172.30.1.1, fd00:30::/64 via fd00:30:0:1::1",
+		"n1":     "172.30.1.0/24 via 172.30.0.1, fd00:30:0:1::/64 via fd00:30::1, 0.0.0.0/0 via 172.30.0.1, ::/0 via fd00:30::1",
+		"n2":     "172.30.0.0/24 via 172.30.1.1, fd00:30::/64 via fd00:30:0:1::1, 0.0.0.0/0 via 172.30.1.1, ::/0 via fd00:30:0:1::1",
 		"client": "172.30.1.0/24 via 172.30.0.1, fd00:30:0:1::/64 via fd00:30::1",
 		"router": "",
 	} {
