@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -140,14 +141,15 @@ func prefix(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q is no network such as 10.1.0.0/16", text)
 	}
 	a, _ := netip.AddrFromSlice(network.IP)
-	ones, bits := network.Mask.Size()
-	if bits == 128 && a.Is4() { // an IPv4 network in IPv6's notation
-		ones -= 96
+	length, bits := network.Mask.Size()
+	if bits == net.IPv6len*8 && (a.Is4In6() || a.Is4()) { // an IPv4 network in IPv6's notation
+		length -= 8 * (net.IPv6len - net.IPv4len)
 	}
-	if ones < 0 {
-		return netip.Prefix{}, fmt.Errorf("%q has addresses of both families", text)
+	p := netip.PrefixFrom(a.Unmap(), length).Masked()
+	if !p.IsValid() {
+		return p, fmt.Errorf("%q has addresses of both families", text)
 	}
-	return netip.PrefixFrom(a.Unmap(), ones).Masked(), nil
+	return p, nil
 }
 
 func (p *parser) port(at string, r *Rule, port networkingv1.NetworkPolicyPort) {
