@@ -189,8 +189,10 @@ func connect(t testing.TB, from *netns.Namespace, source, kind, to string, wait 
 	var err error
 	from.Do(func() { c, err = dialer.DialContext(t.Context(), kind, to) })
 	if err == nil {
-		if echoes(c, wait) {
-			return c, true
+		for began := time.Now(); time.Since(began) < wait; { // a datagram may be lost on a busy machine
+			if echoes(c, silence) {
+				return c, true
+			}
 		}
 		_ = c.Close()
 		return nil, false

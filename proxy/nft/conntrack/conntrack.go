@@ -91,12 +91,7 @@ func (t *Table) Delete(ctx context.Context, m Match) error {
 // List calls each for every connection of both families. A connection that begins or ends
 // meanwhile may be among them, or not. Those of zones are others' and are left out.
 func (t *Table) List(ctx context.Context, each func(Connection)) error {
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		if err := t.dump(ctx, family, message.Attributes{}, each); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.dump(ctx, unix.AF_UNSPEC, message.Attributes{}, each)
 }
 
 // Find calls each for every connection that matches. It needs Linux 5.8. The kernel's filter takes

@@ -20,26 +20,19 @@ type cutting struct {
 
 const cutKey nft.Key = "cut"
 
-// few addresses are looked up one by one: each costs two walks through all connections in the kernel,
-// which is cheaper than to be told all.
-const few = 4
-
-// find calls each for the connections of addresses, whichever side they are.
-func (e *Enforcer) find(ctx context.Context, addresses []netip.Addr, each func(conntrack.Connection)) error {
-	if len(addresses) > few {
-		return e.Connections.List(ctx, func(c conntrack.Connection) {
-			if slices.Contains(addresses, c.Original.Source) || slices.Contains(addresses, c.Reply.Source) {
-				each(c)
-			}
-		})
-	}
-	var wrong []error
+// of are the connections of addresses, whichever side they are. One look at all of them costs less than the
+// kernel's search for a few: it walks its whole table for each, also through what belongs to others.
+func (e *Enforcer) of(ctx context.Context, addresses []netip.Addr) (all []conntrack.Connection, err error) {
+	wanted := make(map[netip.Addr]bool, len(addresses))
 	for _, a := range addresses {
-		for _, m := range []conntrack.Match{{Original: conntrack.Tuple{Source: a}}, {Reply: conntrack.Tuple{Source: a}}} {
-			wrong = append(wrong, e.Connections.Find(ctx, m, each))
-		}
+		wanted[a] = true
 	}
-	return errors.Join(wrong...)
+	err = e.Connections.List(ctx, func(c conntrack.Connection) {
+		if wanted[c.Original.Source] || wanted[c.Reply.Source] {
+			all = append(all, c)
+		}
+	})
+	return all, err
 }
 
 // flowOf is the first packet of a connection as the chains saw it.
@@ -82,10 +75,8 @@ func (e *Enforcer) denied(ctx context.Context, addresses []netip.Addr) ([]conntr
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	addresses = slices.Compact(addresses)
-	var all []conntrack.Connection
-	if err := e.find(ctx, addresses, func(c conntrack.Connection) { all = append(all, c) }); err != nil {
+	all, err := e.of(ctx, addresses)
+	if err != nil {
 		return nil, err
 	}
 	e.mu.Lock()

@@ -61,7 +61,7 @@ type world struct {
 	isolated []string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	netns.Forward(t)
 	w := &world{}
@@ -85,7 +85,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func echo(t *testing.T, n *netns.Namespace, at string) {
+func echo(t testing.TB, n *netns.Namespace, at string) {
 	t.Helper()
 	var socket net.PacketConn
 	var err error
@@ -105,7 +105,7 @@ func echo(t *testing.T, n *netns.Namespace, at string) {
 }
 
 // begin starts an Enforcer, as an agent does.
-func (w *world) begin(t *testing.T) {
+func (w *world) begin(t testing.TB) {
 	t.Helper()
 	engine, err := nft.New(t.Context(), nft.Options{})
 	must(t, err)
@@ -201,7 +201,7 @@ func (w *world) done(t *testing.T) (cut int) {
 // patienceAfter is how long nothing must be committed for all to be.
 const patienceAfter = 100 * time.Millisecond
 
-func (w *world) dial(t *testing.T, from int, kind, to string, wait time.Duration) (net.Conn, error) {
+func (w *world) dial(t testing.TB, from int, kind, to string, wait time.Duration) (net.Conn, error) {
 	t.Helper()
 	var c net.Conn
 	var err error
@@ -224,7 +224,7 @@ func echoes(c net.Conn, wait time.Duration) error {
 	return err
 }
 
-func (w *world) connect(t *testing.T, from int, kind, to string) net.Conn {
+func (w *world) connect(t testing.TB, from int, kind, to string) net.Conn {
 	t.Helper()
 	c, err := w.dial(t, from, kind, to, patience)
 	must(t, err)

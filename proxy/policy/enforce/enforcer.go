@@ -18,7 +18,6 @@ import (
 
 // Connections finds and forgets connections. A *conntrack.Table is one.
 type Connections interface {
-	Find(ctx context.Context, m conntrack.Match, each func(conntrack.Connection)) error
 	List(ctx context.Context, each func(conntrack.Connection)) error
 	Remove(ctx context.Context, c conntrack.Connection) error
 }
@@ -282,7 +281,7 @@ func (e *Enforcer) Load() error {
 var ErrReplaced = errors.New("the pod was replaced by another one of its name")
 
 // Prepare returns when the policies of a pod that is about to begin are in the kernel, for the addresses of
-// its lease, and nothing is left there of whoever had these before. It waits until the API server has told
+// its lease, and connections that whoever had these before has left were judged by them. It waits until the API server has told
 // of the pod. exists asks the API server itself whether it still has the pod with this UID.
 func (e *Enforcer) Prepare(ctx context.Context, lease Lease, exists func(context.Context) (bool, error)) error {
 	if err := e.await(ctx, lease, exists); err != nil {
@@ -295,7 +294,7 @@ func (e *Enforcer) Prepare(ctx context.Context, lease Lease, exists func(context
 	if err := report.Refused["pod "+lease.Pod.String()]; err != nil {
 		return fmt.Errorf("write the policies of pod %s: %w", lease.Pod, err)
 	}
-	return e.forget(ctx, lease.Addresses)
+	return nil
 }
 
 // await waits until a pod was told, and puts it into the book with its addresses.
@@ -338,21 +337,6 @@ func (e *Enforcer) known(lease Lease, told chan struct{}) bool {
 	}
 	e.book.SetPod(lease.Pod, e.leased(p))
 	return true
-}
-
-// forget forgets all connections of addresses whose pod is new.
-func (e *Enforcer) forget(ctx context.Context, addresses []netip.Addr) error {
-	e.writing.Lock() // Connections are for one at a time
-	defer e.writing.Unlock()
-	var wrong []error
-	var all []conntrack.Connection
-	if err := e.find(ctx, addresses, func(c conntrack.Connection) { all = append(all, c) }); err != nil {
-		return fmt.Errorf("look for connections of who had the addresses before: %w", err)
-	}
-	for _, c := range all { // the socket is the list's until it ends
-		wrong = append(wrong, e.Connections.Remove(ctx, c))
-	}
-	return errors.Join(wrong...)
 }
 
 // commit writes what has changed.
