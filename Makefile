@@ -191,6 +191,10 @@ bench-cni: tools-cluster tools-nft tools-network ## Run the plugin and packets o
 bench-proxy: tools-cluster tools-nft tools-lab ## Run Services beside kube-proxy's (FAIRWAY_BENCH_SERVICES=10,1000,10000)
 	$(GO) test -run '^$$' -bench '^BenchmarkServices$$' -benchtime 1x -timeout 1h -v ./test/nodes
 
+.PHONY: bench-policy
+bench-policy: tools-nft ## Allowed flows with 0, 100 and 1,000 policies, and the time from a label to the kernel among 10,000 pods
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m -v ./proxy/policy/enforce
+
 .PHONY: bench-dns
 bench-dns: tools-cluster tools-lab tools-images tools-helm ## Ask the cluster's DNS through its Service and its pod, and weigh it with 1,000 and 10,000 Services
 	$(GO) test -run '^$$' -bench '^BenchmarkMemory$$' -benchtime 1x -timeout 1h -v ./test/dns
@@ -224,6 +228,9 @@ lab-dns: tools-lab tools-images tools-helm ## Prove the cluster's DNS in a lab: 
 bench-lab: tools-lab tools-images tools-helm ## Start 50 pods at once on a node, with Fairway's network and with the reference network
 	$(GO) test -tags lab -run '^$$' -bench '^BenchmarkPodStart$$' -benchtime 1x -timeout 1h ./test/lab
 
+# What cannot pass in a lab; docs/lab.md says why.
+E2E_SKIP := \[(Serial|Disruptive)\]|NetworkPolicy|SCTPConnectivity|Feature:(Ingress|PerformanceDNS|GCE|.*Topology)|Internet connection|cleanup finalizer|ports of a (UDP|TCP) service|Local.*should work for type=LoadBalancer|not assigned to a node|iperf2
+
 # Kubernetes' own end-to-end tests: the suite takes minutes to build.
 FOCUS ?= \[sig-network\].*\[Conformance\]
 .PHONY: tools-e2e
@@ -242,6 +249,15 @@ lab-e2e: lab tools-nft tools-e2e ## Run Kubernetes' own tests in a lab (FOCUS=re
 
 .PHONY: conformance
 conformance: lab-e2e ## Run all of Kubernetes' conformance of the network on Fairway's pod network and Services
+
+# Three specs need sockets of SCTP, for which the kernel must have a module.
+.PHONY: conformance-policy
+conformance-policy: lab tools-nft tools-e2e ## Run all of Kubernetes' tests of NetworkPolicies on Fairway's pod network
+	bin/lab e2e --name e2e --focus 'NetworkPolicy' --skip '\[Serial\]|\[Disruptive\]|SCTPConnectivity'
+
+.PHONY: conformance-services
+conformance-services: lab tools-nft tools-e2e ## Run what Kubernetes tests of Services, DNS and load balancers on all of Fairway, in both families; see docs/lab.md
+	bin/lab e2e --name e2e --everything --families dual --focus '\[sig-network\].*\[Conformance\]|\[sig-network\] (Services|LoadBalancers|DNS|Networking|EndpointSlice|HostPort)' --skip '$(E2E_SKIP)'
 
 ##### Check
 
