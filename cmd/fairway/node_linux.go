@@ -22,7 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
@@ -410,11 +409,7 @@ func (n *nodeSettings) assemble(
 		}
 	}
 	if n.Policies {
-		api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-		if err != nil {
-			return nil, fmt.Errorf("reach the cluster: %w", err)
-		}
-		if err := addPolicies(agent, mgr.GetAPIReader(), api, registry); err != nil {
+		if err := addPolicies(agent, mgr, registry); err != nil {
 			return nil, err
 		}
 	}

@@ -1,12 +1,13 @@
 package main
 
 import (
-	"github.com/fairwaynet/fairway/controllers/node/policies"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/fairwaynet/fairway/controllers/node/policies"
 )
 
 // nodeMapper knows the kinds that the agent reads.

@@ -5,14 +5,18 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/discovery"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairwaynet/fairway/controllers/node"
 	"github.com/fairwaynet/fairway/proxy/nft/conntrack"
 )
 
 // addPolicies makes the agent enforce NetworkPolicies.
-func addPolicies(agent *node.Agent, live client.Reader, api discovery.DiscoveryInterface, registry prometheus.Registerer) error {
+func addPolicies(agent *node.Agent, mgr manager.Manager, registry prometheus.Registerer) error {
+	api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("reach the cluster: %w", err)
+	}
 	connections, err := conntrack.Open(conntrack.Options{})
 	if err != nil {
 		return err
@@ -23,7 +27,7 @@ func addPolicies(agent *node.Agent, live client.Reader, api discovery.DiscoveryI
 	}
 	agent.Policies = &node.Policies{
 		Connections: connections, // until the process ends
-		Live:        live, API: api, Metrics: metrics,
+		Live:        mgr.GetAPIReader(), API: api, Metrics: metrics,
 	}
 	return nil
 }

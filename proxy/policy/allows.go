@@ -75,18 +75,18 @@ func (w World) direction(d networkingv1.PolicyType, own, peer, called End, at Ta
 			continue
 		}
 		isolated = true
+		var rules bool
 		if d == networkingv1.PolicyTypeIngress {
-			for _, r := range p.Spec.Ingress {
-				if w.isAmong(p.Namespace, r.From, peer) && isAt(r.Ports, called, at) {
-					return true, true
-				}
-			}
-			continue
+			rules = slices.ContainsFunc(p.Spec.Ingress, func(r networkingv1.NetworkPolicyIngressRule) bool {
+				return w.isAmong(p.Namespace, r.From, peer) && isAt(r.Ports, called, at)
+			})
+		} else {
+			rules = slices.ContainsFunc(p.Spec.Egress, func(r networkingv1.NetworkPolicyEgressRule) bool {
+				return w.isAmong(p.Namespace, r.To, peer) && isAt(r.Ports, called, at)
+			})
 		}
-		for _, r := range p.Spec.Egress {
-			if w.isAmong(p.Namespace, r.To, peer) && isAt(r.Ports, called, at) {
-				return true, true
-			}
+		if rules {
+			return true, true
 		}
 	}
 	return !isolated, isolated

@@ -22,23 +22,31 @@ func (w World) cluster(t policyv1.Tier, d Direction, own, peer, called End, at T
 		return cmp.Or(cmp.Compare(a.Spec.Priority, b.Spec.Priority), cmp.Compare(a.Name, b.Name))
 	})
 	for _, p := range all {
-		if d == Ingress {
-			for _, r := range p.Spec.Ingress {
-				from := slices.ContainsFunc(r.From, func(x policyv1.ClusterNetworkPolicyIngressPeer) bool { return w.isSubject(x.Namespaces, x.Pods, peer) })
-				if from && isProtocol(r.Protocols, called, at) {
-					return r.Action
-				}
-			}
-			continue
+		if action := w.rule(p, d, peer, called, at); action != "" {
+			return action
 		}
-		for _, r := range p.Spec.Egress {
-			to := slices.ContainsFunc(r.To, func(x policyv1.ClusterNetworkPolicyEgressPeer) bool {
-				return w.isSubject(x.Namespaces, x.Pods, peer) ||
-					slices.ContainsFunc(x.Networks, func(c policyv1.CIDR) bool { return isIn(string(c), peer.Address) })
-			})
-			if to && isProtocol(r.Protocols, called, at) {
+	}
+	return ""
+}
+
+// rule is what the first rule of a policy does that is about a peer.
+func (w World) rule(p *policyv1.ClusterNetworkPolicy, d Direction, peer, called End, at Target) policyv1.ClusterNetworkPolicyRuleAction {
+	if d == Ingress {
+		for _, r := range p.Spec.Ingress {
+			from := slices.ContainsFunc(r.From, func(x policyv1.ClusterNetworkPolicyIngressPeer) bool { return w.isSubject(x.Namespaces, x.Pods, peer) })
+			if from && isProtocol(r.Protocols, called, at) {
 				return r.Action
 			}
+		}
+		return ""
+	}
+	for _, r := range p.Spec.Egress {
+		to := slices.ContainsFunc(r.To, func(x policyv1.ClusterNetworkPolicyEgressPeer) bool {
+			return w.isSubject(x.Namespaces, x.Pods, peer) ||
+				slices.ContainsFunc(x.Networks, func(c policyv1.CIDR) bool { return isIn(string(c), peer.Address) })
+		})
+		if to && isProtocol(r.Protocols, called, at) {
+			return r.Action
 		}
 	}
 	return ""

@@ -41,36 +41,48 @@ func (b *Book) Judge(f Flow) Verdict {
 		if p == nil || p.Node != b.node || !p.guarded(d) {
 			continue
 		}
-		if cluster, action := b.tier(p, d, Admin, peer, f); cluster != "" && action != Pass {
-			if action == Deny {
-				return Verdict{Denied: true, Direction: d, Pod: p.Name, Cluster: cluster}
-			}
-			v.Allowed[d] = Key{Name: cluster}
-			continue
-		}
-		if !p.isolated(d) {
-			cluster, action := b.tier(p, d, Baseline, peer, f)
-			if cluster != "" && action == Deny {
-				return Verdict{Denied: true, Direction: d, Pod: p.Name, Cluster: cluster}
-			}
-			if cluster != "" {
-				v.Allowed[d] = Key{Name: cluster}
-			}
-			continue
-		}
-		by, allowed := b.allows(p, d, peer, f)
-		if !allowed {
-			v.Denied, v.Direction, v.Pod = true, d, p.Name
-			for _, x := range p.policies {
-				if x.Isolates[d] {
-					v.Policies = append(v.Policies, x.Name)
-				}
-			}
+		if denied := b.judge(&v, p, d, peer, f); denied {
 			return v
 		}
-		v.Allowed[d] = by
 	}
 	return v
+}
+
+// judge asks the tiers of a pod one after the other, as its chain does, and says whether one denies.
+func (b *Book) judge(v *Verdict, p *podEntry, d Direction, peer netip.Addr, f Flow) (denied bool) {
+	cluster, action := b.tier(p, d, Admin, peer, f)
+	if cluster == "" || action == Pass {
+		if p.isolated(d) {
+			return b.isolating(v, p, d, peer, f)
+		}
+		cluster, action = b.tier(p, d, Baseline, peer, f)
+	}
+	switch {
+	case cluster == "":
+		return false // nothing decides
+	case action == Deny:
+		*v = Verdict{Denied: true, Direction: d, Pod: p.Name, Cluster: cluster}
+		return true
+	default:
+		v.Allowed[d] = Key{Name: cluster}
+		return false
+	}
+}
+
+// isolating asks the pod's own policies.
+func (b *Book) isolating(v *Verdict, p *podEntry, d Direction, peer netip.Addr, f Flow) (denied bool) {
+	by, allowed := b.allows(p, d, peer, f)
+	if allowed {
+		v.Allowed[d] = by
+		return false
+	}
+	v.Denied, v.Direction, v.Pod = true, d, p.Name
+	for _, x := range p.policies {
+		if x.Isolates[d] {
+			v.Policies = append(v.Policies, x.Name)
+		}
+	}
+	return true
 }
 
 // tier returns the first policy of the cluster of a tier that has a rule for a flow, and what that does.

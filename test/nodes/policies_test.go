@@ -215,9 +215,9 @@ func testPolicies(t *testing.T, w *world) {
 		one.gate.listen(one)
 		hold(t)
 	})
-	t.Run("a label goes", func(t *testing.T) { testALabelGoes(t, w, friend, web) })
+	t.Run("a label goes", func(t *testing.T) { testALabelGoes(t, friend, web) })
 	t.Run("no gap", func(t *testing.T) { testNoGap(t, w, one, two) })
-	t.Run("an address is used again", func(t *testing.T) { testAnAddressIsUsedAgain(t, w, two, web) })
+	t.Run("an address is used again", func(t *testing.T) { testAnAddressIsUsedAgain(t, two, web) })
 	t.Run("policies of the cluster", func(t *testing.T) { testPoliciesOfTheCluster(t, w, one, friend, stranger, web) })
 }
 
@@ -273,7 +273,7 @@ func testPoliciesOfTheCluster(t *testing.T, w *world, one *machine, friend, stra
 }
 
 // A client that loses its label loses its connections within a second.
-func testALabelGoes(t *testing.T, w *world, friend, web *pod) {
+func testALabelGoes(t *testing.T, friend, web *pod) {
 	web.Serve(t, web.at(0, 7000), echo)
 	open := connect(t, friend.Namespace, web.at(0, 7000))
 	if err := open.works(patience); err != nil {
@@ -342,7 +342,7 @@ func testNoGap(t *testing.T, w *world, one, two *machine) {
 }
 
 // The next pod with an address gets nothing of what its last owner was allowed.
-func testAnAddressIsUsedAgain(t *testing.T, w *world, two *machine, web *pod) {
+func testAnAddressIsUsedAgain(t *testing.T, two *machine, web *pod) {
 	web.Serve(t, web.at(0, 7001), echo)
 	first := two.started(t, "first", isClient)
 	becomes(t, first.Namespace, web.at(0, 8080), first.addresses[0].String())
