@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 )
 
@@ -73,7 +74,7 @@ func (a *Allocator) Lead(ctx context.Context) error {
 			_, err = informer.AddEventHandler(t.wake())
 		}
 		if err != nil {
-			return unlessEnded(ctx, fmt.Errorf("give addresses: watch: %w", err))
+			return watch.UnlessEnded(ctx, fmt.Errorf("give addresses: watch: %w", err))
 		}
 	}
 	if !objects.WaitForCacheSync(ctx) {
@@ -83,14 +84,6 @@ func (a *Allocator) Lead(ctx context.Context) error {
 	cancel()
 	t.queue.ShutDown()
 	return errors.Join(err, <-ended)
-}
-
-// unlessEnded returns nil if ctx has ended: what then fails is no error.
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return nil
 }
 
 const (
@@ -135,10 +128,9 @@ func (t *term) wake() toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: hear, DeleteFunc: hear,
 		UpdateFunc: func(before, now any) {
-			if node, ok := now.(*corev1.Node); ok && sameNode(before, node) {
-				return // Nodes change all the time
+			if !watch.IsSameNode(before, now) {
+				hear(now)
 			}
-			hear(now)
 		},
 	}
 }

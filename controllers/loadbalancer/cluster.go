@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/nodelinks"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 )
 
@@ -35,25 +36,11 @@ func newCache(config *rest.Config, scheme *runtime.Scheme, namespace string) (ca
 				Namespaces: map[string]cache.Config{namespace: {}},
 				Label:      labels.SelectorFromSet(labels.Set{loadbalancer.LeaseLabel: loadbalancer.AddressKind}),
 			},
-			&corev1.Node{}: {Transform: trimNode},
+			&corev1.Node{}: {Transform: watch.TrimNode(func(whole, trimmed *corev1.Node) {
+				trimmed.Spec.PodCIDRs, trimmed.Status.Addresses = whole.Spec.PodCIDRs, whole.Status.Addresses
+			})},
 		},
 	})
-}
-
-// trimNode leaves of a Node what is looked at.
-func trimNode(object any) (any, error) {
-	node, ok := object.(*corev1.Node)
-	if !ok {
-		return object, nil // the notice of an event that the stream missed
-	}
-	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, Labels: node.Labels,
-			Annotations: map[string]string{nodelinks.Annotation: node.Annotations[nodelinks.Annotation]},
-		},
-		Spec:   corev1.NodeSpec{PodCIDRs: node.Spec.PodCIDRs, Unschedulable: node.Spec.Unschedulable},
-		Status: corev1.NodeStatus{Addresses: node.Status.Addresses},
-	}, nil
 }
 
 // reserved are the addresses that are the cluster's own.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 )
 
@@ -44,22 +44,17 @@ type term struct {
 
 	book    *loadbalancer.Book
 	pools   []loadbalancer.Pool
+	wrong   []problem.Problem                     // with AddressPools
 	owned   map[types.NamespacedName]bool         // Services that have or want something of us
 	foreign map[key]time.Time                     // since when an address is somebody's
 	began   map[key]time.Time                     // since when a Service waits for a node
 	others  map[types.NamespacedName][]netip.Addr // what Services have of somebody else
 }
 
-func sameNode(before any, now *corev1.Node) bool {
-	was, ok := before.(*corev1.Node)
-	return ok && reflect.DeepEqual(was.Labels, now.Labels) && reflect.DeepEqual(was.Annotations, now.Annotations) &&
-		reflect.DeepEqual(was.Spec, now.Spec) && reflect.DeepEqual(was.Status, now.Status)
-}
-
 // run works until ctx ends.
 func (t *term) run(ctx context.Context) error {
 	if err := t.begin(ctx); err != nil {
-		return unlessEnded(ctx, fmt.Errorf("give addresses: %w", err))
+		return watch.UnlessEnded(ctx, fmt.Errorf("give addresses: %w", err))
 	}
 	go func() {
 		<-ctx.Done()
@@ -176,18 +171,13 @@ func (t *term) setPools(ctx context.Context, wake bool) error {
 	if err != nil {
 		return err
 	}
-	never, err := t.never(ctx)
-	if err != nil {
-		return err
-	}
-	built, problems := loadbalancer.BuildPools(objects, never)
-	t.pools = built
 	own, err := reserved(ctx, t.objects)
 	if err != nil {
 		return err
 	}
-	t.book.SetPools(built, own) // what another controller has given since evicts nobody
-	t.reporter.Report(ctx, key{kind: poolsKind}, problems)
+	t.pools, t.wrong = loadbalancer.BuildPools(objects, append(t.givenByOthers(), own...))
+	t.book.SetPools(t.pools, own) // what another controller has given since evicts nobody
+	t.reporter.Report(ctx, key{kind: poolsKind}, t.wrong)
 	for i := range objects {
 		t.queue.Add(key{poolKind, types.NamespacedName{Name: objects[i].Name}})
 	}
@@ -199,18 +189,15 @@ func (t *term) setPools(ctx context.Context, wake bool) error {
 	return nil
 }
 
-// never are the addresses that no pool gives.
-func (t *term) never(ctx context.Context) ([]loadbalancer.Reserved, error) {
-	all, err := reserved(ctx, t.objects)
-	if err != nil {
-		return nil, err
-	}
+// givenByOthers are the addresses that Services have of another controller.
+func (t *term) givenByOthers() []loadbalancer.Reserved {
+	var all []loadbalancer.Reserved
 	for name, addresses := range t.others {
 		for _, a := range addresses {
 			all = append(all, loadbalancer.Reserved{Range: loadbalancer.Range{First: a, Last: a}, What: "an address of Service " + name.String() + ", which is of another class"})
 		}
 	}
-	return all, nil
+	return all
 }
 
 // service gives a Service what it gets.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer/announce"
 )
@@ -115,7 +116,7 @@ func (s *Speaker) Start(ctx context.Context) error {
 	running.Go(func() error { return s.announcer.Run(parts) })
 	running.Go(func() error { return s.life.run(parts) })
 	running.Go(func() error { return s.run(parts) })
-	return unlessEnded(ctx, running.Wait())
+	return watch.UnlessEnded(ctx, running.Wait())
 }
 
 // informer watches a kind. It waits for one that the cluster does not have yet: agents may
@@ -140,7 +141,6 @@ func (s *Speaker) informer(ctx context.Context, kind client.Object) (cache.Infor
 }
 
 func (s *Speaker) prepare() error {
-	node := func(object any) (any, error) { return trimNode(object) }
 	ours := cache.ByObject{Namespaces: map[string]cache.Config{s.Namespace: {}}}
 	selector, err := labels.Parse(loadbalancer.LeaseLabel)
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *Speaker) prepare() error {
 	ours.Label = selector
 	s.objects, err = cache.New(s.Config, cache.Options{
 		Scheme: s.Scheme, ReaderFailOnMissingInformer: true, DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: node}, &coordination.Lease{}: ours},
+		ByObject: map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: watch.TrimNode(keepReady)}, &coordination.Lease{}: ours},
 	})
 	if err != nil {
 		return err
@@ -193,7 +193,7 @@ func (s *Speaker) run(ctx context.Context) error {
 			_, err = informer.AddEventHandler(s.events(ctx))
 		}
 		if err != nil {
-			return unlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
+			return watch.UnlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
 		}
 	}
 	for _, kind := range []client.Object{&corev1.Service{}, &discoveryv1.EndpointSlice{}} {
@@ -202,7 +202,7 @@ func (s *Speaker) run(ctx context.Context) error {
 			_, err = informer.AddEventHandler(s.events(ctx))
 		}
 		if err != nil {
-			return unlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
+			return watch.UnlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
 		}
 	}
 	if !s.objects.WaitForCacheSync(ctx) || !s.Slices.WaitForCacheSync(ctx) {
@@ -223,13 +223,6 @@ func (s *Speaker) run(ctx context.Context) error {
 	running.Go(func() error { return s.look(ctx) })
 	running.Go(func() error { return s.reassure(ctx) })
 	return running.Wait()
-}
-
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return nil
 }
 
 func (s *Speaker) work(ctx context.Context) error {
@@ -280,10 +273,9 @@ func (s *Speaker) events(ctx context.Context) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: hear,
 		UpdateFunc: func(before, now any) {
-			if node, ok := now.(*corev1.Node); ok && sameNode(before, node) {
-				return
+			if !watch.IsSameNode(before, now) {
+				hear(now)
 			}
-			hear(now)
 		},
 		DeleteFunc: func(object any) {
 			if lease, ok := object.(*coordination.Lease); ok {
