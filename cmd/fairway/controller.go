@@ -182,9 +182,11 @@ func (c *controllerSettings) assemble(
 		return err
 	}
 	elector.Add("events", told.Lead)
-	c.Addresses.give(mgr, elector, recorder, log)
+	var problems report.Union
+	problems.Add(reporter)
+	c.Addresses.give(mgr, elector, recorder, &problems, log)
 	contact := replica.NewContact(log, ads.SetStale, ads.SetFresh)
-	registry.MustRegister(leader.Exporting{Collector: reporter, Elector: elector}, ads, elector, contact)
+	registry.MustRegister(leader.Exporting{Collector: &problems, Elector: elector}, ads, elector, contact)
 	serving := &health.Probes{
 		Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry},
 		Checks:  []func(context.Context) error{func(context.Context) error { return contact.Err() }},

@@ -37,8 +37,9 @@ type Allocator struct {
 	Scheme    *runtime.Scheme
 	Namespace string // of the Leases
 	Class     loadbalancer.Class
-	// Reporter makes a Reporter of a term, which finds the objects in a cache.
-	Reporter func(objects client.Reader) Reporter
+	// Reporter makes the Reporter of a term, which finds objects in a cache. When the term ends,
+	// end is called.
+	Reporter func(objects client.Reader) (r Reporter, end func())
 	Log      logr.Logger
 }
 
@@ -63,7 +64,9 @@ func (a *Allocator) Lead(ctx context.Context) error {
 		foreign: map[key]time.Time{}, began: map[key]time.Time{}, others: map[types.NamespacedName][]netip.Addr{}, owned: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[key](firstRetry, lastRetry)),
 	}
-	t.reporter = a.Reporter(objects)
+	reporter, forget := a.Reporter(objects)
+	defer forget()
+	t.reporter = reporter
 	ended := make(chan error, 1)
 	go func() { ended <- objects.Start(ctx) }()
 	for _, kind := range []client.Object{

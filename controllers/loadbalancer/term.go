@@ -223,7 +223,7 @@ func (t *term) service(ctx context.Context, name types.NamespacedName) (time.Dur
 	before := t.book.Of(name)
 	addresses, lacks := t.book.Assign(request)
 	problems = append(problems, lacks...)
-	again := time.Duration(0)
+	again, settled := time.Duration(0), true
 	var shown []netip.Addr
 	conditions := []metav1.Condition{}
 	for _, a := range addresses {
@@ -235,17 +235,17 @@ func (t *term) service(ctx context.Context, name types.NamespacedName) (time.Dur
 		if err != nil {
 			return 0, err
 		}
-		wait := t.settles(record, addressesOf(&s), name)
-		if wait == 0 {
+		wait := t.settles(record, name)
+		if wait == 0 || slices.Contains(addressesOf(&s), a) {
 			shown = append(shown, a)
 		}
-		again = max(again, wait)
+		again, settled = max(again, wait), settled && wait == 0
 		if record.Holder == "" {
 			again = max(again, settle)
 		}
 	}
 	announcedNow, silent := t.announced(ctx, addresses)
-	if len(silent) > 0 && again == 0 {
+	if settled {
 		problems = append(problems, silent...)
 	}
 	t.reporter.Report(ctx, key{serviceKind, name}, problem.Sort(problems))
@@ -270,11 +270,11 @@ func (t *term) foreignService(name types.NamespacedName, has []netip.Addr) {
 	t.queue.Add(key{kind: poolsKind})
 }
 
-// settles says how long a Service waits still until an address appears in its status. It
-// appears when a node answers for it, and nobody else does.
-func (t *term) settles(r loadbalancer.Record, has []netip.Addr, name types.NamespacedName) time.Duration {
+// settles says how long a Service waits still for a node to answer for an address, and nobody
+// else, until the address appears in its status all the same.
+func (t *term) settles(r loadbalancer.Record, name types.NamespacedName) time.Duration {
 	k := key{r.Address.String(), name}
-	if slices.Contains(has, r.Address) || (r.Holder != "" && r.Proved) {
+	if r.Holder != "" && r.Proved {
 		delete(t.began, k)
 		return 0
 	}

@@ -75,7 +75,7 @@ func newAddressed(t *testing.T, w *world, first, machines int) *addressed {
 	ctx, stop := context.WithCancel(t.Context())
 	allocator := &addresses.Allocator{
 		Config: w.Config, Scheme: scheme, Namespace: "kube-system", Class: loadbalancer.Class{Name: "fairway.dev/load-balancer", Default: true},
-		Reporter: func(client.Reader) addresses.Reporter { return quietly{t} }, Log: testr.New(t),
+		Reporter: func(client.Reader) (addresses.Reporter, func()) { return quietly{t}, func() {} }, Log: testr.New(t),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- allocator.Lead(ctx) }()
