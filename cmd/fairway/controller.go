@@ -90,7 +90,7 @@ func controllerCommand(std streams) *cobra.Command {
 		XDS:       newXDSSettings(),
 		Replica:   newReplicaSettings(),
 		Challenge: challengeSettings{Address: ":" + acmePort},
-		Addresses: addressSettings{Class: loadbalancer.Class{Name: loadBalancerClass, Default: true}, Namespace: metav1.NamespaceSystem},
+		Addresses: addressSettings{Class: loadbalancer.Class{Name: loadbalancer.ClassName, Default: true}, Namespace: metav1.NamespaceSystem},
 		QPS:       500,
 		Burst:     1000,
 	}

@@ -23,9 +23,6 @@ type addressSettings struct {
 	Namespace string // of the Leases of addresses
 }
 
-// loadBalancerClass is the class of Services that name us.
-const loadBalancerClass = "fairway.dev/load-balancer"
-
 func (a *addressSettings) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&a.Assign, "assign-addresses", a.Assign, "give addresses of AddressPools to Services of type LoadBalancer")
 	flags.StringVar(&a.Class.Name, "load-balancer-class", a.Class.Name, "`class` of the Services that get addresses (spec.loadBalancerClass), with --assign-addresses")

@@ -85,12 +85,6 @@ func reserved(ctx context.Context, objects client.Reader) ([]loadbalancer.Reserv
 	return all, nil
 }
 
-// conditions of Services.
-const (
-	assigned  = "fairway.dev/AddressAssigned"
-	announced = "fairway.dev/AddressAnnounced"
-)
-
 // writeStatus writes the addresses and conditions of a Service, at the version that s has.
 func writeStatus(ctx context.Context, writer client.SubResourceWriter, s *corev1.Service, addresses []netip.Addr, conditions []metav1.Condition) error {
 	vip := corev1.LoadBalancerIPModeVIP
@@ -100,7 +94,9 @@ func writeStatus(ctx context.Context, writer client.SubResourceWriter, s *corev1
 	}
 	wanted := slices.Clone(s.Status.Conditions)
 	if conditions == nil { // the Service is none of ours any more
-		wanted = slices.DeleteFunc(wanted, func(c metav1.Condition) bool { return c.Type == assigned || c.Type == announced })
+		wanted = slices.DeleteFunc(wanted, func(c metav1.Condition) bool {
+			return c.Type == loadbalancer.ConditionAssigned || c.Type == loadbalancer.ConditionAnnounced
+		})
 	}
 	for _, c := range conditions {
 		c.ObservedGeneration = s.Generation

@@ -249,9 +249,9 @@ func (t *term) service(ctx context.Context, name types.NamespacedName) (time.Dur
 		problems = append(problems, silent...)
 	}
 	t.reporter.Report(ctx, key{serviceKind, name}, problem.Sort(problems))
-	conditions = append(conditions, condition(assigned, len(addresses) > 0 && len(lacks) == 0, "Assigned", "it has "+join(addresses), lacks))
+	conditions = append(conditions, condition(loadbalancer.ConditionAssigned, len(addresses) > 0 && len(lacks) == 0, "Assigned", "it has "+join(addresses), lacks))
 	if len(addresses) > 0 {
-		conditions = append(conditions, condition(announced, len(silent) == 0, "Announced", announcedNow, silent))
+		conditions = append(conditions, condition(loadbalancer.ConditionAnnounced, len(silent) == 0, "Announced", announcedNow, silent))
 	}
 	if err := writeStatus(ctx, t.direct.Status(), &s, shown, conditions); err != nil {
 		return 0, err

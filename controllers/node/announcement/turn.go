@@ -263,7 +263,7 @@ func (s *Speaker) take(ctx context.Context, r loadbalancer.Record, object *coord
 		return err
 	}
 	before := r.Holder
-	r.Holder = s.Node
+	r.Holder, r.Since = s.Node, time.Now()
 	now, err := s.write(ctx, r, object)
 	if err != nil {
 		return err
