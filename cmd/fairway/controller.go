@@ -167,7 +167,7 @@ func (c *controllerSettings) assemble(
 	}
 	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: c.managers().Addresses})
 	told := &report.LeaderOnly{To: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
-	declared, err := c.Declared.controller(mgr, c.Replica.Namespace)
+	declared, err := c.Declared.controller(mgr, c.Replica.Namespace, c.Addresses.Assign)
 	if err != nil {
 		return err
 	}
