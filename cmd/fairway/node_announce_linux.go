@@ -36,7 +36,10 @@ func (n *nodeSettings) announce(mgr manager.Manager, agent *node.Agent, registry
 			}
 			return all, nil
 		},
-		Routers: link.Routers,
+		Routes: func() (announcement.Routes, error) {
+			routes, err := link.ReadRoutes()
+			return announcement.Routes(routes), err
+		},
 		Annotate: func(ctx context.Context, annotation, text string) error {
 			return network.Annotate(ctx, mgr.GetClient(), network.Key(n.Name), annotation, text)
 		},

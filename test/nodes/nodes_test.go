@@ -26,6 +26,7 @@ func TestNodes(t *testing.T) {
 		"a lost event is found":            testALostEventIsFound,
 		"Services without the pod network": testServicesAlone,
 		"addresses":                        testAddresses,
+		"addresses on two interfaces":      testAddressesOnTwoInterfaces,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}

@@ -49,6 +49,12 @@ type Link struct {
 	Networks []netip.Prefix // its addresses, with the length of their networks' prefix
 }
 
+// Routes are the node's.
+type Routes struct {
+	Routers []netip.Addr            // of default routes
+	Direct  map[netip.Prefix]string // by which interface a network is reached that the node is on
+}
+
 // Reporter takes the Problems of a key.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
@@ -63,9 +69,9 @@ type Speaker struct {
 	// Slices is a cache of EndpointSlices, and SlicesOf finds those of a Service in it.
 	Slices   cache.Cache
 	SlicesOf func(context.Context, Service) ([]*discoveryv1.EndpointSlice, error)
-	// Links are the node's interfaces, and Routers where its default routes lead.
-	Links   func() ([]Link, error)
-	Routers func() ([]netip.Addr, error)
+	// Links are the node's interfaces, and Routes where its routes lead.
+	Links  func() ([]Link, error)
+	Routes func() (Routes, error)
 	// Annotate writes an annotation of the node's Node.
 	Annotate func(ctx context.Context, annotation, text string) error
 	Reporter Reporter
@@ -87,6 +93,7 @@ type Speaker struct {
 	states   map[netip.Addr]*state
 	services map[Service]map[netip.Addr]bool // which addresses each has
 	links    []Link
+	direct   map[netip.Prefix]string // as of Routes, for the networks of links
 }
 
 // state is what the node remembers of an address.

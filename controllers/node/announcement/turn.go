@@ -359,22 +359,26 @@ func (s *Speaker) linksNow() (annotation string, ok bool) {
 		s.Log.Error(err, "look at the interfaces")
 		return "", false
 	}
-	routers, err := s.Routers()
+	routes, err := s.Routes()
 	if err != nil {
 		s.Log.Error(err, "look at the routes")
 		return "", false
 	}
-	links := nodelinks.Links{Routers: routers}
+	links, direct := nodelinks.Links{Routers: routes.Routers}, map[netip.Prefix]string{}
 	for _, l := range all {
 		for _, network := range l.Networks {
 			if network.Bits() < network.Addr().BitLen() {
 				links.Networks = append(links.Networks, network)
 			}
+			if device, ok := routes.Direct[network.Masked()]; ok {
+				direct[network.Masked()] = device
+			}
 		}
 	}
 	s.mu.Lock()
-	changed := !slices.EqualFunc(s.links, all, func(a, b Link) bool { return a.Name == b.Name && slices.Equal(a.Networks, b.Networks) })
-	s.links = all
+	changed := !slices.EqualFunc(s.links, all, func(a, b Link) bool { return a.Name == b.Name && slices.Equal(a.Networks, b.Networks) }) ||
+		!maps.Equal(s.direct, direct)
+	s.links, s.direct = all, direct
 	s.mu.Unlock()
 	if changed {
 		s.wakeAll()

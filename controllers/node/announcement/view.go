@@ -149,15 +149,19 @@ func endpointsByNode(all []*discoveryv1.EndpointSlice) map[string]bool {
 	return serving
 }
 
-// device is the interface in whose network an address is: that with the longest prefix, and of
-// those the first.
+// device is the interface in whose network an address is: that with the longest prefix. If several
+// are in that network, it is the one by which the node reaches it: clients hear one MAC, and
+// filters of the reverse path let their packets pass.
 func (s *Speaker) device(a netip.Addr) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name, bits := "", -1
 	for _, l := range s.links {
 		for _, network := range l.Networks {
-			if network.Contains(a) && network.Bits() < a.BitLen() && network.Bits() > bits {
+			if !network.Contains(a) || network.Bits() == a.BitLen() || network.Bits() < bits {
+				continue
+			}
+			if network.Bits() > bits || s.direct[network.Masked()] == l.Name {
 				name, bits = l.Name, network.Bits()
 			}
 		}
