@@ -43,6 +43,7 @@ import (
 	"github.com/fairwaynet/fairway/cni/rules"
 	"github.com/fairwaynet/fairway/cni/sandbox"
 	"github.com/fairwaynet/fairway/controllers/node"
+	"github.com/fairwaynet/fairway/controllers/node/announcement"
 	"github.com/fairwaynet/fairway/controllers/node/network"
 	noderanges "github.com/fairwaynet/fairway/controllers/node/ranges"
 	"github.com/fairwaynet/fairway/controllers/node/services"
@@ -278,7 +279,7 @@ func (n *nodeSettings) clean(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	return node.Cleanup(ctx, n.Folders, engine)
+	return errors.Join(node.Cleanup(ctx, n.Folders, engine), announcement.Forget(n.Folders.Run))
 }
 
 // overlay identifies the packets of the overlay, if there is one.
@@ -411,7 +412,7 @@ func (n *nodeSettings) assemble(
 		},
 	}
 	if n.Services {
-		if err := n.addServices(ctx, agent, mgr.GetAPIReader(), registry); err != nil {
+		if err := n.addServices(agent, mgr.GetAPIReader(), registry); err != nil {
 			return nil, err
 		}
 	}
@@ -463,7 +464,7 @@ func (n *nodeSettings) allocate(config *rest.Config, log logr.Logger, mgr manage
 }
 
 // addServices makes the agent keep Services.
-func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent, live client.Reader, registry prometheus.Registerer) error {
+func (n *nodeSettings) addServices(agent *node.Agent, live client.Reader, registry prometheus.Registerer) error {
 	nodePorts, err := networks(n.NodePorts)
 	if err != nil {
 		return err
@@ -484,5 +485,5 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent, live 
 		Live:          live,
 		Metrics:       metrics,
 	}
-	return services.Index(ctx, agent.Cache)
+	return nil
 }

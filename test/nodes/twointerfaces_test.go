@@ -82,8 +82,12 @@ func resolve(a netip.Addr) (string, error) {
 	defer socket.Close()
 	deadline := time.Now().Add(5 * time.Second)
 	for _, _ = socket.Write([]byte("x")); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // it polls
-		if _, after, ok := strings.Cut(show(), "lladdr "); ok {
+		said := show()
+		if _, after, ok := strings.Cut(said, "lladdr "); ok {
 			return strings.Fields(after)[0], nil
+		}
+		if strings.Contains(said, "FAILED") {
+			break
 		}
 	}
 	return "", errors.New("nobody answers: " + show())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -388,7 +389,6 @@ func (s *Speaker) linksNow() (annotation string, ok bool) {
 
 // reassure finds out after a pause of the process what is still this node's, and answers again.
 func (s *Speaker) reassure(ctx context.Context) error {
-	const patience = time.Second
 	for {
 		select {
 		case <-ctx.Done():
@@ -396,45 +396,38 @@ func (s *Speaker) reassure(ctx context.Context) error {
 		case <-s.unsure:
 		}
 		held := s.announcer.Held()
-		asked, cancel := context.WithTimeout(ctx, patience)
-		list, err := s.leases.List(asked, metav1.ListOptions{LabelSelector: loadbalancer.LeaseLabel + "=" + loadbalancer.AddressKind})
-		cancel()
-		if err == nil {
-			still := map[netip.Addr]bool{}
-			for i := range list.Items {
-				if r, ok := loadbalancer.ReadRecord(&list.Items[i]); ok && r.Holder == s.Node {
-					still[r.Address] = true
-				}
-			}
+		if still, err := s.recorded(ctx); err == nil {
 			for a := range held {
 				if !still[a] {
 					s.announcer.Drop(a)
 				}
 			}
-			s.announcer.Resume()
-			continue
+		} else { // nobody can be asked but the link
+			s.ask(ctx, held, func(a netip.Addr, mac net.HardwareAddr) {
+				if mac != nil {
+					s.announcer.Drop(a)
+					s.heard(a, mac)
+				}
+			})
 		}
-		// Nobody can be asked but the link.
-		s.ask(ctx, held)
 		s.announcer.Resume()
 	}
 }
 
-// ask drops the addresses for which somebody else answers.
-func (s *Speaker) ask(ctx context.Context, held map[netip.Addr]string) {
-	const together = 32
-	slots := make(chan struct{}, together)
-	for _, a := range slices.SortedFunc(maps.Keys(held), netip.Addr.Compare) {
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots }()
-			if mac, err := s.announcer.Probe(ctx, a, held[a]); err == nil && mac != nil {
-				s.announcer.Drop(a)
-				s.heard(a, mac)
-			}
-		}()
+// recorded asks the API server which addresses are this node's.
+func (s *Speaker) recorded(ctx context.Context) (map[netip.Addr]bool, error) {
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	list, err := s.leases.List(ctx, metav1.ListOptions{LabelSelector: loadbalancer.LeaseLabel + "=" + loadbalancer.AddressKind})
+	if err != nil {
+		return nil, fmt.Errorf("list the records of addresses: %w", err)
 	}
-	for range together {
-		slots <- struct{}{}
+	own := map[netip.Addr]bool{}
+	for i := range list.Items {
+		if r, ok := loadbalancer.ReadRecord(&list.Items[i]); ok && r.Holder == s.Node {
+			own[r.Address] = true
+		}
 	}
+	return own, nil
 }
