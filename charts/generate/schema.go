@@ -46,7 +46,7 @@ func newSchema(chart, crds string) (*schema, error) {
 	if err := yaml.Unmarshal(text, &s.elsewhere); err != nil {
 		return nil, fmt.Errorf("read elsewhere.yaml: %w", err)
 	}
-	for name, file := range map[string]string{"settings": "clustergatewayconfigs", "issuer": "issuers"} {
+	for name, file := range map[string]string{"settings": "clustergatewayconfigs", "issuer": "issuers", "addressPool": "addresspools"} {
 		spec, err := specOf(filepath.Join(crds, "fairway.dev_"+file+".yaml"))
 		if err != nil {
 			return nil, err
@@ -59,6 +59,10 @@ func newSchema(chart, crds string) (*schema, error) {
 	issuer := s.defs["issuer"].(object)
 	delete(issuer, "required") // the chart has a default for directory
 	issuer["properties"].(object)["controller"] = object{"const": "controller.controllerValue says this"}
+	pool := s.defs["addressPool"].(object)
+	pool["required"] = []string{"name", "addresses"}
+	pool["properties"].(object)["addresses"].(object)["items"].(object)["pattern"] = `^[0-9a-fA-F.:]+(/[0-9]{1,3}| *- *[0-9a-fA-F.:]+)?$`
+	pool["properties"].(object)["name"] = object{"$ref": "#/$defs/class", "description": "The name of the AddressPool."}
 	return s, nil
 }
 

@@ -90,7 +90,7 @@ func controllerCommand(std streams) *cobra.Command {
 		XDS:       newXDSSettings(),
 		Replica:   newReplicaSettings(),
 		Challenge: challengeSettings{Address: ":" + acmePort},
-		Addresses: addressSettings{Class: loadbalancer.Class{Name: loadBalancerClass, Default: true}, Namespace: metav1.NamespaceSystem},
+		Addresses: addressSettings{Class: loadbalancer.Class{Name: loadbalancer.ClassName, Default: true}, Namespace: metav1.NamespaceSystem},
 		QPS:       500,
 		Burst:     1000,
 	}
@@ -167,7 +167,7 @@ func (c *controllerSettings) assemble(
 	}
 	recorder := events.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: c.managers().Addresses})
 	told := &report.LeaderOnly{To: report.Events{Recorder: recorder, Objects: mgr.GetCache()}}
-	declared, err := c.Declared.controller(mgr, c.Replica.Namespace)
+	declared, err := c.Declared.controller(mgr, c.Replica.Namespace, c.Addresses.Assign)
 	if err != nil {
 		return err
 	}
@@ -182,9 +182,11 @@ func (c *controllerSettings) assemble(
 		return err
 	}
 	elector.Add("events", told.Lead)
-	c.Addresses.give(mgr, elector, recorder, log)
+	var problems report.Union
+	problems.Add(reporter)
+	c.Addresses.give(mgr, elector, recorder, &problems, log)
 	contact := replica.NewContact(log, ads.SetStale, ads.SetFresh)
-	registry.MustRegister(leader.Exporting{Collector: reporter, Elector: elector}, ads, elector, contact)
+	registry.MustRegister(leader.Exporting{Collector: &problems, Elector: elector}, ads, elector, contact)
 	serving := &health.Probes{
 		Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry},
 		Checks:  []func(context.Context) error{func(context.Context) error { return contact.Err() }},

@@ -55,7 +55,7 @@ func TestDeclaredSettings(t *testing.T) {
 			t.Errorf("%q: %v, want %q", given, err, want)
 		}
 	}
-	nothing, err := (&declaredSettings{}).controller(nil, "")
+	nothing, err := (&declaredSettings{}).controller(nil, "", true)
 	if err != nil || nothing.Subscribers(nil) != nil || nothing.Problems() != nil || nothing.Join(t.Context(), nil, nil, nil) != nil {
 		t.Errorf("without the flag: %v, or something is watched", err)
 	}

@@ -17,7 +17,7 @@ type declaredSettings struct {
 }
 
 func (s *declaredSettings) bind(flags *pflag.FlagSet) {
-	flags.StringVar(&s.ConfigMap, "declared", s.ConfigMap, "`name` of the ConfigMap, in --namespace, that declares Issuers and ClusterGatewayConfigs, which the leader makes; empty: none")
+	flags.StringVar(&s.ConfigMap, "declared", s.ConfigMap, "`name` of the ConfigMap, in --namespace, that declares Issuers, ClusterGatewayConfigs and, with --assign-addresses, AddressPools, which the leader makes; empty: none")
 }
 
 // load checks the settings. Its errors name the flag that the user gave.
@@ -30,9 +30,9 @@ func (s *declaredSettings) load(where func(name, problem string) error) error {
 
 // controller makes the leader keep what the ConfigMap declares; nil: there is no
 // such flag.
-func (s *declaredSettings) controller(mgr manager.Manager, namespace string) (*declared.Controller, error) {
+func (s *declaredSettings) controller(mgr manager.Manager, namespace string, pools bool) (*declared.Controller, error) {
 	if s.ConfigMap == "" {
 		return nil, nil
 	}
-	return declared.NewController(mgr, types.NamespacedName{Namespace: namespace, Name: s.ConfigMap}, mgr.GetLogger())
+	return declared.NewController(mgr, types.NamespacedName{Namespace: namespace, Name: s.ConfigMap}, pools, mgr.GetLogger())
 }

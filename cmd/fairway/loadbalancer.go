@@ -23,9 +23,6 @@ type addressSettings struct {
 	Namespace string // of the Leases of addresses
 }
 
-// loadBalancerClass is the class of Services that name us.
-const loadBalancerClass = "fairway.dev/load-balancer"
-
 func (a *addressSettings) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&a.Assign, "assign-addresses", a.Assign, "give addresses of AddressPools to Services of type LoadBalancer")
 	flags.StringVar(&a.Class.Name, "load-balancer-class", a.Class.Name, "`class` of the Services that get addresses (spec.loadBalancerClass), with --assign-addresses")
@@ -33,9 +30,10 @@ func (a *addressSettings) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&a.Namespace, "address-namespace", a.Namespace, "`namespace` of the Leases of addresses: that of the agents (fairway node), with --assign-addresses")
 }
 
-// give makes the leader give addresses.
+// give makes the leader give addresses. What is wrong with them is in problems for as long as
+// it leads.
 func (a *addressSettings) give(
-	mgr manager.Manager, elector *leader.Elector, recorder record.EventRecorder, log logr.Logger,
+	mgr manager.Manager, elector *leader.Elector, recorder record.EventRecorder, problems *report.Union, log logr.Logger,
 ) {
 	if !a.Assign {
 		return
@@ -43,8 +41,9 @@ func (a *addressSettings) give(
 	config := rest.CopyConfig(mgr.GetConfig())
 	allocator := &addresses.Allocator{
 		Config: config, Scheme: mgr.GetScheme(), Namespace: a.Namespace, Class: a.Class, Log: log,
-		Reporter: func(objects client.Reader) addresses.Reporter {
-			return report.New(report.Log{Log: log}, report.Events{Recorder: recorder, Objects: objects})
+		Reporter: func(objects client.Reader) (addresses.Reporter, func()) {
+			r := report.New(report.Log{Log: log}, report.Events{Recorder: recorder, Objects: objects})
+			return r, problems.Add(r)
 		},
 	}
 	elector.Add("addresses of Services", func(ctx context.Context) error { return allocator.Lead(ctx) })

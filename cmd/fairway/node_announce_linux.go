@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	cniagent "github.com/fairwaynet/fairway/cni/agent"
 	"github.com/fairwaynet/fairway/cni/link"
 	"github.com/fairwaynet/fairway/controllers/node"
 	"github.com/fairwaynet/fairway/controllers/node/announcement"
@@ -36,13 +37,20 @@ func (n *nodeSettings) announce(mgr manager.Manager, agent *node.Agent, registry
 			}
 			return all, nil
 		},
-		Routers: link.Routers,
+		Routes: func() (announcement.Routes, error) {
+			routes, err := link.ReadRoutes()
+			return announcement.Routes(routes), err
+		},
 		Annotate: func(ctx context.Context, annotation, text string) error {
 			return network.Annotate(ctx, mgr.GetClient(), network.Key(n.Name), annotation, text)
 		},
 		Reporter: agent.Reporter, Ranges: agent.Services.PublishBalancers, Log: agent.Log,
 	}
-	var err error
+	boot, err := cniagent.Boot()
+	if err != nil {
+		return err
+	}
+	speaker.Memory = announcement.Memory{Path: announcement.MemoryIn(n.Folders.Run), Boot: boot}
 	if speaker.Metrics, err = announcement.NewMetrics(registry, speaker.Held); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}

@@ -41,6 +41,7 @@ import (
 	"github.com/fairwaynet/fairway/cni/rules"
 	"github.com/fairwaynet/fairway/cni/sandbox"
 	"github.com/fairwaynet/fairway/controllers/node"
+	"github.com/fairwaynet/fairway/controllers/node/announcement"
 	"github.com/fairwaynet/fairway/controllers/node/network"
 	"github.com/fairwaynet/fairway/controllers/node/policies"
 	noderanges "github.com/fairwaynet/fairway/controllers/node/ranges"
@@ -282,7 +283,7 @@ func (n *nodeSettings) clean(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	return node.Cleanup(ctx, n.Folders, engine)
+	return errors.Join(node.Cleanup(ctx, n.Folders, engine), announcement.Forget(n.Folders.Run))
 }
 
 // overlay identifies the packets of the overlay, if there is one.
@@ -404,7 +405,7 @@ func (n *nodeSettings) assemble(
 		},
 	}
 	if n.Services {
-		if err := n.addServices(ctx, agent, mgr.GetAPIReader(), registry); err != nil {
+		if err := n.addServices(agent, mgr.GetAPIReader(), registry); err != nil {
 			return nil, err
 		}
 	}
@@ -461,7 +462,7 @@ func (n *nodeSettings) allocate(config *rest.Config, log logr.Logger, mgr manage
 }
 
 // addServices makes the agent keep Services.
-func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent, live client.Reader, registry prometheus.Registerer) error {
+func (n *nodeSettings) addServices(agent *node.Agent, live client.Reader, registry prometheus.Registerer) error {
 	nodePorts, err := networks(n.NodePorts)
 	if err != nil {
 		return err
@@ -482,5 +483,5 @@ func (n *nodeSettings) addServices(ctx context.Context, agent *node.Agent, live 
 		Live:          live,
 		Metrics:       metrics,
 	}
-	return services.Index(ctx, agent.Cache)
+	return nil
 }

@@ -28,8 +28,9 @@ func statusCommand(std streams) *cobra.Command {
 		Use:   "status",
 		Short: "Say what Fairway does in a cluster, and what is wrong",
 		Long: `Status shows the controllers of a cluster, its gateways with their Envoys, what
-has become of each Ingress, the nodes of the pod network, and all Problems. It
-reads the cluster as you may, and talks to no controller.
+has become of each Ingress, the nodes of the pod network, the addresses of load
+balancers, the cluster's DNS, and all Problems. It reads the cluster as you may,
+and talks to no controller.
 
 Exit code: 0 when every Ingress is served and nothing is wrong, 1 when something
 is, 2 when the cluster could not be read.`,

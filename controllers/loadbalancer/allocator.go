@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 )
 
@@ -36,8 +37,9 @@ type Allocator struct {
 	Scheme    *runtime.Scheme
 	Namespace string // of the Leases
 	Class     loadbalancer.Class
-	// Reporter makes a Reporter of a term, which finds the objects in a cache.
-	Reporter func(objects client.Reader) Reporter
+	// Reporter makes the Reporter of a term, which finds objects in a cache. When the term ends,
+	// end is called.
+	Reporter func(objects client.Reader) (r Reporter, end func())
 	Log      logr.Logger
 }
 
@@ -62,7 +64,9 @@ func (a *Allocator) Lead(ctx context.Context) error {
 		foreign: map[key]time.Time{}, began: map[key]time.Time{}, others: map[types.NamespacedName][]netip.Addr{}, owned: map[types.NamespacedName]bool{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[key](firstRetry, lastRetry)),
 	}
-	t.reporter = a.Reporter(objects)
+	reporter, forget := a.Reporter(objects)
+	defer forget()
+	t.reporter = reporter
 	ended := make(chan error, 1)
 	go func() { ended <- objects.Start(ctx) }()
 	for _, kind := range []client.Object{
@@ -73,7 +77,7 @@ func (a *Allocator) Lead(ctx context.Context) error {
 			_, err = informer.AddEventHandler(t.wake())
 		}
 		if err != nil {
-			return unlessEnded(ctx, fmt.Errorf("give addresses: watch: %w", err))
+			return watch.UnlessEnded(ctx, fmt.Errorf("give addresses: watch: %w", err))
 		}
 	}
 	if !objects.WaitForCacheSync(ctx) {
@@ -83,14 +87,6 @@ func (a *Allocator) Lead(ctx context.Context) error {
 	cancel()
 	t.queue.ShutDown()
 	return errors.Join(err, <-ended)
-}
-
-// unlessEnded returns nil if ctx has ended: what then fails is no error.
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return nil
 }
 
 const (
@@ -135,10 +131,9 @@ func (t *term) wake() toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: hear, DeleteFunc: hear,
 		UpdateFunc: func(before, now any) {
-			if node, ok := now.(*corev1.Node); ok && sameNode(before, node) {
-				return // Nodes change all the time
+			if !watch.IsSameNode(before, now) {
+				hear(now)
 			}
-			hear(now)
 		},
 	}
 }

@@ -81,7 +81,7 @@ func (w *world) lead() {
 	}
 	allocator := &allocation.Allocator{
 		Config: w.cluster.Config, Scheme: scheme, Namespace: "agents", Class: loadbalancer.Class{Name: "fairway.dev/load-balancer", Default: true},
-		Reporter: func(client.Reader) allocation.Reporter { return w }, Log: testr.New(w.T),
+		Reporter: func(client.Reader) (allocation.Reporter, func()) { return w, func() {} }, Log: testr.New(w.T),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/nodelinks"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 )
 
@@ -35,25 +36,11 @@ func newCache(config *rest.Config, scheme *runtime.Scheme, namespace string) (ca
 				Namespaces: map[string]cache.Config{namespace: {}},
 				Label:      labels.SelectorFromSet(labels.Set{loadbalancer.LeaseLabel: loadbalancer.AddressKind}),
 			},
-			&corev1.Node{}: {Transform: trimNode},
+			&corev1.Node{}: {Transform: watch.TrimNode(func(whole, trimmed *corev1.Node) {
+				trimmed.Spec.PodCIDRs, trimmed.Status.Addresses = whole.Spec.PodCIDRs, whole.Status.Addresses
+			})},
 		},
 	})
-}
-
-// trimNode leaves of a Node what is looked at.
-func trimNode(object any) (any, error) {
-	node, ok := object.(*corev1.Node)
-	if !ok {
-		return object, nil // the notice of an event that the stream missed
-	}
-	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, Labels: node.Labels,
-			Annotations: map[string]string{nodelinks.Annotation: node.Annotations[nodelinks.Annotation]},
-		},
-		Spec:   corev1.NodeSpec{PodCIDRs: node.Spec.PodCIDRs, Unschedulable: node.Spec.Unschedulable},
-		Status: corev1.NodeStatus{Addresses: node.Status.Addresses},
-	}, nil
 }
 
 // reserved are the addresses that are the cluster's own.
@@ -98,12 +85,6 @@ func reserved(ctx context.Context, objects client.Reader) ([]loadbalancer.Reserv
 	return all, nil
 }
 
-// conditions of Services.
-const (
-	assigned  = "fairway.dev/AddressAssigned"
-	announced = "fairway.dev/AddressAnnounced"
-)
-
 // writeStatus writes the addresses and conditions of a Service, at the version that s has.
 func writeStatus(ctx context.Context, writer client.SubResourceWriter, s *corev1.Service, addresses []netip.Addr, conditions []metav1.Condition) error {
 	vip := corev1.LoadBalancerIPModeVIP
@@ -113,7 +94,9 @@ func writeStatus(ctx context.Context, writer client.SubResourceWriter, s *corev1
 	}
 	wanted := slices.Clone(s.Status.Conditions)
 	if conditions == nil { // the Service is none of ours any more
-		wanted = slices.DeleteFunc(wanted, func(c metav1.Condition) bool { return c.Type == assigned || c.Type == announced })
+		wanted = slices.DeleteFunc(wanted, func(c metav1.Condition) bool {
+			return c.Type == loadbalancer.ConditionAssigned || c.Type == loadbalancer.ConditionAnnounced
+		})
 	}
 	for _, c := range conditions {
 		c.ObservedGeneration = s.Generation

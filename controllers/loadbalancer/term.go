@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/problem"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 )
 
@@ -44,22 +44,17 @@ type term struct {
 
 	book    *loadbalancer.Book
 	pools   []loadbalancer.Pool
+	wrong   []problem.Problem                     // with AddressPools
 	owned   map[types.NamespacedName]bool         // Services that have or want something of us
 	foreign map[key]time.Time                     // since when an address is somebody's
 	began   map[key]time.Time                     // since when a Service waits for a node
 	others  map[types.NamespacedName][]netip.Addr // what Services have of somebody else
 }
 
-func sameNode(before any, now *corev1.Node) bool {
-	was, ok := before.(*corev1.Node)
-	return ok && reflect.DeepEqual(was.Labels, now.Labels) && reflect.DeepEqual(was.Annotations, now.Annotations) &&
-		reflect.DeepEqual(was.Spec, now.Spec) && reflect.DeepEqual(was.Status, now.Status)
-}
-
 // run works until ctx ends.
 func (t *term) run(ctx context.Context) error {
 	if err := t.begin(ctx); err != nil {
-		return unlessEnded(ctx, fmt.Errorf("give addresses: %w", err))
+		return watch.UnlessEnded(ctx, fmt.Errorf("give addresses: %w", err))
 	}
 	go func() {
 		<-ctx.Done()
@@ -176,18 +171,13 @@ func (t *term) setPools(ctx context.Context, wake bool) error {
 	if err != nil {
 		return err
 	}
-	never, err := t.never(ctx)
-	if err != nil {
-		return err
-	}
-	built, problems := loadbalancer.BuildPools(objects, never)
-	t.pools = built
 	own, err := reserved(ctx, t.objects)
 	if err != nil {
 		return err
 	}
-	t.book.SetPools(built, own) // what another controller has given since evicts nobody
-	t.reporter.Report(ctx, key{kind: poolsKind}, problems)
+	t.pools, t.wrong = loadbalancer.BuildPools(objects, append(t.givenByOthers(), own...))
+	t.book.SetPools(t.pools, own) // what another controller has given since evicts nobody
+	t.reporter.Report(ctx, key{kind: poolsKind}, t.wrong)
 	for i := range objects {
 		t.queue.Add(key{poolKind, types.NamespacedName{Name: objects[i].Name}})
 	}
@@ -199,18 +189,15 @@ func (t *term) setPools(ctx context.Context, wake bool) error {
 	return nil
 }
 
-// never are the addresses that no pool gives.
-func (t *term) never(ctx context.Context) ([]loadbalancer.Reserved, error) {
-	all, err := reserved(ctx, t.objects)
-	if err != nil {
-		return nil, err
-	}
+// givenByOthers are the addresses that Services have of another controller.
+func (t *term) givenByOthers() []loadbalancer.Reserved {
+	var all []loadbalancer.Reserved
 	for name, addresses := range t.others {
 		for _, a := range addresses {
 			all = append(all, loadbalancer.Reserved{Range: loadbalancer.Range{First: a, Last: a}, What: "an address of Service " + name.String() + ", which is of another class"})
 		}
 	}
-	return all, nil
+	return all
 }
 
 // service gives a Service what it gets.
@@ -236,7 +223,7 @@ func (t *term) service(ctx context.Context, name types.NamespacedName) (time.Dur
 	before := t.book.Of(name)
 	addresses, lacks := t.book.Assign(request)
 	problems = append(problems, lacks...)
-	again := time.Duration(0)
+	again, settled := time.Duration(0), true
 	var shown []netip.Addr
 	conditions := []metav1.Condition{}
 	for _, a := range addresses {
@@ -248,23 +235,23 @@ func (t *term) service(ctx context.Context, name types.NamespacedName) (time.Dur
 		if err != nil {
 			return 0, err
 		}
-		wait := t.settles(record, addressesOf(&s), name)
-		if wait == 0 {
+		wait := t.settles(record, name)
+		if wait == 0 || slices.Contains(addressesOf(&s), a) {
 			shown = append(shown, a)
 		}
-		again = max(again, wait)
+		again, settled = max(again, wait), settled && wait == 0
 		if record.Holder == "" {
 			again = max(again, settle)
 		}
 	}
 	announcedNow, silent := t.announced(ctx, addresses)
-	if len(silent) > 0 && again == 0 {
+	if settled {
 		problems = append(problems, silent...)
 	}
 	t.reporter.Report(ctx, key{serviceKind, name}, problem.Sort(problems))
-	conditions = append(conditions, condition(assigned, len(addresses) > 0 && len(lacks) == 0, "Assigned", "it has "+join(addresses), lacks))
+	conditions = append(conditions, condition(loadbalancer.ConditionAssigned, len(addresses) > 0 && len(lacks) == 0, "Assigned", "it has "+join(addresses), lacks))
 	if len(addresses) > 0 {
-		conditions = append(conditions, condition(announced, len(silent) == 0, "Announced", announcedNow, silent))
+		conditions = append(conditions, condition(loadbalancer.ConditionAnnounced, len(silent) == 0, "Announced", announcedNow, silent))
 	}
 	if err := writeStatus(ctx, t.direct.Status(), &s, shown, conditions); err != nil {
 		return 0, err
@@ -283,11 +270,11 @@ func (t *term) foreignService(name types.NamespacedName, has []netip.Addr) {
 	t.queue.Add(key{kind: poolsKind})
 }
 
-// settles says how long a Service waits still until an address appears in its status. It
-// appears when a node answers for it, and nobody else does.
-func (t *term) settles(r loadbalancer.Record, has []netip.Addr, name types.NamespacedName) time.Duration {
+// settles says how long a Service waits still for a node to answer for an address, and nobody
+// else, until the address appears in its status all the same.
+func (t *term) settles(r loadbalancer.Record, name types.NamespacedName) time.Duration {
 	k := key{r.Address.String(), name}
-	if slices.Contains(has, r.Address) || (r.Holder != "" && r.Proved) {
+	if r.Holder != "" && r.Proved {
 		delete(t.began, k)
 		return 0
 	}

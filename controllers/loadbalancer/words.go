@@ -112,26 +112,17 @@ func (t *term) selects(a netip.Addr, node *corev1.Node) bool {
 	return true
 }
 
-// pool writes the status of an AddressPool.
+// pool writes the status of an AddressPool, as setPools has read it.
 func (t *term) pool(ctx context.Context, name string) error {
 	var object v1alpha1.AddressPool
 	if err := t.objects.Get(ctx, types.NamespacedName{Name: name}, &object); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	all, err := pools(ctx, t.objects)
-	if err != nil {
-		return err
-	}
-	never, err := t.never(ctx)
-	if err != nil {
-		return err
-	}
-	built, problems := loadbalancer.BuildPools(all, never)
-	problems = slices.DeleteFunc(problems, func(p problem.Problem) bool { return p.Object.Name.Name != name })
+	problems := slices.DeleteFunc(slices.Clone(t.wrong), func(p problem.Problem) bool { return p.Object.Name.Name != name })
 	status := v1alpha1.AddressPoolStatus{Conditions: slices.Clone(object.Status.Conditions)}
 	usable := false
-	for i := range built {
-		if p := &built[i]; p.Name == name {
+	for i := range t.pools {
+		if p := &t.pools[i]; p.Name == name {
 			usable = len(p.Ranges) > 0
 			given, free := t.book.Use(p, mostCounted)
 			status.Assigned, status.Available = int32(min(given, mostCounted)), strconv.FormatUint(free, 10) //nolint:gosec // bounded

@@ -20,6 +20,7 @@ import (
 	"github.com/fairwaynet/fairway/cni/link"
 	"github.com/fairwaynet/fairway/controllers/assembly"
 	"github.com/fairwaynet/fairway/controllers/node/network"
+	"github.com/fairwaynet/fairway/controllers/node/services"
 	"github.com/fairwaynet/fairway/controllers/objects/report"
 	proxykeeper "github.com/fairwaynet/fairway/proxy/keeper"
 	"github.com/fairwaynet/fairway/proxy/nft"
@@ -74,9 +75,10 @@ type Told interface {
 }
 
 // prepare makes the parts.
-func (a *Agent) prepare() error {
+func (a *Agent) prepare(ctx context.Context) error {
 	if a.Services != nil {
-		if err := a.Services.prepare(a); err != nil {
+		// Not before: a manager starts nothing until what is indexed has been read.
+		if err := errors.Join(services.Index(ctx, a.Cache), a.Services.prepare(a)); err != nil {
 			return err
 		}
 	}
@@ -110,7 +112,7 @@ func (a *Agent) prepare() error {
 
 // Start runs the agent until ctx ends.
 func (a *Agent) Start(ctx context.Context) error {
-	if err := a.prepare(); err != nil {
+	if err := a.prepare(ctx); err != nil {
 		return err
 	}
 	if a.Services == nil {

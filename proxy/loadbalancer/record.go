@@ -11,6 +11,7 @@ import (
 	"time"
 
 	coordination "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -40,9 +41,10 @@ type Record struct {
 	Address  netip.Addr
 	Services []types.NamespacedName // in order
 	Pool     string
-	Holder   string // a node; empty: nobody
-	Proved   bool   // nobody else answers for it
-	Foreign  string // the MAC of who does
+	Holder   string    // a node; empty: nobody
+	Since    time.Time // when the holder took it, by the holder's clock; zero: not told
+	Proved   bool      // nobody else answers for it
+	Foreign  string    // the MAC of who does
 }
 
 // RecordName is the name of the Lease of an address.
@@ -62,6 +64,9 @@ func ReadRecord(lease *coordination.Lease) (Record, bool) {
 	}
 	if lease.Spec.HolderIdentity != nil {
 		r.Holder = *lease.Spec.HolderIdentity
+	}
+	if lease.Spec.AcquireTime != nil {
+		r.Since = lease.Spec.AcquireTime.Time
 	}
 	var names []string
 	if err := json.Unmarshal([]byte(lease.Annotations[servicesAnnotation]), &names); err != nil {
@@ -111,7 +116,11 @@ func (r Record) Write(lease *coordination.Lease) error {
 	if before == r.Holder {
 		return nil
 	}
+	lease.Spec.AcquireTime = nil
 	if lease.Spec.HolderIdentity = nil; r.Holder != "" {
+		if !r.Since.IsZero() {
+			lease.Spec.AcquireTime = &metav1.MicroTime{Time: r.Since}
+		}
 		transitions := int32(1)
 		if lease.Spec.LeaseTransitions != nil {
 			transitions += *lease.Spec.LeaseTransitions

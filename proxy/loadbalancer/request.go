@@ -25,6 +25,17 @@ const (
 	SharingAnnotation = "fairway.dev/share-address"
 )
 
+// Conditions of Services.
+const (
+	// ConditionAssigned says whether a Service has the addresses that it wants.
+	ConditionAssigned = "fairway.dev/AddressAssigned"
+	// ConditionAnnounced says whether nodes answer for them.
+	ConditionAnnounced = "fairway.dev/AddressAnnounced"
+)
+
+// ClassName is the usual class of the Services that name us.
+const ClassName = "fairway.dev/load-balancer"
+
 // Reasons of Problems of Services.
 const (
 	ReasonNoAddressFree   problem.Reason = "NoAddressFree"

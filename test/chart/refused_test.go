@@ -59,6 +59,13 @@ var refusals = []struct{ name, values, says string }{
 	{"an Issuer without consent", "issuers: {letsencrypt: {email: admin@example.com}}", "issuers.letsencrypt.termsAgreed"},
 	{"an Issuer with a misspelt field", "issuers: {letsencrypt: {mail: admin@example.com, termsAgreed: true}}", "mail"},
 	{"an Issuer's controller", "issuers: {letsencrypt: {controller: x/y, termsAgreed: true}}", "controller.controllerValue says this"},
+	{"a pool of addresses that nobody gives", "loadBalancer: {pools: [{name: lan, addresses: [192.0.2.1]}]}", "loadBalancer.pools: nobody gives their addresses; set loadBalancer.enabled"},
+	{"a pool without a name", pools("{addresses: [192.0.2.1]}"), "'/loadBalancer/pools/0': missing property 'name'"},
+	{"a pool without addresses", pools("{name: lan}"), "'/loadBalancer/pools/0': missing property 'addresses'"},
+	{"two pools of one name", pools("{name: lan, addresses: [192.0.2.1]}, {name: lan, addresses: [192.0.2.2]}"), `loadBalancer.pools[1].name: "lan" is also the name of loadBalancer.pools[0]`},
+	{"a pool with a bad name", pools("{name: Lan_1, addresses: [192.0.2.1]}"), "Lan_1"},
+	{"a pool with a misspelt field", pools("{name: lan, addresses: [192.0.2.1], autoassign: true}"), "autoassign"},
+	{"a pool with an address that is none", pools("{name: lan, addresses: [lan.test]}"), "/loadBalancer/pools/0/addresses/0"},
 	{"a flag of ingress-nginx", "controller: {extraArgs: {default-ssl-certificate: a/b}}", "the flag is default-certificate"},
 	{"a flag that does not exist", "controller: {extraArgs: {no-such-flag: 1}}", "no-such-flag"},
 	{"a flag of the other process", "controller: {extraArgs: {concurrency: 1}}", "concurrency"},
@@ -115,6 +122,11 @@ func network(values string) string {
 		ranges = ""
 	}
 	return "network: {enabled: true, " + ranges + values + "}"
+}
+
+// pools are AddressPools that could work, but for those that are given.
+func pools(values string) string {
+	return network("services: {enabled: true}") + "\nloadBalancer: {enabled: true, pools: [" + values + "]}"
 }
 
 // dns is a cluster DNS that could work, but for the values that are added.
@@ -218,6 +230,9 @@ func TestTemplatesRefuseWithoutTheSchema(t *testing.T) {
 		refused(t, r, "controller.service: the Service belongs to the gateway, so it is gateway.service")
 		refused(t, r, "controller.kind: the gateway carries traffic, so it is gateway.kind")
 		refused(t, r, "gateway.replicaCount: a DaemonSet runs one on every node")
+		r.values = pools("{addresses: [192.0.2.1]}, {name: lan}")
+		refused(t, r, "loadBalancer.pools[0].name: give the AddressPool a name")
+		refused(t, r, "loadBalancer.pools[1].addresses: say which addresses the pool has")
 	}
 }
 

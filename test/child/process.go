@@ -5,6 +5,7 @@ package child
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -83,6 +84,9 @@ func (p *Process) Kill() {
 	<-p.done
 	p.log.Close() //nolint:errcheck // nothing is written any more
 }
+
+// Signal sends the child a signal.
+func (p *Process) Signal(signal os.Signal) error { return p.cmd.Process.Signal(signal) }
 
 // Tail is the end of the log, after a line with the program's name. For a nil
 // Process it is empty.

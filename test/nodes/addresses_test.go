@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/testr"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,6 +57,9 @@ func newAddressed(t *testing.T, w *world, first, machines int) *addressed {
 	w.Kubectl(t, "", "wait", "--for=condition=Established", "crd/addresspools.fairway.dev")
 	w.Kubectl(t, `{"apiVersion":"fairway.dev/v1alpha1","kind":"AddressPool","metadata":{"name":"lan"},"spec":{"addresses":["192.0.2.100-192.0.2.109","2001:db8::100/124"]}}`, "apply", "-f", "-")
 	t.Cleanup(func() { w.Kubectl(t, "", "delete", "addresspool", "lan") })
+	t.Cleanup(func() { // of an address that an earlier test left, the next one's nodes would take care
+		w.Kubectl(t, "", "delete", "leases", "-n", "kube-system", "-l", loadbalancer.LeaseLabel, "--wait=false")
+	})
 	x.lan = listen(t)
 	flags := []string{"--services", "--announce", "--namespace=kube-system"}
 	for i := range machines {
@@ -75,7 +79,7 @@ func newAddressed(t *testing.T, w *world, first, machines int) *addressed {
 	ctx, stop := context.WithCancel(t.Context())
 	allocator := &addresses.Allocator{
 		Config: w.Config, Scheme: scheme, Namespace: "kube-system", Class: loadbalancer.Class{Name: "fairway.dev/load-balancer", Default: true},
-		Reporter: func(client.Reader) addresses.Reporter { return quietly{t} }, Log: testr.New(t),
+		Reporter: func(client.Reader) (addresses.Reporter, func()) { return quietly{t}, func() {} }, Log: testr.New(t),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- allocator.Lead(ctx) }()
@@ -166,9 +170,11 @@ func (x *addressed) moves(a netip.Addr, from *machine, within time.Duration) *ma
 }
 
 // signal sends a signal to a machine's agent.
-func (m *machine) signal(name string) {
+func (m *machine) signal(signal unix.Signal) {
 	m.t.Helper()
-	m.shell("kill -" + name + " $(pgrep -f -- 'fairway node --node-name=" + m.name + " ' | head -1)")
+	if err := m.process.Signal(signal); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // clients ask at the same time. A first segment that was lost is sent again after a second.
@@ -275,7 +281,7 @@ func testAddresses(t *testing.T, w *world) {
 	t.Run("the agent restarts", func(t *testing.T) {
 		at := x.holder(address)
 		load := x.ask(address)
-		at.signal("TERM")
+		at.signal(unix.SIGTERM)
 		<-at.process.Done()
 		at.run()
 		time.Sleep(5 * time.Second) //nolint:forbidigo // longer than others wait for a dead node
@@ -343,11 +349,11 @@ func testAddresses(t *testing.T, w *world) {
 	t.Run("the holder's agent is paused", func(t *testing.T) {
 		from := x.holder(address)
 		load := x.ask(address)
-		from.signal("STOP")
+		from.signal(unix.SIGSTOP)
 		x.moves(address, from, 10*time.Second)
 		time.Sleep(time.Second) //nolint:forbidigo // the pause goes on
 		continued := time.Now()
-		from.signal("CONT")
+		from.signal(unix.SIGCONT)
 		time.Sleep(3 * time.Second) //nolint:forbidigo // the time in which it must be silent
 		if macs := x.lan.since(address, continued); slices.Contains(macs, x.macs[from.name]) {
 			t.Errorf("%s claims it after its pause", from.name)

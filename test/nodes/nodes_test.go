@@ -27,6 +27,8 @@ func TestNodes(t *testing.T) {
 		"Services without the pod network": testServicesAlone,
 		"addresses":                        testAddresses,
 		"policies":                         testPolicies,
+		"addresses on two interfaces":      testAddressesOnTwoInterfaces,
+		"addresses without an API server":  testAddressesWithoutAPIServer,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}

@@ -40,14 +40,16 @@ type Controller struct {
 	configMaps cache.Cache // of the one ConfigMap
 	objects    cache.Cache
 	wrong      *report.OfKind
+	pools      bool // AddressPools are kept, too
 
 	mu      sync.Mutex
 	watched map[string]bool // kinds
 }
 
 // NewController makes a Controller. It has a cache of its own for the ConfigMap:
-// without the right to read that, everything else works.
-func NewController(mgr manager.Manager, configMap types.NamespacedName, log logr.Logger) (*Controller, error) {
+// without the right to read that, everything else works. It keeps AddressPools only
+// with pools: few controllers may write them.
+func NewController(mgr manager.Manager, configMap types.NamespacedName, pools bool, log logr.Logger) (*Controller, error) {
 	configMaps, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 		DefaultNamespaces: map[string]cache.Config{
@@ -60,7 +62,7 @@ func NewController(mgr manager.Manager, configMap types.NamespacedName, log logr
 		return nil, fmt.Errorf("watch configmap %s: %w", configMap, err)
 	}
 	c := &Controller{
-		configMaps: configMaps, objects: mgr.GetCache(), watched: map[string]bool{},
+		configMaps: configMaps, objects: mgr.GetCache(), watched: map[string]bool{}, pools: pools,
 		wrong: &report.OfKind{Kind: "ConfigMap"},
 	}
 	c.options = Options{
@@ -119,6 +121,9 @@ func (c *Controller) Start(ctx context.Context) error {
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return c.configMaps.Start(ctx) })
 	for _, k := range kinds() {
+		if k.name == poolKind && !c.pools {
+			continue
+		}
 		running.Go(func() error { c.watchKind(ctx, k); return nil })
 	}
 	return running.Wait()

@@ -34,7 +34,7 @@ const (
 // Key names an object of cluster scope that is or was declared. The zero Key is
 // the ConfigMap as a whole.
 type Key struct {
-	Kind string // "Issuer" or "ClusterGatewayConfig"
+	Kind string // "Issuer", "ClusterGatewayConfig" or "AddressPool"
 	Name string
 }
 
@@ -121,7 +121,7 @@ func (d *Declaration) add(entry, text string) (wrong string) {
 		d.Unreadable = true
 		return "it has no kind or no metadata.name; until it has, Fairway makes nothing of it and deletes no declared object"
 	case !declarable(kind):
-		return fmt.Sprintf("it is a manifest of kind %s; only an Issuer or a ClusterGatewayConfig can be declared here", kind)
+		return fmt.Sprintf("it is a manifest of kind %s; only an Issuer, a ClusterGatewayConfig or an AddressPool can be declared here", kind)
 	}
 	key := Key{kind, name}
 	if d.Named[key] {

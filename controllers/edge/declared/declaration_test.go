@@ -80,7 +80,7 @@ func TestParse(t *testing.T) {
 		{name: "no name", data: map[string]string{"a.yaml": head + "kind: Issuer"}, unreadable: true, wrong: map[string]string{"a.yaml": "no metadata.name"}},
 		{
 			name: "another kind", data: map[string]string{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: a}"},
-			wrong: map[string]string{"a.yaml": "it is a manifest of kind Secret; only an Issuer or a ClusterGatewayConfig can be declared here"},
+			wrong: map[string]string{"a.yaml": "it is a manifest of kind Secret; only an Issuer, a ClusterGatewayConfig or an AddressPool can be declared here"},
 		},
 		{
 			name: "another version", data: map[string]string{"a.yaml": "apiVersion: fairway.dev/v9\nkind: Issuer\nmetadata: {name: a}"},

@@ -27,6 +27,9 @@ type kind struct {
 	watch func(context.Context, *leaderelected.Controller[Key], cache.Cache) error
 }
 
+// poolKind is declared where the controller gives addresses.
+const poolKind = "AddressPool"
+
 // kinds returns the kinds that can be declared. Each is of cluster scope.
 func kinds() []kind {
 	return []kind{
@@ -42,6 +45,13 @@ func kinds() []kind {
 			func() client.ObjectList { return &v1alpha1.IssuerList{} },
 			func(ctx context.Context, c *leaderelected.Controller[Key], objects cache.Cache) error {
 				return watchKind(ctx, c, objects, "Issuer", &v1alpha1.Issuer{}, watch.Issuer)
+			},
+		},
+		{
+			poolKind, func() client.Object { return &v1alpha1.AddressPool{} },
+			func() client.ObjectList { return &v1alpha1.AddressPoolList{} },
+			func(ctx context.Context, c *leaderelected.Controller[Key], objects cache.Cache) error {
+				return watchKind(ctx, c, objects, poolKind, &v1alpha1.AddressPool{}, watch.AddressPool)
 			},
 		},
 	}

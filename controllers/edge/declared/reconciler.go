@@ -1,5 +1,5 @@
-// Package declared makes the objects that a ConfigMap declares: Issuers and
-// ClusterGatewayConfigs. The Helm chart writes the ConfigMap from its values,
+// Package declared makes the objects that a ConfigMap declares: Issuers,
+// ClusterGatewayConfigs and AddressPools. The Helm chart writes the ConfigMap from its values,
 // because it cannot contain objects of kinds that it installs itself
 // (docs/adr/0017-the-chart.md).
 //

@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/fairwaynet/fairway/api/podnetwork"
@@ -63,7 +62,7 @@ func overviewOf(t *testing.T, forbidden string, objects ...client.Object) *overv
 		}
 		return c.List(ctx, list, options...)
 	}}
-	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(refuse).Build()
+	reader := clusterOf(scheme, objects...).WithInterceptorFuncs(refuse).Build()
 	seen, err := overview.Of(t.Context(), snapshot.Reader{Reader: reader}, overview.Choice{}, now)
 	if err != nil {
 		t.Fatal(err)

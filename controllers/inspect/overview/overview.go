@@ -1,5 +1,6 @@
 // Package overview shows people what Fairway does in a cluster: its controllers,
-// its gateways, the state of each Ingress, and the nodes of the pod network.
+// its gateways, the state of each Ingress, the nodes of the pod network, the addresses of load
+// balancers and the cluster's DNS.
 //
 // It reads objects and the Leases of the replicas, and talks to no controller. Its
 // invariant: it says that an Ingress is served exactly where the replicas
@@ -44,6 +45,13 @@ type Overview struct {
 	Waiting []Waiting `json:"waiting,omitempty"`
 	// Nodes are those of the pod network, the ones with Problems first.
 	Nodes []Node `json:"nodes,omitempty"`
+	// Pools and Addresses are those of load balancers, the addresses with something wrong first,
+	// and Unaddressed the Services that wait for one.
+	Pools       []Pool        `json:"pools,omitempty"`
+	Addresses   []Address     `json:"addresses,omitempty"`
+	Unaddressed []Unaddressed `json:"unaddressed,omitempty"`
+	// DNS is the cluster's, if it is Fairway's.
+	DNS []DNS `json:"dns,omitempty"`
 	// Missing are the kinds and fields of custom resources that this version knows
 	// and that the cluster's CustomResourceDefinitions lack.
 	Missing []string `json:"missingFields,omitempty"`
@@ -135,7 +143,8 @@ func Of(ctx context.Context, reader snapshot.Reader, choice Choice, now time.Tim
 	if err := o.certificates(ctx, reader, served); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(o.waiting(ctx, reader), o.nodes(ctx, reader)); err != nil {
+	err = errors.Join(o.waiting(ctx, reader), o.nodes(ctx, reader), o.addresses(ctx, reader, services, now), o.nameServers(ctx, reader, services))
+	if err != nil {
 		return nil, err
 	}
 	o.missing(ctx, reader)
@@ -258,7 +267,7 @@ func (o *Overview) Healthy() bool {
 	if len(o.Problems)+len(o.Missing)+len(o.Waiting) > 0 || o.needsPerson() || !o.led() {
 		return false
 	}
-	if o.wrong() > 0 {
+	if o.wrong() > 0 || o.wantsAddresses() || slices.ContainsFunc(o.DNS, func(d DNS) bool { return len(d.Problems) > 0 }) {
 		return false
 	}
 	if slices.ContainsFunc(o.Gateways, func(g Gateway) bool { return g.Unproved > 0 }) {
@@ -278,10 +287,11 @@ func (o *Overview) led() bool {
 	return len(o.installations) > 0
 }
 
-// Only drops the Ingresses, certificates and Problems of other namespaces.
+// Only drops the Ingresses, certificates, addresses and Problems of other namespaces.
 func (o *Overview) Only(namespace string) {
 	o.Ingresses = slices.DeleteFunc(o.Ingresses, func(i Ingress) bool { return i.Namespace != namespace })
 	o.Certificates = slices.DeleteFunc(o.Certificates, func(c Certificate) bool { return c.Namespace != namespace })
+	o.onlyAddresses(namespace)
 	o.Problems = slices.DeleteFunc(o.Problems, func(p problem.Problem) bool {
 		return p.Object.Name.Namespace != namespace && p.Object.Name.Namespace != ""
 	})

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -80,12 +82,22 @@ func look(t *testing.T, manifests string) *overview.Overview {
 		}
 		objects = append(objects, decoded.(client.Object))
 	}
-	reader := snapshot.Reader{Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()}
+	reader := snapshot.Reader{Reader: clusterOf(scheme, objects...).Build()}
 	seen, err := overview.Of(t.Context(), reader, overview.Choice{}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return seen
+}
+
+// clusterOf is a cluster that can select events, as the API server does.
+func clusterOf(scheme *runtime.Scheme, objects ...client.Object) *fake.ClientBuilder {
+	by := func(of func(*corev1.Event) string) client.IndexerFunc {
+		return func(o client.Object) []string { return []string{of(o.(*corev1.Event))} }
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithIndex(&corev1.Event{}, "type", by(func(e *corev1.Event) string { return e.Type })).
+		WithIndex(&corev1.Event{}, "source", by(func(e *corev1.Event) string { return e.Source.Component }))
 }
 
 // What only the controllers can find is in their Leases, for as long as they are

@@ -44,6 +44,8 @@ func (o *Overview) Text() string {
 	}
 	o.addCertificates(row)
 	o.addNodes(row)
+	o.addAddresses(row)
+	o.addDNS(row)
 	_ = table.Flush() // into memory
 	for _, i := range o.Ingresses {
 		if i.Why != "" {
@@ -56,6 +58,8 @@ func (o *Overview) Text() string {
 	say := func(format string, args ...any) { fmt.Fprintf(&out, format, args...) }
 	o.whysOfCertificates(say)
 	o.whysOfNodes(say)
+	o.whysOfAddresses(say)
+	o.whysOfDNS(say)
 	if text := customresources.Text(o.Missing); text != "" {
 		fmt.Fprintf(&out, "%s\n", text)
 	}

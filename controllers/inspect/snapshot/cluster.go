@@ -70,6 +70,16 @@ func (r Reader) Issuers(ctx context.Context) ([]client.Object, error) {
 	return r.list(ctx, &v1alpha1.IssuerList{}, "issuers.fairway.dev", "")
 }
 
+// AddressPools returns all AddressPools.
+func (r Reader) AddressPools(ctx context.Context) ([]client.Object, error) {
+	return r.list(ctx, &v1alpha1.AddressPoolList{}, "addresspools.fairway.dev", "")
+}
+
+// LabelledLeases returns all Leases with a label, whatever it says.
+func (r Reader) LabelledLeases(ctx context.Context, label string) ([]client.Object, error) {
+	return r.list(ctx, &coordinationv1.LeaseList{}, "leases.coordination.k8s.io", "", client.HasLabels{label})
+}
+
 // AllServices returns all Services and EndpointSlices.
 func (r Reader) AllServices(ctx context.Context) ([]client.Object, error) {
 	services, err1 := r.list(ctx, &corev1.ServiceList{}, "services", "")
@@ -184,7 +194,7 @@ func (r Reader) Leases(ctx context.Context, label string) ([]*coordinationv1.Lea
 // UnscheduledGateways returns the pods of gateways that have no node, whichever
 // installation they belong to.
 func (r Reader) UnscheduledGateways(ctx context.Context) ([]*corev1.Pod, error) {
-	return r.pods(ctx, func(pod *corev1.Pod) bool { return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil },
+	return r.pods(ctx, "", func(pod *corev1.Pod) bool { return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil },
 		client.MatchingLabels{"app.kubernetes.io/name": "fairway", "app.kubernetes.io/component": "gateway"})
 }
 
@@ -205,17 +215,38 @@ func (r Reader) Nodes(ctx context.Context) ([]*corev1.Node, error) {
 
 // NodeAgents returns the pods of the agents of nodes.
 func (r Reader) NodeAgents(ctx context.Context) ([]*corev1.Pod, error) {
-	return r.pods(ctx, func(*corev1.Pod) bool { return true },
+	return r.pods(ctx, "", func(*corev1.Pod) bool { return true },
 		client.MatchingLabels{"app.kubernetes.io/name": "fairway", "app.kubernetes.io/component": "node"})
+}
+
+// NameServers returns the pods of the cluster's DNS.
+func (r Reader) NameServers(ctx context.Context, namespace string) ([]*corev1.Pod, error) {
+	return r.pods(ctx, namespace, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil },
+		client.MatchingLabels{"app.kubernetes.io/name": "fairway", "app.kubernetes.io/component": "dns"})
+}
+
+// Warnings returns the events of a namespace that tell of something wrong, from one source.
+func (r Reader) Warnings(ctx context.Context, namespace, source string) ([]*corev1.Event, error) {
+	objects, err := r.list(ctx, &corev1.EventList{}, "events", namespace, client.MatchingFields{"type": corev1.EventTypeWarning, "source": source})
+	if err != nil {
+		return nil, err
+	}
+	var events []*corev1.Event
+	for _, object := range objects {
+		if event, ok := object.(*corev1.Event); ok {
+			events = append(events, event)
+		}
+	}
+	return events, nil
 }
 
 // ScheduledPods returns all pods that have a node.
 func (r Reader) ScheduledPods(ctx context.Context) ([]*corev1.Pod, error) {
-	return r.pods(ctx, func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })
+	return r.pods(ctx, "", func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })
 }
 
-func (r Reader) pods(ctx context.Context, wanted func(*corev1.Pod) bool, options ...client.ListOption) ([]*corev1.Pod, error) {
-	objects, err := r.list(ctx, &corev1.PodList{}, "pods", "", options...)
+func (r Reader) pods(ctx context.Context, namespace string, wanted func(*corev1.Pod) bool, options ...client.ListOption) ([]*corev1.Pod, error) {
+	objects, err := r.list(ctx, &corev1.PodList{}, "pods", namespace, options...)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func readerOf(t *testing.T, fails map[string]error) snapshot.Reader {
 		&networkingv1.Ingress{ObjectMeta: at("shop", "ingress")},
 		&v1alpha1.ClusterGatewayConfig{ObjectMeta: at("", "cluster-config")},
 		&v1alpha1.GatewayConfig{ObjectMeta: at("shop", "config")},
-		&v1alpha1.Issuer{ObjectMeta: at("", "issuer")},
+		&v1alpha1.Issuer{ObjectMeta: at("", "issuer")}, &v1alpha1.AddressPool{ObjectMeta: at("", "pool")},
 		&corev1.Service{ObjectMeta: at("shop", "web")}, &corev1.Service{ObjectMeta: at("blog", "web")},
 		slice("shop", "web-1", "web"), slice("shop", "other-1", "other"), slice("blog", "web-1", "web"),
 		&corev1.Secret{ObjectMeta: at("shop", "tls")}, &corev1.Secret{ObjectMeta: at("blog", "tls")},
@@ -119,8 +119,12 @@ func in(namespace, name string) types.NamespacedName {
 // calls are what a Reader can be asked for, but for Secrets.
 func calls() map[string]func(context.Context, snapshot.Reader) ([]client.Object, error) {
 	return map[string]func(context.Context, snapshot.Reader) ([]client.Object, error){
-		"Routing":     func(ctx context.Context, r snapshot.Reader) ([]client.Object, error) { return r.Routing(ctx) },
-		"Issuers":     func(ctx context.Context, r snapshot.Reader) ([]client.Object, error) { return r.Issuers(ctx) },
+		"Routing":      func(ctx context.Context, r snapshot.Reader) ([]client.Object, error) { return r.Routing(ctx) },
+		"Issuers":      func(ctx context.Context, r snapshot.Reader) ([]client.Object, error) { return r.Issuers(ctx) },
+		"AddressPools": func(ctx context.Context, r snapshot.Reader) ([]client.Object, error) { return r.AddressPools(ctx) },
+		"LabelledLeases": func(ctx context.Context, r snapshot.Reader) ([]client.Object, error) {
+			return r.LabelledLeases(ctx, replicaLabel)
+		},
 		"AllServices": func(ctx context.Context, r snapshot.Reader) ([]client.Object, error) { return r.AllServices(ctx) },
 		"Services": func(ctx context.Context, r snapshot.Reader) ([]client.Object, error) {
 			return r.Services(ctx, []types.NamespacedName{in("shop", "web"), in("shop", "absent"), in("absent", "web")})
@@ -137,11 +141,13 @@ func calls() map[string]func(context.Context, snapshot.Reader) ([]client.Object,
 
 func TestWhatIsReadOfACluster(t *testing.T) {
 	for call, want := range map[string]string{
-		"Routing":     "/class /cluster-config shop/config shop/ingress",
-		"Issuers":     "/issuer",
-		"AllServices": "blog/web blog/web-1 shop/other-1 shop/web shop/web-1",
-		"Services":    "shop/web shop/web-1",
-		"Leases":      "edge/one fairway/leader fairway/one fairway/two", // of namespaces that hold a replica's
+		"Routing":        "/class /cluster-config shop/config shop/ingress",
+		"Issuers":        "/issuer",
+		"AddressPools":   "/pool",
+		"LabelledLeases": "edge/one fairway/one fairway/two",
+		"AllServices":    "blog/web blog/web-1 shop/other-1 shop/web shop/web-1",
+		"Services":       "shop/web shop/web-1",
+		"Leases":         "edge/one fairway/leader fairway/one fairway/two", // of namespaces that hold a replica's
 	} {
 		found, err := calls()[call](t.Context(), readerOf(t, nil))
 		if err != nil || names(found) != want {
@@ -161,6 +167,8 @@ func TestWhatMayNotBeReadIsSaidWithThePermissionThatIsMissing(t *testing.T) {
 		{"Routing", "list ClusterGatewayConfig", snapshot.PermissionError{Verb: "list", Resource: "clustergatewayconfigs.fairway.dev"}, ""},
 		{"Routing", "list GatewayConfig", snapshot.PermissionError{Verb: "list", Resource: "gatewayconfigs.fairway.dev"}, ""},
 		{"Issuers", "list Issuer", snapshot.PermissionError{Verb: "list", Resource: "issuers.fairway.dev"}, ""},
+		{"AddressPools", "list AddressPool", snapshot.PermissionError{Verb: "list", Resource: "addresspools.fairway.dev"}, ""},
+		{"LabelledLeases", "list Lease", snapshot.PermissionError{Verb: "list", Resource: "leases.coordination.k8s.io"}, ""},
 		{"AllServices", "list Service", snapshot.PermissionError{Verb: "list", Resource: "services"}, ""},
 		{"AllServices", "list EndpointSlice", snapshot.PermissionError{Verb: "list", Resource: "endpointslices.discovery.k8s.io"}, ""},
 		{"Services", "get Service", snapshot.PermissionError{Verb: "get", Resource: "services", Namespace: "shop"}, "you need the permission to get services in namespace shop"},

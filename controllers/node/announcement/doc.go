@@ -5,5 +5,5 @@
 // does that: a compare-and-swap of the address's Lease, and then answers on the link. Its
 // invariants: it answers only for addresses whose record names this node; it becomes a holder
 // only while the API server knows that it lives; and it goes on answering when the API server
-// is away, until somebody else is heard (ADR 27).
+// is away, also in an agent that starts meanwhile, until somebody else is heard (ADR 27).
 package announcement

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -13,8 +14,6 @@ import (
 	coordination "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer/announce"
 )
@@ -48,6 +48,12 @@ type Link struct {
 	Networks []netip.Prefix // its addresses, with the length of their networks' prefix
 }
 
+// Routes are the node's.
+type Routes struct {
+	Routers []netip.Addr            // of default routes
+	Direct  map[netip.Prefix]string // by which interface a network is reached that the node is on
+}
+
 // Reporter takes the Problems of a key.
 type Reporter interface {
 	Report(ctx context.Context, key any, problems []problem.Problem)
@@ -62,15 +68,17 @@ type Speaker struct {
 	// Slices is a cache of EndpointSlices, and SlicesOf finds those of a Service in it.
 	Slices   cache.Cache
 	SlicesOf func(context.Context, Service) ([]*discoveryv1.EndpointSlice, error)
-	// Links are the node's interfaces, and Routers where its default routes lead.
-	Links   func() ([]Link, error)
-	Routers func() ([]netip.Addr, error)
+	// Links are the node's interfaces, and Routes where its routes lead.
+	Links  func() ([]Link, error)
+	Routes func() (Routes, error)
 	// Annotate writes an annotation of the node's Node.
 	Annotate func(ctx context.Context, annotation, text string) error
 	Reporter Reporter
 	// Ranges takes the ranges of all AddressPools, whenever they change.
 	Ranges func([]loadbalancer.Range)
 	Log    logr.Logger
+	// Memory is for the next agent.
+	Memory Memory
 	// Metrics may be nil.
 	Metrics *Metrics
 
@@ -81,11 +89,14 @@ type Speaker struct {
 	life      *life
 	pulses    *pulses
 	unsure    chan struct{} // holds a value after a pause
+	claimed   chan struct{} // holds a value after another machine was heard
+	settled   atomic.Bool   // records can be read
 
 	mu       sync.Mutex
 	states   map[netip.Addr]*state
 	services map[Service]map[netip.Addr]bool // which addresses each has
 	links    []Link
+	direct   map[netip.Prefix]string // as of Routes, for the networks of links
 }
 
 // state is what the node remembers of an address.
@@ -111,56 +122,21 @@ func (s *Speaker) Start(ctx context.Context) error {
 		return fmt.Errorf("announce addresses: %w", err)
 	}
 	running, parts := errgroup.WithContext(ctx)
-	running.Go(func() error { return s.objects.Start(parts) })
 	running.Go(func() error { return s.announcer.Run(parts) })
 	running.Go(func() error { return s.life.run(parts) })
 	running.Go(func() error { return s.run(parts) })
-	return unlessEnded(ctx, running.Wait())
-}
-
-// informer watches a kind. It waits for one that the cluster does not have yet: agents may
-// start before the custom resources are there.
-func (s *Speaker) informer(ctx context.Context, kind client.Object) (cache.Informer, error) {
-	const pause = 2 * time.Second
-	for told := false; ; {
-		informer, err := s.objects.GetInformer(ctx, kind)
-		if !meta.IsNoMatchError(err) {
-			return informer, err
-		}
-		if !told {
-			s.Log.Info("no addresses are announced yet: the cluster does not have the custom resource", "reason", err.Error())
-			told = true
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
+	return watch.UnlessEnded(ctx, running.Wait())
 }
 
 func (s *Speaker) prepare() error {
-	node := func(object any) (any, error) { return trimNode(object) }
-	ours := cache.ByObject{Namespaces: map[string]cache.Config{s.Namespace: {}}}
-	selector, err := labels.Parse(loadbalancer.LeaseLabel)
-	if err != nil {
-		return err
-	}
-	ours.Label = selector
-	s.objects, err = cache.New(s.Config, cache.Options{
-		Scheme: s.Scheme, ReaderFailOnMissingInformer: true, DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: node}, &coordination.Lease{}: ours},
-	})
-	if err != nil {
-		return err
-	}
 	clients, err := coordinationv1.NewForConfig(s.Config)
 	if err != nil {
 		return err
 	}
 	s.leases = clients.Leases(s.Namespace)
 	s.states, s.services, s.unsure = map[netip.Addr]*state{}, map[Service]map[netip.Addr]bool{}, make(chan struct{}, 1)
-	s.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 2*time.Second))
+	s.claimed = make(chan struct{}, 1)
+	s.queue = newQueue()
 	if s.life, err = newLife(s.Config, s.Namespace, s.Node, s.holds, s.returned, s.Log); err != nil {
 		return err
 	}
@@ -169,7 +145,7 @@ func (s *Speaker) prepare() error {
 	defer s.mu.Unlock()
 	if s.announcer == nil {
 		s.announcer = announce.New(announce.Options{
-			Sure: s.life.sure, Heard: s.heard,
+			Sure: func() bool { return s.settled.Load() && s.life.sure() }, Heard: s.heard,
 			Paused: func() {
 				select {
 				case s.unsure <- struct{}{}:
@@ -184,32 +160,41 @@ func (s *Speaker) prepare() error {
 	return nil
 }
 
+func newQueue() workqueue.TypedRateLimitingInterface[string] {
+	return workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 2*time.Second))
+}
+
 // run takes turns until ctx ends.
 func (s *Speaker) run(ctx context.Context) error {
 	defer s.queue.ShutDown()
-	for _, kind := range []client.Object{&corev1.Node{}, &v1alpha1.AddressPool{}, &coordination.Lease{}} {
-		informer, err := s.informer(ctx, kind)
-		if err == nil {
-			_, err = informer.AddEventHandler(s.events(ctx))
-		}
-		if err != nil {
-			return unlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
-		}
+	resuming, answered := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() { s.resume(resuming) })
+	defer waiting.Wait()
+	defer answered()
+	if err := s.connect(ctx); err != nil {
+		return watch.UnlessEnded(ctx, fmt.Errorf("announce addresses: %w", err))
 	}
-	for _, kind := range []client.Object{&corev1.Service{}, &discoveryv1.EndpointSlice{}} {
-		informer, err := s.Slices.GetInformer(ctx, kind)
-		if err == nil {
-			_, err = informer.AddEventHandler(s.events(ctx))
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return s.objects.Start(ctx) })
+	running.Go(func() error {
+		if err := s.follow(ctx); err != nil {
+			return watch.UnlessEnded(ctx, fmt.Errorf("announce addresses: %w", err))
 		}
-		if err != nil {
-			return unlessEnded(ctx, fmt.Errorf("announce addresses: watch: %w", err))
-		}
-	}
-	if !s.objects.WaitForCacheSync(ctx) || !s.Slices.WaitForCacheSync(ctx) {
-		return nil
-	}
+		answered()
+		waiting.Wait()
+		return s.takeTurns(ctx)
+	})
+	return running.Wait()
+}
+
+// takeTurns works on all addresses until ctx ends. All that is watched has been read.
+func (s *Speaker) takeTurns(ctx context.Context) error {
 	s.tellRanges(ctx)
 	s.linksNow() // before it is asked what the node can answer for
+	if err := s.settle(ctx); err != nil {
+		return watch.UnlessEnded(ctx, fmt.Errorf("announce addresses: %w", err))
+	}
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error {
 		<-ctx.Done()
@@ -222,14 +207,8 @@ func (s *Speaker) run(ctx context.Context) error {
 	running.Go(func() error { return s.pulses.run(ctx) })
 	running.Go(func() error { return s.look(ctx) })
 	running.Go(func() error { return s.reassure(ctx) })
+	running.Go(func() error { return s.remember(ctx) })
 	return running.Wait()
-}
-
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return nil
 }
 
 func (s *Speaker) work(ctx context.Context) error {
@@ -280,10 +259,9 @@ func (s *Speaker) events(ctx context.Context) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: hear,
 		UpdateFunc: func(before, now any) {
-			if node, ok := now.(*corev1.Node); ok && sameNode(before, node) {
-				return
+			if !watch.IsSameNode(before, now) {
+				hear(now)
 			}
-			hear(now)
 		},
 		DeleteFunc: func(object any) {
 			if lease, ok := object.(*coordination.Lease); ok {
@@ -377,4 +355,8 @@ func (s *Speaker) heard(a netip.Addr, mac net.HardwareAddr) {
 	}
 	s.mu.Unlock()
 	s.queue.Add(loadbalancer.RecordName(a))
+	select {
+	case s.claimed <- struct{}{}:
+	default:
+	}
 }

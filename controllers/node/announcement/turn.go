@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -263,7 +264,7 @@ func (s *Speaker) take(ctx context.Context, r loadbalancer.Record, object *coord
 		return err
 	}
 	before := r.Holder
-	r.Holder = s.Node
+	r.Holder, r.Since = s.Node, time.Now()
 	now, err := s.write(ctx, r, object)
 	if err != nil {
 		return err
@@ -359,22 +360,26 @@ func (s *Speaker) linksNow() (annotation string, ok bool) {
 		s.Log.Error(err, "look at the interfaces")
 		return "", false
 	}
-	routers, err := s.Routers()
+	routes, err := s.Routes()
 	if err != nil {
 		s.Log.Error(err, "look at the routes")
 		return "", false
 	}
-	links := nodelinks.Links{Routers: routers}
+	links, direct := nodelinks.Links{Routers: routes.Routers}, map[netip.Prefix]string{}
 	for _, l := range all {
 		for _, network := range l.Networks {
 			if network.Bits() < network.Addr().BitLen() {
 				links.Networks = append(links.Networks, network)
 			}
+			if device, ok := routes.Direct[network.Masked()]; ok {
+				direct[network.Masked()] = device
+			}
 		}
 	}
 	s.mu.Lock()
-	changed := !slices.EqualFunc(s.links, all, func(a, b Link) bool { return a.Name == b.Name && slices.Equal(a.Networks, b.Networks) })
-	s.links = all
+	changed := !slices.EqualFunc(s.links, all, func(a, b Link) bool { return a.Name == b.Name && slices.Equal(a.Networks, b.Networks) }) ||
+		!maps.Equal(s.direct, direct)
+	s.links, s.direct = all, direct
 	s.mu.Unlock()
 	if changed {
 		s.wakeAll()
@@ -384,7 +389,6 @@ func (s *Speaker) linksNow() (annotation string, ok bool) {
 
 // reassure finds out after a pause of the process what is still this node's, and answers again.
 func (s *Speaker) reassure(ctx context.Context) error {
-	const patience = time.Second
 	for {
 		select {
 		case <-ctx.Done():
@@ -392,45 +396,38 @@ func (s *Speaker) reassure(ctx context.Context) error {
 		case <-s.unsure:
 		}
 		held := s.announcer.Held()
-		asked, cancel := context.WithTimeout(ctx, patience)
-		list, err := s.leases.List(asked, metav1.ListOptions{LabelSelector: loadbalancer.LeaseLabel + "=" + loadbalancer.AddressKind})
-		cancel()
-		if err == nil {
-			still := map[netip.Addr]bool{}
-			for i := range list.Items {
-				if r, ok := loadbalancer.ReadRecord(&list.Items[i]); ok && r.Holder == s.Node {
-					still[r.Address] = true
-				}
-			}
+		if still, err := s.recorded(ctx); err == nil {
 			for a := range held {
 				if !still[a] {
 					s.announcer.Drop(a)
 				}
 			}
-			s.announcer.Resume()
-			continue
+		} else { // nobody can be asked but the link
+			s.ask(ctx, held, func(a netip.Addr, mac net.HardwareAddr) {
+				if mac != nil {
+					s.announcer.Drop(a)
+					s.heard(a, mac)
+				}
+			})
 		}
-		// Nobody can be asked but the link.
-		s.ask(ctx, held)
 		s.announcer.Resume()
 	}
 }
 
-// ask drops the addresses for which somebody else answers.
-func (s *Speaker) ask(ctx context.Context, held map[netip.Addr]string) {
-	const together = 32
-	slots := make(chan struct{}, together)
-	for _, a := range slices.SortedFunc(maps.Keys(held), netip.Addr.Compare) {
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots }()
-			if mac, err := s.announcer.Probe(ctx, a, held[a]); err == nil && mac != nil {
-				s.announcer.Drop(a)
-				s.heard(a, mac)
-			}
-		}()
+// recorded asks the API server which addresses are this node's.
+func (s *Speaker) recorded(ctx context.Context) (map[netip.Addr]bool, error) {
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	list, err := s.leases.List(ctx, metav1.ListOptions{LabelSelector: loadbalancer.LeaseLabel + "=" + loadbalancer.AddressKind})
+	if err != nil {
+		return nil, fmt.Errorf("list the records of addresses: %w", err)
 	}
-	for range together {
-		slots <- struct{}{}
+	own := map[netip.Addr]bool{}
+	for i := range list.Items {
+		if r, ok := loadbalancer.ReadRecord(&list.Items[i]); ok && r.Holder == s.Node {
+			own[r.Address] = true
+		}
 	}
+	return own, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,32 +22,13 @@ import (
 // Service is the name of a Service.
 type Service = types.NamespacedName
 
-// trimNode leaves of a Node what is looked at.
-func trimNode(object any) (any, error) {
-	node, ok := object.(*corev1.Node)
-	if !ok {
-		return object, nil // the notice of an event that the stream missed
-	}
-	trimmed := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, Labels: node.Labels},
-		Spec:       corev1.NodeSpec{Unschedulable: node.Spec.Unschedulable},
-	}
-	if text, ok := node.Annotations[nodelinks.Annotation]; ok {
-		trimmed.Annotations = map[string]string{nodelinks.Annotation: text}
-	}
-	for _, c := range node.Status.Conditions {
+// keepReady copies whether a Node is Ready.
+func keepReady(whole, trimmed *corev1.Node) {
+	for _, c := range whole.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			trimmed.Status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
 		}
 	}
-	return trimmed, nil
-}
-
-// sameNode says whether nothing has changed of a trimmed Node.
-func sameNode(before any, now *corev1.Node) bool {
-	was, ok := before.(*corev1.Node)
-	return ok && reflect.DeepEqual(was.Labels, now.Labels) && reflect.DeepEqual(was.Annotations, now.Annotations) &&
-		reflect.DeepEqual(was.Spec, now.Spec) && reflect.DeepEqual(was.Status, now.Status)
 }
 
 // stays says whether a node is Ready, and nobody has begun to take it out of service.
@@ -169,15 +149,19 @@ func endpointsByNode(all []*discoveryv1.EndpointSlice) map[string]bool {
 	return serving
 }
 
-// device is the interface in whose network an address is: that with the longest prefix, and of
-// those the first.
+// device is the interface in whose network an address is: that with the longest prefix. If several
+// are in that network, it is the one by which the node reaches it: clients hear one MAC, and
+// filters of the reverse path let their packets pass.
 func (s *Speaker) device(a netip.Addr) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name, bits := "", -1
 	for _, l := range s.links {
 		for _, network := range l.Networks {
-			if network.Contains(a) && network.Bits() < a.BitLen() && network.Bits() > bits {
+			if !network.Contains(a) || network.Bits() == a.BitLen() || network.Bits() < bits {
+				continue
+			}
+			if network.Bits() > bits || s.direct[network.Masked()] == l.Name {
 				name, bits = l.Name, network.Bits()
 			}
 		}

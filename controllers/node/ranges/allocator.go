@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/cni/ranges"
+	"github.com/fairwaynet/fairway/controllers/objects/watch"
 	"github.com/fairwaynet/fairway/controllers/replicas/leader"
 )
 
@@ -58,15 +59,15 @@ func (a *Allocator) Start(ctx context.Context) error {
 	a.own, a.any = newBell(), newBell()
 	informer, err := a.Objects.GetInformer(ctx, &corev1.Node{})
 	if err != nil {
-		return unlessEnded(ctx, fmt.Errorf("watch nodes: %w", err))
+		return watch.UnlessEnded(ctx, fmt.Errorf("watch nodes: %w", err))
 	}
 	if _, err := informer.AddEventHandler(a.events()); err != nil {
-		return unlessEnded(ctx, fmt.Errorf("watch nodes: %w", err))
+		return watch.UnlessEnded(ctx, fmt.Errorf("watch nodes: %w", err))
 	}
 	for ctx.Err() == nil {
 		lacks, err := a.lacks(ctx)
 		if err != nil {
-			return unlessEnded(ctx, err)
+			return watch.UnlessEnded(ctx, err)
 		}
 		if !lacks {
 			a.own.await(ctx)
@@ -75,14 +76,6 @@ func (a *Allocator) Start(ctx context.Context) error {
 		if err := a.stand(ctx); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// unlessEnded returns nil if ctx has ended: what then fails is no error.
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
 	}
 	return nil
 }

@@ -105,10 +105,12 @@ func (r *Reporter) Describe(descriptions chan<- *prometheus.Desc) { descriptions
 
 // Collect implements prometheus.Collector. A reason without Problems has no
 // sample, so that a mistake that was mended leaves nothing behind.
-func (r *Reporter) Collect(metrics chan<- prometheus.Metric) {
+func (r *Reporter) Collect(metrics chan<- prometheus.Metric) { collect(metrics, r.Problems()) }
+
+func collect(metrics chan<- prometheus.Metric, all []problem.Problem) {
 	type labels struct{ kind, reason string }
 	counts := map[labels]int{}
-	for _, p := range r.Problems() {
+	for _, p := range all {
 		counts[labels{p.Object.Kind, string(p.Reason)}]++
 	}
 	for l, count := range counts {

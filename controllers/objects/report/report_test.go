@@ -101,6 +101,33 @@ fairway_problems{kind="Ingress",reason="Test"} 2
 	}
 }
 
+// The metric of several Reporters has each Problem once, and none of a Reporter that is no
+// part of it any more.
+func TestMetricOfSeveral(t *testing.T) {
+	var all report.Union
+	for _, text := range []string{"xy", "yz"} {
+		r := report.New()
+		r.Report(t.Context(), "a", problems(text))
+		all.Add(r)
+	}
+	term := report.New()
+	term.Report(t.Context(), "a", []problem.Problem{{Object: problem.Object{Kind: "AddressPool"}, Reason: "AddressInvalid"}})
+	remove := all.Add(term)
+	const head = `# HELP fairway_problems Mistakes in users' objects, by the object's kind and the reason (docs/problems.md).
+# TYPE fairway_problems gauge
+`
+	const those = `fairway_problems{kind="Ingress",reason="Test"} 3
+`
+	if err := testutil.CollectAndCompare(&all, strings.NewReader(head+`fairway_problems{kind="AddressPool",reason="AddressInvalid"} 1
+`+those)); err != nil {
+		t.Error(err)
+	}
+	remove()
+	if err := testutil.CollectAndCompare(&all, strings.NewReader(head+those)); err != nil {
+		t.Errorf("after the term: %v", err)
+	}
+}
+
 // Whatever keys report, in whatever order, the Problems are the union of their
 // last reports, and subscribers have heard of exactly those.
 func TestAnyHistoryIsTheUnionOfTheLastReports(t *testing.T) {

@@ -35,6 +35,11 @@ func Issuer(object *v1alpha1.Issuer) any {
 	return v1alpha1.Issuer{ObjectMeta: Meta(object.ObjectMeta), Spec: object.Spec}
 }
 
+// AddressPool is the essence of an AddressPool: all but its status, which is ours.
+func AddressPool(object *v1alpha1.AddressPool) any {
+	return v1alpha1.AddressPool{ObjectMeta: Meta(object.ObjectMeta), Spec: object.Spec}
+}
+
 // Service is the essence of a Service: all but its status.
 func Service(object *corev1.Service) any {
 	return corev1.Service{ObjectMeta: Meta(object.ObjectMeta), Spec: object.Spec}
