@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
+	"github.com/fairwaynet/fairway/proxy/loadbalancer/announce"
 )
 
 // Times of an agent that starts without the API server.
@@ -25,8 +25,8 @@ const (
 	// reprobe is how often the link is asked whether somebody else answers, too: a node that was
 	// paused when it was asked first may.
 	reprobe = 5 * time.Second
-	// mostTries is how often an address is asked for that somebody else has, or wants: two
-	// agents that ask at the same moment hear each other.
+	// mostTries is how often an address is asked for that somebody else wants: two agents that ask
+	// at the same moment hear each other.
 	mostTries = 5
 	// together is how many addresses are asked for at once.
 	together = 32
@@ -67,7 +67,7 @@ func (s *Speaker) resume(ctx context.Context) {
 			looked = time.Now()
 		}
 		due := s.due(all)
-		s.ask(ctx, due, func(a netip.Addr, mac net.HardwareAddr) { s.resumed(a, all[a], mac) })
+		s.ask(ctx, due, func(a netip.Addr, other announce.Answer) { s.resumed(a, all[a], other) })
 		for a := range due { // of one that could not be asked for
 			all[a].next = later(all[a].next, time.Now().Add(time.Second))
 		}
@@ -125,15 +125,16 @@ func (s *Speaker) due(all map[netip.Addr]*resumption) map[netip.Addr]string {
 }
 
 // resumed answers for an address for which nobody else does, and for no other.
-func (s *Speaker) resumed(a netip.Addr, r *resumption, mac net.HardwareAddr) {
-	if mac != nil {
+func (s *Speaker) resumed(a netip.Addr, r *resumption, other announce.Answer) {
+	_, holds := s.announcer.Held()[a]
+	if other.MAC != nil {
 		s.announcer.Drop(a)
 		r.tries++
-		r.lost = r.tries == mostTries
+		r.lost = r.tries == mostTries || (!other.Wants && !holds)    // of two that hold it one comes back
 		r.next = time.Now().Add(time.Second + rand.N(3*time.Second)) //nolint:gosec // not the one of another agent
 		return
 	}
-	if _, holds := s.announcer.Held()[a]; !holds {
+	if !holds {
 		if err := s.announcer.Hold(a, s.device(a)); err != nil {
 			s.Log.V(1).Info("an address is tried again", "address", a, "reason", err.Error())
 			r.next = time.Now().Add(time.Second)
@@ -160,9 +161,9 @@ func (s *Speaker) giveWay(all map[netip.Addr]*resumption) {
 	}
 }
 
-// ask asks the link for addresses, and tells of each who else answers for it; nil: nobody does.
+// ask asks the link for addresses, and tells of each who else has it or wants it.
 // What cannot be asked is not told of.
-func (s *Speaker) ask(ctx context.Context, devices map[netip.Addr]string, tell func(netip.Addr, net.HardwareAddr)) {
+func (s *Speaker) ask(ctx context.Context, devices map[netip.Addr]string, tell func(netip.Addr, announce.Answer)) {
 	var asking sync.WaitGroup
 	var telling sync.Mutex
 	slots := make(chan struct{}, together)
@@ -170,11 +171,11 @@ func (s *Speaker) ask(ctx context.Context, devices map[netip.Addr]string, tell f
 		slots <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-slots }()
-			mac, err := s.announcer.Probe(ctx, a, devices[a])
+			other, err := s.announcer.Probe(ctx, a, devices[a])
 			telling.Lock()
 			defer telling.Unlock()
 			if err == nil {
-				tell(a, mac)
+				tell(a, other)
 			}
 		})
 	}

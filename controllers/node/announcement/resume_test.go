@@ -12,12 +12,15 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/fairwaynet/fairway/proxy/loadbalancer/announce"
 )
 
 // segment is a link on which others answer, and what this node holds there.
 type segment struct {
 	mu     sync.Mutex
 	others map[netip.Addr]bool // that answer
+	wants  bool                // they only probe
 	held   map[netip.Addr]string
 	asked  map[netip.Addr]int
 	silent bool // after a pause
@@ -42,17 +45,17 @@ func (g *segment) Held() map[netip.Addr]string {
 	return maps.Clone(g.held)
 }
 
-func (g *segment) Probe(ctx context.Context, a netip.Addr, _ string) (net.HardwareAddr, error) {
+func (g *segment) Probe(ctx context.Context, a netip.Addr, _ string) (announce.Answer, error) {
 	if !pause(ctx, 600*time.Millisecond) {
-		return nil, ctx.Err()
+		return announce.Answer{}, ctx.Err()
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asked[a]++
 	if g.others[a] {
-		return net.HardwareAddr{2, 0, 0, 0, 0, 7}, nil
+		return announce.Answer{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7}, Wants: g.wants}, nil
 	}
-	return nil, nil
+	return announce.Answer{}, nil
 }
 
 func (g *segment) Resume() {
@@ -126,8 +129,8 @@ func TestANodeGoesOnWithoutTheAPIServer(t *testing.T) {
 		g.holds(t, "then", "192.0.2.1")
 		passes(time.Minute)
 		g.holds(t, "a minute later", "192.0.2.1")
-		if n := g.asked[addrs("192.0.2.2")[0]]; n != mostTries {
-			t.Errorf("it has asked %d times for an address that somebody else has, want %d", n, mostTries)
+		if n := g.asked[addrs("192.0.2.2")[0]]; n != 1 {
+			t.Errorf("it has asked %d times for an address that somebody else has, want 1", n)
 		}
 		if n := g.asked[addrs("192.0.2.1")[0]]; n < 8 || n > 14 {
 			t.Errorf("it has asked %d times in a minute whether it is alone", n)
@@ -141,14 +144,19 @@ func TestANodeGoesOnWithoutTheAPIServer(t *testing.T) {
 // Two agents that ask at the same moment hear each other. Both try again, and at other times.
 func TestAnAddressThatSomebodyWantedOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, g := resuming(t, "192.0.2.1")
-		g.answers("192.0.2.1")
+		s, g := resuming(t, "192.0.2.1", "192.0.2.2")
+		g.answers("192.0.2.1", "192.0.2.2")
+		g.wants = true
 		defer s.begin(t)()
 		passes(unanswered + time.Second)
 		g.holds(t, "at first")
-		g.answers()
+		g.answers("192.0.2.2")
 		passes(6 * time.Second)
 		g.holds(t, "when the other has given up", "192.0.2.1")
+		passes(time.Minute)
+		if n := g.asked[addrs("192.0.2.2")[0]]; n != mostTries {
+			t.Errorf("it has asked %d times for an address that somebody goes on wanting, want %d", n, mostTries)
+		}
 	})
 }
 
@@ -163,11 +171,21 @@ func TestANodeGivesWay(t *testing.T) {
 		passes(time.Second)
 		g.holds(t, "after an announcement", "192.0.2.2", "192.0.2.3")
 		g.answers("192.0.2.2")
-		passes(reprobe + time.Second)
-		g.holds(t, "after an answer", "192.0.2.3")
+		passes(reprobe + 6*time.Second) // it asks once more
+		g.holds(t, "after answers", "192.0.2.3")
 		g.answers()
 		passes(time.Minute)
-		g.holds(t, "later: what was announced is another's, until a record says so", "192.0.2.2", "192.0.2.3")
+		g.holds(t, "later: what others have had is theirs, until a record says so", "192.0.2.3")
+		g.answers("192.0.2.3") // of two agents that hold it and ask at the same moment, both give way
+		for range 100 {
+			if passes(100 * time.Millisecond); len(g.Held()) == 0 {
+				break
+			}
+		}
+		g.holds(t, "when it is dropped")
+		g.answers()
+		passes(6 * time.Second)
+		g.holds(t, "when nobody else has come back", "192.0.2.3")
 	})
 }
 

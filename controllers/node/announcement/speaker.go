@@ -35,7 +35,7 @@ type Announcer interface {
 	Drop(a netip.Addr)
 	Announce(a netip.Addr)
 	Held() map[netip.Addr]string
-	Probe(ctx context.Context, a netip.Addr, device string) (net.HardwareAddr, error)
+	Probe(ctx context.Context, a netip.Addr, device string) (announce.Answer, error)
 	Resume()
 	Run(ctx context.Context) error
 }

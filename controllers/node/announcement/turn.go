@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/fairwaynet/fairway/api/nodelinks"
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
+	"github.com/fairwaynet/fairway/proxy/loadbalancer/announce"
 )
 
 // ReasonAddressContested says that a machine that is no node of ours claims an address.
@@ -309,12 +309,12 @@ func (s *Speaker) prove(ctx context.Context, r loadbalancer.Record, object *coor
 		return
 	}
 	go func() { // ends after three probes
-		mac, err := s.announcer.Probe(ctx, r.Address, device)
+		other, err := s.announcer.Probe(ctx, r.Address, device)
 		if err == nil {
-			if r.Proved = mac == nil; r.Proved {
+			if r.Proved = other.MAC == nil; r.Proved {
 				err = s.announcer.Hold(r.Address, device)
 			} else {
-				r.Foreign, r.Holder = mac.String(), ""
+				r.Foreign, r.Holder = other.MAC.String(), ""
 			}
 			_, wrote := s.write(ctx, r, object)
 			if err = errors.Join(err, wrote); wrote != nil {
@@ -403,10 +403,10 @@ func (s *Speaker) reassure(ctx context.Context) error {
 				}
 			}
 		} else { // nobody can be asked but the link
-			s.ask(ctx, held, func(a netip.Addr, mac net.HardwareAddr) {
-				if mac != nil {
+			s.ask(ctx, held, func(a netip.Addr, other announce.Answer) {
+				if other.MAC != nil {
 					s.announcer.Drop(a)
-					s.heard(a, mac)
+					s.heard(a, other.MAC)
 				}
 			})
 		}

@@ -262,9 +262,35 @@ func TestProbe(t *testing.T) {
 		address string
 		want    net.HardwareAddr
 	}{{"192.0.2.2", neighbour}, {"2001:db8::2", neighbour}, {"192.0.2.60", nil}, {"2001:db8::60", nil}} {
-		mac, err := l.announcer.Probe(t.Context(), netip.MustParseAddr(c.address), "lan")
-		if err != nil || !bytes.Equal(mac, c.want) {
-			t.Errorf("%s: %q, %v; want %q", c.address, mac, err, c.want)
+		other, err := l.announcer.Probe(t.Context(), netip.MustParseAddr(c.address), "lan")
+		if err != nil || !bytes.Equal(other.MAC, c.want) || other.Wants {
+			t.Errorf("%s: %+v, %v; want %q", c.address, other, err, c.want)
+		}
+	}
+}
+
+// Another machine that only probes for an address does not have it.
+func TestProbeHearsAProbe(t *testing.T) {
+	l := newLink(t)
+	for _, text := range []string{"192.0.2.60", "2001:db8::60"} {
+		a, other := netip.MustParseAddr(text), net.HardwareAddr{2, 0, 0, 0, 0, 9}
+		heard := make(chan Answer, 1)
+		go func() {
+			answer, err := l.announcer.Probe(t.Context(), a, "lan")
+			if err != nil {
+				t.Error(err)
+			}
+			heard <- answer
+		}()
+		for said := false; !said; {
+			l.says(a, probe(other, a))
+			select {
+			case answer := <-heard:
+				if said = true; !bytes.Equal(answer.MAC, other) || !answer.Wants {
+					t.Errorf("%s: %+v, want that %s wants it", a, answer, other)
+				}
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
 	}
 }

@@ -46,7 +46,7 @@ type Announcer struct {
 	mu     sync.Mutex
 	ports  map[string]*port
 	held   map[netip.Addr]*holding
-	asked  map[netip.Addr]chan net.HardwareAddr // by probes
+	asked  map[netip.Addr]chan Answer // by probes
 	silent bool
 	ticked time.Time
 }
@@ -62,7 +62,7 @@ type holding struct {
 func New(options Options) *Announcer {
 	return &Announcer{
 		Options: options, ports: map[string]*port{}, held: map[netip.Addr]*holding{},
-		asked: map[netip.Addr]chan net.HardwareAddr{}, ticked: time.Now(),
+		asked: map[netip.Addr]chan Answer{}, ticked: time.Now(),
 	}
 }
 
@@ -128,9 +128,17 @@ func (a *Announcer) Resume() {
 	a.silent = false
 }
 
-// Probe asks on an interface who has an address. It returns nil if nobody answers.
-func (a *Announcer) Probe(ctx context.Context, address netip.Addr, device string) (net.HardwareAddr, error) {
-	answered := make(chan net.HardwareAddr, 1)
+// Answer is what a probe hears of another machine. Without a MAC it is nothing.
+type Answer struct {
+	MAC net.HardwareAddr
+	// Wants says that the machine does not have the address: it was probing for it, too.
+	Wants bool
+}
+
+// Probe asks on an interface who has an address. A machine that has it counts more than one that
+// wants it.
+func (a *Announcer) Probe(ctx context.Context, address netip.Addr, device string) (Answer, error) {
+	answered := make(chan Answer, 1)
 	a.mu.Lock()
 	p, err := a.port(device)
 	if err == nil {
@@ -138,7 +146,7 @@ func (a *Announcer) Probe(ctx context.Context, address netip.Addr, device string
 	}
 	a.mu.Unlock()
 	if err != nil {
-		return nil, err
+		return Answer{}, err
 	}
 	defer func() {
 		a.mu.Lock()
@@ -146,19 +154,25 @@ func (a *Announcer) Probe(ctx context.Context, address netip.Addr, device string
 		delete(a.asked, address)
 		a.closeUnused()
 	}()
+	var heard Answer
 	for range probes {
 		if err := p.send(address, probe(p.device.HardwareAddr, address)); err != nil {
-			return nil, fmt.Errorf("ask for %s on interface %s: %w", address, device, err)
+			return Answer{}, fmt.Errorf("ask for %s on interface %s: %w", address, device, err)
 		}
-		select {
-		case mac := <-answered:
-			return mac, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(probeWait):
+		for waiting := time.After(probeWait); waiting != nil; {
+			select {
+			case heard = <-answered:
+				if !heard.Wants {
+					return heard, nil
+				}
+			case <-ctx.Done():
+				return Answer{}, ctx.Err()
+			case <-waiting:
+				waiting = nil
+			}
 		}
 	}
-	return nil, nil
+	return heard, nil
 }
 
 // Run repeats announcements and looks for pauses, until ctx ends. Then it answers nothing any
@@ -297,7 +311,7 @@ func (a *Announcer) hear(p *port, h heard) {
 	defer a.mu.Unlock()
 	if asked := a.asked[h.address]; asked != nil && (h.claims || h.sender.IsUnspecified()) { // who probes wants it, too
 		select {
-		case asked <- append(net.HardwareAddr(nil), h.mac...):
+		case asked <- Answer{append(net.HardwareAddr(nil), h.mac...), !h.claims}:
 		default:
 		}
 	}
