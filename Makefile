@@ -217,7 +217,7 @@ lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUN
 # What takes longer than continuous integration has time for.
 .PHONY: lab-network
 lab-network: tools-lab tools-images tools-helm ## Prove the network in labs: other MTUs, full nodes and ranges, nodes that come back, no API server, addresses, Services under load
-	$(GO) test -tags lab,network -run '^(TestNetworkMore|TestAddresses|TestServicesUnderLoad)$$' -count $(LABRUNS) -timeout 30m -v ./test/lab
+	$(GO) test -tags lab,network -run '^(TestNetworkMore|TestAddresses|TestBalancersUnderLoad|TestServicesUnderLoad)$$' -count $(LABRUNS) -timeout 30m -v ./test/lab
 
 .PHONY: lab-dns
 lab-dns: tools-lab tools-images tools-helm ## Prove the cluster's DNS in a lab: taking over, roll-outs and drains under load

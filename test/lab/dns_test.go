@@ -32,11 +32,6 @@ func TestDNS(t *testing.T) {
 	l.end(t, before)
 }
 
-// inFlight is the share of queries which a change of servers may cost. Agents forget where the queries of
-// a source port go that stays, and with it the answer that is on its way at that moment: the slower
-// the machine, the more are.
-const inFlight = 5e-4
-
 // query sends queries from a pod on each node, 200 a second with a new source port each and 200 a second
 // from ports that stay. What it returns waits until they end.
 func (l *Lab) query(t *testing.T, duration time.Duration) func(what string) {
@@ -67,14 +62,14 @@ func (l *Lab) query(t *testing.T, duration time.Duration) func(what string) {
 			if err := json.Unmarshal([]byte(r.said), &seen); err != nil {
 				t.Fatalf("%v: %s", err, r.said)
 			}
-			ports, most := "new ports", int(inFlight*float64(seen.Sent))
+			ports := "new ports"
 			if r.kept {
 				ports = "ports that stay"
 			}
 			t.Logf("%s, from %s with %s: %d queries in %.0f s, %d failed; median %.2f ms, p99 %.2f ms, slowest %.0f ms", what, r.from, ports, seen.Sent, seen.Seconds,
 				seen.Failures, seen.Median*1000, seen.P99*1000, seen.Slowest*1000)
-			if seen.Failures > most || seen.Sent < 100 {
-				t.Errorf("%s, from %s with %s: %d of %d queries failed, more than %d:\n%s", what, r.from, ports, seen.Failures, seen.Sent, most, strings.Join(seen.Failed, "\n"))
+			if seen.Failures > 0 || seen.Sent < 100 {
+				t.Errorf("%s, from %s with %s: %d of %d queries failed:\n%s", what, r.from, ports, seen.Failures, seen.Sent, strings.Join(seen.Failed, "\n"))
 			}
 		}
 	}
