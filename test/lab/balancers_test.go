@@ -152,4 +152,3 @@ func (l *Lab) writes(t *testing.T) map[string]float64 {
 	}
 	return counted
 }
-
