@@ -56,6 +56,7 @@ func TestBalancersUnderLoad(t *testing.T) {
 		holder := l.holder(t)
 		l.Kubectl(t, "", "cordon", holder)
 		l.eventually(t, "another node holds the address", func() bool { return l.holder(t) != holder })
+		<-time.After(5 * time.Second)
 		l.Kubectl(t, "", "uncordon", holder)
 		under.atMost(t, "the holder is drained", 2) // what is open at that moment
 	})
@@ -128,7 +129,7 @@ func (l *Lab) manyAddresses(t *testing.T) {
 	first := l.writes(t)
 	<-time.After(time.Minute)
 	t.Logf("%d addresses at rest: %.1f writes a second in the cluster, %.1f of Leases", many, (l.writes(t)["all"]-first["all"])/60, (l.writes(t)["leases"]-first["leases"])/60)
-	l.Kubectl(t, "", "delete", "services", "--all", "--wait=false", "--field-selector", "metadata.name!=shop,metadata.name!=web,metadata.name!=kubernetes")
+	l.Kubectl(t, "", "delete", "services", "--wait=false", "--field-selector", "metadata.name!=shop,metadata.name!=web,metadata.name!=kubernetes")
 }
 
 // writes are the API server's writes until now: all, and those of Leases.
