@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,8 +23,8 @@ import (
 	"github.com/fairwaynet/fairway/proxy/policy/enforce"
 )
 
-// populate tells of pods of a cluster, a hundred of them on the node, and of policies: each selects one of ten
-// groups of the node's pods, lets in one of a hundred teams, at a port and a range of ports.
+// populate tells of pods of a cluster, a hundred of them on the node, and of policies: each selects one of the
+// node's hundred pods, so that of a thousand each pod has ten, and lets in and out some pods of one of a hundred teams.
 func (w *world) populate(b *testing.B, pods, policies int) {
 	b.Helper()
 	for i := range 100 {
@@ -35,7 +37,7 @@ func (w *world) populate(b *testing.B, pods, policies int) {
 	}
 	for i := range policies {
 		np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("np-", i)}}
-		np.Spec.PodSelector.MatchLabels = map[string]string{"group": fmt.Sprint(i % 10)}
+		np.Spec.PodSelector.MatchLabels = map[string]string{"group": fmt.Sprint(i % 100)}
 		np.Spec.PolicyTypes = []networkingv1.PolicyType{"Ingress", "Egress"}
 		team := networkingv1.NetworkPolicyPeer{
 			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": fmt.Sprint("team-", i%100)}},
@@ -43,7 +45,7 @@ func (w *world) populate(b *testing.B, pods, policies int) {
 		}
 		np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{team}}}
 		np.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{team}}}
-		if i < 10 { // the pods that are measured: their last policy lets them through
+		if i < 100 { // the pods that are measured: their last policy lets them through
 			np.Name = fmt.Sprint("zz-", i)
 			np.Spec.Ingress[0].From = append(np.Spec.Ingress[0].From, networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"measured": "yes"}}})
 			np.Spec.Egress[0].To = append(np.Spec.Egress[0].To, networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"measured": "yes"}}})
@@ -58,7 +60,7 @@ func (w *world) populate(b *testing.B, pods, policies int) {
 
 // crowd is one of many pods. The first three are those that exist.
 func crowd(i int) *corev1.Pod {
-	p := object(i, map[string]string{"group": fmt.Sprint(i % 10), "tier": fmt.Sprint(i % 7)})
+	p := object(i, map[string]string{"group": fmt.Sprint(i % 100), "tier": fmt.Sprint(i % 7)})
 	if i < 100 {
 		if i < 3 {
 			p.Labels["measured"] = "yes"
@@ -90,6 +92,7 @@ func (w *world) once(b *testing.B) enforce.Report {
 func BenchmarkFlow(b *testing.B) {
 	w := newWorld(b)
 	w.stop()
+	track(b)
 	none := func() { wipe(b) }
 	with := func(policies int) func() {
 		return func() {
@@ -129,6 +132,16 @@ func BenchmarkFlow(b *testing.B) {
 func median(all []float64) float64 {
 	sorted := slices.Sorted(slices.Values(all))
 	return sorted[len(sorted)/2]
+}
+
+// track makes the kernel track connections, as it does on every node with Services or a pod network.
+func track(b *testing.B) {
+	b.Helper()
+	add := exec.CommandContext(b.Context(), "/usr/sbin/nft", "-f", "-")
+	add.Stdin = strings.NewReader("table inet track {\nchain forward {\ntype filter hook forward priority -10;\nct state invalid counter\n}\nchain nat {\ntype nat hook postrouting priority 100;\n}\n}\n")
+	if out, err := add.CombinedOutput(); err != nil {
+		b.Fatalf("nft: %v\n%s", err, out)
+	}
 }
 
 // sink reads what it is sent, at port 81 of pod 0.
@@ -215,7 +228,7 @@ func BenchmarkLabel(b *testing.B) {
 		for i := range 300 {
 			p := crowd(kind.first + i%40)
 			if i/40%2 == 0 {
-				p.Labels = map[string]string{"group": fmt.Sprint((i + 3) % 10), "tier": fmt.Sprint((i + 1) % 7)}
+				p.Labels = map[string]string{"group": fmt.Sprint((i + 3) % 100), "tier": fmt.Sprint((i + 1) % 7)}
 			}
 			began := time.Now()
 			w.enforcer.PublishPod(types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, policy.PodOf(p))
