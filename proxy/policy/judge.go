@@ -55,6 +55,11 @@ func (b *Book) Judge(f Flow) Verdict {
 	return v
 }
 
+// isolated says whether a policy allows the pod in a direction only what it says.
+func (p *podEntry) isolated(d Direction) bool {
+	return slices.ContainsFunc(p.policies, func(x *policyEntry) bool { return x.Isolates[d] })
+}
+
 // allows returns the policy of a pod that lets a flow pass.
 func (b *Book) allows(p *podEntry, d Direction, peer netip.Addr, f Flow) (Key, bool) {
 	for _, x := range p.policies {

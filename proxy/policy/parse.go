@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
-	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -25,6 +24,7 @@ type parser struct {
 	wrong     []string
 }
 
+// say notes a sentence that begins with a field and a colon.
 func (p *parser) say(format string, args ...any) {
 	p.wrong = append(p.wrong, fmt.Sprintf(format, args...))
 }
@@ -52,8 +52,9 @@ func Parse(np *networkingv1.NetworkPolicy) (*Policy, []problem.Problem) {
 	}
 	var problems []problem.Problem
 	for _, text := range p.wrong {
+		field, message, _ := strings.Cut(text, ": ")
 		problems = append(problems, problem.Problem{
-			Object: problem.Object{Kind: "NetworkPolicy", Name: policy.Name}, Reason: ReasonNotUnderstood, Message: text,
+			Object: problem.Object{Kind: "NetworkPolicy", Name: policy.Name}, Reason: ReasonNotUnderstood, Field: field, Message: message,
 		})
 	}
 	return policy, problems
@@ -149,7 +150,7 @@ func prefix(text string) (netip.Prefix, error) {
 }
 
 func (p *parser) port(at string, r *Rule, port networkingv1.NetworkPolicyPort) {
-	number := uint8(unix.IPPROTO_TCP)
+	number := TCP
 	if port.Protocol != nil {
 		known, ok := protocols()[*port.Protocol]
 		if !ok {
@@ -181,12 +182,6 @@ func (p *parser) port(at string, r *Rule, port networkingv1.NetworkPolicyPort) {
 }
 
 const lastPort = 1<<16 - 1
-
-func protocols() map[corev1.Protocol]uint8 {
-	return map[corev1.Protocol]uint8{
-		corev1.ProtocolTCP: unix.IPPROTO_TCP, corev1.ProtocolUDP: unix.IPPROTO_UDP, corev1.ProtocolSCTP: unix.IPPROTO_SCTP,
-	}
-}
 
 func comparePorts(a, b Ports) int {
 	if a.Protocol != b.Protocol {

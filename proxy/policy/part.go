@@ -1,3 +1,5 @@
+//go:build linux
+
 package policy
 
 import (
@@ -122,11 +124,6 @@ func (b *Book) address(w *writer, p *podEntry, a netip.Addr) {
 	if isolated {
 		w.add(self, nft.Element{Key: nft.Concat(key, key)})
 	}
-}
-
-// isolated says whether a policy allows the pod in a direction only what it says.
-func (p *podEntry) isolated(d Direction) bool {
-	return slices.ContainsFunc(p.policies, func(x *policyEntry) bool { return x.Isolates[d] })
 }
 
 // guard is the chain of a pod: what none of its policies allows is denied.
