@@ -52,7 +52,7 @@ func podNamed(text, namespace string) (types.NamespacedName, error) {
 	before, name, both := strings.Cut(text, "/")
 	switch {
 	case !both && namespace == "":
-		return types.NamespacedName{}, fmt.Errorf("say in which namespace pod %q is: NAMESPACE/POD, or -n NAMESPACE", text)
+		return types.NamespacedName{}, fmt.Errorf("say in which namespace pod %q is: NAMESPACE/POD", text)
 	case !both:
 		return types.NamespacedName{Namespace: namespace, Name: text}, nil
 	case namespace != "" && namespace != before:

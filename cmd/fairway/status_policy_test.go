@@ -95,7 +95,7 @@ func TestStatusPolicyUsage(t *testing.T) {
 		err  string
 	}{
 		{nil, "give one pod, not 0"},
-		{[]string{"web"}, `say in which namespace pod "web" is: NAMESPACE/POD, or -n NAMESPACE`},
+		{[]string{"web"}, `say in which namespace pod "web" is: NAMESPACE/POD`},
 		{[]string{"shop/web", "-n", "pay"}, `the pod is in namespace "shop" or "pay": leave one out`},
 		{[]string{"a/b/c"}, `"a/b/c" is not NAMESPACE/POD`},
 		{[]string{"/web"}, `"/web" is not NAMESPACE/POD`},
