@@ -97,26 +97,35 @@ func (o Objects) behind(service *corev1.Service, from *corev1.Pod, t Target) (de
 		d.end, d.why = NoPort, fmt.Sprintf("Service %s/%s has no %s port %d, and refuses the connection", service.Namespace, service.Name, t.Protocol, t.Port)
 		return d, nil
 	}
-	e := endpoints{from: from, local: service.Spec.InternalTrafficPolicy != nil && *service.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal}
+	e := endpoints{from: from, local: value(service.Spec.InternalTrafficPolicy) == corev1.ServiceInternalTrafficPolicyLocal}
 	for _, slice := range o.Slices {
-		if slice.Namespace != service.Namespace || slice.Labels[discoveryv1.LabelServiceName] != service.Name ||
-			t.Address.IsValid() && t.Address.Is6() != (slice.AddressType == discoveryv1.AddressTypeIPv6) {
+		mine := slice.Namespace == service.Namespace && slice.Labels[discoveryv1.LabelServiceName] == service.Name
+		if !mine || t.Address.IsValid() && t.Address.Is6() != (slice.AddressType == discoveryv1.AddressTypeIPv6) {
 			continue
 		}
 		if d.service.Headless { // no translation: clients find the addresses in DNS
 			e.add(slice, t.Port)
 			continue
 		}
-		for _, p := range slice.Ports {
-			if p.Port != nil && value(p.Name) == port.Name && cmp.Or(value(p.Protocol), corev1.ProtocolTCP) == t.Protocol {
-				e.add(slice, uint16(*p.Port)) //nolint:gosec // the API server has checked it
-			}
+		for _, number := range numbers(slice, port.Name, t.Protocol) {
+			e.add(slice, number)
 		}
 	}
 	if d.at = e.usable(); len(d.at) == 0 {
 		d.end, d.why = NoEndpoint, fmt.Sprintf("No endpoint of Service %s/%s is ready for connections%s", service.Namespace, service.Name, e.where())
 	}
 	return d, nil
+}
+
+// numbers are those of the ports of a slice that are a port of its Service.
+func numbers(slice *discoveryv1.EndpointSlice, name string, protocol corev1.Protocol) []uint16 {
+	var all []uint16
+	for _, p := range slice.Ports {
+		if p.Port != nil && value(p.Name) == name && cmp.Or(value(p.Protocol), corev1.ProtocolTCP) == protocol {
+			all = append(all, uint16(*p.Port)) //nolint:gosec // the API server has checked it
+		}
+	}
+	return all
 }
 
 func value[T any](p *T) T {
