@@ -27,21 +27,35 @@ type explainSettings struct {
 	Value   route.Controller // of --controller-value; empty: any of Fairway's
 	Method  string
 	Headers []string
+	From    string // of --from: a pod that connects to something
+	To      string
 }
 
 func explainCommand(std streams) *cobra.Command {
 	s := &explainSettings{Output: outputText, Method: "GET"}
 	cmd := &cobra.Command{
-		Use:   "explain URL",
-		Short: "Say what becomes of a request, and why",
+		Use:   "explain URL | --from NAMESPACE/POD --to HOST:PORT",
+		Short: "Say what becomes of a request or of a pod's connection, and why",
 		Long: `Explain follows a request for a URL through a gateway: listener, certificate,
 path, host, route and why that one, backend and its endpoints; and where it ends. It reads
 the cluster as you may, or with -f files, and asks neither controller nor Envoy.
 
-Exit code: 0 when a backend answers, 1 when none does, 2 when nothing could be
-explained.`,
-		Args: wants("one URL", cobra.ExactArgs(1)),
+With --from and --to it says whether NetworkPolicies let a pod connect, and which
+decide: to an address, to a pod (NAMESPACE/POD), or to a Service (NAME.NAMESPACE).
+
+Exit code: 0 when a backend answers or the connection is allowed, 1 when none does
+or it is not, 2 when nothing could be explained.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if s.From != "" || s.To != "" {
+				question, err := s.connection(cmd.Flags(), args)
+				if err != nil {
+					return usage(err)
+				}
+				return s.runConnection(cmd.Context(), question, std)
+			}
+			if err := wants("one URL", cobra.ExactArgs(1))(cmd, args); err != nil {
+				return err
+			}
 			question, err := s.question(args[0])
 			if err != nil {
 				return usage(err)
@@ -58,6 +72,7 @@ explained.`,
 	bindControllerValue(flags, &s.Value)
 	flags.StringVarP(&s.Method, "method", "X", s.Method, "`method` of the request")
 	flags.StringArrayVarP(&s.Headers, "header", "H", nil, "header of the request, as `\"Name: value\"`; Host and Content-Length matter")
+	s.bindConnection(flags)
 	return cmd
 }
 

@@ -51,6 +51,7 @@ is, 2 when the cluster could not be read.`,
 	flags.StringVarP(&s.Namespace, "namespace", "n", s.Namespace, "show Ingresses and Problems of this `namespace` only")
 	flags.StringVar(&s.Choice.Installation, "installation", s.Choice.Installation, "show only the installation of this `name`, or of namespace/name")
 	bindControllerValue(flags, &s.Choice.Controller)
+	cmd.AddCommand(statusPolicyCommand(std))
 	return cmd
 }
 

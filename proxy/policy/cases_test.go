@@ -180,7 +180,7 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 		}), false},
 	} {
 		parsed, problems := policy.Parse(c.policy)
-		if len(problems) != 1 || !strings.Contains(problems[0].Message, c.says) {
+		if len(problems) != 1 || !strings.Contains(problems[0].Field+": "+problems[0].Message, c.says) {
 			t.Errorf("want %s, got %v", c.says, problems)
 		}
 		b := newTold("n1")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
@@ -121,16 +120,16 @@ func (p *parser) clusterRule(at, name string, action policyv1.ClusterNetworkPoli
 func (p *parser) protocol(at string, r *Rule, x policyv1.ClusterNetworkPolicyProtocol) bool {
 	switch {
 	case x.DestinationNamedPort != "":
-		for _, number := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP} {
+		for _, number := range []uint8{TCP, UDP, SCTP} {
 			r.Named = append(r.Named, Named{number, x.DestinationNamedPort})
 		}
 		return true
 	case x.TCP != nil:
-		return p.clusterPort(at+".tcp", r, unix.IPPROTO_TCP, x.TCP.DestinationPort)
+		return p.clusterPort(at+".tcp", r, TCP, x.TCP.DestinationPort)
 	case x.UDP != nil:
-		return p.clusterPort(at+".udp", r, unix.IPPROTO_UDP, x.UDP.DestinationPort)
+		return p.clusterPort(at+".udp", r, UDP, x.UDP.DestinationPort)
 	case x.SCTP != nil:
-		return p.clusterPort(at+".sctp", r, unix.IPPROTO_SCTP, x.SCTP.DestinationPort)
+		return p.clusterPort(at+".sctp", r, SCTP, x.SCTP.DestinationPort)
 	default:
 		p.say("%s: it has none of tcp, udp, sctp and destinationNamedPort that this version knows", at)
 		return false

@@ -1,20 +1,8 @@
+//go:build linux
+
 package policy
 
-import (
-	"golang.org/x/sys/unix"
-
-	"github.com/fairwaynet/fairway/proxy/nft"
-)
-
-// HasPorts says whether connections of a protocol have ports, by which rules may speak of them.
-func HasPorts(protocol uint8) bool {
-	switch protocol {
-	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP:
-		return true
-	default:
-		return false
-	}
-}
+import "github.com/fairwaynet/fairway/proxy/nft"
 
 // Cut are the elements that end connections: flows, each with the ports of its clients. A packet of either
 // direction that belongs to no known connection is refused; the beginning of a new TCP connection is judged

@@ -11,5 +11,7 @@
 // depends on what it was told last of each object, and not on the order or on what came before. It
 // does no I/O and is for one goroutine.
 //
+// The rules are read and judged on any system, for people; what renders them is for Linux.
+//
 // Allows is the same decision by the words of the API, without tables: an oracle for tests.
 package policy

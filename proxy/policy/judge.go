@@ -100,6 +100,21 @@ func (b *Book) tier(p *podEntry, d Direction, t Tier, peer netip.Addr, f Flow) (
 	return "", Accept
 }
 
+// isolated says whether a policy allows the pod in a direction only what it says.
+func (p *podEntry) isolated(d Direction) bool {
+	return slices.ContainsFunc(p.policies, func(x *policyEntry) bool { return x.Isolates[d] })
+}
+
+// judged says whether policies of the cluster of a tier have rules for the pod in a direction.
+func (p *podEntry) judged(d Direction, t Tier) bool {
+	return slices.ContainsFunc(p.clusters, func(x *clusterEntry) bool { return x.Tier == t && len(x.Rules[d]) > 0 })
+}
+
+// guarded says whether anything judges the pod in a direction.
+func (p *podEntry) guarded(d Direction) bool {
+	return p.isolated(d) || p.judged(d, Admin) || p.judged(d, Baseline)
+}
+
 // allows returns the policy of a pod that lets a flow pass.
 func (b *Book) allows(p *podEntry, d Direction, peer netip.Addr, f Flow) (Key, bool) {
 	for _, x := range p.policies {

@@ -91,6 +91,9 @@ type Policy struct {
 	Rules [2][]Rule
 }
 
+// Selects says whether the policy is about a pod.
+func (p *Policy) Selects(pod *Pod) bool { return p.Pods.selects(pod, nil) }
+
 // Rule allows what comes from, or goes to, one of its peers at one of its ports.
 type Rule struct {
 	Anybody bool // as a peer

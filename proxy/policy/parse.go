@@ -5,9 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
-	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -26,6 +25,7 @@ type parser struct {
 	wrong     []string
 }
 
+// say notes a sentence that begins with a field and a colon.
 func (p *parser) say(format string, args ...any) {
 	p.wrong = append(p.wrong, fmt.Sprintf(format, args...))
 }
@@ -57,7 +57,8 @@ func Parse(np *networkingv1.NetworkPolicy) (*Policy, []problem.Problem) {
 func (p *parser) problems(kind string, name Key) []problem.Problem {
 	var all []problem.Problem
 	for _, text := range p.wrong {
-		all = append(all, problem.Problem{Object: problem.Object{Kind: kind, Name: name}, Reason: ReasonNotUnderstood, Message: text})
+		field, message, _ := strings.Cut(text, ": ")
+		all = append(all, problem.Problem{Object: problem.Object{Kind: kind, Name: name}, Reason: ReasonNotUnderstood, Field: field, Message: message})
 	}
 	return all
 }
@@ -153,7 +154,7 @@ func prefix(text string) (netip.Prefix, error) {
 }
 
 func (p *parser) port(at string, r *Rule, port networkingv1.NetworkPolicyPort) {
-	number := uint8(unix.IPPROTO_TCP)
+	number := TCP
 	if port.Protocol != nil {
 		known, ok := protocols()[*port.Protocol]
 		if !ok {
@@ -185,12 +186,6 @@ func (p *parser) port(at string, r *Rule, port networkingv1.NetworkPolicyPort) {
 }
 
 const lastPort = 1<<16 - 1
-
-func protocols() map[corev1.Protocol]uint8 {
-	return map[corev1.Protocol]uint8{
-		corev1.ProtocolTCP: unix.IPPROTO_TCP, corev1.ProtocolUDP: unix.IPPROTO_UDP, corev1.ProtocolSCTP: unix.IPPROTO_SCTP,
-	}
-}
 
 func comparePorts(a, b Ports) int {
 	if a.Protocol != b.Protocol {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package policy
 
 import (
@@ -135,21 +137,6 @@ func (b *Book) address(w *writer, p *podEntry, a netip.Addr) {
 	if isolated {
 		w.add(self, nft.Element{Key: nft.Concat(key, key)})
 	}
-}
-
-// isolated says whether a policy allows the pod in a direction only what it says.
-func (p *podEntry) isolated(d Direction) bool {
-	return slices.ContainsFunc(p.policies, func(x *policyEntry) bool { return x.Isolates[d] })
-}
-
-// judged says whether policies of the cluster of a tier have rules for the pod in a direction.
-func (p *podEntry) judged(d Direction, t Tier) bool {
-	return slices.ContainsFunc(p.clusters, func(x *clusterEntry) bool { return x.Tier == t && len(x.Rules[d]) > 0 })
-}
-
-// guarded says whether anything judges the pod in a direction.
-func (p *podEntry) guarded(d Direction) bool {
-	return p.isolated(d) || p.judged(d, Admin) || p.judged(d, Baseline)
 }
 
 // guard is the chain of a pod: the cluster's policies of the tier Admin, then what it has itself.

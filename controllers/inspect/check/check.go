@@ -1,7 +1,8 @@
 // Package check finds what is wrong with manifests before they are applied.
 //
-// It is the controllers' own first pass over the files, and serves nothing. Its
-// invariant: it finds what a controller would report of the same objects.
+// It is the controllers' own first pass over the files, and the agents' own reading
+// of policies, and serves nothing. Its invariant: it finds what a controller or an
+// agent would report of the same objects.
 package check
 
 import (
@@ -42,6 +43,8 @@ type Findings struct {
 	Hosts    int       `json:"hosts"`
 	Backends int       `json:"backends"`
 	Problems []Finding `json:"problems"`
+	// Hints are what is valid and most likely a mistake.
+	Hints []Finding `json:"hints,omitempty"`
 	Skipped
 }
 
@@ -79,12 +82,22 @@ func Files(ctx context.Context, paths []string, stdin io.Reader, controller rout
 	if err != nil {
 		return Findings{}, err
 	}
+	wrong, hints, err := policies(ctx, files)
+	if err != nil {
+		return Findings{}, err
+	}
 	found := Findings{Version: 1, Hosts: passes.hosts, Backends: len(passes.backends), Skipped: beside}
-	found.Problems = FindingsOf(files.Locate, slices.Concat(files.Problems(), passes.problems))
-	slices.SortStableFunc(found.Problems, func(a, b Finding) int {
+	found.Problems = inOrder(FindingsOf(files.Locate, slices.Concat(files.Problems(), passes.problems, wrong)))
+	found.Hints = inOrder(FindingsOf(files.Locate, hints))
+	return found, nil
+}
+
+// inOrder sorts findings by file and line.
+func inOrder(all []Finding) []Finding {
+	slices.SortStableFunc(all, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
-	return found, nil
+	return all
 }
 
 // passes are what the first passes of several installations find.
@@ -139,9 +152,12 @@ func (f Findings) Text() string {
 	return text.String()
 }
 
-// Summary returns for people what was skipped, and how much was found.
+// Summary returns for people hints, what was skipped, and how much was found.
 func (f Findings) Summary() string {
 	var text strings.Builder
+	for _, hint := range f.Hints {
+		fmt.Fprintf(&text, "hint: %s\n", hint)
+	}
 	for _, line := range f.Lines() {
 		fmt.Fprintln(&text, line)
 	}

@@ -54,6 +54,9 @@ func find(t *testing.T, dir string, paths ...string) check.Findings {
 	for i := range found.Problems {
 		found.Problems[i].File = strings.TrimPrefix(found.Problems[i].File, dir+"/")
 	}
+	for i := range found.Hints {
+		found.Hints[i].File = strings.TrimPrefix(found.Hints[i].File, dir+"/")
+	}
 	for i := range found.Over {
 		found.Over[i].File = strings.TrimPrefix(found.Over[i].File, dir+"/")
 	}
@@ -151,6 +154,9 @@ func TestFindingsInJSON(t *testing.T) {
 		"-- a.yaml --\n" + ingress("one", "One.test", "web"): `{"version":1,"hosts":0,"backends":0,"problems":[{"file":"a.yaml","line":4,"kind":"Ingress","namespace":"default","name":"one",` +
 			`"field":"spec.rules[0].host","reason":"InvalidHost","message":"host \"One.test\" is not served: write it in lower case; requests match in any case"}],` +
 			`"passedOver":[],"otherClasses":[]}`,
+		"-- a.yaml --\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\nspec: {podSelector: {}, policyTypes: [Ingress], egress: [{}]}\n": `{"version":1,"hosts":0,"backends":0,"problems":[],` +
+			`"hints":[{"file":"a.yaml","line":4,"kind":"NetworkPolicy","namespace":"default","name":"a","field":"spec.egress","reason":"RulesNotAsked",` +
+			`"message":"these rules do nothing: spec.policyTypes does not have Egress"}],"passedOver":[],"otherClasses":[]}`,
 		"": `{"version":1,"hosts":0,"backends":0,"problems":[],"passedOver":[],"otherClasses":[]}`,
 	} {
 		if got, err := json.Marshal(find(t, put(t, archive))); err != nil || string(got) != want {
@@ -389,6 +395,53 @@ metadata: {name: a}
 	for _, line := range all {
 		if strings.ContainsAny(line, "\x1b\n\x00") {
 			t.Errorf("reaches the terminal: %q", line)
+		}
+	}
+}
+
+// A hint is sure of what it says: it is silent if the pods are elsewhere, and knows what each kind of
+// workload makes.
+func TestHintsToPolicies(t *testing.T) {
+	t.Parallel()
+	const web = "containers: [{name: web, ports: [{name: http, containerPort: 80}]}]"
+	template := "template: {metadata: {labels: {app: web}}, spec: {" + web + "}}"
+	workload := func(kind, namespace, spec string) string {
+		return fmt.Sprintf("apiVersion: any/v1\nkind: %s\nmetadata: {name: web, namespace: %q, labels: {app: web}}\nspec: {%s}\n---\n", kind, namespace, spec)
+	}
+	policy := func(app, port, more string) string {
+		return fmt.Sprintf("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: np}\n"+
+			"spec: {podSelector: {matchLabels: {app: %s}}, ingress: [{ports: [{port: %s}]}]%s}\n---\n", app, port, more)
+	}
+	sidecar := func(policy string) string {
+		return workload("Pod", "", "initContainers: [{name: a, "+policy+"ports: [{name: http, containerPort: 80}]}]")
+	}
+	for name, test := range map[string]struct{ files, want string }{
+		"no workload":                          {policy("web", "http", ""), ""},
+		"workloads of another namespace":       {policy("web", "http", "") + workload("Pod", "shop", web), ""},
+		"a workload whose labels differ":       {policy("wbe", "http", "") + workload("Pod", "", web), "SelectsNoPod"},
+		"a pod":                                {policy("web", "http", "") + workload("Pod", "", web), ""},
+		"a deployment":                         {policy("web", "http", "") + workload("Deployment", "default", template), ""},
+		"a stateful set":                       {policy("web", "http", "") + workload("StatefulSet", "", template), ""},
+		"a cron job":                           {policy("web", "http", "") + workload("CronJob", "", "jobTemplate: {spec: {"+template+"}}"), ""},
+		"an unknown kind":                      {policy("wbe", "http", "") + workload("Rollout", "", template), ""},
+		"a workload without a template":        {policy("wbe", "http", "") + workload("Deployment", "", "replicas: 1"), ""},
+		"a workload that cannot be read":       {policy("wbe", "http", "") + workload("Deployment", "", "template: 1"), ""},
+		"the host's network":                   {policy("web", "http", "") + workload("Pod", "", web+", hostNetwork: true"), "HostNetwork"},
+		"one of two has the host's network":    {policy("web", "http", "") + workload("Pod", "", web) + workload("Job", "", "template: {metadata: {labels: {app: web}}, spec: {hostNetwork: true}}"), ""},
+		"a port that nobody has":               {policy("web", "https", "") + workload("Pod", "", web), "NoSuchPort"},
+		"a port by number":                     {policy("web", "81", "") + workload("Pod", "", web), ""},
+		"a port of another protocol":           {policy("web", "http, protocol: UDP", "") + workload("Pod", "", web), "NoSuchPort"},
+		"a port of a sidecar":                  {policy("web", "http", "") + sidecar("restartPolicy: Always, "), ""},
+		"a port of a container that has ended": {policy("web", "http", "") + sidecar(""), "NoSuchPort"},
+		"rules for a direction not asked for":  {policy("web", "80", ", policyTypes: [Egress]"), "RulesNotAsked"},
+		"a policy that is not understood":      {strings.Replace(policy("web", "80", ""), "matchLabels: {app: web}", "matchLabels: {-: a}", 1) + workload("Pod", "", web), ""},
+	} {
+		var reasons []string
+		for _, hint := range find(t, put(t, "-- a.yaml --\n"+test.files)).Hints {
+			reasons = append(reasons, hint.Reason)
+		}
+		if got := strings.Join(reasons, " "); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
 }

@@ -31,9 +31,10 @@ type content struct {
 	declared []declared
 	// unknown says that something in the file cannot be identified: it could be
 	// any object.
-	unknown  bool
-	mistakes []mistake
-	passed   []PassedOver
+	unknown   bool
+	mistakes  []mistake
+	passed    []PassedOver
+	workloads []Workload
 }
 
 // declared is one object of a file.
@@ -118,6 +119,7 @@ func (c *content) read(at place, value document.Value) {
 	switch {
 	case !ok && err == nil, err != nil && !isRead(h.Kind):
 		c.pass(at, h.Kind, "")
+		c.workload(at, value, h.Kind)
 	case k.empty == nil:
 		c.refuse(at, InvalidObject, err.Error())
 	default:

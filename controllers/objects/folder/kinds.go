@@ -25,11 +25,12 @@ type kind struct {
 	empty      func() client.Object
 }
 
-// kinds returns the kinds that Fairway serves from.
+// kinds returns the kinds that Fairway serves from, or enforces.
 func kinds() []kind {
 	return []kind{
 		{networkingv1.SchemeGroupVersion.WithKind("Ingress"), true, func() client.Object { return &networkingv1.Ingress{} }},
 		{networkingv1.SchemeGroupVersion.WithKind("IngressClass"), false, func() client.Object { return &networkingv1.IngressClass{} }},
+		{networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), true, func() client.Object { return &networkingv1.NetworkPolicy{} }},
 		{corev1.SchemeGroupVersion.WithKind("Service"), true, func() client.Object { return &corev1.Service{} }},
 		{corev1.SchemeGroupVersion.WithKind("Secret"), true, func() client.Object { return &corev1.Secret{} }},
 		{corev1.SchemeGroupVersion.WithKind(kindEndpoints), true, func() client.Object { return &endpoints{} }},
