@@ -226,14 +226,18 @@ func (x *addressed) ask(a netip.Addr) *outage {
 	return o
 }
 
-// end returns from the first to the last failure.
+// end returns the longest time in which connections failed one after the other.
 func (o *outage) end(t *testing.T, what string) time.Duration {
 	t.Helper()
 	o.stop()
+	slices.SortFunc(o.failed, time.Time.Compare)
 	silent := time.Duration(0)
-	if n := len(o.failed); n > 0 {
-		slices.SortFunc(o.failed, time.Time.Compare)
-		silent = o.failed[n-1].Sub(o.failed[0]) + givingUp
+	first := 0
+	for i, at := range o.failed {
+		if i > 0 && at.Sub(o.failed[i-1]) > 2*givingUp {
+			first = i
+		}
+		silent = max(silent, at.Sub(o.failed[first])+givingUp)
 	}
 	t.Logf("%s: %d connections, %d failed, silent for %s, the longest took %s", what, o.asked, len(o.failed), silent.Round(time.Millisecond), o.worst.Round(time.Millisecond))
 	return silent
@@ -360,6 +364,30 @@ func testAddresses(t *testing.T, w *world) {
 		}
 		load.end(t, "paused")
 	})
+	for _, half := range []struct{ name, hook string }{{"the holder hears nothing", "egress"}, {"nobody hears the holder", "ingress"}} {
+		t.Run(half.name, func(t *testing.T) {
+			from := x.holder(address)
+			w.lead(t, s, slices.DeleteFunc([]*pod{a, b, c}, func(p *pod) bool { return p.node == from })...)
+			defer w.lead(t, s, a, b, c)
+			time.Sleep(500 * time.Millisecond) //nolint:forbidigo // all nodes know
+			load := x.ask(address)
+			mend := halve(t, from, half.hook)
+			from.gate.close() // its answers, or its questions, are lost, too
+			x.moves(address, from, 10*time.Second)
+			time.Sleep(2 * time.Second) //nolint:forbidigo // both may answer for a second
+			moved := time.Now()
+			time.Sleep(25 * time.Second) //nolint:forbidigo // longer than between two announcements of an address
+			mend()
+			from.gate.listen(from)
+			time.Sleep(3 * time.Second) //nolint:forbidigo // the time in which it must be silent
+			if macs := x.lan.since(address, moved); slices.Contains(macs, x.macs[from.name]) {
+				t.Errorf("%s goes on claiming it", from.name)
+			}
+			if silent := load.end(t, half.name); silent > 8*time.Second {
+				t.Errorf("silent for %s", silent)
+			}
+		})
+	}
 	t.Run("endpoints of the policy Local", func(t *testing.T) {
 		s, all := x.balanced(corev1.ServiceExternalTrafficPolicyLocal, b)
 		for family, address := range all {
@@ -379,6 +407,24 @@ func testAddresses(t *testing.T, w *world) {
 			becomes(t, own, net.JoinHostPort(address.String(), "80"), []string{"192.0.2.254", "2001:db8::fe"}[family])
 		}
 	})
+}
+
+// halve loses all packets of one direction of a machine's link: "egress" what it would hear, "ingress" what
+// it says. The function that it returns ends that.
+func halve(t *testing.T, m *machine, hook string) (mend func()) {
+	t.Helper()
+	nft := func(text string) {
+		t.Helper()
+		command := exec.Command("/usr/sbin/nft", "-f", "-")
+		command.Stdin = strings.NewReader(text)
+		if said, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v: %s", err, said)
+		}
+	}
+	nft(fmt.Sprintf("table netdev half {\nchain half {\ntype filter hook %s device to-%s priority 0; policy drop;\n}\n}\n", hook, m.name))
+	mend = sync.OnceFunc(func() { nft("delete table netdev half\n") })
+	t.Cleanup(mend)
+	return mend
 }
 
 // ip runs ip in the namespace of the test.
