@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -349,6 +350,8 @@ type gate struct {
 	mu       sync.Mutex
 	listener net.Listener
 	open     []net.Conn
+
+	delay atomic.Int64 // of each answer, in nanoseconds
 }
 
 func (m *machine) openGate() *gate {
@@ -388,9 +391,36 @@ func (g *gate) listen(m *machine) {
 			g.open = append(g.open, from, to)
 			g.mu.Unlock()
 			go func() { _, _ = io.Copy(to, from); _ = to.Close() }()
-			go func() { _, _ = io.Copy(from, to); _ = from.Close() }()
+			go g.answers(from, to)
 		}
 	}()
+}
+
+// answers carries what the API server says, each piece after the delay.
+func (g *gate) answers(to, from net.Conn) {
+	type piece struct {
+		due  time.Time
+		said []byte
+	}
+	pieces := make(chan piece, 1024)
+	go func() {
+		defer close(pieces)
+		for {
+			buffer := make([]byte, 64<<10)
+			n, err := from.Read(buffer)
+			if n > 0 {
+				pieces <- piece{time.Now().Add(time.Duration(g.delay.Load())), buffer[:n]}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for p := range pieces {
+		<-time.After(time.Until(p.due))
+		_, _ = to.Write(p.said)
+	}
+	_ = to.Close()
 }
 
 // close cuts the machine off from the API server.

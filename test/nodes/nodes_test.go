@@ -27,6 +27,7 @@ func TestNodes(t *testing.T) {
 		"Services without the pod network": testServicesAlone,
 		"addresses":                        testAddresses,
 		"policies":                         testPolicies,
+		"many addresses":                   testManyAddresses,
 		"addresses on two interfaces":      testAddressesOnTwoInterfaces,
 		"addresses without an API server":  testAddressesWithoutAPIServer,
 	} {
