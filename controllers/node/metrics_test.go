@@ -38,6 +38,9 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	if _, err := NewServiceMetrics(all); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := NewPolicyMetrics(all); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := announcement.NewMetrics(all, func() int { return 0 }); err != nil {
 		t.Fatal(err)
 	}
