@@ -25,6 +25,7 @@ import (
 	addresses "github.com/fairwaynet/fairway/controllers/loadbalancer"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/proxy/loadbalancer"
+	"github.com/fairwaynet/fairway/test/soak"
 )
 
 // addressed is a world in which Services get addresses.
@@ -376,7 +377,7 @@ func testAddresses(t *testing.T, w *world) {
 			x.moves(address, from, 10*time.Second)
 			time.Sleep(2 * time.Second) //nolint:forbidigo // both may answer for a second
 			moved := time.Now()
-			time.Sleep(25 * time.Second) //nolint:forbidigo // longer than between two announcements of an address
+			time.Sleep(soak.Pick(5*time.Second, 25*time.Second)) //nolint:forbidigo // 25 s are longer than between two announcements of an address
 			mend()
 			from.gate.listen(from)
 			time.Sleep(3 * time.Second) //nolint:forbidigo // the time in which it must be silent
