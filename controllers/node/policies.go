@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,7 +46,7 @@ func (p *Policies) prepare(a *Agent) error {
 	var err error
 	p.enforcer, err = enforce.New(enforce.Options{
 		Node: string(a.Name), Engine: a.Engine, Connections: p.Connections, Leases: p.leases, Own: addresses,
-		Isolated: a.start.isolate, Now: time.Now, Committed: p.committed,
+		Isolated: func(namespaces []string) error { return a.start.isolate(waiting(namespaces)) }, Now: time.Now, Committed: p.committed,
 	})
 	if err != nil {
 		return err
@@ -53,6 +54,14 @@ func (p *Policies) prepare(a *Agent) error {
 	p.objects = &policies.Objects{Node: string(a.Name), Cache: a.Cache, Publisher: p.enforcer, Reporter: a.Reporter}
 	p.Metrics.enforcer.Store(p.enforcer)
 	return p.enforcer.Load()
+}
+
+// waiting are the namespaces in the plugin's words.
+func waiting(namespaces []string) []string {
+	if slices.Contains(namespaces, policy.AllNamespaces) {
+		return []string{agent.All}
+	}
+	return namespaces
 }
 
 // leases are those of this boot.

@@ -49,7 +49,7 @@ func (e *Enforcer) cut(ctx context.Context, addresses []netip.Addr) (int, error)
 		return 0, err
 	}
 	for _, c := range denied {
-		if ports(c.Original.Protocol) && len(e.cuts) < policy.MostCut {
+		if policy.HasPorts(c.Original.Protocol) && len(e.cuts) < policy.MostCut {
 			e.cuts[c.Match] = cutting{flowOf(c.Match), e.Now().Add(policy.CutFor)}
 			changed = true
 		}
@@ -99,8 +99,6 @@ func (e *Enforcer) release() bool {
 	}
 	return released
 }
-
-func ports(protocol uint8) bool { return policy.HasPorts(protocol) }
 
 // writeCuts writes the elements of all that are cut.
 func (e *Enforcer) writeCuts(ctx context.Context) error {
