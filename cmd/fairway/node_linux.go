@@ -82,6 +82,7 @@ type nodeSettings struct {
 	Health      string // address
 	Announce    bool   // load-balancer addresses
 	Policies    bool   // enforces them
+	LogDenied   bool   // what they deny
 
 	Allocate     bool // ranges of nodes' pods
 	Bits4, Bits6 int  // lengths of the ranges' prefixes
@@ -145,6 +146,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&n.ExternalIPs, "external-ips", n.ExternalIPs, "serve spec.externalIPs; whoever may write a Service can take any address with it (CVE-2020-8554)")
 	flags.BoolVar(&n.Announce, "announce", n.Announce, "take part in answering for the addresses of Services of type LoadBalancer, by ARP and neighbour discovery, with --services")
 	flags.BoolVar(&n.Policies, "policies", n.Policies, "enforce NetworkPolicies, with --pod-network")
+	flags.BoolVar(&n.LogDenied, "log-denied", n.LogDenied, "log packets that NetworkPolicies deny, a few a second of each pod, with --policies")
 	flags.BoolVar(&n.Cleanup, "cleanup", n.Cleanup, "take away everything that was put onto this machine, and end; its pods lose their network")
 }
 
@@ -204,6 +206,9 @@ func (n *nodeSettings) checkParts() []error {
 	}
 	if n.Policies && !n.PodNetwork {
 		wrong = append(wrong, n.wrong("policies", "needs --pod-network: a pod must not begin before its policies are there"))
+	}
+	if n.LogDenied && !n.Policies {
+		wrong = append(wrong, n.wrong("log-denied", "needs --policies, which deny"))
 	}
 	if n.Announce && !n.Services {
 		wrong = append(wrong, n.wrong("announce", "needs --services, which leads packets to those addresses to endpoints"))
@@ -410,7 +415,7 @@ func (n *nodeSettings) assemble(
 		}
 	}
 	if n.Policies {
-		if err := addPolicies(agent, mgr, registry); err != nil {
+		if err := n.addPolicies(agent, mgr, registry); err != nil {
 			return nil, err
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// What cannot work with nodes' ranges is said when the agent starts.
-func TestRangesOfNodesThatCannotWork(t *testing.T) {
+// What cannot work, of nodes' ranges above all, is said when the agent starts.
+func TestSettingsOfNodesThatCannotWork(t *testing.T) {
 	t.Setenv("NODE_NAME", "one")
 	t.Setenv("POD_NAMESPACE", "")
 	for _, test := range []struct{ args, want string }{
@@ -19,6 +19,8 @@ func TestRangesOfNodesThatCannotWork(t *testing.T) {
 		{"--allocate-pod-cidrs --pod-cidr=10.0.0.0/16 --node-cidr-mask-size-ipv4=31", "30 bits at most, not 31"},
 		{"--allocate-pod-cidrs --pod-cidr=fd00::/48 --node-cidr-mask-size-ipv6=40", "40 bits does not fit into fd00::/48"},
 		{"--allocate-pod-cidrs --pod-cidr=10.0.0.0/8 --pod-cidr=10.9.0.0/16", "10.0.0.0/8 and 10.9.0.0/16 overlap"},
+		{"--pod-cidr=10.0.0.0/16 --log-denied", "--log-denied: needs --policies"},
+		{"--pod-cidr=10.0.0.0/16 --log-denied --policies", ""},
 		{"--allocate-pod-cidrs --pod-cidr=10.0.0.0/16 --namespace=A_B", `--namespace: "A_B" is no name of a namespace`},
 	} {
 		n := newNodeSettings()

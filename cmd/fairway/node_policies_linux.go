@@ -12,7 +12,7 @@ import (
 )
 
 // addPolicies makes the agent enforce NetworkPolicies.
-func addPolicies(agent *node.Agent, mgr manager.Manager, registry prometheus.Registerer) error {
+func (n *nodeSettings) addPolicies(agent *node.Agent, mgr manager.Manager, registry prometheus.Registerer) error {
 	api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("reach the cluster: %w", err)
@@ -27,7 +27,7 @@ func addPolicies(agent *node.Agent, mgr manager.Manager, registry prometheus.Reg
 	}
 	agent.Policies = &node.Policies{
 		Connections: connections, // until the process ends
-		Live:        mgr.GetAPIReader(), API: api, Metrics: metrics,
+		Live:        mgr.GetAPIReader(), API: api, Metrics: metrics, LogDenied: n.LogDenied,
 	}
 	return nil
 }

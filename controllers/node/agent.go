@@ -105,7 +105,7 @@ func (a *Agent) prepare(ctx context.Context) error {
 	}
 	a.start = starter{agent: a}
 	if a.Policies != nil {
-		return a.Policies.prepare(a)
+		return a.Policies.prepare(ctx, a)
 	}
 	return nil
 }

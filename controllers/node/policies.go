@@ -33,6 +33,8 @@ type Policies struct {
 	Live    client.Reader
 	API     discovery.DiscoveryInterface
 	Metrics *PolicyMetrics
+	// LogDenied makes the agent log packets that policies deny, a few a second of each pod.
+	LogDenied bool
 
 	agent    *Agent
 	enforcer *enforce.Enforcer
@@ -41,12 +43,14 @@ type Policies struct {
 	refused  bool // something was, at the last commit
 }
 
-func (p *Policies) prepare(a *Agent) error {
+func (p *Policies) prepare(ctx context.Context, a *Agent) error {
 	p.agent = a
+	p.LogDenied = p.LogDenied && a.canLog(ctx)
 	var err error
 	p.enforcer, err = enforce.New(enforce.Options{
 		Node: string(a.Name), Engine: a.Engine, Connections: p.Connections, Leases: p.leases, Own: addresses,
 		Isolated: func(namespaces []string) error { return a.start.isolate(waiting(namespaces)) }, Now: time.Now, Committed: p.committed,
+		LogDenied: p.LogDenied,
 	})
 	if err != nil {
 		return err
@@ -105,6 +109,12 @@ func (p *Policies) run(ctx context.Context) error {
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return cluster.Run(ctx, p.enforcer.Complete) })
 	running.Go(func() error { return p.enforcer.Run(ctx) })
+	if p.LogDenied {
+		running.Go(func() error {
+			p.logDenied(ctx)
+			return nil
+		})
+	}
 	return running.Wait()
 }
 

@@ -33,7 +33,7 @@ func everyExpression() []Expression {
 		Within(Saddr(IPv4), net), Outside(Saddr(IPv4), net),
 		In("plain", Saddr(IPv4)), NotIn("plain", Saddr(IPv4)), VMap("verdicts", Saddr(IPv4)),
 		Is(L4Proto(), Proto(unix.IPPROTO_TCP)), DNATMap(IPv4, "map", Saddr(IPv4)), Counter{}, Count{"count"},
-		Limit{Rate: 5, Burst: 6}, Limit{Rate: 7, Burst: 8, Over: true}, Log{"prefix"}, ClampMSS(),
+		Limit{Rate: 5, Burst: 6}, Limit{Rate: 7, Burst: 8, Over: true}, Log{"prefix"}, LogTo{8479, "prefix"}, LogTo{0, "other"}, ClampMSS(),
 		Load(0, Saddr(IPv4), Daddr(IPv4), Dport()),
 		WriteSet{Operation: Update, Set: "dynamic", Timeout: 3 * time.Hour, Value: Destination{ToRegister, 1}},
 		WriteSet{Operation: Delete, Set: "dynamic", Value: Destination{ToRegister, 1}},

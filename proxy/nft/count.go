@@ -76,8 +76,28 @@ func (l Log) encode(a *message.Attributes) {
 	a.Uint32(unix.NFTA_LOG_LEVEL, logInfo)
 }
 
+// LogTo hands the beginning of the packet, with Prefix, to whoever listens to a group (package nflog). It
+// costs little if nobody does.
+type LogTo struct {
+	Group  uint16
+	Prefix string
+}
+
+func (LogTo) name() string { return logging }
+
+func (l LogTo) encode(a *message.Attributes) {
+	a.Text(unix.NFTA_LOG_PREFIX, l.Prefix)
+	a.Uint16(unix.NFTA_LOG_GROUP, l.Group)
+}
+
 func decodeLog(f *message.Fields) Expression {
-	if f.Has(unix.NFTA_LOG_GROUP) || f.Uint32(unix.NFTA_LOG_LEVEL) != logInfo || f.Uint32(unix.NFTA_LOG_FLAGS) != 0 {
+	if f.Has(unix.NFTA_LOG_GROUP) {
+		if f.Has(unix.NFTA_LOG_SNAPLEN) || f.Has(unix.NFTA_LOG_QTHRESHOLD) {
+			return nil
+		}
+		return LogTo{f.Uint16(unix.NFTA_LOG_GROUP), f.Text(unix.NFTA_LOG_PREFIX)}
+	}
+	if f.Uint32(unix.NFTA_LOG_LEVEL) != logInfo || f.Uint32(unix.NFTA_LOG_FLAGS) != 0 {
 		return nil
 	}
 	return Log{f.Text(unix.NFTA_LOG_PREFIX)}

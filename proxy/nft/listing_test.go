@@ -110,6 +110,7 @@ func wires(f nft.Family) nft.Table {
 				{Comment: "segments fit the overlay", Do: nft.Do(nft.Is(nft.L4Proto(), nft.Proto(tcp)),
 					nft.IsMasked(nft.TCPFlags(), nft.Proto(nft.SYN|nft.RST), nft.Proto(nft.SYN)), nft.ClampMSS())},
 				rule(nft.Limit{Rate: 5, Burst: 10}, nft.Log{Prefix: "fairway: "}),
+				rule(nft.Limit{Rate: 2, Burst: 5}, nft.LogTo{Group: 8479, Prefix: "ingress-1"}),
 			}},
 			{Name: "postrouting", Hook: hook(nft.NAT, nft.Postrouting, 110), Rules: []nft.Rule{
 				rule(nft.Within(nft.Saddr(f), loopback), nft.Is(nft.OIFName(), nft.DevicePrefix("fw")), nft.Masquerade{}),

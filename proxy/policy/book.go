@@ -12,6 +12,9 @@ import (
 // Book is the picture that one node has of pods, namespaces and policies. The zero value is not for
 // use: see NewBook.
 type Book struct {
+	// LogDenied makes the chains log what they deny (LogGroup). Set it before the first pod.
+	LogDenied bool
+
 	node string
 
 	namespaces map[string]labels.Set
@@ -32,6 +35,8 @@ type Book struct {
 
 type podEntry struct {
 	*Pod
+
+	logs bool // what is denied
 
 	// Of a pod of the node: those that select it, in order.
 	policies []*policyEntry
@@ -103,7 +108,7 @@ func (b *Book) SetPod(name Key, p *Pod) {
 	}
 	var entry *podEntry
 	if p != nil {
-		entry = &podEntry{Pod: p}
+		entry = &podEntry{Pod: p, logs: b.LogDenied}
 		if old != nil {
 			entry.sets = old.sets
 		}

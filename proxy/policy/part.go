@@ -168,7 +168,7 @@ func (p *podEntry) own(d Direction) []nft.Rule {
 			all = append(all, rule(nft.Jump(x.chain(d))))
 		}
 	}
-	return append(all, nft.Rule{Comment: "no policy allows it", Do: nft.Do(nft.Count{Name: Denied(p.Pod, d)}, nft.Drop())})
+	return append(all, p.denial(d)...)
 }
 
 // policyParts are the chains of a policy that selects pods of the node.

@@ -157,7 +157,7 @@ func testPolicies(t *testing.T, w *world) {
 		_ = w.client.CoreV1().Pods("shop").DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
 	})
 	flags := []string{"--services", "--policies"}
-	one := w.machine(t, settings{number: 1, flags: flags})
+	one := w.machine(t, settings{number: 1, flags: append(flags, "--log-denied")})
 	two := w.machine(t, settings{number: 2, flags: flags, ranges: []string{"10.244.2.0/27", "fd00:244:2::/64"}}) // few addresses
 	web := one.started(t, "web", isServer)
 	friend, stranger := two.started(t, "friend", isClient), two.started(t, "stranger", isOther)
@@ -169,6 +169,15 @@ func testPolicies(t *testing.T, w *world) {
 	eventually(t, "the stranger is denied", patience, func() error {
 		if passes(t, stranger.Namespace, web.at(0, 8080)) {
 			return errors.New("it passes")
+		}
+		return nil
+	})
+	eventually(t, "the agent logs it", patience, func() error {
+		passes(t, stranger.Namespace, web.at(0, 8080))
+		said := fmt.Sprintf("namespace=shop pod=web direction=Ingress source=%s destination=%s protocol=TCP port=8080",
+			stranger.addresses[0], web.addresses[0])
+		if one.process.Count(said) == 0 {
+			return errors.New("it does not: " + one.process.Tail())
 		}
 		return nil
 	})

@@ -96,6 +96,22 @@ func (s *Socket) Request(ctx context.Context, m Message, flags netlink.HeaderFla
 	}
 }
 
+// Listen yields what the kernel says without being asked, one datagram at a time, until ctx ends or
+// something is lost (ErrLost), after which it may be called again. Bytes that each is given are valid until
+// it returns.
+func (s *Socket) Listen(ctx context.Context, each func(kind uint16, body []byte)) error {
+	defer s.watch(ctx)()
+	for {
+		err := s.receive(func(h header, body []byte) error {
+			each(h.kind, body)
+			return nil
+		})
+		if err != nil {
+			return errors.Join(err, ctx.Err())
+		}
+	}
+}
+
 // watch makes reads end with ctx, until the returned function is called.
 func (s *Socket) watch(ctx context.Context) func() {
 	past := make(chan struct{})

@@ -55,6 +55,7 @@ type world struct {
 	enforcer  *enforce.Enforcer
 	committed chan enforce.Report
 	stop      func()
+	logs      bool // what is denied, from the next begin on
 
 	mu       sync.Mutex
 	leases   []enforce.Lease
@@ -113,7 +114,7 @@ func (w *world) begin(t testing.TB) {
 	must(t, err)
 	w.committed = make(chan enforce.Report, 100)
 	w.enforcer, err = enforce.New(enforce.Options{
-		Node: "n1", Engine: engine, Connections: table, Now: time.Now,
+		LogDenied: w.logs, Node: "n1", Engine: engine, Connections: table, Now: time.Now,
 		Leases: func() ([]enforce.Lease, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -442,4 +443,14 @@ func (w *world) guarded(t *testing.T, address string) bool {
 		t.Fatalf("nft: %v\n%s", err, out)
 	}
 	return strings.Contains(string(out), address+" ")
+}
+
+// listed is what nft lists of the table of IPv4.
+func listed(t *testing.T) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "/usr/sbin/nft", "list", "table", "ip", "fairway-policy").CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft: %v\n%s", err, out)
+	}
+	return string(out)
 }

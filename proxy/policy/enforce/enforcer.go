@@ -42,6 +42,8 @@ type Options struct {
 	// pods must call Prepare.
 	Isolated func([]string) error
 	Now      func() time.Time
+	// LogDenied makes the kernel log what it denies: see Listen.
+	LogDenied bool
 	// Committed is called after each commit.
 	Committed func(context.Context, Report)
 }
@@ -91,8 +93,10 @@ func New(options Options) (*Enforcer, error) {
 			return nil, fmt.Errorf("enforce policies: %w", err)
 		}
 	}
+	book := policy.NewBook(options.Node)
+	book.LogDenied = options.LogDenied
 	return &Enforcer{
-		Options: options, woken: make(chan struct{}, 1), book: policy.NewBook(options.Node), pods: map[policy.Key]*policy.Pod{},
+		Options: options, woken: make(chan struct{}, 1), book: book, pods: map[policy.Key]*policy.Pod{},
 		leases: map[string]Lease{}, gone: map[policy.Key]bool{}, waiting: map[chan struct{}]bool{}, cuts: map[conntrack.Match]cutting{},
 		pending: policy.Changes{Parts: map[nft.Key]map[nft.Family]nft.Part{}},
 	}, nil
