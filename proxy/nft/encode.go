@@ -139,12 +139,17 @@ func (c Chain) print() string {
 	return string(a)
 }
 
-// head is the same for chains that differ in their rules only.
+// head is the same for chains that need not be made again to be one another: they differ in their rules only,
+// or in a comment, which the kernel cannot change. To make a chain again to which elements or rules lead is to
+// make those again, too.
 func (c Chain) head() string {
+	if c.Name == versionChain {
+		return c.Comment // nothing leads there
+	}
 	if c.Hook == nil {
-		return c.Comment
+		return ""
 	}
 	var a message.Attributes
 	c.Hook.encode(&a)
-	return c.Comment + "\x00" + string(a)
+	return string(a)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -296,6 +297,12 @@ func TestTheKernelDoesWhatTheAPISays(t *testing.T) {
 		}
 		asking.Wait()
 		if t.Failed() {
+			for _, family := range []string{"ip", "ip6"} {
+				said, err := exec.CommandContext(t.Context(), "/usr/sbin/nft", "list", "table", family, "fairway-policy").CombinedOutput()
+				t.Logf("%s %v", said, err)
+			}
+			said, err := exec.CommandContext(t.Context(), "ip", "neigh").CombinedOutput()
+			t.Logf("%s %v", said, err)
 			for _, p := range w.Policies {
 				t.Logf("%s/%s: %+v", p.Namespace, p.Name, p.Spec)
 			}

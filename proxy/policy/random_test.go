@@ -60,8 +60,9 @@ var ports = []int32{8080, 8081, 9090}
 // pod is a random pod that has addresses by its number.
 func (r random) pod(number int, node string) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: pick(r, spaces()...), Name: fmt.Sprint("p", number), UID: types.UID(fmt.Sprint("uid-", number)), Labels: r.labels("app", "tier"),
+		Namespace: pick(r, spaces()...), Name: fmt.Sprint("p", number), Labels: r.labels("app", "tier"),
 	}}
+	p.UID = types.UID(fmt.Sprintf("uid-%d-%x", number, r.Uint64())) // no two pods ever have the same
 	p.Spec.NodeName = node
 	p.Status.PodIPs = []corev1.PodIP{{IP: address(number, false)}, {IP: address(number, true)}}
 	p.Status.Phase = corev1.PodRunning

@@ -139,7 +139,7 @@ func TestStatusWithoutLeasesSaysSo(t *testing.T) {
 	r := start(t, fairway.Options{})
 	user := viewer(t, r, "leases")
 	s, got := status(t, r, user)
-	if s.of("web") != "Unknown" || got.Code != 1 || len(s.Unknown) != 1 ||
+	if s.of("web") != "Unknown" || got.Code != 1 || len(s.Unknown) != 2 || // controllers, and holders of addresses
 		!strings.Contains(s.Unknown[0], "you need the permission to list leases.coordination.k8s.io in all namespaces") {
 		t.Errorf("exit code %d: %s", got.Code, got.Out)
 	}

@@ -154,7 +154,10 @@ func TestAnAddressThatSomebodyWantedOnly(t *testing.T) {
 		passes(6 * time.Second)
 		g.holds(t, "when the other has given up", "192.0.2.1")
 		passes(time.Minute)
-		if n := g.asked[addrs("192.0.2.2")[0]]; n != mostTries {
+		g.mu.Lock()
+		n := g.asked[addrs("192.0.2.2")[0]]
+		g.mu.Unlock()
+		if n != mostTries {
 			t.Errorf("it has asked %d times for an address that somebody goes on wanting, want %d", n, mostTries)
 		}
 	})

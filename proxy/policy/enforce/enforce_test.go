@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,17 +50,25 @@ func address(i int, ipv6 bool) string {
 
 var nodeAddress = map[bool]string{false: "198.51.100.1", true: "2001:db8:1::1"}
 
+// committed is a report, and what the plugin knew by then.
+type committed struct {
+	enforce.Report
+
+	isolated []string
+}
+
 // world is a node, which is this namespace, with three pods and an Enforcer.
 type world struct {
 	pods      []*netns.Namespace
 	enforcer  *enforce.Enforcer
-	committed chan enforce.Report
+	committed chan committed
 	stop      func()
 	logs      bool // what is denied, from the next begin on
 
 	mu       sync.Mutex
 	leases   []enforce.Lease
 	isolated []string
+	marks    int // of done
 }
 
 func newWorld(t testing.TB) *world {
@@ -112,7 +121,7 @@ func (w *world) begin(t testing.TB) {
 	must(t, err)
 	table, err := conntrack.Open(conntrack.Options{})
 	must(t, err)
-	w.committed = make(chan enforce.Report, 100)
+	w.committed = make(chan committed, 100)
 	w.enforcer, err = enforce.New(enforce.Options{
 		LogDenied: w.logs, Node: "n1", Engine: engine, Connections: table, Now: time.Now,
 		Leases: func() ([]enforce.Lease, error) {
@@ -129,7 +138,11 @@ func (w *world) begin(t testing.TB) {
 			w.isolated = all
 			return nil
 		},
-		Committed: func(_ context.Context, r enforce.Report) { w.committed <- r },
+		Committed: func(_ context.Context, r enforce.Report) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.committed <- committed{r, w.isolated}
+		},
 	})
 	must(t, err)
 	must(t, w.enforcer.Load())
@@ -169,7 +182,7 @@ func allow(labels map[string]string) *networkingv1.NetworkPolicy {
 	return p
 }
 
-func (w *world) policy(t *testing.T, np *networkingv1.NetworkPolicy) {
+func (w *world) policy(t testing.TB, np *networkingv1.NetworkPolicy) {
 	t.Helper()
 	p, problems := policy.Parse(np)
 	if len(problems) > 0 {
@@ -178,11 +191,21 @@ func (w *world) policy(t *testing.T, np *networkingv1.NetworkPolicy) {
 	w.enforcer.PublishPolicy(p.Name, p)
 }
 
-// done waits until all that was told is in the kernel, and returns how many connections were cut.
-func (w *world) done(t *testing.T) (cut int) {
+// done waits until all that was told is in the kernel, and returns how many connections were cut. The last
+// that it tells is a policy of a namespace of its own, of which the plugin hears before a commit.
+func (w *world) done(t testing.TB) (cut int) {
 	t.Helper()
+	before := w.marks
+	w.marks++
+	mark := func(n int) types.NamespacedName {
+		return types.NamespacedName{Namespace: fmt.Sprint("mark-", n), Name: "mark"}
+	}
+	w.enforcer.PublishPolicy(mark(before), nil)
+	np := allow(nil)
+	np.Namespace, np.Name = mark(w.marks).Namespace, mark(w.marks).Name
+	w.policy(t, np)
 	patience := time.After(patience)
-	for quiet := time.After(patienceAfter); ; {
+	for {
 		select {
 		case r := <-w.committed:
 			must(t, r.Err)
@@ -190,17 +213,14 @@ func (w *world) done(t *testing.T) (cut int) {
 				t.Fatal(r.Refused)
 			}
 			cut += r.Cut
-			quiet = time.After(patienceAfter)
-		case <-quiet:
-			return cut
+			if slices.Contains(r.isolated, mark(w.marks).Namespace) {
+				return cut
+			}
 		case <-patience:
-			t.Fatal("commits without end")
+			t.Fatal("not all is committed")
 		}
 	}
 }
-
-// patienceAfter is how long nothing must be committed for all to be.
-const patienceAfter = 100 * time.Millisecond
 
 func (w *world) dial(t testing.TB, from int, kind, to string, wait time.Duration) (net.Conn, error) {
 	t.Helper()
@@ -430,7 +450,7 @@ func TestPrepare(t *testing.T) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if fmt.Sprint(w.isolated) != "[shop]" {
+	if !slices.Contains(w.isolated, "shop") {
 		t.Errorf("isolated are %v", w.isolated)
 	}
 }
