@@ -120,7 +120,10 @@ func newNetwork(t testing.TB) *network {
 	var err error
 	n.engine, err = nft.New(t.Context(), nft.Options{})
 	must(t, err)
-	t.Cleanup(func() { must(t, n.engine.Close()) })
+	t.Cleanup(func() { // the next test's engine would adopt the tables
+		must(t, n.engine.Remove(context.Background(), policy.TableKey(nft.IPv4), policy.TableKey(nft.IPv6)))
+		must(t, n.engine.Close())
+	})
 	for _, table := range policy.Tables() {
 		must(t, n.engine.Declare(table))
 	}
