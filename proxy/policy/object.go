@@ -117,8 +117,16 @@ type Named struct {
 	Name     string
 }
 
-// staticUID is the annotation of a static pod's mirror, from the kubelet.
-const staticUID = "kubernetes.io/config.mirror"
+// Addresses are those of a pod, as its status says.
+func Addresses(p *corev1.Pod) []netip.Addr {
+	var all []netip.Addr
+	for _, ip := range p.Status.PodIPs {
+		if a, err := netip.ParseAddr(ip.IP); err == nil { // the API server has checked it
+			all = append(all, a.Unmap())
+		}
+	}
+	return all
+}
 
 // PodOf returns what a pod is for policies; nil: none can say anything about it. It has the host's
 // network, or it has ended and its addresses are another's.
@@ -127,14 +135,10 @@ func PodOf(p *corev1.Pod) *Pod {
 		return nil
 	}
 	pod := &Pod{
-		Name: Key{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Static: p.Annotations[staticUID], Labels: p.Labels, Node: p.Spec.NodeName,
+		Name: Key{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Static: p.Annotations[corev1.MirrorPodAnnotationKey], Labels: p.Labels, Node: p.Spec.NodeName,
 		Created: p.CreationTimestamp.Unix(), Leaving: p.DeletionTimestamp != nil,
 	}
-	for _, ip := range p.Status.PodIPs {
-		if a, err := netip.ParseAddr(ip.IP); err == nil { // the API server has checked it
-			pod.Addresses = append(pod.Addresses, a.Unmap())
-		}
-	}
+	pod.Addresses = Addresses(p)
 	for _, c := range p.Spec.Containers {
 		pod.name(c)
 	}
@@ -158,5 +162,5 @@ func (p *Pod) name(c corev1.Container) {
 
 // Is says whether a pod has a UID that the runtime was told.
 func Is(p *corev1.Pod, uid string) bool {
-	return string(p.UID) == uid || p.Annotations[staticUID] == uid
+	return string(p.UID) == uid || p.Annotations[corev1.MirrorPodAnnotationKey] == uid
 }

@@ -76,7 +76,7 @@ func Explain(o Objects, q Question) (*Explanation, error) {
 	}
 	from := o.Pods[i]
 	x := &Explanation{
-		Version: 1, From: Pod{from.Namespace, from.Name, from.Spec.NodeName, addressesOf(from)}, To: q.To.Text,
+		Version: 1, From: Pod{from.Namespace, from.Name, from.Spec.NodeName, policy.Addresses(from)}, To: q.To.Text,
 		Protocol: string(q.To.Protocol), Port: q.To.Port, Endpoints: []Endpoint{}, Problems: []check.Finding{},
 	}
 	switch exempt := policies.Exempt(from); {
@@ -135,7 +135,7 @@ func (p Pod) of(a netip.Addr) (netip.Addr, bool) {
 // nodeOf is the node of the pod that has an address.
 func (o Objects) nodeOf(a netip.Addr) string {
 	for _, p := range o.Pods {
-		if policies.Exempt(p) == "" && slices.Contains(addressesOf(p), a) {
+		if policies.Exempt(p) == "" && slices.Contains(policy.Addresses(p), a) {
 			return p.Spec.NodeName
 		}
 	}

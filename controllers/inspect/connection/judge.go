@@ -76,19 +76,9 @@ func (j *judge) noteNode(p *corev1.Pod) {
 	if !p.Spec.HostNetwork {
 		return
 	}
-	for _, a := range addressesOf(p) {
+	for _, a := range policy.Addresses(p) {
 		j.nodes[a] = p.Spec.NodeName
 	}
-}
-
-func addressesOf(p *corev1.Pod) []netip.Addr {
-	var all []netip.Addr
-	for _, ip := range p.Status.PodIPs {
-		if a, err := netip.ParseAddr(ip.IP); err == nil { // the API server has checked it
-			all = append(all, a.Unmap())
-		}
-	}
-	return all
 }
 
 // endpoint judges a connection to an address; node is where its pod runs, if it has one.

@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/fairwaynet/fairway/controllers/inspect/policies"
+	"github.com/fairwaynet/fairway/proxy/policy"
 )
 
 // destination is where connections to a target can end.
@@ -52,7 +53,7 @@ func (o Objects) pod(t Target) (destination, error) {
 		return destination{}, fmt.Errorf("nobody connects to pod %s: %s", t.Pod, exempt)
 	}
 	var d destination
-	for _, a := range addressesOf(pod) {
+	for _, a := range policy.Addresses(pod) {
 		d.at = append(d.at, netip.AddrPortFrom(a, t.Port))
 	}
 	if len(d.at) == 0 {

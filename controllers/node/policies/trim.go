@@ -17,9 +17,6 @@ func Cached() map[client.Object]cache.ByObject {
 	}
 }
 
-// staticUID is the annotation of a static pod's mirror.
-const staticUID = "kubernetes.io/config.mirror"
-
 func trimPod(object any) (any, error) {
 	p, ok := object.(*corev1.Pod)
 	if !ok {
@@ -27,8 +24,8 @@ func trimPod(object any) (any, error) {
 	}
 	with := &corev1.Pod{ObjectMeta: trimMeta(p.ObjectMeta)}
 	with.Labels, with.DeletionTimestamp, with.CreationTimestamp = p.Labels, p.DeletionTimestamp, p.CreationTimestamp
-	if uid, static := p.Annotations[staticUID]; static {
-		with.Annotations = map[string]string{staticUID: uid}
+	if uid, static := p.Annotations[corev1.MirrorPodAnnotationKey]; static {
+		with.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: uid}
 	}
 	with.Spec.NodeName, with.Spec.HostNetwork = p.Spec.NodeName, p.Spec.HostNetwork
 	with.Spec.Containers, with.Spec.InitContainers = trimContainers(p.Spec.Containers), trimContainers(p.Spec.InitContainers)
