@@ -4,18 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -23,9 +18,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/inspect/connection"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // readerOf reads a cluster that holds the manifests.
 func readerOf(t *testing.T, manifests string) snapshot.Reader {
@@ -34,16 +28,7 @@ func readerOf(t *testing.T, manifests string) snapshot.Reader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
-	var objects []client.Object
-	for text := range strings.SplitSeq(manifests, "---\n") {
-		decoded, _, err := decoder.Decode([]byte(text), nil, nil)
-		if err != nil {
-			t.Fatalf("%v in:\n%s", err, text)
-		}
-		objects = append(objects, decoded.(client.Object))
-	}
-	return snapshot.Reader{Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()}
+	return snapshot.Reader{Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(golden.Objects(t, scheme, manifests)...).Build()}
 }
 
 // answer is what is said of a line: a pod and what it connects to; with "json" behind it, as JSON.
@@ -71,33 +56,14 @@ func answer(t *testing.T, reader snapshot.Reader, line string) string {
 
 // TestGolden: a case is a sentence, the objects that there are, questions, and the answers.
 func TestGolden(t *testing.T) {
-	cases, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || cases == nil {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, path := range cases {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			reader := readerOf(t, string(archive.Files[0].Data))
-			got := archive.Files[:2:2]
-			for line := range strings.Lines(string(archive.Files[1].Data)) {
-				got = append(got, txtar.File{Name: strings.TrimSpace(line), Data: []byte(answer(t, reader, line))})
-			}
-			if *update {
-				archive.Files = got
-				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(archive.Files, got); diff != "" {
-				t.Errorf("run with -update if this is meant (-want +got):\n%s", diff)
-			}
-		})
-	}
+	golden.Run(t, func(t *testing.T, files []txtar.File) []txtar.File {
+		reader := readerOf(t, string(files[0].Data))
+		got := files[:2:2]
+		for line := range strings.Lines(string(files[1].Data)) {
+			got = append(got, txtar.File{Name: strings.TrimSpace(line), Data: []byte(answer(t, reader, line))})
+		}
+		return got
+	})
 }
 
 func TestParseTarget(t *testing.T) {

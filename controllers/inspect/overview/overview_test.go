@@ -2,10 +2,6 @@ package overview_test
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +9,6 @@ import (
 	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -22,9 +17,8 @@ import (
 	"github.com/fairwaynet/fairway/controllers/inspect/overview"
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // now is the moment of every case.
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -32,57 +26,28 @@ var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // TestGolden: a case is a sentence, the objects that there are, and what is said
 // of them.
 func TestGolden(t *testing.T) {
-	cases, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || cases == nil {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, path := range cases {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			seen := look(t, string(archive.Files[0].Data))
-			asJSON, err := json.MarshalIndent(seen, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := []txtar.File{
-				archive.Files[0],
-				{Name: "text", Data: []byte(seen.Text())},
-				{Name: "json", Data: append(asJSON, '\n')},
-			}
-			if *update {
-				archive.Files = got
-				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(archive.Files, got); diff != "" {
-				t.Errorf("run with -update if this is meant (-want +got):\n%s", diff)
-			}
-		})
-	}
+	golden.Run(t, func(t *testing.T, files []txtar.File) []txtar.File {
+		seen := look(t, string(files[0].Data))
+		asJSON, err := json.MarshalIndent(seen, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []txtar.File{
+			files[0],
+			{Name: "text", Data: []byte(seen.Text())},
+			{Name: "json", Data: append(asJSON, '\n')},
+		}
+	})
 }
 
 // look is the overview of a cluster that holds the manifests.
 func look(t *testing.T, manifests string) *overview.Overview {
 	t.Helper()
-	var objects []client.Object
 	scheme, err := index.Scheme()
 	if err != nil {
 		t.Fatal(err)
 	}
-	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
-	for _, text := range strings.Split("\n"+manifests, "\n---\n") {
-		decoded, _, err := decoder.Decode([]byte(text), nil, nil)
-		if err != nil {
-			t.Fatalf("%v in:\n%s", err, text)
-		}
-		objects = append(objects, decoded.(client.Object))
-	}
-	reader := snapshot.Reader{Reader: clusterOf(scheme, objects...).Build()}
+	reader := snapshot.Reader{Reader: clusterOf(scheme, golden.Objects(t, scheme, manifests)...).Build()}
 	seen, err := overview.Of(t.Context(), reader, overview.Choice{}, now)
 	if err != nil {
 		t.Fatal(err)
