@@ -113,7 +113,7 @@ func newNetwork(t testing.TB) *network {
 				a = nodeAddress[ipv6]
 			}
 			for _, port := range ports {
-				echoDatagrams(t, pod, net.JoinHostPort(a, fmt.Sprint(port)))
+				pod.EchoDatagrams(t, net.JoinHostPort(a, fmt.Sprint(port)))
 			}
 		}
 	}
@@ -142,25 +142,6 @@ func (n *network) fresh(t testing.TB) {
 		}
 	}
 	n.book = newTold("n1")
-}
-
-func echoDatagrams(t testing.TB, n *netns.Namespace, at string) {
-	t.Helper()
-	var socket net.PacketConn
-	var err error
-	n.Do(func() { socket, err = (&net.ListenConfig{}).ListenPacket(context.Background(), "udp", at) })
-	must(t, err)
-	t.Cleanup(func() { _ = socket.Close() })
-	go func() {
-		buffer := make([]byte, 64)
-		for {
-			k, from, err := socket.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			_, _ = socket.WriteTo(buffer[:k], from) // a client that is gone misses nothing
-		}
-	}()
 }
 
 // write puts what the book renders into the kernel.

@@ -88,30 +88,11 @@ func newWorld(t testing.TB) *world {
 		w.pods = append(w.pods, pod)
 		pod.Serve(t, "[::]:80", func(c net.Conn) { _, _ = io.Copy(c, c) })
 		for _, ipv6 := range []bool{false, true} {
-			echo(t, pod, net.JoinHostPort(address(i, ipv6), "80"))
+			pod.EchoDatagrams(t, net.JoinHostPort(address(i, ipv6), "80"))
 		}
 	}
 	w.begin(t)
 	return w
-}
-
-func echo(t testing.TB, n *netns.Namespace, at string) {
-	t.Helper()
-	var socket net.PacketConn
-	var err error
-	n.Do(func() { socket, err = (&net.ListenConfig{}).ListenPacket(context.Background(), "udp", at) })
-	must(t, err)
-	t.Cleanup(func() { _ = socket.Close() })
-	go func() {
-		buffer := make([]byte, 64)
-		for {
-			k, from, err := socket.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			_, _ = socket.WriteTo(buffer[:k], from) // a client that is gone misses nothing
-		}
-	}()
 }
 
 // begin starts an Enforcer, as an agent does.
