@@ -3,6 +3,7 @@ package policy_test
 import (
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -271,7 +272,41 @@ func TestRangesInTheKernel(t *testing.T) {
 		if changes, err := n.engine.Check(t.Context()); err != nil || len(changes) > 0 {
 			t.Fatalf("round %d: the kernel has something else: %v %v", round, changes, err)
 		}
+		if round%6 == 0 {
+			n.expectRanges(t)
+		}
 	}
+}
+
+// expectRanges asks the kernel for the ends of each range of the book, which it has, and for what is next to
+// them, which it has not: ranges are apart.
+func (n *network) expectRanges(t *testing.T) {
+	t.Helper()
+	asked := 0
+	for _, parts := range n.book.parts {
+		for f, part := range parts {
+			for _, set := range part.Sets {
+				if !strings.HasPrefix(set.Name, "block-") {
+					continue
+				}
+				for _, e := range part.Elements[set.Name] {
+					first, _ := netip.AddrFromSlice([]byte(e.Key))
+					last, _ := netip.AddrFromSlice([]byte(e.End))
+					for a, want := range map[netip.Addr]bool{first: true, last: true, first.Prev(): false, last.Next(): false} {
+						if !a.IsValid() {
+							continue // before the first address, or behind the last
+						}
+						asked++
+						err := exec.CommandContext(t.Context(), "/usr/sbin/nft", "get", "element", f.String(), "fairway-policy", set.Name, "{ "+a.String()+" }").Run()
+						if (err == nil) != want {
+							t.Errorf("%s %s has %s: %t, want %t", f, set.Name, a, err == nil, want)
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d addresses", asked)
 }
 
 // Whatever stands in an ipBlock, reading it ends, and what it allows is in order and apart.
