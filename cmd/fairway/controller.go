@@ -22,7 +22,6 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/fairwaynet/fairway/cmd/internal/health"
-	"github.com/fairwaynet/fairway/cmd/internal/scavenger"
 	"github.com/fairwaynet/fairway/controllers/assembly"
 	"github.com/fairwaynet/fairway/controllers/certificates/servercert"
 	"github.com/fairwaynet/fairway/controllers/edge"
@@ -214,8 +213,7 @@ func (c *controllerSettings) assemble(
 	if err := errors.Join(controllers.Index(ctx), declared.Join(ctx, mgr, elector, reporter), c.addReplica(ctx, mgr, teller{elector, contact, recorder, declared.Problems}, controllers, ads, registry)); err != nil {
 		return err
 	}
-	heap := leader.Everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
-	return errors.Join(mgr.Add(controllers), mgr.Add(elector), mgr.Add(heap),
+	return errors.Join(mgr.Add(controllers), mgr.Add(elector), mgr.Add(returnsHeap()),
 		c.addXDS(ctx, log, mgr, elector, ads, serving), c.addHealth(ctx, log, mgr, registry, serving))
 }
 

@@ -34,7 +34,6 @@ import (
 
 	"github.com/fairwaynet/fairway/cmd/internal/apiservers"
 	"github.com/fairwaynet/fairway/cmd/internal/health"
-	"github.com/fairwaynet/fairway/cmd/internal/scavenger"
 	"github.com/fairwaynet/fairway/cni/install"
 	"github.com/fairwaynet/fairway/cni/mesh"
 	"github.com/fairwaynet/fairway/cni/ranges"
@@ -374,6 +373,24 @@ const (
 	nodeBurst = 20
 )
 
+// addParts adds what the agent does beside the pod network.
+func (n *nodeSettings) addParts(agent *node.Agent, mgr manager.Manager, registry *prometheus.Registry) error {
+	if n.Services {
+		if err := n.addServices(agent, mgr.GetAPIReader(), registry); err != nil {
+			return err
+		}
+	}
+	if n.Policies {
+		if err := n.addPolicies(agent, mgr, registry); err != nil {
+			return err
+		}
+	}
+	if n.Announce {
+		return n.announce(mgr, agent, registry)
+	}
+	return nil
+}
+
 func (n *nodeSettings) assemble(
 	ctx context.Context, log logr.Logger, mgr manager.Manager, events record.EventBroadcaster, engine *nft.Engine, connections *conntrack.Table,
 ) (*report.Reporter, error) {
@@ -409,23 +426,10 @@ func (n *nodeSettings) assemble(
 			probes.Ready()
 		},
 	}
-	if n.Services {
-		if err := n.addServices(agent, mgr.GetAPIReader(), registry); err != nil {
-			return nil, err
-		}
+	if err := n.addParts(agent, mgr, registry); err != nil {
+		return nil, err
 	}
-	if n.Policies {
-		if err := n.addPolicies(agent, mgr, registry); err != nil {
-			return nil, err
-		}
-	}
-	if n.Announce {
-		if err := n.announce(mgr, agent, registry); err != nil {
-			return nil, err
-		}
-	}
-	heap := leader.Everywhere(func(ctx context.Context) error { return scavenger.Run(ctx, scavenger.Interval) })
-	if err := errors.Join(mgr.Add(agent), mgr.Add(heap)); err != nil {
+	if err := errors.Join(mgr.Add(agent), mgr.Add(returnsHeap())); err != nil {
 		return nil, err
 	}
 	if n.MetricsAddress == "" {
