@@ -38,12 +38,12 @@ func (e *Engine) Commit(ctx context.Context, keys ...TableKey) (Result, error) {
 	if err := e.ready(ctx, &result); err != nil {
 		return result, err
 	}
-	units := e.take(keys)
+	units, complete := e.take(keys)
 	if err := e.divide(ctx, units, &result); err != nil {
 		e.putBack(units)
 		return result, err
 	}
-	return result, e.finish(ctx, &result)
+	return result, e.finish(ctx, complete, &result)
 }
 
 // Check asks whether somebody else has written, and puts back what they changed.
@@ -90,12 +90,11 @@ type unit struct {
 	done  bool
 }
 
-// take returns all that was submitted to tables, in the order of keys; to all
-// tables if none are named.
-func (e *Engine) take(tables []TableKey) []*unit {
+// take returns all that was submitted to tables, in the order of keys, and which of
+// the tables are complete with that; all tables if none are named.
+func (e *Engine) take(tables []TableKey) (units []*unit, complete []*table) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var units []*unit
 	for _, t := range e.tables {
 		if len(tables) > 0 && !slices.Contains(tables, t.skeleton.Key()) {
 			continue
@@ -104,8 +103,11 @@ func (e *Engine) take(tables []TableKey) []*unit {
 			units = append(units, &unit{table: t, key: key, part: t.pending[key]})
 		}
 		clear(t.pending)
+		if t.completed {
+			complete = append(complete, t)
+		}
 	}
-	return units
+	return units, complete
 }
 
 // putBack submits again what was not written, unless there is something newer.
@@ -308,14 +310,11 @@ func (e *Engine) batch(changed map[*table]*touched) (message.Batch, map[*table]*
 	return batch, changes
 }
 
-// finish removes what nobody wants of tables that are complete.
-func (e *Engine) finish(ctx context.Context, result *Result) error {
+// finish removes what nobody wants of tables that are complete, now that all of it is written.
+func (e *Engine) finish(ctx context.Context, complete []*table, result *Result) error {
 	found := false
-	for _, t := range e.all() {
-		e.mu.Lock()
-		completed := t.completed
-		e.mu.Unlock()
-		if completed && t.adopted != nil {
+	for _, t := range complete {
+		if t.adopted != nil {
 			t.wanted.drop(claimant{rank: adopted}, t.adopted, newTouched())
 			t.adopted, t.full, found = nil, true, true
 		}

@@ -201,6 +201,37 @@ func TestTheNextEngineAdopts(t *testing.T) {
 	expect(t, k, "chain-a", "!chain-b", "10.2.3.0/24", "!10.2.0.0/16")
 }
 
+// What was found in a table stays until the table's own parts are written, though a commit of another table
+// comes between.
+func TestACommitOfAnotherTableRemovesNothing(t *testing.T) {
+	table, other := small("complete"), small("other")
+	k := table.Key()
+	first := open(t, nft.Options{}, table)
+	submit(t, first, k, "a", verdict("10.0.0.1", "chain-a", rule(nft.Drop())))
+	commit(t, first)
+	before := list(t, k)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := open(t, nft.Options{}, table, other)
+	submit(t, second, k, "a", verdict("10.0.0.1", "chain-a", rule(nft.Drop())))
+	complete(t, second, k)
+	for _, part := range []nft.Part{addresses("10.0.0.9"), addresses("10.0.0.8")} {
+		submit(t, second, other.Key(), "x", part)
+		if _, err := second.Commit(t.Context(), other.Key()); err != nil {
+			t.Fatal(err)
+		}
+		if after := list(t, k); after != before {
+			t.Errorf("a commit of another table changed\n%s\nto\n%s", before, after)
+		}
+	}
+	submit(t, second, k, "a", nft.Part{})
+	if _, err := second.Commit(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, k, "!chain-a")
+}
+
 func TestANewerTableIsLeftAlone(t *testing.T) {
 	newer := small("version")
 	newer.Version = 7

@@ -136,9 +136,14 @@ func from(labels map[string]string) []networkingv1.NetworkPolicyIngressRule {
 // passes says whether a new connection passes within a moment.
 func passes(t testing.TB, n *netns.Namespace, to string) bool {
 	t.Helper()
+	return passesWithin(t, n, to, silence)
+}
+
+func passesWithin(t testing.TB, n *netns.Namespace, to string, within time.Duration) bool {
+	t.Helper()
 	var c net.Conn
 	var err error
-	n.Do(func() { c, err = (&net.Dialer{Timeout: silence}).DialContext(t.Context(), "tcp", to) })
+	n.Do(func() { c, err = (&net.Dialer{Timeout: within}).DialContext(t.Context(), "tcp", to) })
 	if err != nil {
 		return false
 	}
@@ -224,10 +229,51 @@ func testPolicies(t *testing.T, w *world) {
 		one.gate.listen(one)
 		hold(t)
 	})
+	t.Run("restarts at any moment", func(t *testing.T) { testRestarts(t, one, stranger, web) })
 	t.Run("a label goes", func(t *testing.T) { testALabelGoes(t, friend, web) })
 	t.Run("no gap", func(t *testing.T) { testNoGap(t, w, one, two) })
 	t.Run("an address is used again", func(t *testing.T) { testAnAddressIsUsedAgain(t, two, web) })
 	t.Run("policies of the cluster", func(t *testing.T) { testPoliciesOfTheCluster(t, w, one, friend, stranger, web) })
+}
+
+// Who is denied gets through at no moment while agents start, with and without an API server.
+func testRestarts(t *testing.T, one *machine, stranger, web *pod) {
+	end := make(chan struct{})
+	var knocking sync.WaitGroup
+	var knocks atomic.Int64
+	for i := range 12 {
+		to := web.at(i%2, 8080)
+		knocking.Go(func() {
+			for {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				knocks.Add(1)
+				if passesWithin(t, stranger.Namespace, to, silence/5) {
+					t.Errorf("the stranger passes to %s at %s", to, time.Now().Format(time.TimeOnly+".000"))
+				}
+			}
+		})
+	}
+	for _, away := range []time.Duration{0, 100 * time.Millisecond, 500 * time.Millisecond, 1200 * time.Millisecond} {
+		one.gate.close()
+		one.process.Kill()
+		one.run()
+		time.Sleep(away) //nolint:forbidigo // so long the API server is away
+		one.gate.listen(one)
+		one.eventually("the agent has written policies", func() error {
+			said, err := one.command("sh", "-c", "curl -sf http://127.0.0.1:9469/metrics | grep '^fairway_node_policy_commit_seconds_count [1-9]'").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("it has not: %w: %s", err, said)
+			}
+			return nil
+		})
+	}
+	close(end)
+	knocking.Wait()
+	t.Logf("%d knocks", knocks.Load())
 }
 
 // clusterPolicies lets the stranger in and keeps the client out, ahead of the policies of the namespace.
