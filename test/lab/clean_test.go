@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fairwaynet/fairway/test/lab/cgroup"
 	"github.com/fairwaynet/fairway/test/tools"
@@ -114,9 +115,7 @@ func (s sight) compare(t *testing.T) {
 		}
 	}
 	for pid, namespace := range inhabited() {
-		if seen.has(namespace) {
-			t.Errorf("process %d is still in %s of the lab", pid, namespace)
-		}
+		t.Errorf("process %d is still in %s of the lab", pid, namespace)
 	}
 	for _, mount := range now.mounts {
 		for _, namespace := range seen.all() {
@@ -199,20 +198,30 @@ func ticks() int64 {
 	return int64(seconds * 100)
 }
 
-// birth is when a process was started, in ticks.
-func birth(pid int) int64 {
+// birth is when a process was started, in ticks, and whether it lives: one that has ended still has its
+// namespace of pids until its parent, who may be this machine's first process, has asked how.
+func birth(pid int) (at int64, lives bool) {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
 	if len(fields) < 20 {
-		return 0
+		return 0, false
 	}
-	at, _ := strconv.ParseInt(fields[19], 10, 64)
-	return at
+	at, _ = strconv.ParseInt(fields[19], 10, 64)
+	return at, !strings.ContainsAny(fields[0], "ZX")
 }
 
-// inhabited are namespaces that some process is in.
+// inhabited are the lab's namespaces that some process is in, also after a moment in which it may end.
 func inhabited() map[int]string {
+	const patience = 5 * time.Second
+	for deadline := time.Now().Add(patience); ; time.Sleep(patience / 50) { //nolint:forbidigo // it polls
+		if found := living(); len(found) == 0 || time.Now().After(deadline) {
+			return found
+		}
+	}
+}
+
+func living() map[int]string {
 	found := map[int]string{}
 	entries, _ := filepath.Glob("/proc/[0-9]*")
 	for _, entry := range entries {
@@ -221,7 +230,7 @@ func inhabited() map[int]string {
 			continue
 		}
 		for _, namespace := range of(fmt.Sprint(pid)) {
-			if seen.has(namespace) && birth(pid) <= seen.until {
+			if began, lives := birth(pid); lives && seen.has(namespace) && began <= seen.until {
 				found[pid] = namespace
 			}
 		}
