@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairwaynet/fairway/api/problem"
@@ -58,7 +59,6 @@ func (a *Allocator) Lead(ctx context.Context) error {
 		return fmt.Errorf("give addresses: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	t := &term{
 		Allocator: a, objects: objects, direct: direct, leases: leases.Leases(a.Namespace), book: loadbalancer.NewBook(),
 		foreign: map[key]time.Time{}, began: map[key]time.Time{}, others: map[types.NamespacedName][]netip.Addr{}, owned: map[types.NamespacedName]bool{},
@@ -69,6 +69,14 @@ func (a *Allocator) Lead(ctx context.Context) error {
 	t.reporter = reporter
 	ended := make(chan error, 1)
 	go func() { ended <- objects.Start(ctx) }()
+	err = t.lead(ctx, objects)
+	cancel()
+	t.queue.ShutDown()
+	return errors.Join(err, <-ended)
+}
+
+// lead works with objects from when all were read.
+func (t *term) lead(ctx context.Context, objects cache.Cache) error {
 	for _, kind := range []client.Object{
 		&corev1.Service{}, &corev1.Namespace{}, &corev1.Node{}, &networkingv1.ServiceCIDR{}, &v1alpha1.AddressPool{}, &coordination.Lease{},
 	} {
@@ -83,10 +91,7 @@ func (a *Allocator) Lead(ctx context.Context) error {
 	if !objects.WaitForCacheSync(ctx) {
 		return nil
 	}
-	err = t.run(ctx)
-	cancel()
-	t.queue.ShutDown()
-	return errors.Join(err, <-ended)
+	return t.run(ctx)
 }
 
 const (

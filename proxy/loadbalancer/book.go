@@ -20,6 +20,7 @@ type Book struct {
 	reserved []Range
 	foreign  map[netip.Addr]string // who answers for an address, by its MAC
 	requests map[types.NamespacedName]*Request
+	askers   map[netip.Addr][]types.NamespacedName // who asks for an address, whether they have it or not
 	given    map[types.NamespacedName][]netip.Addr
 	holders  map[netip.Addr][]types.NamespacedName
 	waiting  map[types.NamespacedName]bool
@@ -28,7 +29,7 @@ type Book struct {
 // NewBook returns a Book in which nobody has anything.
 func NewBook() *Book {
 	return &Book{
-		foreign: map[netip.Addr]string{}, requests: map[types.NamespacedName]*Request{}, given: map[types.NamespacedName][]netip.Addr{},
+		foreign: map[netip.Addr]string{}, requests: map[types.NamespacedName]*Request{}, askers: map[netip.Addr][]types.NamespacedName{}, given: map[types.NamespacedName][]netip.Addr{},
 		holders: map[netip.Addr][]types.NamespacedName{}, waiting: map[types.NamespacedName]bool{},
 	}
 }
@@ -57,7 +58,7 @@ func (b *Book) SetForeign(a netip.Addr, mac string) (changed bool) {
 // Adopt gives a Service addresses that it is known to have, before anybody gets a new one. It
 // returns those that another Service has already.
 func (b *Book) Adopt(r Request, addresses []netip.Addr) (lost []netip.Addr) {
-	b.requests[r.Service] = &r
+	b.note(&r)
 	for _, a := range addresses {
 		switch {
 		case slices.Contains(b.given[r.Service], a):
@@ -73,7 +74,7 @@ func (b *Book) Adopt(r Request, addresses []netip.Addr) (lost []netip.Addr) {
 // Assign returns the addresses that a Service has from now on, and what it lacks. A Service
 // keeps what it may still have.
 func (b *Book) Assign(r Request) ([]netip.Addr, []problem.Problem) {
-	b.requests[r.Service] = &r
+	b.note(&r)
 	delete(b.waiting, r.Service)
 	a := assignment{Book: b, request: &r}
 	var kept []netip.Addr
@@ -99,9 +100,32 @@ func (b *Book) Release(name types.NamespacedName) []netip.Addr {
 	for _, a := range freed {
 		b.take(name, a)
 	}
-	delete(b.requests, name)
+	b.forget(name)
 	delete(b.waiting, name)
 	return freed
+}
+
+// note keeps what a Service asks for.
+func (b *Book) note(r *Request) {
+	b.forget(r.Service)
+	b.requests[r.Service] = r
+	for _, a := range r.Wanted {
+		b.askers[a] = append(b.askers[a], r.Service)
+	}
+}
+
+func (b *Book) forget(name types.NamespacedName) {
+	r := b.requests[name]
+	if r == nil {
+		return
+	}
+	for _, a := range r.Wanted {
+		b.askers[a] = slices.DeleteFunc(b.askers[a], func(x types.NamespacedName) bool { return x == name })
+		if len(b.askers[a]) == 0 {
+			delete(b.askers, a)
+		}
+	}
+	delete(b.requests, name)
 }
 
 // Of returns the addresses of a Service in the order of its families.
@@ -338,7 +362,7 @@ func (a *assignment) free(pool *Pool, family corev1.IPFamily) (netip.Addr, bool)
 			continue
 		}
 		for address := x.First; ; address = address.Next() {
-			if len(a.holders[address]) == 0 && a.foreign[address] == "" && (!pool.AvoidFirstAndLast || !firstOrLast(address)) {
+			if a.chooses(pool, address) {
 				return address, true
 			}
 			if address == x.Last {
@@ -347,4 +371,16 @@ func (a *assignment) free(pool *Pool, family corev1.IPFamily) (netip.Addr, bool)
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// chooses says whether an address may be given to a Service that takes any: nobody has it, and none that
+// can have it asks for it.
+func (a *assignment) chooses(pool *Pool, address netip.Addr) bool {
+	if len(a.holders[address]) > 0 || a.foreign[address] != "" || pool.AvoidFirstAndLast && firstOrLast(address) {
+		return false
+	}
+	return !slices.ContainsFunc(a.askers[address], func(name types.NamespacedName) bool {
+		asker := assignment{Book: a.Book, request: a.requests[name]}
+		return name != a.request.Service && asker.refusal(address) == nil
+	})
 }

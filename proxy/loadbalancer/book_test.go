@@ -224,6 +224,35 @@ func TestWhatAServiceHasIsTakenForAReasonOnly(t *testing.T) {
 
 // However Services come, change and go, and however often a new leader begins: nobody has an
 // address that he may not have, nobody loses one to another, and who lacks one is told.
+// Who asks for an address gets it, though others that take any come first.
+func TestAnAddressWaitsForItsAsker(t *testing.T) {
+	b := bookOf(t, nil, pool("a", nil, "192.0.2.1-192.0.2.3"), pool("b", selecting, "192.0.2.4"))
+	asker, stranger := asks("asker", wanting("192.0.2.1")), asks("stranger", wanting("192.0.2.2", "192.0.2.4"), inPool("b"))
+	for _, r := range []Request{asker, stranger} {
+		b.Adopt(r, nil)
+	}
+	for _, step := range []struct {
+		r    Request
+		want string
+	}{
+		{asks("1"), "192.0.2.2"}, // which the stranger cannot have
+		{asks("2"), "192.0.2.3"},
+		{asks("3"), ""},
+		{asker, "192.0.2.1"},
+		{asks("asker"), "192.0.2.1"},
+		{asks("3"), ""},
+	} {
+		if got, problems := b.Assign(step.r); texts(got) != step.want || (step.want == "") != (len(problems) > 0) {
+			t.Errorf("%s gets %s, want %s; %s", step.r.Service.Name, texts(got), step.want, problemText(problems))
+		}
+	}
+	b.Release(asker.Service)
+	b.Release(stranger.Service)
+	if got, _ := b.Assign(asks("3")); texts(got) != "192.0.2.1" || len(b.askers) > 0 {
+		t.Errorf("when the asker is gone, 3 gets %s; askers are %v", texts(got), b.askers)
+	}
+}
+
 func TestABookOfAnyHistory(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
