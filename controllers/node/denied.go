@@ -36,7 +36,11 @@ func (a *Agent) canLog(ctx context.Context) bool {
 // logDenied logs what policies deny until ctx ends.
 func (p *Policies) logDenied(ctx context.Context) {
 	p.enforcer.Listen(ctx, func(d enforce.Denial) {
-		p.agent.Log.Info("a policy denied a packet", "namespace", d.Pod.Namespace, "pod", d.Pod.Name, "direction", d.Direction.String(),
+		log := p.agent.Log
+		if d.Cluster != "" {
+			log = log.WithValues("clusterNetworkPolicy", d.Cluster)
+		}
+		log.Info("a policy denied a packet", "namespace", d.Pod.Namespace, "pod", d.Pod.Name, "direction", d.Direction.String(),
 			"source", d.Source.String(), "destination", d.Destination.String(), "protocol", protocolName(d.Protocol), "port", d.DestinationPort)
 	}, func(err error) { p.agent.Log.Error(err, "hear of denied packets") })
 }

@@ -9,3 +9,12 @@ func (b *Book) Owner(a netip.Addr) *Pod {
 	}
 	return nil
 }
+
+// ClusterPolicies returns the policies of the cluster that the book has, in no order.
+func (b *Book) ClusterPolicies() []*ClusterPolicy {
+	var all []*ClusterPolicy
+	for _, x := range b.clusters {
+		all = append(all, x.ClusterPolicy)
+	}
+	return all
+}

@@ -217,7 +217,7 @@ func (b *Book) clusterParts(name string) map[nft.Family]nft.Part {
 		if p != nil && p.users > 0 {
 			for _, d := range directions() {
 				if len(p.Rules[d]) > 0 {
-					w.part.Chains = append(w.part.Chains, w.clusterChain(p.ClusterPolicy, d))
+					w.part.Chains = append(w.part.Chains, w.clusterChain(p.ClusterPolicy, d, b.LogDenied))
 					w.part.Counters = append(w.part.Counters, DeniedByCluster(p.ClusterPolicy, d))
 				}
 			}
@@ -227,9 +227,13 @@ func (b *Book) clusterParts(name string) map[nft.Family]nft.Part {
 	return parts
 }
 
-func (w *writer) clusterChain(p *ClusterPolicy, d Direction) nft.Chain {
+func (w *writer) clusterChain(p *ClusterPolicy, d Direction, logs bool) nft.Chain {
 	chain := nft.Chain{Name: p.chain(d), Comment: words(p.Name)}
 	for i, r := range p.Rules[d] {
+		comment := words(fmt.Sprintf("rule %d %s", i, r.Name))
+		if r.Action == Deny && logs {
+			chain.Rules = append(chain.Rules, w.rules(r.Rule, d, comment, logging(ClusterLogPrefix(p, d))...)...)
+		}
 		do := []nft.Expression{nft.Accept()}
 		switch {
 		case r.Action == Deny:
@@ -238,7 +242,7 @@ func (w *writer) clusterChain(p *ClusterPolicy, d Direction) nft.Chain {
 			// The pod decides: a chain of its own, which ends in a verdict.
 			do = []nft.Expression{nft.VMap(d.own(), d.pod(w.Family))}
 		}
-		chain.Rules = append(chain.Rules, w.rules(r.Rule, d, words(fmt.Sprintf("rule %d %s", i, r.Name)), do...)...)
+		chain.Rules = append(chain.Rules, w.rules(r.Rule, d, comment, do...)...)
 	}
 	return chain
 }

@@ -3,6 +3,7 @@ package enforce
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/fairwaynet/fairway/proxy/nft/nflog"
@@ -13,6 +14,7 @@ import (
 type Denial struct {
 	Pod       policy.Key
 	Direction policy.Direction
+	Cluster   string // the policy of the cluster that denied it; empty: the pod's own did
 	nflog.Headers
 }
 
@@ -60,14 +62,21 @@ func (e *Enforcer) listen(ctx context.Context, each func(Denial)) (err error) {
 	}
 }
 
-// denial finds the pod whose chain has logged a packet.
+// denial finds the pod for whose sake a chain has logged a packet.
 func (e *Enforcer) denial(p nflog.Packet) (Denial, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for name, pod := range e.pods {
 		for _, d := range []policy.Direction{policy.Ingress, policy.Egress} {
 			if policy.LogPrefix(pod, d) == p.Prefix {
-				return Denial{name, d, p.Headers}, true
+				return Denial{Pod: name, Direction: d, Headers: p.Headers}, true
+			}
+		}
+	}
+	for _, x := range e.book.ClusterPolicies() {
+		for d, address := range map[policy.Direction]netip.Addr{policy.Ingress: p.Destination, policy.Egress: p.Source} {
+			if pod := e.book.Owner(address); pod != nil && policy.ClusterLogPrefix(x, d) == p.Prefix {
+				return Denial{Pod: pod.Name, Direction: d, Cluster: x.Name, Headers: p.Headers}, true
 			}
 		}
 	}

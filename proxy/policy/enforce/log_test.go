@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
 	"github.com/fairwaynet/fairway/proxy/nft/nflog"
 	"github.com/fairwaynet/fairway/proxy/policy"
@@ -83,6 +85,17 @@ func next(t *testing.T, denials <-chan enforce.Denial, protocol uint8) enforce.D
 	}
 }
 
+// drain waits until nothing is logged any more: a client that is denied tries again.
+func drain(denials <-chan enforce.Denial) {
+	for {
+		select {
+		case <-denials:
+		case <-time.After(silence):
+			return
+		}
+	}
+}
+
 func denyAll(d networkingv1.PolicyType) *networkingv1.NetworkPolicy {
 	p := &networkingv1.NetworkPolicy{}
 	p.Namespace, p.Name = "shop", "deny"
@@ -114,13 +127,7 @@ func TestDeniedPacketsAreLogged(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %+v, want %+v", kind, got, want)
 		}
-		for drained := false; !drained; { // the client tried again
-			select {
-			case <-denials:
-			case <-time.After(silence):
-				drained = true
-			}
-		}
+		drain(denials)
 	}
 	w.enforcer.PublishPolicy(types.NamespacedName{Namespace: "shop", Name: "web"}, nil)
 	w.policy(t, denyAll(networkingv1.PolicyTypeEgress))
@@ -178,5 +185,41 @@ func TestNothingIsLoggedUnasked(t *testing.T) {
 	}
 	if text := listed(t); strings.Contains(text, "group") || !strings.Contains(text, "no policy allows it") {
 		t.Errorf("the chain of the pod logs:\n%s", text)
+	}
+}
+
+// What a policy of the cluster denies is logged with the pod for whose sake, in each direction.
+func TestDenialsOfTheClusterAreLogged(t *testing.T) {
+	w := newWorld(t)
+	denials := w.logged(t)
+	everybody := policyv1.ClusterNetworkPolicyIngressPeer{Namespaces: &metav1.LabelSelector{}}
+	np := &policyv1.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "quarantine"}, Spec: policyv1.ClusterNetworkPolicySpec{
+		Tier: policyv1.AdminTier, Priority: 1,
+		Subject: policyv1.ClusterNetworkPolicySubject{Pods: &policyv1.NamespacedPod{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}}},
+		Ingress: []policyv1.ClusterNetworkPolicyIngressRule{{Action: policyv1.ClusterNetworkPolicyRuleActionDeny, From: []policyv1.ClusterNetworkPolicyIngressPeer{everybody}}},
+		Egress:  []policyv1.ClusterNetworkPolicyEgressRule{{Action: policyv1.ClusterNetworkPolicyRuleActionDeny, To: []policyv1.ClusterNetworkPolicyEgressPeer{{Networks: []policyv1.CIDR{"0.0.0.0/0", "::/0"}}}}},
+	}}
+	parsed, wrong := policy.ParseCluster(np)
+	if len(wrong) > 0 {
+		t.Fatal(wrong)
+	}
+	w.enforcer.PublishCluster(np.Name, parsed)
+	for deadline := time.Now().Add(patience); !strings.Contains(listed(t), "goto egress-uid-0"); <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the pod is not judged:\n%s", listed(t))
+		}
+	}
+	for _, c := range []struct {
+		from, to  int
+		direction policy.Direction
+	}{{2, 0, policy.Ingress}, {0, 2, policy.Egress}} {
+		for _, ipv6 := range []bool{false, true} {
+			w.refused(t, c.from, map[bool]string{false: "udp4", true: "udp6"}[ipv6], net.JoinHostPort(address(c.to, ipv6), "80"))
+			got := next(t, denials, unix.IPPROTO_UDP)
+			drain(denials)
+			if got.Cluster != "quarantine" || got.Pod.Name != "p0" || got.Direction != c.direction || got.Destination.String() != address(c.to, ipv6) {
+				t.Errorf("from %d to %d: %+v", c.from, c.to, got)
+			}
+		}
 	}
 }
