@@ -219,6 +219,10 @@ lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUN
 lab-network: tools-lab tools-images tools-helm ## Prove the network in labs: other MTUs, full nodes and ranges, nodes that come back, no API server, addresses, Services under load
 	$(GO) test -tags lab,network -run '^(TestNetworkMore|TestAddresses|TestBalancersUnderLoad|TestServicesUnderLoad)$$' -count $(LABRUNS) -timeout 30m -v ./test/lab
 
+.PHONY: lab-policy
+lab-policy: tools-lab tools-images tools-helm ## Prove NetworkPolicies in a lab: pods by the hundred, agents that are killed and replaced, tables that somebody flushes
+	$(GO) test -tags lab,network -run '^TestPolicies$$' -count $(LABRUNS) -timeout 30m -v ./test/lab
+
 .PHONY: lab-dns
 lab-dns: tools-lab tools-images tools-helm ## Prove the cluster's DNS in a lab: taking over, roll-outs and drains under load
 	$(GO) test -tags lab,network -run '^TestDNS$$' -count $(LABRUNS) -timeout 30m -v ./test/lab

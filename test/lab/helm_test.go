@@ -121,13 +121,19 @@ func (l *Lab) load(t *testing.T) *load {
 // loadFrom sends requests from a machine.
 func (l *Lab) loadFrom(t *testing.T, machine string, args ...string) *load {
 	t.Helper()
-	command, err := l.Machine(machine).Command(t.Context(), append([]string{l.path("echo"), "load"}, args...)...)
+	return l.loadBy(t, machine, append([]string{l.path("echo"), "load"}, args...)...)
+}
+
+// loadBy runs a command on a machine that sends requests.
+func (l *Lab) loadBy(t *testing.T, machine string, command ...string) *load {
+	t.Helper()
+	started, err := l.Machine(machine).Command(t.Context(), command...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := &load{command: command}
-	command.Stdout, command.Stderr = &running.out, &running.err
-	if err := command.Start(); err != nil {
+	running := &load{command: started}
+	started.Stdout, started.Stderr = &running.out, &running.err
+	if err := started.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return running

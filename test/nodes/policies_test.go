@@ -230,9 +230,12 @@ func testPolicies(t *testing.T, w *world) {
 		hold(t)
 	})
 	t.Run("restarts at any moment", func(t *testing.T) { testRestarts(t, one, stranger, web) })
+	t.Run("a way that carries less", func(t *testing.T) { testPathMTU(t, w, one, stranger) })
 	t.Run("a label goes", func(t *testing.T) { testALabelGoes(t, friend, web) })
 	t.Run("no gap", func(t *testing.T) { testNoGap(t, w, one, two) })
 	t.Run("an address is used again", func(t *testing.T) { testAnAddressIsUsedAgain(t, two, web) })
+	t.Run("a namespace's labels", func(t *testing.T) { testNamespaceLabels(t, w, friend, web) })
+	w.policy(t, "web", networkingv1.NetworkPolicySpec{PodSelector: selecting(isServer), Ingress: from(isClient)})
 	t.Run("policies of the cluster", func(t *testing.T) { testPoliciesOfTheCluster(t, w, one, friend, stranger, web) })
 }
 
@@ -300,7 +303,7 @@ func testPoliciesOfTheCluster(t *testing.T, w *world, one *machine, friend, stra
 	w.Kubectl(t, "", "apply", "--server-side", "-f", definition)
 	w.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=30s", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
 	w.Kubectl(t, clusterPolicies, "apply", "-f", "-")
-	becomesOpen := func(p *pod, want bool) {
+	becomes := func(p *pod, want bool) {
 		t.Helper()
 		for family := range 2 {
 			eventually(t, fmt.Sprintf("%s passes: %t", p.id, want), 2*patience, func() error {
@@ -311,20 +314,20 @@ func testPoliciesOfTheCluster(t *testing.T, w *world, one *machine, friend, stra
 			})
 		}
 	}
-	becomesOpen(stranger, true)
-	becomesOpen(friend, false)
+	becomes(stranger, true)
+	becomes(friend, false)
 	one.process.Kill()
 	one.run()
-	becomesOpen(friend, false)
+	becomes(friend, false)
 	for range 20 { // also while it reads everything anew
 		if passes(t, friend.Namespace, web.at(0, 8080)) {
 			t.Error("the client passes after a restart")
 		}
 	}
-	becomesOpen(stranger, true)
+	becomes(stranger, true)
 	w.Kubectl(t, "", "delete", "-f", definition)
-	becomesOpen(stranger, false)
-	becomesOpen(friend, true)
+	becomes(stranger, false)
+	becomes(friend, true)
 }
 
 // A client that loses its label loses its connections within a second.

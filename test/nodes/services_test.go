@@ -50,9 +50,14 @@ func (w *world) shop(t *testing.T, policy corev1.ServiceExternalTrafficPolicy, n
 // lead makes pods the endpoints of a Service, as the controllers of Kubernetes do.
 func (w *world) lead(t *testing.T, s *corev1.Service, pods ...*pod) {
 	t.Helper()
+	w.leadTo(t, s, 8080, pods...)
+}
+
+func (w *world) leadTo(t *testing.T, s *corev1.Service, port int32, pods ...*pod) {
+	t.Helper()
 	written := w.client.DiscoveryV1().EndpointSlices(s.Namespace)
 	for family, kind := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6} {
-		port, name := int32(8080), "http"
+		name := "http"
 		slice := &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: fmt.Sprintf("%s-%d", s.Name, family), Labels: map[string]string{discoveryv1.LabelServiceName: s.Name},
