@@ -96,6 +96,9 @@ tools-acme: ## Install Pebble, a certificate authority, and its DNS server
 
 .PHONY: tools-lab
 tools-lab: ## Install what the lab runs besides: kubelet, containerd, runc, CoreDNS, …
+	@test/tools/debian.sh gcc gcc
+	@test/tools/debian.sh libc6-dev /usr/include/stdio.h
+	@test/tools/debian.sh libseccomp-dev /usr/include/seccomp.h
 	@test/tools/install.sh etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy \
 		containerd containerd-shim-runc-v2 ctr runc pause coredns \
 		cni/loopback cni/ptp cni/host-local cni/portmap
@@ -209,6 +212,16 @@ fuzz: tools ## Run each fuzz test for a while (FUZZTIME=30s)
 .PHONY: lab
 lab: tools-lab tools-helm ## Build bin/lab, which runs one: see docs/lab.md
 	$(GO) build -o bin/ ./test/lab/cmd/lab
+
+# The first time builds Kubernetes, Envoy's image and the rest from source: some minutes.
+.PHONY: up
+up: tools-lab tools-acme tools-helm tools-images lab build ## Run all of Fairway in a cluster of two nodes, with a shop behind it (root); "make down" ends it
+	@test/tools/debian.sh curl curl
+	@bin/lab up --fairway=everything --families=dual --shop
+
+.PHONY: down
+down: ## End what "make up" runs, and remove it (root)
+	@bin/lab down
 
 .PHONY: lab-test
 lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUNS=3 times)

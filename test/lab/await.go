@@ -23,15 +23,20 @@ func (l *Lab) await(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if l.Options.hasChart() {
-		if err := l.installParts(ctx); err != nil {
-			return err
-		}
-	}
 	if l.Options.CoreDNS {
 		if err := l.applyCoreDNS(ctx); err != nil {
 			return err
 		}
+	}
+	// Without it the API server admits no pods.
+	if err := l.until(ctx, "ServiceAccount of the namespace default", func(ctx context.Context) error {
+		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := l.install(ctx); err != nil {
+		return err
 	}
 	state := "registered"
 	if l.Options.networked() {
@@ -39,13 +44,6 @@ func (l *Lab) await(ctx context.Context) error {
 	}
 	if err := l.until(ctx, fmt.Sprintf("%d nodes %s", len(l.Options.nodeNames()), state), func(ctx context.Context) error {
 		return l.nodes(ctx, client)
-	}); err != nil {
-		return err
-	}
-	// Without it the API server admits no pods.
-	if err := l.until(ctx, "ServiceAccount of the namespace default", func(ctx context.Context) error {
-		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
-		return err
 	}); err != nil {
 		return err
 	}
@@ -57,10 +55,27 @@ func (l *Lab) await(ctx context.Context) error {
 			return err
 		}
 	}
-	if !l.Options.hasIngress() {
+	switch {
+	case l.Options.Shop:
+		return l.openShop(ctx)
+	case l.Options.hasIngress() && !l.Options.hasChart(): // its pods needed what others provide
+		return l.installFairway(ctx)
+	default:
 		return nil
 	}
-	return l.installFairway(ctx)
+}
+
+// install installs what nodes and pods need of Fairway. All of it is one install, as users do it: nothing
+// works yet, and every part waits for those that it needs.
+func (l *Lab) install(ctx context.Context) error {
+	switch {
+	case !l.Options.hasChart():
+		return nil
+	case l.Options.hasIngress():
+		return l.installFairway(ctx)
+	default:
+		return l.installParts(ctx)
+	}
 }
 
 // until calls missing until it returns nil, and reports progress.

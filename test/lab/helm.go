@@ -32,8 +32,13 @@ func (l *Lab) installFairway(ctx context.Context) error {
 	began := time.Now()
 	args := []string{"install", "fairway", l.Chart(), "--values", l.path("fairway.yaml"),
 		"--namespace", "fairway-system", "--create-namespace", "--wait", "--timeout", l.Options.Patience.String()}
-	if l.Options.hasChart() { // what is there already becomes part of the release
-		args = append(append(args, "--take-ownership"), l.partValues()...)
+	args = append(args, l.partValues()...)
+	if l.Options.Shop {
+		values, err := l.shopValues(ctx)
+		if err != nil {
+			return err
+		}
+		args = append(args, values...)
 	}
 	if _, err := l.TryHelm(ctx, "helm4", args...); err != nil {
 		return err
@@ -69,8 +74,7 @@ func (l *Lab) networkValues() []string {
 	}
 }
 
-// installParts applies the chart's parts for the network and for DNS. Helm cannot install them
-// alone, and what comes after needs them.
+// installParts applies the chart's parts for the network and for DNS without its controllers and gateways.
 func (l *Lab) installParts(ctx context.Context) error {
 	args := append([]string{"template", "fairway", l.Chart(), "--values", l.path("fairway.yaml"), "--namespace", "fairway-system"}, l.partValues()...)
 	var templates []string

@@ -67,6 +67,10 @@ type Options struct {
 	// FairwayImages, by the real Helm. Empty means none.
 	Fairway Profile
 
+	// Shop is a sample shop behind an Ingress, and an ACME server on the client's machine that gives it a
+	// certificate. It needs Everything.
+	Shop bool
+
 	// KubeletConfiguration is merged over the kubelets' own configuration.
 	KubeletConfiguration map[string]any
 
@@ -191,6 +195,9 @@ func (o Options) parts() []error {
 	}
 	if (o.CoreDNS || o.hasDNS()) && (!o.networked() || !o.KubeProxy && !o.hasServices()) {
 		wrong = append(wrong, errors.New("CoreDNS and Fairway's DNS: their pods need a network, and their clients kube-proxy or Fairway's Services"))
+	}
+	if o.Shop && o.Fairway != Everything {
+		wrong = append(wrong, fmt.Errorf("the shop: it needs fairway %s", Everything))
 	}
 	if o.CoreDNS && o.DNS {
 		wrong = append(wrong, errors.New("CoreDNS: Fairway's DNS takes its place"))

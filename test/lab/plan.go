@@ -49,7 +49,13 @@ func (p planner) plan() (rack.Plan, []*machine.Spec, error) {
 		}
 		specs = append(specs, node)
 	}
-	specs = append(specs, p.client())
+	client := p.client()
+	if p.options.Shop {
+		if err := p.addACME(client); err != nil {
+			return rack.Plan{}, nil, err
+		}
+	}
+	specs = append(specs, client)
 	plan := rack.Plan{Dir: p.dir, Cgroups: tree(p.options.Name), Fabrics: p.options.Fabrics, MTU: p.options.MTU}
 	for _, spec := range specs {
 		plan.Machines = append(plan.Machines, spec.Name)
@@ -156,6 +162,11 @@ func (p planner) hosts() string {
 	add(clientName, 0, clientHost)
 	for n := 1; n <= p.options.Nodes; n++ {
 		add(nodeName(n), p.options.nodeFabric(n), firstNode+n)
+	}
+	if p.options.Shop {
+		for _, address := range p.options.shopAddresses() {
+			fmt.Fprintf(&lines, "%s %s\n", address, ShopHost)
+		}
 	}
 	return lines.String()
 }

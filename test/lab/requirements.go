@@ -21,7 +21,7 @@ func (o Options) check() error {
 	}
 	for _, name := range o.programs() {
 		if _, err := tools.Find(name); err != nil {
-			lack("%s is not installed: run `make tools-lab`", name)
+			lack("%s is not installed: run `make tools-lab tools-acme tools-helm`", name)
 		}
 	}
 	if _, err := exec.LookPath("nsenter"); err != nil {
@@ -61,6 +61,9 @@ func (o Options) programs() []string {
 	}
 	if o.Fairway != "" || o.DNS {
 		needed = append(needed, "helm4")
+	}
+	if o.Shop {
+		needed = append(needed, "pebble")
 	}
 	return needed
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Install a Debian package if the program that it has is missing: as root on Debian, else
-# say what to install.
+# Install a Debian package if the program or file that it has is missing: as root on Debian,
+# else say what to install.
 #
-#   test/tools/debian.sh PACKAGE PROGRAM
+#   test/tools/debian.sh PACKAGE PROGRAM|/PATH
 set -euo pipefail
 package=$1 program=$2
-if PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null; then
+if [[ $program == /* && -e $program ]] || PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null; then
 	exit
 fi
 if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
