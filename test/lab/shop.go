@@ -74,7 +74,7 @@ func (l *Lab) shopValues(ctx context.Context) ([]string, error) {
 		ranges = append(ranges, fmt.Sprintf("%s-%s", first, last))
 	}
 	values, err := yaml.Marshal(map[string]any{
-		"gateway":      map[string]any{"service": map[string]any{"type": "LoadBalancer"}},
+		"gateway":      map[string]any{"service": map[string]any{"type": "LoadBalancer", "externalTrafficPolicy": "Local"}},
 		"loadBalancer": map[string]any{"pools": []any{map[string]any{"name": "lab", "addresses": ranges}}},
 		"issuers": map[string]any{"lab": map[string]any{
 			"directory":   fmt.Sprintf("https://%s/dir", netip.AddrPortFrom(l.Options.addresses(0, clientHost)[0], acmePort)),

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -42,6 +44,7 @@ func load(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	rate := flags.Float64("rate", 100, "requests a second")
 	host := flags.String("host", "", "header Host")
+	roots := flags.String("cacert", "", "file of the certificates that verify servers'; empty: the system's")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -49,14 +52,23 @@ func load(ctx context.Context, args []string) error {
 	if len(l.urls) == 0 {
 		return errors.New("load: give URLs")
 	}
+	if *roots != "" {
+		pem, err := os.ReadFile(*roots)
+		if err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		l.roots = x509.NewCertPool()
+		l.roots.AppendCertsFromPEM(pem)
+	}
 	took := pace.Run(ctx, *rate, workers, func(due <-chan int) { l.work(ctx, due) })
 	return json.NewEncoder(os.Stdout).Encode(l.result(took))
 }
 
 // loader counts what clients see.
 type loader struct {
-	urls []string
-	host string
+	urls  []string
+	host  string
+	roots *x509.CertPool
 
 	mu    sync.Mutex
 	tally tally
@@ -64,9 +76,10 @@ type loader struct {
 }
 
 func (l *loader) work(ctx context.Context, due <-chan int) {
-	kept := &http.Transport{MaxIdleConnsPerHost: 1}
+	trust := &tls.Config{RootCAs: l.roots, MinVersion: tls.VersionTLS12}
+	kept := &http.Transport{MaxIdleConnsPerHost: 1, TLSClientConfig: trust}
 	defer kept.CloseIdleConnections()
-	own := &http.Transport{DisableKeepAlives: true}
+	own := &http.Transport{DisableKeepAlives: true, TLSClientConfig: trust}
 	for n := range due {
 		transport := kept
 		if n/workers%ownEvery == 0 {
