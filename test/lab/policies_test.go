@@ -91,10 +91,7 @@ func TestPolicies(t *testing.T) {
 	l.Kubectl(t, `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: open}, spec: {podSelector: {}, ingress: [{from: [{podSelector: {}}]}], egress: [{to: [{podSelector: {}}]}]}}`, "apply", "-f", "-")
 	under("agents are killed", func() {
 		for range 3 {
-			for _, node := range []string{"n1", "n2"} {
-				l.Machine(node).Exec(t, "pkill", "-KILL", "-f", "fairway node ")
-			}
-			l.rolledOutDaemons(t)
+			l.killAgents(t, "n1", "n2")
 		}
 	})
 	under("agents restart", func() {
@@ -103,9 +100,7 @@ func TestPolicies(t *testing.T) {
 	})
 	under("the API server is away, and agents are killed", func() {
 		l.stopAPIServer(t)
-		for _, node := range []string{"n1", "n2"} {
-			l.Machine(node).Exec(t, "pkill", "-KILL", "-f", "fairway node ")
-		}
+		l.killAgents(t, "n1", "n2")
 		<-time.After(20 * time.Second)
 		l.startAPIServer(t)
 		l.rolledOutDaemons(t)
@@ -129,6 +124,17 @@ func TestPolicies(t *testing.T) {
 	})
 	remember(t, l)
 	l.end(t, before)
+}
+
+// killAgents kills the agents of nodes, which the kubelets start again.
+func (l *Lab) killAgents(t *testing.T, nodes ...string) {
+	t.Helper()
+	for _, node := range nodes {
+		l.eventually(t, "the agent of "+node+" is killed", func() bool { // it may not run again yet
+			_, err := l.Machine(node).TryExec(t.Context(), "pkill", "-KILL", "-f", "fairway node ")
+			return err == nil
+		})
+	}
 }
 
 // loadFromPod sends requests from the only pod of a node that serves echo.
