@@ -269,8 +269,9 @@ conformance: lab-e2e ## Run all of Kubernetes' conformance of the network on Fai
 
 # Three specs need sockets of SCTP, for which the kernel must have a module.
 .PHONY: conformance-policy
-conformance-policy: lab tools-nft tools-e2e ## Run all of Kubernetes' tests of NetworkPolicies on Fairway's pod network
+conformance-policy: lab tools-nft tools-e2e ## Run Kubernetes' tests of NetworkPolicies, and network-policy-api's of ClusterNetworkPolicies, on Fairway's pod network
 	bin/lab e2e --name e2e --focus 'NetworkPolicy' --skip '\[Serial\]|\[Disruptive\]|SCTPConnectivity'
+	$(GO) test -tags lab,network -run '^TestClusterNetworkPolicies$$' -count 1 -timeout 60m -v ./test/lab/e2e
 
 .PHONY: conformance-services
 conformance-services: lab tools-nft tools-e2e ## Run what Kubernetes tests of Services, DNS and load balancers on all of Fairway, in both families; see docs/lab.md

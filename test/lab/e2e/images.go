@@ -34,6 +34,7 @@ const packages = "bind9-dnsutils curl gawk iproute2 iputils-ping netcat-openbsd 
 // names are the images that tests ask for, all with the same content.
 var names = []string{
 	"registry.k8s.io/e2e-test-images/agnhost:2.66.1",
+	"registry.k8s.io/e2e-test-images/agnhost:2.45", // of network-policy-api
 	"registry.k8s.io/e2e-test-images/glibc-dns-testing:2.1.1",
 	"registry.k8s.io/e2e-test-images/busybox:1.37.0-2",
 	"registry.k8s.io/build-image/distroless-iptables:v0.9.9",

@@ -1,0 +1,97 @@
+//go:build lab && network
+
+package e2e_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
+	"sigs.k8s.io/network-policy-api/conformance/tests"
+	"sigs.k8s.io/network-policy-api/conformance/utils/suite"
+
+	"github.com/fairwaynet/fairway/test/lab"
+	"github.com/fairwaynet/fairway/test/lab/e2e"
+)
+
+func TestMain(m *testing.M) {
+	lab.Main()
+	os.Exit(m.Run())
+}
+
+// withoutSCTP is a client that leaves out the containers that serve SCTP, which they cannot on a kernel without the
+// module. Their pods would never be Ready.
+type withoutSCTP struct{ client.Client }
+
+func (c withoutSCTP) Create(ctx context.Context, o client.Object, options ...client.CreateOption) error {
+	return c.Client.Create(ctx, trim(o), options...)
+}
+
+func (c withoutSCTP) Update(ctx context.Context, o client.Object, options ...client.UpdateOption) error {
+	return c.Client.Update(ctx, trim(o), options...)
+}
+
+// trim removes containers that serve SCTP from a StatefulSet.
+func trim(o client.Object) client.Object {
+	object, ok := o.(*unstructured.Unstructured)
+	if !ok || object.GetKind() != "StatefulSet" {
+		return o
+	}
+	path := []string{"spec", "template", "spec", "containers"}
+	containers, _, _ := unstructured.NestedSlice(object.Object, path...)
+	containers = slices.DeleteFunc(containers, func(c any) bool {
+		variables, _, _ := unstructured.NestedSlice(c.(map[string]any), "env")
+		return slices.ContainsFunc(variables, func(v any) bool {
+			name, _, _ := unstructured.NestedString(v.(map[string]any), "name")
+			return strings.HasPrefix(name, "SERVE_SCTP_PORT")
+		})
+	})
+	_ = unstructured.SetNestedSlice(object.Object, containers, path...)
+	return object
+}
+
+// TestClusterNetworkPolicies is the conformance of the project that defines ClusterNetworkPolicy, but for what asks
+// servers of SCTP, and rules for nodes, which are not supported (docs/policies.md). `make conformance-policy` runs it.
+func TestClusterNetworkPolicies(t *testing.T) {
+	images, err := e2e.Images(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lab.Start(t, lab.Options{Fairway: lab.Network, DNS: true, Images: images})
+	folder, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	definition := filepath.Join(strings.TrimSpace(string(folder)), "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml")
+	l.Kubectl(t, "", "apply", "--server-side", "-f", definition)
+	l.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=30s", "crd/clusternetworkpolicies.policy.networking.k8s.io")
+	direct, err := client.New(l.Config, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := policyv1.Install(direct.Scheme()); err != nil {
+		t.Fatal(err)
+	}
+	set, err := kubernetes.NewForConfig(l.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	features := suite.StandardFeatures.Clone().Insert(suite.SupportClusterNetworkPolicyNamedPorts)
+	var skipped []string
+	for _, c := range tests.ConformanceTests {
+		if strings.Contains(c.ShortName, "SCTP") {
+			skipped = append(skipped, c.ShortName)
+		}
+	}
+	s := suite.New(suite.Options{Client: withoutSCTP{direct}, ClientSet: set, KubeConfig: *l.Config, SupportedFeatures: features, SkipTests: skipped})
+	s.Setup(t)
+	s.Run(t, tests.ConformanceTests)
+}
