@@ -227,6 +227,10 @@ down: ## End what "make up" runs, and remove it (root)
 lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUNS=3 times)
 	$(GO) test -vet off -tags lab -count $(LABRUNS) -timeout 20m -v ./test/lab/...
 
+.PHONY: e2e
+e2e: tools-lab tools-acme tools-images tools-helm ## Prove the whole road in a lab: load from outside while everything is replaced, killed and off (root)
+	$(GO) test -tags lab,network -run '^TestTheWholeRoad$$' -count $(LABRUNS) -timeout 40m -v ./test/lab
+
 # What takes longer than continuous integration has time for.
 .PHONY: lab-network
 lab-network: tools-lab tools-images tools-helm ## Prove the network in labs: other MTUs, full nodes and ranges, nodes that come back, no API server, addresses, Services under load

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -44,11 +45,12 @@ func load(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	rate := flags.Float64("rate", 100, "requests a second")
 	host := flags.String("host", "", "header Host")
+	at := flags.String("at", "", "address that is called in place of the URLs' hosts")
 	roots := flags.String("cacert", "", "file of the certificates that verify servers'; empty: the system's")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	l := &loader{urls: flags.Args(), host: *host}
+	l := &loader{urls: flags.Args(), host: *host, at: *at}
 	if len(l.urls) == 0 {
 		return errors.New("load: give URLs")
 	}
@@ -68,6 +70,7 @@ func load(ctx context.Context, args []string) error {
 type loader struct {
 	urls  []string
 	host  string
+	at    string
 	roots *x509.CertPool
 
 	mu    sync.Mutex
@@ -77,9 +80,9 @@ type loader struct {
 
 func (l *loader) work(ctx context.Context, due <-chan int) {
 	trust := &tls.Config{RootCAs: l.roots, MinVersion: tls.VersionTLS12}
-	kept := &http.Transport{MaxIdleConnsPerHost: 1, TLSClientConfig: trust}
+	kept := &http.Transport{MaxIdleConnsPerHost: 1, TLSClientConfig: trust, DialContext: l.dial}
 	defer kept.CloseIdleConnections()
-	own := &http.Transport{DisableKeepAlives: true, TLSClientConfig: trust}
+	own := &http.Transport{DisableKeepAlives: true, TLSClientConfig: trust, DialContext: l.dial}
 	for n := range due {
 		transport := kept
 		if n/workers%ownEvery == 0 {
@@ -89,6 +92,18 @@ func (l *loader) work(ctx context.Context, due <-chan int) {
 		err := l.ask(context.WithoutCancel(ctx), transport, l.urls[n%len(l.urls)], n%2 == 0)
 		l.count(began, err)
 	}
+}
+
+// dial connects to an address, or to the one that is called in its place.
+func (l *loader) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if l.at != "" {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		address = net.JoinHostPort(l.at, port)
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 // ask sends one request, with or without a body, and reads the answer to its last byte.
