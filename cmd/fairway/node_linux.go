@@ -40,7 +40,6 @@ import (
 	"github.com/fairwaynet/fairway/cni/rules"
 	"github.com/fairwaynet/fairway/cni/sandbox"
 	"github.com/fairwaynet/fairway/controllers/node"
-	"github.com/fairwaynet/fairway/controllers/node/announcement"
 	"github.com/fairwaynet/fairway/controllers/node/network"
 	"github.com/fairwaynet/fairway/controllers/node/policies"
 	noderanges "github.com/fairwaynet/fairway/controllers/node/ranges"
@@ -72,6 +71,7 @@ type nodeSettings struct {
 	Exclusive   bool
 	Runtime     string
 	Cleanup     bool
+	Stay        bool // once the machine is clean
 
 	PodNetwork  bool     // keeps it
 	Services    bool     // keeps them
@@ -147,6 +147,7 @@ func (n *nodeSettings) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&n.Policies, "policies", n.Policies, "enforce NetworkPolicies, with --pod-network")
 	flags.BoolVar(&n.LogDenied, "log-denied", n.LogDenied, "log packets that NetworkPolicies deny, a few a second of each pod, with --policies")
 	flags.BoolVar(&n.Cleanup, "cleanup", n.Cleanup, "take away everything that was put onto this machine, and end; its pods lose their network")
+	flags.BoolVar(&n.Stay, "stay", n.Stay, "with --cleanup, do not end: be ready once the machine is clean, as a DaemonSet needs it")
 }
 
 func (n *nodeSettings) load(flags *pflag.FlagSet) error {
@@ -190,6 +191,9 @@ func (n *nodeSettings) load(flags *pflag.FlagSet) error {
 	}
 	if !n.Cleanup {
 		wrong = append(wrong, n.checkParts()...)
+	}
+	if n.Stay && !n.Cleanup {
+		wrong = append(wrong, n.wrong("stay", "needs --cleanup"))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return usage(err)
@@ -271,7 +275,10 @@ everything goes on working; --cleanup takes it away.`,
 			if err := n.load(cmd.Flags()); err != nil {
 				return err
 			}
-			if n.Cleanup {
+			switch {
+			case n.Stay:
+				return n.cleanAndStay(cmd.Context(), n.logger(std.Err))
+			case n.Cleanup:
 				return n.clean(cmd.Context())
 			}
 			return n.run(cmd.Context(), n.logger(std.Err))
@@ -279,15 +286,6 @@ everything goes on working; --cleanup takes it away.`,
 	}
 	n.bind(cmd.Flags())
 	return []*cobra.Command{cmd}
-}
-
-func (n *nodeSettings) clean(ctx context.Context) (err error) {
-	engine, err := nft.New(ctx, nft.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, engine.Close()) }()
-	return errors.Join(node.Cleanup(ctx, n.Folders, engine), announcement.Forget(n.Folders.Run))
 }
 
 // overlay identifies the packets of the overlay, if there is one.

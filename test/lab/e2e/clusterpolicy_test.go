@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
@@ -73,6 +74,15 @@ func TestClusterNetworkPolicies(t *testing.T) {
 	definition := filepath.Join(strings.TrimSpace(string(folder)), "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml")
 	l.Kubectl(t, "", "apply", "--server-side", "-f", definition)
 	l.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=30s", "crd/clusternetworkpolicies.policy.networking.k8s.io")
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(time.Second) { // agents look every half a minute
+		said := l.Kubectl(t, "", "-n", "kube-system", "logs", "-l", "app.kubernetes.io/component=node", "--tail=-1")
+		if strings.Count(said, "the cluster has ClusterNetworkPolicies") == len(strings.Fields(l.Kubectl(t, "", "get", "nodes", "-o", "name"))) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the agents do not see the definition")
+		}
+	}
 	direct, err := client.New(l.Config, client.Options{})
 	if err != nil {
 		t.Fatal(err)
