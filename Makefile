@@ -5,6 +5,7 @@
 #   BENCH    which benchmarks, BENCHTIME how long each  (.)  (1s)
 #   FUZZTIME how long each fuzz test runs              (30s)
 #   LABRUNS  how often lab-test proves the lab         (1)
+#   SOAK     how long lab-soak breaks the whole road   (15m)
 #   VERSION  the release that images are of            (devel- and the commit)
 #   REGISTRY where publish pushes them
 #   FAIRWAY_TOOLS  another folder for what "make tools" installs (.tools)
@@ -20,6 +21,7 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 FUZZTIME  ?= 30s
 LABRUNS   ?= 1
+SOAK      ?= 15m
 VERSION   ?=
 REGISTRY  ?=
 
@@ -167,7 +169,7 @@ race-core: tools-cluster tools-acme ## Run the tests of server, controllers and 
 soak: tools ## Run all tests at full length: outages of minutes, floods, promised times, fuzzing (FUZZTIME=5m); hours
 	@FAIRWAY_SOAK=1 GO=$(GO) test/suite.sh -count 1 -p 1 -timeout 2h -- $(TESTS)
 	@$(MAKE) fuzz FUZZTIME=$(if $(filter file,$(origin FUZZTIME)),5m,$(FUZZTIME))
-	@if [[ $$(id -u) == 0 ]]; then $(MAKE) lab-test LABRUNS=3 && FAIRWAY_LAB_HELM=helm3 $(MAKE) lab-test && $(MAKE) lab-network lab-e2e; else echo "not root: the lab is left out" >&2; fi
+	@if [[ $$(id -u) == 0 ]]; then $(MAKE) lab-test LABRUNS=3 && FAIRWAY_LAB_HELM=helm3 $(MAKE) lab-test && $(MAKE) lab-network lab-policy lab-dns e2e lab-soak lab-e2e; else echo "not root: the lab is left out" >&2; fi
 
 .PHONY: bench
 bench: tools tools-peers tools-network ## Run the benchmarks (BENCH=regexp BENCHTIME=1s)
@@ -230,6 +232,10 @@ lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUN
 .PHONY: e2e
 e2e: tools-lab tools-acme tools-images tools-helm ## Prove the whole road in a lab: load from outside while everything is replaced, killed and off (root)
 	$(GO) test -tags lab,network -run '^TestTheWholeRoad$$' -count $(LABRUNS) -timeout 40m -v ./test/lab
+
+.PHONY: lab-soak
+lab-soak: tools-lab tools-acme tools-images tools-helm ## Break the whole road at random under load (SOAK=15m), and compare nodes with a fresh start (root)
+	FAIRWAY_SOAK_FOR=$(SOAK) $(GO) test -tags lab,network -run '^TestSoak$$' -count 1 -timeout 0 -v ./test/lab
 
 # What takes longer than continuous integration has time for.
 .PHONY: lab-network
