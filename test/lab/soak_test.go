@@ -168,7 +168,8 @@ func TestSoak(t *testing.T) {
 	t.Run("as a fresh start", func(t *testing.T) {
 		for _, node := range []string{"n1", "n2"} {
 			had := r.kernel(t, node)
-			r.Machine(node).Exec(t, "sh", "-c", `pkill -KILL -f "fairway node "; nft flush ruleset; for family in 4 6; do ip -$family route flush table all proto 102; done`)
+			r.killAgents(t, node)
+			r.Machine(node).Exec(t, "sh", "-c", `nft flush ruleset; for family in 4 6; do ip -$family route flush table all proto 102; done`)
 			var now []string
 			for deadline := time.Now().Add(time.Minute); !slices.Equal(had, now) && time.Now().Before(deadline); <-time.After(time.Second) {
 				now = r.kernel(t, node)

@@ -95,6 +95,7 @@ type Speaker struct {
 	mu       sync.Mutex
 	states   map[netip.Addr]*state
 	services map[Service]map[netip.Addr]bool // which addresses each has
+	unready  map[string]time.Time            // since when nodes are seen that are not Ready
 	links    []Link
 	direct   map[netip.Prefix]string // as of Routes, for the networks of links
 }
@@ -135,6 +136,7 @@ func (s *Speaker) prepare() error {
 	}
 	s.leases = clients.Leases(s.Namespace)
 	s.states, s.services, s.unsure = map[netip.Addr]*state{}, map[Service]map[netip.Addr]bool{}, make(chan struct{}, 1)
+	s.unready = map[string]time.Time{}
 	s.claimed = make(chan struct{}, 1)
 	s.queue = newQueue()
 	if s.life, err = newLife(s.Config, s.Namespace, s.Node, s.holds, s.returned, s.Log); err != nil {
@@ -269,6 +271,11 @@ func (s *Speaker) events(ctx context.Context) toolscache.ResourceEventHandler {
 					s.pulses.gone(node)
 					return
 				}
+			}
+			if node, ok := object.(*corev1.Node); ok {
+				s.mu.Lock()
+				delete(s.unready, node.Name)
+				s.mu.Unlock()
 			}
 			hear(object)
 		},

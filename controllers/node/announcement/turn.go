@@ -48,13 +48,14 @@ func (s *Speaker) turn(ctx context.Context, lease string) (time.Duration, error)
 	if record.Holder != "" && record.Holder != s.Node {
 		s.pulses.watch(record.Holder)
 	}
-	speakers, err := s.speakers(ctx, record)
+	speakers, until, err := s.speakers(ctx, record)
 	if err != nil {
 		return 0, err
 	}
 	v := loadbalancer.View{Address: record.Address, Own: s.Node, Speakers: speakers, Holder: record.Holder}
 	v.Vacant = s.vacant(&v)
 	act, again := loadbalancer.Turn(v)
+	again = soonest(again, until)
 	if record.Foreign != "" && act == loadbalancer.Take {
 		act = loadbalancer.Leave // the controller decides what becomes of the address
 	}
@@ -62,7 +63,7 @@ func (s *Speaker) turn(ctx context.Context, lease string) (time.Duration, error)
 	case loadbalancer.Keep:
 		return s.keep(ctx, record, &object)
 	case loadbalancer.Take:
-		return 0, s.take(ctx, record, &object)
+		return 0, s.take(ctx, record, &object, why(v.HolderOf()))
 	case loadbalancer.Yield:
 		s.announcer.Drop(record.Address)
 		record.Holder = ""
@@ -254,8 +255,22 @@ func (s *Speaker) tell(ctx context.Context, r loadbalancer.Record) {
 	s.Reporter.Report(ctx, r.Address, problems)
 }
 
+// why says why somebody else than a holder takes an address.
+func why(holder loadbalancer.Speaker) string {
+	switch {
+	case holder.Node == "":
+		return "nobody answered for it"
+	case holder.Dead:
+		return "that node no longer says that it lives"
+	case holder.Will == loadbalancer.Reluctant:
+		return "that node is cordoned, or not Ready"
+	default:
+		return "that node may not any more: its Node, its links, its labels or its endpoints are others"
+	}
+}
+
 // take makes this node the holder.
-func (s *Speaker) take(ctx context.Context, r loadbalancer.Record, object *coordination.Lease) error {
+func (s *Speaker) take(ctx context.Context, r loadbalancer.Record, object *coordination.Lease, because string) error {
 	device := s.device(r.Address)
 	if device == "" {
 		return nil
@@ -269,7 +284,7 @@ func (s *Speaker) take(ctx context.Context, r loadbalancer.Record, object *coord
 	if err != nil {
 		return err
 	}
-	s.Log.Info("this node answers for an address", "address", r.Address, "before", before)
+	s.Log.Info("this node answers for an address", "address", r.Address, "before", before, "because", because)
 	s.Metrics.took()
 	s.note(r)
 	if !r.Proved {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -31,48 +32,78 @@ func keepReady(whole, trimmed *corev1.Node) {
 	}
 }
 
-// stays says whether a node is Ready, and nobody has begun to take it out of service.
-func stays(node *corev1.Node) bool {
-	ready := slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Status == corev1.ConditionTrue })
-	return ready && !node.Spec.Unschedulable
+// unready is how long a node must not be Ready before that counts: after an outage of the API server nodes may not
+// be Ready for a moment, because nobody could say that they are, and nothing is wrong with them.
+const unready = 10 * time.Second
+
+func ready(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Status == corev1.ConditionTrue })
 }
 
-// speakers are the nodes that may answer for an address.
-func (s *Speaker) speakers(ctx context.Context, r loadbalancer.Record) ([]loadbalancer.Speaker, error) {
+// stays says whether a node stays in service: nobody has begun to take it out, and it is Ready, or has not been so
+// for a short time only. That time ends after left, if it is not zero.
+func (s *Speaker) stays(node *corev1.Node) (stays bool, left time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ready(node) {
+		delete(s.unready, node.Name)
+		return !node.Spec.Unschedulable, 0
+	}
+	since, known := s.unready[node.Name]
+	if !known {
+		since = time.Now()
+		s.unready[node.Name] = since
+	}
+	left = max(0, unready-time.Since(since))
+	return !node.Spec.Unschedulable && left > 0, left
+}
+
+// speakers are the nodes that may answer for an address. They are others after some time, if that is not zero, by
+// the passing of time alone.
+func (s *Speaker) speakers(ctx context.Context, r loadbalancer.Record) (speakers []loadbalancer.Speaker, until time.Duration, err error) {
 	var nodes corev1.NodeList
 	if err := s.objects.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list Nodes: %w", err)
+		return nil, 0, fmt.Errorf("list Nodes: %w", err)
 	}
 	selects, err := s.selector(ctx, r.Pool)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	local, all, err := s.local(ctx, r.Services)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var speakers []loadbalancer.Speaker
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
 		speaker := loadbalancer.Speaker{Node: node.Name}
 		_, excluded := node.Labels[corev1.LabelNodeExcludeBalancers]
+		stays, left := s.stays(node)
+		until = soonest(until, left)
 		switch on := nodelinks.Read(node.Annotations).On(r.Address); {
 		case excluded, !on && node.Name != s.Node, !selects.Matches(labels.Set(node.Labels)), !all && !local[node.Name]:
 		case node.Name == s.Node && s.device(r.Address) == "": // it knows better than its Node
-		case stays(node):
+		case stays:
 			speaker.Will = loadbalancer.Willing
 		default:
 			speaker.Will = loadbalancer.Reluctant
 		}
 		if node.Name != s.Node {
-			if !stays(node) {
+			if node.Spec.Unschedulable || !ready(node) {
 				s.pulses.shorten(node.Name)
 			}
 			speaker.Dead = s.pulses.dead(node.Name)
 		}
 		speakers = append(speakers, speaker)
 	}
-	return speakers, nil
+	return speakers, until, nil
+}
+
+// soonest is the shorter of two times, of which zero is never.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
 }
 
 // selector says which nodes an AddressPool lets answer. A pool that is gone, or whose selector

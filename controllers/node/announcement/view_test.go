@@ -3,7 +3,38 @@ package announcement
 import (
 	"net/netip"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
+
+// A node that is not Ready for a moment stays; one that is cordoned does not.
+func TestWhichNodesStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Speaker{unready: map[string]time.Time{}}
+		node := &corev1.Node{}
+		node.Name = "n1"
+		is := func(what string, status corev1.ConditionStatus, cordoned, want bool, wantLeft time.Duration) {
+			t.Helper()
+			node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status}}
+			node.Spec.Unschedulable = cordoned
+			if stays, left := s.stays(node); stays != want || left != wantLeft {
+				t.Errorf("%s: %t, for %s, want %t, for %s", what, stays, left, want, wantLeft)
+			}
+		}
+		is("Ready", corev1.ConditionTrue, false, true, 0)
+		is("Ready and cordoned", corev1.ConditionTrue, true, false, 0)
+		is("not Ready", corev1.ConditionUnknown, false, true, unready)
+		is("not Ready and cordoned", corev1.ConditionUnknown, true, false, unready)
+		time.Sleep(unready - time.Second) //nolint:forbidigo // its clock is not the real one
+		is("not Ready for some time", corev1.ConditionFalse, false, true, time.Second)
+		time.Sleep(time.Second) //nolint:forbidigo // as above
+		is("not Ready for long", corev1.ConditionFalse, false, false, 0)
+		is("Ready again", corev1.ConditionTrue, false, true, 0)
+		is("and not again", corev1.ConditionFalse, false, true, unready)
+	})
+}
 
 // The interface that answers is that of the longest prefix; and of several in one network, that
 // of the node's route.
