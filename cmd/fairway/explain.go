@@ -40,8 +40,9 @@ func explainCommand(std streams) *cobra.Command {
 path, host, route and why that one, backend and its endpoints; and where it ends. It reads
 the cluster as you may, or with -f files, and asks neither controller nor Envoy.
 
-With --from and --to it says whether NetworkPolicies let a pod connect, and which
-decide: to an address, to a pod (NAMESPACE/POD), or to a Service (NAME.NAMESPACE).
+With --from and --to it says whether NetworkPolicies and ClusterNetworkPolicies let a
+pod connect, and which decide: to an address, to a pod (NAMESPACE/POD), or to a
+Service (NAME.NAMESPACE).
 
 Exit code: 0 when a backend answers or the connection is allowed, 1 when none does
 or it is not, 2 when nothing could be explained.`,

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/fairwaynet/fairway/test/cluster"
@@ -31,6 +32,7 @@ kind: NetworkPolicy
 metadata: {namespace: shop, name: out}
 spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 198.51.100.0/24}}]}]}
 `, "apply", "-f", "-")
+	defineClusterPolicies(t, c)
 	documented, nobody := kubeconfigOf(t, c, c.User("documented")), kubeconfigOf(t, c, c.User("nobody"))
 	for _, test := range []struct {
 		user, to string
@@ -48,6 +50,12 @@ spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 1
 			"  egress   denied: NetworkPolicy shop/out isolates the pod, and no rule of it allows it\n" +
 			"  ingress  allowed: no pod has the address\n" +
 			"  end      Denied, by the sender's policies.\n"}},
+		{documented, "169.254.169.254:80", said{Code: 1, Out: "pod shop/web to 169.254.169.254:80, TCP\n" +
+			"  from     10.244.0.1, node n1\n" +
+			"  to       169.254.169.254:80\n" +
+			"  egress   denied: ClusterNetworkPolicy guard (tier Admin, rule \"no metadata\") denies it\n" +
+			"  ingress  allowed: no pod has the address\n" +
+			"  end      Denied, by the sender's policies.\n"}},
 		{documented, "kubernetes.default:1", said{Code: 1, Out: "pod shop/web to kubernetes.default:1, TCP\n" +
 			"  from     10.244.0.1, node n1\n" +
 			"  service  default/kubernetes: policies judge what is behind it\n" +
@@ -56,13 +64,15 @@ spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 1
 		{nobody, "kubernetes.default:1", said{Code: 2, Err: "fairway: you need the permission to list pods in all namespaces\n" +
 			"you need the permission to list namespaces in all namespaces\n" +
 			"you need the permission to list networkpolicies.networking.k8s.io in all namespaces\n" +
+			"you need the permission to list clusternetworkpolicies.policy.networking.k8s.io in all namespaces\n" +
 			"you need the permission to get services in namespace default\n"}},
 	} {
 		if got := ran(t, "", "explain", "--kubeconfig", test.user, "--from", "shop/web", "--to", test.to); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.to, got, test.want)
 		}
 	}
-	if got := ran(t, "", "status", "policy", "shop/web", "--kubeconfig", documented); got.Code != 0 {
+	if got := ran(t, "", "status", "policy", "shop/web", "--kubeconfig", documented); got.Code != 0 || strings.Contains(got.Out, "Not known") ||
+		!strings.Contains(got.Out, "  guard, priority 10  denies what goes to 169.254.169.254/32, at any port (rule \"no metadata\")\n") {
 		t.Errorf("status policy with the role of the docs: %+v", got)
 	}
 }

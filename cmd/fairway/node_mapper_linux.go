@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/fairwaynet/fairway/controllers/node/policies"
+	"github.com/fairwaynet/fairway/proxy/policy"
 )
 
 // nodeMapper knows the kinds that the agent reads.
@@ -22,7 +22,7 @@ func nodeMapper() meta.RESTMapper {
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
 	mapper.Add(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), meta.RESTScopeNamespace)
-	for _, kind := range policies.ClusterKinds() {
+	for _, kind := range policy.ClusterKinds() {
 		mapper.Add(kind, meta.RESTScopeRoot)
 	}
 	return mapper

@@ -25,9 +25,11 @@ func statusPolicyCommand(std streams) *cobra.Command {
 	s := &podPolicySettings{Output: outputText}
 	cmd := &cobra.Command{
 		Use:   "policy NAMESPACE/POD",
-		Short: "Say which NetworkPolicies apply to a pod, and what they allow",
+		Short: "Say which policies apply to a pod, and what they allow",
 		Long: `Policy shows in which directions a pod is isolated, by which NetworkPolicies, and
-what each of their rules allows. It reads objects as you may, and asks no node.
+what each of their rules allows; and which ClusterNetworkPolicies are asked before or
+after these, and what each of their rules does. It reads objects as you may, and asks
+no node.
 
 Exit code: 0 when the pod's policies were understood, 1 when a part of one was
 not, 2 when the cluster could not be read.`,

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,6 +53,29 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: all}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]
 `
 
+// guardOfCluster is a policy of the cluster, in the older version.
+const guardOfCluster = `apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: guard}
+spec:
+  tier: Admin
+  priority: 10
+  subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: shop}}}
+  egress: [{name: no metadata, action: Deny, to: [{networks: [169.254.169.254/32]}]}]
+`
+
+// defineClusterPolicies gives a cluster the definition of ClusterNetworkPolicies, and one of them.
+func defineClusterPolicies(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Kubectl(t, "", "apply", "--server-side", "-f", filepath.Join(strings.TrimSpace(string(dir)), "config/crd/standard/policy.networking.k8s.io_clusternetworkpolicies.yaml"))
+	c.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=30s", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
+	c.Kubectl(t, guardOfCluster, "apply", "-f", "-")
+}
+
 func kubeconfigOf(t *testing.T, c *cluster.Cluster, user *rest.Config) string {
 	t.Helper()
 	path, err := c.WriteKubeconfig(user)
@@ -83,6 +108,11 @@ func TestStatusPolicy(t *testing.T) {
 		if got := ran(t, "", append([]string{"status", "policy", "--kubeconfig", test.user}, test.args...)...); got != test.want {
 			t.Errorf("%v: %+v, want %+v", test.args, got, test.want)
 		}
+	}
+	defineClusterPolicies(t, c)
+	const unknown = "Not known: which ClusterNetworkPolicies select the pod: you need the permission to list clusternetworkpolicies.policy.networking.k8s.io in all namespaces.\n"
+	if got := ran(t, "", "status", "policy", "shop/web", "--kubeconfig", reader); got.Code != 0 || !strings.HasSuffix(got.Out, unknown) {
+		t.Errorf("without the right to list ClusterNetworkPolicies: %+v", got)
 	}
 	if got := ran(t, "", "status", "policy", "web", "-n", "shop", "-o", "json", "--kubeconfig", reader); got.Code != 0 || !strings.HasPrefix(got.Out, "{\n  \"version\": 1,\n") {
 		t.Errorf("in JSON: %+v", got)

@@ -175,7 +175,7 @@ func (b *Book) selecting(p *Pod) (policies []*policyEntry, clusters []*clusterEn
 			clusters = append(clusters, x)
 		}
 	}
-	slices.SortFunc(clusters, func(a, b *clusterEntry) int { return a.before(b.ClusterPolicy) })
+	slices.SortFunc(clusters, func(a, b *clusterEntry) int { return a.Compare(b.ClusterPolicy) })
 	return policies, clusters
 }
 

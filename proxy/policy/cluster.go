@@ -2,14 +2,27 @@ package policy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
 	"github.com/fairwaynet/fairway/api/problem"
 )
+
+// ClusterKinds are ClusterNetworkPolicy in the versions that are understood, the best first. They have the same
+// fields. A cluster may have one of them, or none.
+func ClusterKinds() []schema.GroupVersionKind {
+	var all []schema.GroupVersionKind
+	for _, version := range []string{"v1beta1", "v1alpha2"} {
+		all = append(all, schema.GroupVersionKind{Group: policyv1.GroupName, Version: version, Kind: "ClusterNetworkPolicy"})
+	}
+	return all
+}
 
 // Action is what a rule of a ClusterPolicy does with what matches it.
 type Action uint8
@@ -21,6 +34,9 @@ const (
 	Pass
 )
 
+// String is the API's word.
+func (a Action) String() string { return [...]string{"Accept", "Deny", "Pass"}[a] }
+
 // Tier says whether a ClusterPolicy judges before or after NetworkPolicies.
 type Tier uint8
 
@@ -30,6 +46,9 @@ const (
 	Baseline
 )
 
+// String is the API's word.
+func (t Tier) String() string { return [...]string{"Admin", "Baseline"}[t] }
+
 // ClusterPolicy is what one ClusterNetworkPolicy says. Its rules are tried in order; the first that matches
 // decides.
 type ClusterPolicy struct {
@@ -38,6 +57,11 @@ type ClusterPolicy struct {
 	Priority int32 // lower comes first; of equal ones the name decides
 	Pods     Selector
 	Rules    [2][]ClusterRule
+}
+
+// Selects says whether the policy is about a pod of a namespace with labels.
+func (p *ClusterPolicy) Selects(pod *Pod, namespace labels.Set) bool {
+	return p.Pods.selects(pod, namespace)
 }
 
 // ClusterRule is a rule with an action.
@@ -158,21 +182,23 @@ func (p *parser) clusterPort(at string, r *Rule, protocol uint8, port *policyv1.
 
 // pods is the selector of a subject or a peer. It says whether there is one that it understands.
 func (p *parser) pods(at string, namespaces *metav1.LabelSelector, pods *policyv1.NamespacedPod) (Selector, bool) {
-	var s Selector
-	var err error
 	switch {
 	case namespaces != nil && pods == nil:
-		s, err = newSelector("", namespaces, nil)
+		s, err := newSelector("", namespaces, nil)
+		if err != nil {
+			p.say("%s.namespaces: %v", at, errors.Unwrap(err)) // which names another field
+		}
+		return s, err == nil
 	case pods != nil && namespaces == nil:
-		s, err = newSelector("", &pods.NamespaceSelector, &pods.PodSelector)
+		s, err := newSelector("", &pods.NamespaceSelector, &pods.PodSelector)
+		if err != nil {
+			p.say("%s.pods.%v", at, err)
+		}
+		return s, err == nil
 	default:
 		p.say("%s: it has not exactly one of the fields that this version knows", at)
-		return s, false
+		return Selector{}, false
 	}
-	if err != nil {
-		p.say("%s.%v", at, err)
-	}
-	return s, err == nil
 }
 
 func (p *parser) selects(at string, r *ClusterRule, namespaces *metav1.LabelSelector, pods *policyv1.NamespacedPod) bool {
@@ -191,22 +217,32 @@ func (p *parser) clusterPeer(at string, r *ClusterRule, to policyv1.ClusterNetwo
 	case len(to.DomainNames) > 0:
 		p.say("%s.domainNames: it is not supported: name addresses as networks", at)
 		return false
+	case len(to.Networks) > 0 && (to.Namespaces != nil || to.Pods != nil):
+		p.say("%s: it has not exactly one of the fields that this version knows", at)
+		return false
 	case len(to.Networks) > 0:
-		for i, text := range to.Networks {
-			network, err := prefix(string(text))
-			if err != nil {
-				p.say("%s.networks[%d]: %v", at, i, err)
-				return false
-			}
-			r.Blocks = append(r.Blocks, rangeOf(network))
-		}
-		return true
+		return p.networks(at, r, to.Networks)
 	default:
 		return p.selects(at, r, to.Namespaces, to.Pods)
 	}
 }
 
-// before says whether a policy is asked before another one of its tier.
-func (p *ClusterPolicy) before(other *ClusterPolicy) int {
+// networks adds networks, all or none.
+func (p *parser) networks(at string, r *ClusterRule, all []policyv1.CIDR) bool {
+	var blocks Ranges
+	for i, text := range all {
+		network, err := prefix(string(text))
+		if err != nil {
+			p.say("%s.networks[%d]: %v", at, i, err)
+			return false
+		}
+		blocks = append(blocks, rangeOf(network))
+	}
+	r.Blocks = append(r.Blocks, blocks...)
+	return true
+}
+
+// Compare is negative if a policy is asked before another one.
+func (p *ClusterPolicy) Compare(other *ClusterPolicy) int {
 	return cmp.Or(cmp.Compare(p.Tier, other.Tier), cmp.Compare(p.Priority, other.Priority), strings.Compare(p.Name, other.Name))
 }

@@ -18,11 +18,20 @@ type Verdict struct {
 	Denied    bool
 	Direction Direction // in which it was denied
 	Pod       Key       // whose policies deny it
-	Policies  []Key     // that isolate this pod
-	Cluster   string    // the policy of the cluster that denied it, if one did
+	Policies  []Key     // that isolate this pod; none if a policy of the cluster denied it
 	// Allowed are the policies that let it pass, by direction; the zero Key in a direction in which
-	// nothing isolates.
+	// nothing isolates, or a policy of the cluster decided.
 	Allowed [2]Key
+	// Cluster are the policies of the cluster that were asked, by direction, in order.
+	Cluster [2][]Asked
+}
+
+// Asked is a policy of the cluster that was asked about a flow. The next one is asked if no rule of it matches,
+// and the next tier if the rule that matches passes the flow on.
+type Asked struct {
+	*ClusterPolicy
+
+	Rule int // in Rules, the one that matches; -1: none does
 }
 
 // Judge decides as the tables of the node do: by the policies of its own pods. A sender that is the node
@@ -50,23 +59,17 @@ func (b *Book) Judge(f Flow) Verdict {
 
 // judge asks the tiers of a pod one after the other, as its chain does, and says whether one denies.
 func (b *Book) judge(v *Verdict, p *podEntry, d Direction, peer netip.Addr, f Flow) (denied bool) {
-	cluster, action := b.tier(p, d, Admin, peer, f)
-	if cluster == "" || action == Pass {
+	action := b.tier(v, p, d, Admin, peer, f)
+	if action == Pass {
 		if p.isolated(d) {
 			return b.isolating(v, p, d, peer, f)
 		}
-		cluster, action = b.tier(p, d, Baseline, peer, f)
+		action = b.tier(v, p, d, Baseline, peer, f)
 	}
-	switch {
-	case cluster == "":
-		return false // nothing decides
-	case action == Deny:
-		*v = Verdict{Denied: true, Direction: d, Pod: p.Name, Cluster: cluster}
-		return true
-	default:
-		v.Allowed[d] = Key{Name: cluster}
-		return false
+	if action == Deny {
+		v.Denied, v.Direction, v.Pod = true, d, p.Name
 	}
+	return action == Deny
 }
 
 // isolating asks the pod's own policies.
@@ -85,19 +88,20 @@ func (b *Book) isolating(v *Verdict, p *podEntry, d Direction, peer netip.Addr, 
 	return true
 }
 
-// tier returns the first policy of the cluster of a tier that has a rule for a flow, and what that does.
-func (b *Book) tier(p *podEntry, d Direction, t Tier, peer netip.Addr, f Flow) (string, Action) {
+// tier asks the policies of the cluster of a tier, and returns what the first rule that matches does. Without
+// any the flow passes to the next tier.
+func (b *Book) tier(v *Verdict, p *podEntry, d Direction, t Tier, peer netip.Addr, f Flow) Action {
 	for _, x := range p.clusters {
-		if x.Tier != t {
+		if x.Tier != t || len(x.Rules[d]) == 0 {
 			continue
 		}
-		for _, r := range x.Rules[d] {
-			if b.isPeer(r.Rule, peer) && b.isPort(r.Rule, f) {
-				return x.Name, r.Action
-			}
+		i := slices.IndexFunc(x.Rules[d], func(r ClusterRule) bool { return b.isPeer(r.Rule, peer) && b.isPort(r.Rule, f) })
+		v.Cluster[d] = append(v.Cluster[d], Asked{x.ClusterPolicy, i})
+		if i >= 0 {
+			return x.Rules[d][i].Action
 		}
 	}
-	return "", Accept
+	return Pass
 }
 
 // isolated says whether a policy allows the pod in a direction only what it says.

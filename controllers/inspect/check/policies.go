@@ -24,9 +24,11 @@ const (
 	HintHostNetwork   = "HostNetwork"   // all selected pods have the host's
 	HintNoSuchPort    = "NoSuchPort"    // by that name
 	HintRulesNotAsked = "RulesNotAsked" // of a direction that policyTypes lacks
+	HintSamePriority  = "SamePriority"  // as another ClusterNetworkPolicy that selects the same pod
+	HintNeverMatches  = "NeverMatches"  // a rule, as one ahead of it matches everything
 )
 
-// policies returns what is wrong with NetworkPolicies, and what the API takes and is most likely a mistake.
+// policies returns what is wrong with policies, and what the API takes and is most likely a mistake.
 func policies(ctx context.Context, files *folder.Cache) (problems, hints []problem.Problem, err error) {
 	var list networkingv1.NetworkPolicyList
 	if err := files.Live().List(ctx, &list); err != nil {
@@ -39,12 +41,13 @@ func policies(ctx context.Context, files *folder.Cache) (problems, hints []probl
 		problems = append(problems, wrong...)
 		hints = append(hints, hintsOf(np, workloads)...)
 	}
-	return problems, hints, nil
+	wrong, more, err := clusterPolicies(ctx, files)
+	return append(problems, wrong...), append(hints, more...), err
 }
 
 // hintsOf returns what of a policy is most likely a mistake.
 func hintsOf(np *networkingv1.NetworkPolicy, workloads []folder.Workload) []problem.Problem {
-	h := &hinter{policy: types.NamespacedName{Namespace: np.Namespace, Name: np.Name}}
+	h := &hinter{policy: problem.Object{Kind: "NetworkPolicy", Name: types.NamespacedName{Namespace: np.Namespace, Name: np.Name}}}
 	h.directions(np.Spec)
 	selector, err := metav1.LabelSelectorAsSelector(&np.Spec.PodSelector)
 	if err != nil {
@@ -52,7 +55,8 @@ func hintsOf(np *networkingv1.NetworkPolicy, workloads []folder.Workload) []prob
 	}
 	here, selected := 0, 0
 	var guarded []*policy.Pod
-	for _, w := range workloads {
+	for i := range workloads {
+		w := &workloads[i]
 		if w.Namespace != np.Namespace {
 			continue
 		}
@@ -61,7 +65,7 @@ func hintsOf(np *networkingv1.NetworkPolicy, workloads []folder.Workload) []prob
 			continue
 		}
 		selected++
-		if p := policy.PodOf(&corev1.Pod{ObjectMeta: w.Pod.ObjectMeta, Spec: w.Pod.Spec}); p != nil {
+		if p := podOf(w); p != nil {
 			guarded = append(guarded, p)
 		}
 	}
@@ -71,22 +75,25 @@ func hintsOf(np *networkingv1.NetworkPolicy, workloads []folder.Workload) []prob
 		h.say(HintSelectsNoPod, "spec.podSelector", "it selects no pod: these files have %s in namespace %s, and it matches none",
 			wording.Count(here, "workload"), np.Namespace)
 	case len(guarded) == 0:
-		h.say(HintHostNetwork, "spec.podSelector", "all pods of these files that it selects have the host's network, and no policy applies to such pods")
+		h.say(HintHostNetwork, "spec.podSelector", hostNetwork)
 	default:
 		h.ports(np.Spec, guarded)
 	}
 	return h.hints
 }
 
+// hostNetwork is the text of HintHostNetwork.
+const hostNetwork = "all pods of these files that it selects have the host's network, and no policy applies to such pods"
+
 // hinter gathers the hints to one policy.
 type hinter struct {
-	policy types.NamespacedName
+	policy problem.Object
 	hints  []problem.Problem
 }
 
 func (h *hinter) say(reason, field, format string, args ...any) {
 	h.hints = append(h.hints, problem.Problem{
-		Object: problem.Object{Kind: "NetworkPolicy", Name: h.policy}, Reason: problem.Reason(reason), Field: field, Message: fmt.Sprintf(format, args...),
+		Object: h.policy, Reason: problem.Reason(reason), Field: field, Message: fmt.Sprintf(format, args...),
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/inspect/check"
@@ -27,6 +28,7 @@ type Objects struct {
 	Pods       []*corev1.Pod
 	Namespaces []*corev1.Namespace
 	Policies   []*networkingv1.NetworkPolicy
+	Cluster    []*policyv1.ClusterNetworkPolicy
 	Services   []*corev1.Service
 	Slices     []*discoveryv1.EndpointSlice
 }
@@ -42,10 +44,11 @@ func FromCluster(ctx context.Context, q Question, reader snapshot.Reader) (*Expl
 
 func gather(ctx context.Context, q Question, reader snapshot.Reader) (Objects, error) {
 	var o Objects
-	var pods, namespaces, all, services error
+	var pods, namespaces, all, cluster, services error
 	o.Pods, pods = reader.AllPods(ctx)
 	o.Namespaces, namespaces = reader.Namespaces(ctx)
 	o.Policies, all = reader.NetworkPolicies(ctx, "")
+	o.Cluster, cluster = reader.ClusterNetworkPolicies(ctx)
 	var objects []client.Object
 	switch {
 	case q.To.Address.IsValid():
@@ -65,7 +68,7 @@ func gather(ctx context.Context, q Question, reader snapshot.Reader) (Objects, e
 			o.Slices = append(o.Slices, object)
 		}
 	}
-	return o, errors.Join(pods, namespaces, all, services)
+	return o, errors.Join(pods, namespaces, all, cluster, services)
 }
 
 // Explain says what becomes of a connection. An error says that there is no such sender or target.

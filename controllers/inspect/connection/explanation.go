@@ -22,7 +22,7 @@ type Explanation struct {
 	Summary   string     `json:"summary"`
 	// Unknown lists what objects do not say.
 	Unknown  []string        `json:"unknown,omitempty"`
-	Problems []check.Finding `json:"problems"` // of the policies that isolate one of the pods
+	Problems []check.Finding `json:"problems"` // of the policies that isolate one of the pods, and those of the cluster that were asked
 }
 
 // Pod is one end of a connection.
@@ -53,12 +53,24 @@ type Endpoint struct {
 // Verdict is what the policies of one end say.
 type Verdict struct {
 	Allowed bool `json:"allowed"`
-	// By is the policy that allows it; empty: none needs to.
+	// By is the policy that allows it: "shop/web", or "guard" if it is one of the cluster; empty: none needs to.
 	By string `json:"by,omitempty"`
 	// Policies isolate the pod, and none of their rules allows it.
 	Policies []string `json:"policies,omitempty"`
+	// Cluster are the rules of ClusterNetworkPolicies that match, in the order in which they are asked. One that
+	// accepts or denies decides.
+	Cluster []ClusterRule `json:"cluster,omitempty"`
 	// Why is for people.
 	Why string `json:"why"`
+}
+
+// ClusterRule is a rule of a ClusterNetworkPolicy.
+type ClusterRule struct {
+	Policy string `json:"policy"`
+	Tier   string `json:"tier"`           // Admin or Baseline
+	Field  string `json:"field"`          // of the rule in the policy: "spec.ingress[0]"
+	Rule   string `json:"rule,omitempty"` // its name, if it has one
+	Action string `json:"action"`         // Accept, Deny or Pass
 }
 
 // End is what becomes of a connection.

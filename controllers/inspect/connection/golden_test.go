@@ -108,10 +108,11 @@ func (w without) List(ctx context.Context, into client.ObjectList, options ...cl
 // A user hears which right is missing.
 func TestMissingRights(t *testing.T) {
 	for list, want := range map[string]string{
-		"*v1.PodList":           "you need the permission to list pods in all namespaces",
-		"*v1.NamespaceList":     "you need the permission to list namespaces in all namespaces",
-		"*v1.NetworkPolicyList": "you need the permission to list networkpolicies.networking.k8s.io in all namespaces",
-		"*v1.ServiceList":       "you need the permission to list services in all namespaces",
+		"*v1.PodList":                    "you need the permission to list pods in all namespaces",
+		"*v1.NamespaceList":              "you need the permission to list namespaces in all namespaces",
+		"*v1.NetworkPolicyList":          "you need the permission to list networkpolicies.networking.k8s.io in all namespaces",
+		"*unstructured.UnstructuredList": "you need the permission to list clusternetworkpolicies.policy.networking.k8s.io in all namespaces",
+		"*v1.ServiceList":                "you need the permission to list services in all namespaces",
 	} {
 		reader := readerOf(t, "apiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: web}\n")
 		reader.Reader = without{reader.Reader, list}

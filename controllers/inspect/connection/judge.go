@@ -21,8 +21,8 @@ type judge struct {
 	from              *corev1.Pod
 	sender, receivers *policy.Book
 	nodes             map[netip.Addr]string            // by an address of a node that pods have
-	wrong             map[policy.Key][]problem.Problem // of policies
-	met               map[policy.Key]bool              // policies that isolate one of the ends
+	wrong             map[policy.Key][]problem.Problem // of policies; those of the cluster have no namespace
+	met               map[policy.Key]bool              // policies that isolate one of the ends, or were asked
 }
 
 // judged is the node of both Books.
@@ -63,6 +63,12 @@ func newJudge(o Objects, from *corev1.Pod) *judge {
 		j.wrong[parsed.Name] = wrong
 		j.sender.SetPolicy(parsed.Name, parsed)
 		j.receivers.SetPolicy(parsed.Name, parsed)
+	}
+	for _, np := range o.Cluster {
+		parsed, wrong := policy.ParseCluster(np)
+		j.wrong[policy.Key{Name: np.Name}] = wrong
+		j.sender.SetCluster(np.Name, parsed)
+		j.receivers.SetCluster(np.Name, parsed)
 	}
 	return j
 }
@@ -117,17 +123,29 @@ func (j *judge) verdict(v policy.Verdict, d policy.Direction) Verdict {
 	for _, name := range v.Policies {
 		j.met[name] = true
 	}
+	for _, asked := range v.Cluster[d] {
+		j.met[policy.Key{Name: asked.Name}] = true
+	}
+	said := Verdict{Allowed: !v.Denied, Policies: textsOf(v.Policies), Cluster: matching(v.Cluster[d], d)}
+	var why []string
+	for _, rule := range said.Cluster {
+		why = append(why, rule.String())
+	}
 	by := v.Allowed[d]
-	switch {
-	case v.Denied:
-		names := textsOf(v.Policies)
-		return Verdict{Policies: names, Why: denial(names)}
+	switch decides := decisive(said.Cluster); {
+	case len(v.Policies) > 0:
+		why = append(why, denial(said.Policies))
 	case by != policy.Key{}:
 		j.met[by] = true
-		return Verdict{Allowed: true, By: by.String(), Why: fmt.Sprintf("NetworkPolicy %s allows it", by)}
-	default:
-		return Verdict{Allowed: true, Why: "no policy isolates the pod"}
+		said.By = by.String()
+		why = append(why, fmt.Sprintf("NetworkPolicy %s allows it", by))
+	case decides == nil:
+		why = append(why, "no policy isolates the pod")
+	case !v.Denied:
+		said.By = decides.Policy
 	}
+	said.Why = strings.Join(why, ", and ")
+	return said
 }
 
 func textsOf(names []policy.Key) []string {
@@ -147,7 +165,7 @@ func denial(names []string) string {
 	return fmt.Sprintf("NetworkPolicies %s and %s isolate the pod, and none of their rules allows it", strings.Join(names[:most], ", "), names[most])
 }
 
-// problems are those of the policies that isolate one of the ends.
+// problems are those of the policies that isolate one of the ends, or were asked.
 func (j *judge) problems() []problem.Problem {
 	var all []problem.Problem
 	for name := range j.met {

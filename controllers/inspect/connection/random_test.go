@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
 	"github.com/fairwaynet/fairway/controllers/inspect/connection"
 	"github.com/fairwaynet/fairway/proxy/policy"
@@ -117,6 +118,43 @@ func (r random) policy(number int) *networkingv1.NetworkPolicy {
 	return p
 }
 
+// cluster is a policy of the cluster.
+func (r random) cluster(number int) *policyv1.ClusterNetworkPolicy {
+	p := &policyv1.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("cnp", number)}}
+	p.Spec.Tier, p.Spec.Priority = pick(r, policyv1.AdminTier, policyv1.BaselineTier), pick[int32](r, 1, 2)
+	pods := func() (*metav1.LabelSelector, *policyv1.NamespacedPod) {
+		if r.one(50) {
+			return r.selector("team"), nil
+		}
+		return nil, &policyv1.NamespacedPod{NamespaceSelector: *r.selector("team"), PodSelector: *r.selector("app", "tier")}
+	}
+	p.Spec.Subject.Namespaces, p.Spec.Subject.Pods = pods()
+	action := func() policyv1.ClusterNetworkPolicyRuleAction {
+		return pick(r, policyv1.ClusterNetworkPolicyRuleActionAccept, policyv1.ClusterNetworkPolicyRuleActionDeny, policyv1.ClusterNetworkPolicyRuleActionPass)
+	}
+	protocol := func() policyv1.ClusterNetworkPolicyProtocol {
+		port := pick(r, nil, &policyv1.Port{Number: pick[int32](r, 80, 8080, 8081)}, &policyv1.Port{Range: &policyv1.PortRange{Start: 8080, End: 8081}})
+		return pick(r, policyv1.ClusterNetworkPolicyProtocol{DestinationNamedPort: pick(r, "web", "none")},
+			policyv1.ClusterNetworkPolicyProtocol{TCP: &policyv1.ClusterNetworkPolicyProtocolTCP{DestinationPort: port}},
+			policyv1.ClusterNetworkPolicyProtocol{UDP: &policyv1.ClusterNetworkPolicyProtocolUDP{DestinationPort: port}})
+	}
+	p.Spec.Ingress = some(r, 2, func() policyv1.ClusterNetworkPolicyIngressRule {
+		var from policyv1.ClusterNetworkPolicyIngressPeer
+		from.Namespaces, from.Pods = pods()
+		return policyv1.ClusterNetworkPolicyIngressRule{Action: action(), From: []policyv1.ClusterNetworkPolicyIngressPeer{from}, Protocols: some(r, 2, protocol)}
+	})
+	p.Spec.Egress = some(r, 2, func() policyv1.ClusterNetworkPolicyEgressRule {
+		var to policyv1.ClusterNetworkPolicyEgressPeer
+		if r.one(40) {
+			to.Networks = []policyv1.CIDR{pick[policyv1.CIDR](r, "0.0.0.0/0", "10.244.0.0/30", "10.96.0.0/16", "198.51.100.0/24"), pick[policyv1.CIDR](r, "::/0", "fd00:244::/126")}
+		} else {
+			to.Namespaces, to.Pods = pods()
+		}
+		return policyv1.ClusterNetworkPolicyEgressRule{Action: action(), To: []policyv1.ClusterNetworkPolicyEgressPeer{to}, Protocols: some(r, 2, protocol)}
+	})
+	return p
+}
+
 // service leads port 80 to some pods, each family by a slice of its own.
 func (r random) service(pods []*corev1.Pod) (*corev1.Service, []*discoveryv1.EndpointSlice, []int) {
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: pick(r, spaces()...), Name: "front"}}
@@ -145,6 +183,7 @@ func TestExplanationsSayWhatTheAPISays(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := random{rand.New(rand.NewPCG(seed, 1))}
 	seen := map[connection.End]int{}
+	decided := map[string]int{} // by an action of a policy of the cluster
 	for range 150 {
 		var w policy.World
 		for _, name := range spaces() {
@@ -156,8 +195,11 @@ func TestExplanationsSayWhatTheAPISays(t *testing.T) {
 		for i := range r.IntN(6) {
 			w.Policies = append(w.Policies, r.policy(i))
 		}
+		for i := range r.IntN(4) {
+			w.Cluster = append(w.Cluster, r.cluster(i))
+		}
 		service, slices, behind := r.service(w.Pods)
-		o := connection.Objects{Pods: w.Pods, Namespaces: w.Namespaces, Policies: w.Policies, Services: []*corev1.Service{service}, Slices: slices}
+		o := connection.Objects{Pods: w.Pods, Namespaces: w.Namespaces, Policies: w.Policies, Cluster: w.Cluster, Services: []*corev1.Service{service}, Slices: slices}
 		outside := netip.MustParseAddr("198.51.100.7")
 		for i, from := range w.Pods {
 			ask := func(text string, ends map[netip.AddrPort]policy.End, protocol corev1.Protocol) {
@@ -171,6 +213,7 @@ func TestExplanationsSayWhatTheAPISays(t *testing.T) {
 				}
 				seen[x.End]++
 				compare(t, w, x, i, ends, protocol)
+				count(decided, x)
 			}
 			for _, protocol := range []corev1.Protocol{"tcp", "udp"} {
 				upper := map[corev1.Protocol]corev1.Protocol{"tcp": corev1.ProtocolTCP, "udp": corev1.ProtocolUDP}[protocol]
@@ -203,6 +246,41 @@ func TestExplanationsSayWhatTheAPISays(t *testing.T) {
 			t.Errorf("%d ended as %s: the clusters are dull (%v)", seen[end], end, seen)
 		}
 	}
+	for _, action := range []string{"Accept", "Deny", "Pass"} {
+		if decided[action] < 10 {
+			t.Errorf("%d rules say %s: the policies of the clusters are dull (%v)", decided[action], action, decided)
+		}
+	}
+}
+
+// count counts by action the rules of policies of the cluster that match.
+func count(all map[string]int, x *connection.Explanation) {
+	for _, e := range x.Endpoints {
+		for _, rule := range slices.Concat(e.Egress.Cluster, e.Ingress.Cluster) {
+			all[rule.Action]++
+		}
+	}
+}
+
+// compareReasons compares what a verdict says with its reasons: the last rule of a policy of the cluster decides,
+// unless it passes on.
+func compareReasons(t *testing.T, v connection.Verdict) {
+	t.Helper()
+	allowed, by := len(v.Policies) == 0, v.By
+	if n := len(v.Cluster); n > 0 {
+		switch last := v.Cluster[n-1]; last.Action {
+		case "Deny":
+			allowed = false
+		case "Accept":
+			by = last.Policy
+		}
+		if slices.ContainsFunc(v.Cluster[:n-1], func(r connection.ClusterRule) bool { return r.Action != "Pass" }) {
+			t.Fatalf("a rule that decides is not the last: %+v", v)
+		}
+	}
+	if v.Allowed != allowed || v.By != by || !v.Allowed && v.By != "" || !slices.IsSorted(v.Policies) {
+		t.Fatalf("%+v", v)
+	}
 }
 
 // compare compares an explanation of what pod number from connects to with the words of the API.
@@ -221,15 +299,13 @@ func compare(t *testing.T, w policy.World, x *connection.Explanation, from int, 
 		at := policy.Target{Protocol: protocol, Port: int32(e.Address.Port())}
 		egress, ingress := w.AllowsIn(policy.Egress, own, to, at), w.AllowsIn(policy.Ingress, own, to, at)
 		if e.Egress.Allowed != egress || e.Ingress.Allowed != ingress || e.Allowed != w.Allows(own, to, at) {
-			t.Fatalf("%s/%s to %s: got %+v, want egress %t and ingress %t\n%v", x.From.Namespace, x.From.Name, x.To, e, egress, ingress, w.Policies)
+			t.Fatalf("%s/%s to %s: got %+v, want egress %t and ingress %t\n%v\n%v", x.From.Namespace, x.From.Name, x.To, e, egress, ingress, w.Policies, w.Cluster)
 		}
 		if e.Allowed {
 			allowed++
 		}
 		for _, v := range []connection.Verdict{e.Egress, e.Ingress} {
-			if v.Allowed == (len(v.Policies) > 0) || !v.Allowed && v.By != "" || !slices.IsSorted(v.Policies) {
-				t.Fatalf("%+v", v)
-			}
+			compareReasons(t, v)
 		}
 	}
 	want := connection.Partly

@@ -138,7 +138,7 @@ func (r Reader) list(
 	for next := ""; ; {
 		asked := append(options, client.InNamespace(namespace), client.Limit(page), client.Continue(next))
 		switch err := r.List(ctx, list, asked...); {
-		case meta.IsNoMatchError(err):
+		case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
 			return nil, nil // none, because the kind is not installed
 		case apierrors.IsForbidden(err):
 			return nil, &PermissionError{"list", resource, namespace, err}

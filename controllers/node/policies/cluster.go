@@ -25,21 +25,6 @@ import (
 	"github.com/fairwaynet/fairway/proxy/policy"
 )
 
-// group and kind of policies of the cluster, whose definition a cluster may have or not.
-const (
-	group       = "policy.networking.k8s.io"
-	clusterKind = "ClusterNetworkPolicy"
-)
-
-// ClusterKinds are the kind in the versions that are understood, the best first. They have the same fields.
-func ClusterKinds() []schema.GroupVersionKind {
-	var all []schema.GroupVersionKind
-	for _, version := range []string{"v1beta1", "v1alpha2"} {
-		all = append(all, schema.GroupVersionKind{Group: group, Version: version, Kind: clusterKind})
-	}
-	return all
-}
-
 // ClusterKey is the name of a ClusterNetworkPolicy.
 type ClusterKey string
 
@@ -145,7 +130,7 @@ func (c *Cluster) served() (schema.GroupVersionKind, error) {
 			has[v.GroupVersion] = true
 		}
 	}
-	for _, kind := range ClusterKinds() {
+	for _, kind := range policy.ClusterKinds() {
 		if !has[kind.GroupVersion().String()] {
 			continue
 		}

@@ -284,7 +284,7 @@ func TestAWatchThatIsTooLateListsAgain(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "dir/a.yaml", doc{"a", 80, ""}.text())
 	c := open(t, "dir")
-	kind := kinds()[3].GroupVersionKind
+	kind := corev1.SchemeGroupVersion.WithKind("Service")
 	lw := listWatch{c.store, kind, c.scheme}
 
 	write(t, filepath.Join("dir", "b.yaml"), doc{"b", 80, ""}.text())

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -35,6 +36,8 @@ type content struct {
 	mistakes  []mistake
 	passed    []PassedOver
 	workloads []Workload
+	// namespaces are those that the file declares. They are not objects of the cache either.
+	namespaces []metav1.ObjectMeta
 }
 
 // declared is one object of a file.

@@ -14,8 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
+	"github.com/fairwaynet/fairway/proxy/policy"
 )
 
 // kind is a kind of objects that is read.
@@ -31,6 +33,7 @@ func kinds() []kind {
 		{networkingv1.SchemeGroupVersion.WithKind("Ingress"), true, func() client.Object { return &networkingv1.Ingress{} }},
 		{networkingv1.SchemeGroupVersion.WithKind("IngressClass"), false, func() client.Object { return &networkingv1.IngressClass{} }},
 		{networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), true, func() client.Object { return &networkingv1.NetworkPolicy{} }},
+		{policy.ClusterKinds()[0], false, func() client.Object { return &policyv1.ClusterNetworkPolicy{} }},
 		{corev1.SchemeGroupVersion.WithKind("Service"), true, func() client.Object { return &corev1.Service{} }},
 		{corev1.SchemeGroupVersion.WithKind("Secret"), true, func() client.Object { return &corev1.Secret{} }},
 		{corev1.SchemeGroupVersion.WithKind(kindEndpoints), true, func() client.Object { return &endpoints{} }},
@@ -57,7 +60,7 @@ func kindOf(apiVersion, name string) (found kind, ok bool, err error) {
 		if k.Kind != name || k.Group != gv.Group && !(retired(gv.Group) && k.Group == networkingv1.GroupName) {
 			continue
 		}
-		if k.GroupVersion() != gv {
+		if k.GroupVersion() != gv && !slices.Contains(policy.ClusterKinds(), gv.WithKind(name)) {
 			return k, false, fmt.Errorf("%s is read as %s, not as %s", k.Kind, k.GroupVersion(), gv)
 		}
 		return k, true, nil

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairwaynet/fairway/api/document"
 )
@@ -18,6 +19,7 @@ type Workload struct {
 
 	Kind      string
 	Namespace string
+	Name      string
 	Pod       corev1.PodTemplateSpec
 }
 
@@ -34,7 +36,7 @@ type manifest struct {
 	} `json:"spec"`
 }
 
-// workload notes a document of a kind that asks for pods. What is wrong with it is not for us to say.
+// workload notes a document of a kind that asks for pods, or says which labels their namespace has. What is wrong with it is not for us to say.
 func (c *content) workload(at place, value document.Value, kind string) {
 	found := Workload{Place: Place{at.file, at.line}, Kind: kind}
 	switch kind {
@@ -42,7 +44,13 @@ func (c *content) workload(at place, value document.Value, kind string) {
 		if !value.Peek(&found.Pod) {
 			return
 		}
-		found.Namespace = found.Pod.Namespace
+		found.Namespace, found.Name = found.Pod.Namespace, cmp.Or(found.Pod.Name, found.Pod.GenerateName)
+	case "Namespace":
+		var n corev1.Namespace
+		if value.Peek(&n) {
+			c.namespaces = append(c.namespaces, n.ObjectMeta)
+		}
+		return
 	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob":
 		var m manifest
 		if !value.Peek(&m) {
@@ -52,7 +60,7 @@ func (c *content) workload(at place, value document.Value, kind string) {
 		if template == nil {
 			return
 		}
-		found.Namespace, found.Pod = m.Metadata.Namespace, *template
+		found.Namespace, found.Name, found.Pod = m.Metadata.Namespace, cmp.Or(m.Metadata.Name, m.Metadata.GenerateName), *template
 	default:
 		return
 	}
@@ -67,6 +75,23 @@ func (c *Cache) Workloads() []Workload {
 	var all []Workload
 	for _, path := range slices.Sorted(maps.Keys(c.tree.files)) {
 		all = append(all, c.tree.files[path].content.workloads...)
+	}
+	return all
+}
+
+// Namespaces returns the labels that the files give namespaces, by their names. Each has the label of its name, which
+// the API server adds.
+func (c *Cache) Namespaces() map[string]labels.Set {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := map[string]labels.Set{}
+	for _, path := range slices.Sorted(maps.Keys(c.tree.files)) {
+		for _, n := range c.tree.files[path].content.namespaces {
+			has := labels.Set{}
+			maps.Copy(has, n.Labels)
+			has[corev1.LabelMetadataName] = n.Name
+			all[n.Name] = has
+		}
 	}
 	return all
 }

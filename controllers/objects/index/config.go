@@ -13,15 +13,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
 	"github.com/fairwaynet/fairway/api/v1alpha1"
 	"github.com/fairwaynet/fairway/xds/route"
 )
 
-// Scheme makes a scheme of all kinds that are read: Kubernetes' own and ours.
+// Scheme makes a scheme of all kinds that are read: Kubernetes' own, its policies of clusters, and ours.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientscheme.AddToScheme(scheme), policyv1.Install(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("make scheme: %w", err)
 	}
 	return scheme, nil
