@@ -231,7 +231,7 @@ lab-test: tools-envoy tools-lab tools-images tools-helm ## Prove the lab (LABRUN
 
 .PHONY: e2e
 e2e: tools-lab tools-acme tools-images tools-helm ## Prove the whole road in a lab: load from outside while everything is replaced, killed and off (root)
-	$(GO) test -tags lab,network -run '^TestTheWholeRoad$$' -count $(LABRUNS) -timeout 40m -v ./test/lab
+	$(GO) test -tags lab,network -run '^(TestTheWholeRoad|TestUninstall)$$' -count $(LABRUNS) -timeout 40m -v ./test/lab
 
 .PHONY: lab-soak
 lab-soak: tools-lab tools-acme tools-images tools-helm ## Break the whole road at random under load (SOAK=15m), and compare nodes with a fresh start (root)

@@ -92,7 +92,7 @@ func (l *Lab) leases(t *testing.T, node string) []ipam.Lease {
 func (l *Lab) remains(t *testing.T, node string) []string {
 	t.Helper()
 	said := l.Machine(node).Exec(t, "sh", "-ec", `
-		ls /var/lib/fairway/cni | sed 's/^/lease /'
+		ls /var/lib/fairway/cni 2>/dev/null | sed 's/^/lease /'
 		ip -o link show | grep -o ' fw[^@:]*' | sed 's/^/link/'
 		for family in 4 6; do
 			ip -$family -o route show table all proto 102 | sed 's/^/route /; s/ *$//'
