@@ -111,28 +111,37 @@ func (r road) settled(t *testing.T) {
 // whatPasses are the parts of a listing that differ between times: counters, handles, and what runs out.
 var whatPasses = regexp.MustCompile(`packets \d+ bytes \d+| expires \w+| timeout \w+`)
 
-// kernel is what the agent of a node keeps in its kernel: tables, routes and neighbours, a line each, in order.
+// kernel is what the agent of a node keeps in its kernel: its tables, routes and neighbours, a line each, in order. Chains
+// that pick one of some number of endpoints are left out: one stays when no Service has that number any more.
 func (r road) kernel(t *testing.T, node string) []string {
 	t.Helper()
 	said := r.Machine(node).Exec(t, "sh", "-ec", `
-		nft list ruleset
+		nft list tables | grep fairway | while read -r _ family name; do nft list table $family $name; done
+		echo ways
 		for family in 4 6; do ip -$family -o route show table all proto 102; done
-		ip -o neigh show nud permanent | grep -v ' dev lo '; bridge fdb show | grep dst || true`)
+		ip -o neigh show nud permanent | grep ' dev fw'`)
 	var lines []string
-	table, set := "", ""
+	table, of := "", ""
 	for line := range strings.Lines(said) {
 		line = strings.TrimSpace(whatPasses.ReplaceAllString(line, ""))
-		switch {
-		case strings.HasPrefix(line, "table "):
-			table = line
-		case strings.HasPrefix(line, "set "), strings.HasPrefix(line, "map "), strings.HasPrefix(line, "chain "), strings.HasPrefix(line, "counter "):
-			set = line
-		case strings.HasPrefix(line, "#"), line == "}", line == "":
+		word, rest, _ := strings.Cut(line, " ")
+		switch word {
+		case "ways":
+			table, of = "ways", ""
+		case "table":
+			table, of = strings.TrimSpace(strings.Split(rest, "{")[0]), ""
+			continue
+		case "set", "map", "chain", "counter":
+			of = word + " " + strings.TrimSpace(strings.Split(rest, "{")[0])
+		case "#", "}", "", "flags":
 			continue
 		}
-		for _, element := range strings.Split(line, ",") { // the kernel lists elements in no order
+		if strings.HasPrefix(of, "chain pick-") {
+			continue
+		}
+		for _, element := range strings.Split(strings.TrimPrefix(line, "elements = "), ",") { // the kernel lists elements in no order
 			if element = strings.Trim(strings.TrimSpace(element), "{} "); element != "" {
-				lines = append(lines, table+" "+set+" "+strings.TrimPrefix(element, "elements = { "))
+				lines = append(lines, table+", "+of+": "+element)
 			}
 		}
 	}
@@ -169,7 +178,9 @@ func TestSoak(t *testing.T) {
 		for _, node := range []string{"n1", "n2"} {
 			had := r.kernel(t, node)
 			r.killAgents(t, node)
-			r.Machine(node).Exec(t, "sh", "-c", `nft flush ruleset; for family in 4 6; do ip -$family route flush table all proto 102; done`)
+			r.Machine(node).Exec(t, "sh", "-c", `
+				nft list tables | grep fairway | while read -r _ family name; do nft delete table $family $name; done
+				for family in 4 6; do ip -$family route flush table all proto 102; done`)
 			var now []string
 			for deadline := time.Now().Add(time.Minute); !slices.Equal(had, now) && time.Now().Before(deadline); <-time.After(time.Second) {
 				now = r.kernel(t, node)
