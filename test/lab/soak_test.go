@@ -112,7 +112,8 @@ func (r road) settled(t *testing.T) {
 var whatPasses = regexp.MustCompile(`packets \d+ bytes \d+| expires \w+| timeout \w+`)
 
 // kernel is what the agent of a node keeps in its kernel: its tables, routes and neighbours, a line each, in order. Chains
-// that pick one of some number of endpoints are left out: one stays when no Service has that number any more.
+// that pick one of some number of endpoints are left out: one stays when no Service has that number any more. So are
+// connections that were cut.
 func (r road) kernel(t *testing.T, node string) []string {
 	t.Helper()
 	said := r.Machine(node).Exec(t, "sh", "-ec", `
@@ -136,7 +137,7 @@ func (r road) kernel(t *testing.T, node string) []string {
 		case "#", "}", "", "flags":
 			continue
 		}
-		if strings.HasPrefix(of, "chain pick-") {
+		if strings.HasPrefix(of, "chain pick-") || of == "set cut" {
 			continue
 		}
 		for _, element := range strings.Split(strings.TrimPrefix(line, "elements = "), ",") { // the kernel lists elements in no order
