@@ -192,9 +192,6 @@ func (n *nodeSettings) load(flags *pflag.FlagSet) error {
 	if !n.Cleanup {
 		wrong = append(wrong, n.checkParts()...)
 	}
-	if n.Stay && !n.Cleanup {
-		wrong = append(wrong, n.wrong("stay", "needs --cleanup"))
-	}
 	if err := errors.Join(wrong...); err != nil {
 		return usage(err)
 	}
@@ -204,6 +201,9 @@ func (n *nodeSettings) load(flags *pflag.FlagSet) error {
 // checkParts returns what is wrong with what the agent is to do.
 func (n *nodeSettings) checkParts() []error {
 	var wrong []error
+	if n.Stay {
+		wrong = append(wrong, n.wrong("stay", "needs --cleanup"))
+	}
 	if !n.PodNetwork && !n.Services {
 		wrong = append(wrong, n.wrong("services", "without --pod-network and --services there is nothing to do"))
 	}
