@@ -13,6 +13,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Names of what is installed.
@@ -199,12 +201,23 @@ func (f Folders) Uninstall() error {
 	return errors.Join(wrong...)
 }
 
-// Forget removes the folders of the plugin, which must be without leases.
+// Forget removes the folders of the plugin, which must be without leases. A folder that is mounted, as those of a
+// container are, stays, and is empty.
 func (f Folders) Forget() error {
-	if err := errors.Join(os.RemoveAll(f.State), os.RemoveAll(f.Run)); err != nil {
+	if err := errors.Join(emptied(f.State), emptied(f.Run)); err != nil {
 		return fmt.Errorf("uninstall: %w", err)
 	}
 	return nil
+}
+
+func emptied(folder string) error {
+	err := os.RemoveAll(folder)
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EROFS) {
+		if left, unreadable := os.ReadDir(folder); unreadable == nil && len(left) == 0 {
+			return nil
+		}
+	}
+	return err
 }
 
 func (f Folders) moveBack() error {

@@ -37,7 +37,7 @@ func TestUninstall(t *testing.T) {
 			t.Errorf("%s has still\n\t%s", node, strings.Join(left, "\n\t"))
 		}
 		for _, folder := range []string{"/etc/cni/net.d", "/opt/cni/bin", "/var/lib/fairway", "/run/fairway"} {
-			if said, err := l.Machine(node).TryExec(t.Context(), "find", folder, "-name", "*fairway*", "-o", "-path", "*/fairway/*"); err == nil && strings.TrimSpace(said) != "" {
+			if said, err := l.Machine(node).TryExec(t.Context(), "find", folder, "-type", "f", "(", "-name", "*fairway*", "-o", "-path", "*/fairway/*", ")"); err == nil && strings.TrimSpace(said) != "" {
 				t.Errorf("%s has still\n%s", node, said)
 			}
 		}
