@@ -357,7 +357,7 @@ func (b *Book) useNamed(n Named, by int) {
 		return
 	}
 	for name, p := range b.pods {
-		if _, has := p.named(n.Name, n.Protocol); has {
+		if _, has := p.Named(n.Name, n.Protocol); has {
 			b.dirtyPods[name] = true
 		}
 	}

@@ -156,7 +156,7 @@ func (b *Book) isPort(r Rule, f Flow) bool {
 	}
 	called := b.owner(f.To)
 	return called != nil && slices.ContainsFunc(r.Named, func(n Named) bool {
-		port, has := called.named(n.Name, n.Protocol)
+		port, has := called.Named(n.Name, n.Protocol)
 		return has && n.Protocol == f.Protocol && port == f.Port
 	})
 }

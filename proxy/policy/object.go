@@ -39,8 +39,8 @@ type NamedPort struct {
 	Port     uint16
 }
 
-// named is the port of a name and protocol: the first one counts, as for Services.
-func (p *Pod) named(name string, protocol uint8) (uint16, bool) {
+// Named is the port of a name and protocol: the first one counts, as for Services.
+func (p *Pod) Named(name string, protocol uint8) (uint16, bool) {
 	i := slices.IndexFunc(p.Ports, func(n NamedPort) bool { return n.Name == name && n.Protocol == protocol })
 	if i < 0 {
 		return 0, false

@@ -116,7 +116,7 @@ func (b *Book) address(w *writer, p *podEntry, a netip.Addr) {
 		}
 	}
 	for n := range b.named {
-		if port, has := p.named(n.Name, n.Protocol); has {
+		if port, has := p.Named(n.Name, n.Protocol); has {
 			w.add(w.set(n.set(w.Family)), nft.Element{Key: nft.Concat(key, nft.Proto(n.Protocol), nft.Port(port))})
 		}
 	}

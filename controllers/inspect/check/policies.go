@@ -124,7 +124,8 @@ func (h *hinter) ports(spec networkingv1.NetworkPolicySpec, selected []*policy.P
 			}
 			number, known := policy.Protocol(protocol)
 			has := func(p *policy.Pod) bool {
-				return slices.ContainsFunc(p.Ports, func(n policy.NamedPort) bool { return n.Name == port.Port.StrVal && n.Protocol == number })
+				_, has := p.Named(port.Port.StrVal, number)
+				return has
 			}
 			if known && !slices.ContainsFunc(selected, has) {
 				h.say(HintNoSuchPort, fmt.Sprintf("spec.ingress[%d].ports[%d].port", i, k),

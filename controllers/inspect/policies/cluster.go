@@ -114,13 +114,8 @@ func (w words) clusterPorts(at string, protocols []policyv1.ClusterNetworkPolicy
 	if parsed.AnyPort {
 		return "any port"
 	}
-	var all []string
-	for i, p := range protocols {
-		if w.understood(fmt.Sprintf("%s.protocols[%d]", at, i)) {
-			all = append(all, clusterPort(p, called))
-		}
-	}
-	return cmp.Or(join(all, "and"), "no port")
+	words := w.each(at+".protocols", len(protocols), func(i int) string { return clusterPort(protocols[i], called) })
+	return cmp.Or(join(words, "and"), "no port")
 }
 
 func clusterPort(p policyv1.ClusterNetworkPolicyProtocol, called *policy.Pod) string {
@@ -145,9 +140,8 @@ func namedPort(name string, called *policy.Pod) string {
 	var all []string
 	for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP} {
 		number, _ := policy.Protocol(protocol)
-		i := slices.IndexFunc(called.Ports, func(n policy.NamedPort) bool { return n.Name == name && n.Protocol == number })
-		if i >= 0 {
-			all = append(all, fmt.Sprintf("%s %d", protocol, called.Ports[i].Port))
+		if port, has := called.Named(name, number); has {
+			all = append(all, fmt.Sprintf("%s %d", protocol, port))
 		}
 	}
 	return fmt.Sprintf("%s (%s)", text, cmp.Or(strings.Join(all, ", "), "this pod has none"))
@@ -157,11 +151,9 @@ func numberedPort(protocol corev1.Protocol, port *policyv1.Port) string {
 	switch {
 	case port == nil:
 		return fmt.Sprintf("any %s port", protocol)
-	case port.Range != nil && port.Range.Start != port.Range.End:
-		return fmt.Sprintf("%s %d to %d", protocol, port.Range.Start, port.Range.End)
 	case port.Range != nil:
-		return fmt.Sprintf("%s %d", protocol, port.Range.Start)
+		return numbers(protocol, port.Range.Start, port.Range.End)
 	default:
-		return fmt.Sprintf("%s %d", protocol, port.Number)
+		return numbers(protocol, port.Number, port.Number)
 	}
 }

@@ -47,17 +47,23 @@ func (w words) understood(field string) bool {
 	})
 }
 
+// each are the words for those of the parts of a field that count.
+func (w words) each(field string, parts int, word func(i int) string) []string {
+	var all []string
+	for i := range parts {
+		if w.understood(fmt.Sprintf("%s[%d]", field, i)) {
+			all = append(all, word(i))
+		}
+	}
+	return all
+}
+
 func (w words) peers(at string, peers []networkingv1.NetworkPolicyPeer) string {
 	if len(peers) == 0 {
 		return "anybody"
 	}
-	var all []string
-	for i, peer := range peers {
-		if w.understood(fmt.Sprintf("%s[%d]", at, i)) {
-			all = append(all, w.peer(peer))
-		}
-	}
-	return cmp.Or(join(all, "or"), "nobody")
+	words := w.each(at, len(peers), func(i int) string { return w.peer(peers[i]) })
+	return cmp.Or(join(words, "or"), "nobody")
 }
 
 func (w words) peer(peer networkingv1.NetworkPolicyPeer) string {
@@ -106,13 +112,8 @@ func (w words) ports(at string, ports []networkingv1.NetworkPolicyPort, called *
 	if len(ports) == 0 {
 		return "any port"
 	}
-	var all []string
-	for i, port := range ports {
-		if w.understood(fmt.Sprintf("%s.ports[%d]", at, i)) {
-			all = append(all, portOf(port, called))
-		}
-	}
-	return cmp.Or(join(all, "and"), "no port")
+	words := w.each(at+".ports", len(ports), func(i int) string { return portOf(ports[i], called) })
+	return cmp.Or(join(words, "and"), "no port")
 }
 
 func portOf(port networkingv1.NetworkPolicyPort, called *policy.Pod) string {
@@ -127,16 +128,24 @@ func portOf(port networkingv1.NetworkPolicyPort, called *policy.Pod) string {
 		return fmt.Sprintf("the %s port named %s", protocol, port.Port.StrVal)
 	case port.Port.Type == intstr.String:
 		number, _ := policy.Protocol(protocol)
-		i := slices.IndexFunc(called.Ports, func(n policy.NamedPort) bool { return n.Name == port.Port.StrVal && n.Protocol == number })
-		if i < 0 {
+		found, has := called.Named(port.Port.StrVal, number)
+		if !has {
 			return fmt.Sprintf("the %s port named %s (this pod has none)", protocol, port.Port.StrVal)
 		}
-		return fmt.Sprintf("the %s port named %s (%d)", protocol, port.Port.StrVal, called.Ports[i].Port)
-	case port.EndPort != nil && *port.EndPort != port.Port.IntVal:
-		return fmt.Sprintf("%s %d to %d", protocol, port.Port.IntVal, *port.EndPort)
+		return fmt.Sprintf("the %s port named %s (%d)", protocol, port.Port.StrVal, found)
+	case port.EndPort != nil:
+		return numbers(protocol, port.Port.IntVal, *port.EndPort)
 	default:
-		return fmt.Sprintf("%s %d", protocol, port.Port.IntVal)
+		return numbers(protocol, port.Port.IntVal, port.Port.IntVal)
 	}
+}
+
+// numbers are the ports of a protocol from one to another, which may be the same.
+func numbers(protocol corev1.Protocol, first, last int32) string {
+	if first == last {
+		return fmt.Sprintf("%s %d", protocol, first)
+	}
+	return fmt.Sprintf("%s %d to %d", protocol, first, last)
 }
 
 // join is "a", "a and b", "a, b and c"; empty without words.
