@@ -1,4 +1,4 @@
-// Package golden runs tests whose cases are txtar files below testdata: what goes in, and what comes out of
+// Package golden runs tests whose cases are txtar files of a folder: what goes in, and what comes out of
 // it. A test with the flag -update rewrites what comes out.
 package golden
 
@@ -18,12 +18,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// Run runs each case: answer returns all files of it, as they should be.
-func Run(t *testing.T, answer func(t *testing.T, files []txtar.File) []txtar.File) {
+// Run runs each case of a folder: answer returns all files of it, as they should be.
+func Run(t *testing.T, folder string, answer func(t *testing.T, files []txtar.File) []txtar.File) {
 	t.Helper()
-	cases, err := filepath.Glob("testdata/*.txtar")
+	cases, err := filepath.Glob(filepath.Join(folder, "*.txtar"))
 	if err != nil || cases == nil {
-		t.Fatalf("no cases: %v", err)
+		t.Fatalf("no cases in %s: %v", folder, err)
 	}
 	for _, path := range cases {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
@@ -46,10 +46,10 @@ func Run(t *testing.T, answer func(t *testing.T, files []txtar.File) []txtar.Fil
 	}
 }
 
-// Objects are those of manifests, each behind a line "---".
+// Objects are those of manifests, each behind a line "---". A field that does not exist is an error.
 func Objects(t *testing.T, scheme *runtime.Scheme, manifests string) []client.Object {
 	t.Helper()
-	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
 	var all []client.Object
 	for _, text := range strings.Split("\n"+manifests, "\n---\n") {
 		decoded, _, err := decoder.Decode([]byte(text), nil, nil)

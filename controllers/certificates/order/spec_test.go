@@ -2,11 +2,8 @@ package order
 
 import (
 	"cmp"
-	"flag"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,50 +12,28 @@ import (
 	"golang.org/x/tools/txtar"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairwaynet/fairway/api/problem"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
 	"github.com/fairwaynet/fairway/controllers/objects/secretstore"
+	"github.com/fairwaynet/fairway/test/golden"
 	"github.com/fairwaynet/fairway/test/indexed"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestSpecs: a case is a sentence, the objects that exist, and what is to be
 // ordered for them, whatever the objects' order.
 func TestSpecs(t *testing.T) {
-	cases, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || cases == nil {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, path := range cases {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := archive.Files[:1:1]
-			objects := decode(t, string(archive.Files[0].Data))
-			got = append(got, wishes(t, objects)...)
-			slices.Reverse(objects)
-			if diff := gocmp.Diff(got[1:], wishes(t, objects)); diff != "" {
-				t.Errorf("in another order of the objects (-got +other):\n%s", diff)
-			}
-			if *update {
-				archive.Files = got
-				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := gocmp.Diff(archive.Files, got); diff != "" {
-				t.Errorf("run with -update if this is meant (-want +got):\n%s", diff)
-			}
-		})
-	}
+	golden.Run(t, "testdata", func(t *testing.T, files []txtar.File) []txtar.File {
+		objects := decode(t, string(files[0].Data))
+		wanted := wishes(t, objects)
+		slices.Reverse(objects)
+		if diff := gocmp.Diff(wanted, wishes(t, objects)); diff != "" {
+			t.Errorf("in another order of the objects (-got +other):\n%s", diff)
+		}
+		return append(files[:1:1], wanted...)
+	})
 }
 
 func decode(t *testing.T, manifests string) []client.Object {
@@ -67,16 +42,7 @@ func decode(t *testing.T, manifests string) []client.Object {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var objects []client.Object
-	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
-	for text := range strings.SplitSeq(manifests, "\n---\n") {
-		decoded, _, err := decoder.Decode([]byte(text), nil, nil)
-		if err != nil {
-			t.Fatalf("%v in:\n%s", err, text)
-		}
-		objects = append(objects, decoded.(client.Object))
-	}
-	return objects
+	return golden.Objects(t, scheme, manifests)
 }
 
 // clusterOf is what index and secrets read.

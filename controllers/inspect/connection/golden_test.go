@@ -56,7 +56,7 @@ func answer(t *testing.T, reader snapshot.Reader, line string) string {
 
 // TestGolden: a case is a sentence, the objects that there are, questions, and the answers.
 func TestGolden(t *testing.T) {
-	golden.Run(t, func(t *testing.T, files []txtar.File) []txtar.File {
+	golden.Run(t, "testdata", func(t *testing.T, files []txtar.File) []txtar.File {
 		reader := readerOf(t, string(files[0].Data))
 		got := files[:2:2]
 		for line := range strings.Lines(string(files[1].Data)) {

@@ -2,15 +2,11 @@ package explain_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/fairwaynet/fairway/controllers/edge"
@@ -18,42 +14,21 @@ import (
 	"github.com/fairwaynet/fairway/controllers/inspect/snapshot"
 	"github.com/fairwaynet/fairway/controllers/objects/folder"
 	"github.com/fairwaynet/fairway/controllers/objects/index"
+	"github.com/fairwaynet/fairway/test/golden"
 	"github.com/fairwaynet/fairway/xds/route"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden: a case is a sentence, the objects that there are, requests, and what is
 // said of each. A request is a line: a URL, and behind " -" each method (X), header
 // (H), gateway or class.
 func TestGolden(t *testing.T) {
-	cases, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || cases == nil {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, path := range cases {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			t.Parallel() // a cache waits most of the time
-			archive, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(archive.Files) < 2 || archive.Files[0].Name != "objects.yaml" || archive.Files[1].Name != "requests" {
-				t.Fatal("a case begins with objects.yaml and requests")
-			}
-			got := append(archive.Files[:2:2], txtar.File{Name: "said", Data: said(t, string(archive.Files[0].Data), string(archive.Files[1].Data))})
-			if *update {
-				archive.Files = got
-				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(archive.Files, got); diff != "" {
-				t.Errorf("run with -update if this is meant (-want +got):\n%s", diff)
-			}
-		})
-	}
+	golden.Run(t, "testdata", func(t *testing.T, files []txtar.File) []txtar.File {
+		t.Parallel() // a cache waits most of the time
+		if len(files) < 2 || files[0].Name != "objects.yaml" || files[1].Name != "requests" {
+			t.Fatal("a case begins with objects.yaml and requests")
+		}
+		return append(files[:2:2], txtar.File{Name: "said", Data: said(t, string(files[0].Data), string(files[1].Data))})
+	})
 }
 
 // said is what is said of requests, about a cluster that holds the objects.

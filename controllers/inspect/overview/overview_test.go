@@ -26,7 +26,7 @@ var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // TestGolden: a case is a sentence, the objects that there are, and what is said
 // of them.
 func TestGolden(t *testing.T) {
-	golden.Run(t, func(t *testing.T, files []txtar.File) []txtar.File {
+	golden.Run(t, "testdata", func(t *testing.T, files []txtar.File) []txtar.File {
 		seen := look(t, string(files[0].Data))
 		asJSON, err := json.MarshalIndent(seen, "", "  ")
 		if err != nil {

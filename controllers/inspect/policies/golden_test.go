@@ -28,7 +28,7 @@ func readerOf(t *testing.T, manifests string) snapshot.Reader {
 // TestGolden: a case is a sentence, the objects that there are, and what is said of each of the pods
 // of namespace shop that it names.
 func TestGolden(t *testing.T) {
-	golden.Run(t, func(t *testing.T, files []txtar.File) []txtar.File {
+	golden.Run(t, "testdata", func(t *testing.T, files []txtar.File) []txtar.File {
 		reader := readerOf(t, string(files[0].Data))
 		got := files[:2:2]
 		for _, name := range strings.Fields(string(files[1].Data)) {
