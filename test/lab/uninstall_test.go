@@ -10,6 +10,9 @@ import (
 	"github.com/fairwaynet/fairway/test/binary"
 )
 
+// next is another network, which lets go of what pods have had before: a runtime that has none ends no pod.
+const next = `{"cniVersion": "1.0.0", "name": "next", "plugins": [{"type": "loopback"}]}`
+
 // TestUninstall is a lab with all of Fairway, which is taken away as the docs say, while pods run, one node is off and
 // an agent of another was killed. What is left is what the docs list, and nothing on the nodes. `make e2e` runs it.
 func TestUninstall(t *testing.T) {
@@ -50,6 +53,9 @@ func TestUninstall(t *testing.T) {
 		if strings.Contains(line, "fairway") {
 			t.Errorf("the cluster has still %s", strings.TrimSpace(line))
 		}
+	}
+	for _, node := range nodes {
+		l.Machine(node).Exec(t, "sh", "-c", "echo '"+next+"' > /etc/cni/net.d/10-next.conflist")
 	}
 	l.eventually(t, "the pods of the node that was off have ended", func() bool {
 		return strings.TrimSpace(l.Kubectl(t, "", "get", "pods", "-A", "-l", "app.kubernetes.io/instance=fairway", "-o", "name")) == ""
