@@ -1,14 +1,13 @@
 package main
 
 import (
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"k8s.io/client-go/rest"
 
 	"github.com/fairwaynet/fairway/test/cluster"
+	"github.com/fairwaynet/fairway/test/clusterpolicy"
 )
 
 // guarded is a pod with a policy.
@@ -67,12 +66,7 @@ spec:
 // defineClusterPolicies gives a cluster the definition of ClusterNetworkPolicies, and one of them.
 func defineClusterPolicies(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Kubectl(t, "", "apply", "--server-side", "-f", filepath.Join(strings.TrimSpace(string(dir)), "config/crd/standard/policy.networking.k8s.io_clusternetworkpolicies.yaml"))
-	c.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=30s", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
+	clusterpolicy.Define(t, c, clusterpolicy.Standard)
 	c.Kubectl(t, guardOfCluster, "apply", "-f", "-")
 }
 

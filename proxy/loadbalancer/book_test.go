@@ -224,7 +224,7 @@ func TestWhatAServiceHasIsTakenForAReasonOnly(t *testing.T) {
 
 // However Services come, change and go, and however often a new leader begins: nobody has an
 // address that he may not have, nobody loses one to another, and who lacks one is told.
-// Who asks for an address gets it, though others that take any come first.
+// A Service that asks for an address gets it, though others that take any come first.
 func TestAnAddressWaitsForItsAsker(t *testing.T) {
 	b := bookOf(t, nil, pool("a", nil, "192.0.2.1-192.0.2.3"), pool("b", selecting, "192.0.2.4"))
 	asker, stranger := asks("asker", wanting("192.0.2.1")), asks("stranger", wanting("192.0.2.2", "192.0.2.4"), inPool("b"))

@@ -50,6 +50,17 @@ func (s *stream) works(within time.Duration) error {
 	return err
 }
 
+// ends waits until the connection does not work any more.
+func (s *stream) ends(t *testing.T) {
+	t.Helper()
+	eventually(t, "the connection ends", patience, func() error {
+		if s.works(silence) == nil {
+			return errors.New("it goes on")
+		}
+		return nil
+	})
+}
+
 // lost is how many segments of the connection had to be sent again so far.
 func (s *stream) lost(t *testing.T) (segments uint32) {
 	t.Helper()

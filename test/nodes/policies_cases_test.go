@@ -59,12 +59,7 @@ func testPathMTU(t *testing.T, w *world, one *machine, stranger *pod) {
 		PodSelector: selecting(storeLabels), PolicyTypes: []networkingv1.PolicyType{"Ingress", "Egress"},
 		Ingress: []networkingv1.NetworkPolicyIngressRule{{From: networks}}, Egress: []networkingv1.NetworkPolicyEgressRule{{To: networks}},
 	})
-	eventually(t, "the stranger is denied", patience, func() error {
-		if passes(t, stranger.Namespace, store.at(0, 8080)) {
-			return errors.New("it passes")
-		}
-		return nil
-	})
+	becomesClosed(t, stranger.Namespace, store.at(0, 8080))
 	for family := range 2 {
 		if isPinged(t, stranger.Namespace, store.addresses[family]) {
 			t.Errorf("the stranger's echo request to %s passes", store.addresses[family])
@@ -78,11 +73,11 @@ func testPathMTU(t *testing.T, w *world, one *machine, stranger *pod) {
 		n, _ := io.CopyN(io.Discard, c, isLarge)
 		_, _ = fmt.Fprintln(c, n)
 	}
-	const lake = 8090
+	const large = 8090
 	service := w.shop(t, corev1.ServiceExternalTrafficPolicyLocal)
-	w.leadTo(t, service, lake, store)
+	w.leadTo(t, service, large, store)
 	for family := range 2 {
-		store.Serve(t, store.at(family, lake), gives)
+		store.Serve(t, store.at(family, large), gives)
 		address := []string{"203.0.113.2:9000", "[2001:db8:2::2]:9000"}[family]
 		outside.Serve(t, address, takes)
 		within(t, "an upload to "+address, func() error {
@@ -195,12 +190,7 @@ func testNamespaceLabels(t *testing.T, w *world, friend, web *pod) {
 				}
 				began := time.Now()
 				w.label(t, "") // it goes
-				eventually(t, "the connection ends", patience, func() error {
-					if open.works(silence) == nil {
-						return errors.New("it goes on")
-					}
-					return nil
-				})
+				open.ends(t)
 				t.Logf("it ended %s after the label went", time.Since(began).Round(time.Millisecond))
 				becomesClosed(t, friend.Namespace, web.at(family, 7002))
 			}

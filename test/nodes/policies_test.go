@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairwaynet/fairway/test/clusterpolicy"
 	"github.com/fairwaynet/fairway/test/netns"
 )
 
@@ -171,12 +170,7 @@ func testPolicies(t *testing.T, w *world) {
 	w.lead(t, service, web)
 	becomes(t, stranger.Namespace, at(service, 0), stranger.addresses[0].String())
 	w.policy(t, "web", networkingv1.NetworkPolicySpec{PodSelector: selecting(isServer), Ingress: from(isClient)})
-	eventually(t, "the stranger is denied", patience, func() error {
-		if passes(t, stranger.Namespace, web.at(0, 8080)) {
-			return errors.New("it passes")
-		}
-		return nil
-	})
+	becomesClosed(t, stranger.Namespace, web.at(0, 8080))
 	eventually(t, "the agent logs it", patience, func() error {
 		passes(t, stranger.Namespace, web.at(0, 8080))
 		said := fmt.Sprintf("namespace=shop pod=web direction=Ingress source=%s destination=%s protocol=TCP port=8080",
@@ -239,7 +233,7 @@ func testPolicies(t *testing.T, w *world) {
 	t.Run("policies of the cluster", func(t *testing.T) { testPoliciesOfTheCluster(t, w, one, friend, stranger, web) })
 }
 
-// Who is denied gets through at no moment while agents start, with and without an API server.
+// A client that is denied gets through at no moment while agents start, with and without an API server.
 func testRestarts(t *testing.T, one *machine, stranger, web *pod) {
 	end := make(chan struct{})
 	var knocking sync.WaitGroup
@@ -295,13 +289,7 @@ spec:
 
 // ClusterNetworkPolicies hold from when their definition is installed until it is removed, and over a restart.
 func testPoliciesOfTheCluster(t *testing.T, w *world, one *machine, friend, stranger, web *pod) {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	definition := filepath.Join(strings.TrimSpace(string(dir)), "config/crd/standard/policy.networking.k8s.io_clusternetworkpolicies.yaml")
-	w.Kubectl(t, "", "apply", "--server-side", "-f", definition)
-	w.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=30s", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
+	definition := clusterpolicy.Define(t, w, clusterpolicy.Standard)
 	w.Kubectl(t, clusterPolicies, "apply", "-f", "-")
 	becomes := func(p *pod, want bool) {
 		t.Helper()
@@ -339,12 +327,7 @@ func testALabelGoes(t *testing.T, friend, web *pod) {
 	}
 	began := time.Now()
 	friend.relabel(isOther)
-	eventually(t, "the connection ends", patience, func() error {
-		if open.works(silence) == nil {
-			return errors.New("it goes on")
-		}
-		return nil
-	})
+	open.ends(t)
 	t.Logf("it ended %s after the label went", time.Since(began).Round(time.Millisecond))
 	friend.relabel(isClient)
 	becomes(t, friend.Namespace, web.at(0, 8080), friend.addresses[0].String())
@@ -415,12 +398,7 @@ func testAnAddressIsUsedAgain(t *testing.T, two *machine, web *pod) {
 		two.announce(fmt.Sprint("again-", i), isOther)
 		p := two.pod(fmt.Sprint("again-", i), "")
 		if slices.Contains(p.addresses, address) {
-			eventually(t, "it is denied", patience, func() error {
-				if passes(t, p.Namespace, web.at(0, 8080)) {
-					return errors.New("it passes")
-				}
-				return nil
-			})
+			becomesClosed(t, p.Namespace, web.at(0, 8080))
 			return
 		}
 		p.remove()

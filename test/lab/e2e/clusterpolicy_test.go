@@ -5,8 +5,6 @@ package e2e_test
 import (
 	"context"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"sigs.k8s.io/network-policy-api/conformance/tests"
 	"sigs.k8s.io/network-policy-api/conformance/utils/suite"
 
+	"github.com/fairwaynet/fairway/test/clusterpolicy"
 	"github.com/fairwaynet/fairway/test/lab"
 	"github.com/fairwaynet/fairway/test/lab/e2e"
 )
@@ -73,13 +72,7 @@ func TestClusterNetworkPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := lab.Start(t, lab.Options{Fairway: lab.Network, DNS: true, Images: images})
-	folder, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	definition := filepath.Join(strings.TrimSpace(string(folder)), "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml")
-	l.Kubectl(t, "", "apply", "--server-side", "-f", definition)
-	l.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=30s", "crd/clusternetworkpolicies.policy.networking.k8s.io")
+	clusterpolicy.Define(t, l, clusterpolicy.Experimental)
 	for deadline := time.Now().Add(time.Minute); ; <-time.After(time.Second) { // agents look every half a minute
 		said := l.Kubectl(t, "", "-n", "kube-system", "logs", "-l", "app.kubernetes.io/component=node", "--tail=-1")
 		if strings.Count(said, "the cluster has ClusterNetworkPolicies") == len(strings.Fields(l.Kubectl(t, "", "get", "nodes", "-o", "name"))) {
